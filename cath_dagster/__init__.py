@@ -1,0 +1,1 @@
+"""Scheduled maintenance of services that live on PostgreSQL, run by Dagster."""

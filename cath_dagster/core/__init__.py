@@ -1,0 +1,1 @@
+"""Plain Python and SQLAlchemy: what a maintenance job is made of."""

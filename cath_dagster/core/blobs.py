@@ -1,0 +1,52 @@
+"""What a job asks of a blob store. The first segment of a path is the container."""
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Removal(enum.Enum):
+    DELETED = enum.auto()
+    MISSING = enum.auto()
+    """There was no such file: what was wanted, so no error."""
+    FAILED = enum.auto()
+
+
+@dataclass(frozen=True)
+class RemovalResult:
+    removal: Removal
+    error: str | None = None
+    """Free of personal data and of credentials; set for FAILED only."""
+
+
+class BlobStore(Protocol):
+    """A blob store below one root."""
+
+    def delete(self, paths: Sequence[str]) -> Mapping[str, RemovalResult]:
+        """Delete many files, several at a time; every path gets a result, none raises."""
+        ...
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file that does not exist yet; raise `BlobStoreError` if it does or cannot be written."""
+        ...
+
+    def get(self, path: str) -> bytes:
+        """Return a file's content; raise `BlobStoreError` if it cannot be read."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Yield the paths below the folder `prefix`, in no particular order."""
+        ...
+
+    def address(self, path: str) -> str:
+        """Return where a person finds the file, without credentials."""
+        ...
+
+    def check(self, container: str) -> None:
+        """Raise `BlobStoreError` if the container cannot be listed."""
+        ...
+
+
+class BlobStoreError(Exception):
+    """The blob store did not do what was asked; the message is free of credentials."""

@@ -1,0 +1,70 @@
+"""What a job asks of a mail provider, and what it hears back."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+
+class Delivery(enum.StrEnum):
+    """What became of one message."""
+
+    SENT = "sent"
+    """The provider took it."""
+    REJECTED = "rejected"
+    """The provider refuses this address for good; sending again cannot help."""
+    FAILED = "failed"
+    """The provider did not take it; a later run may try again."""
+    UNKNOWN = "unknown"
+    """No answer came: the provider may or may not have taken it."""
+    UNDELIVERED = "undelivered"
+    """No provider is configured; the message was rendered and went nowhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One e-mail to be rendered by the provider from its template.
+
+    `template` is our name for it (`media_warning`); the provider's id of that template is configuration.
+    `reference` is ours, unique to what the message is about, and lets the provider be asked for it later.
+    `attachment` becomes a download link under the personalisation key `link_to_file`.
+    """
+
+    recipient: str = field(repr=False)
+    template: str
+    personalisation: Mapping[str, str | list[str]] = field(repr=False)
+    reference: str
+    attachment: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The provider's answer. `error` is free of personal data; `final` says that every further message fails alike."""
+
+    delivery: Delivery
+    sent_at: datetime | None = None
+    error: str | None = None
+    final: bool = False
+
+
+class Mailer(Protocol):
+    """A mail provider."""
+
+    attachment_limit: int
+    """Bytes of an attachment at most."""
+
+    def send(self, message: Message) -> Receipt:
+        """Hand over one message; transient faults are retried with a bound."""
+        ...
+
+    def find(self, reference: str) -> Receipt | None:
+        """Return what the provider knows of an earlier message, None if it never took it.
+
+        Raises `MailerUnavailableError` where the provider does not answer.
+        """
+        ...
+
+
+class MailerUnavailableError(Exception):
+    """The provider could not be asked."""
