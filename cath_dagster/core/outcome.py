@@ -1,0 +1,120 @@
+"""What a run did: one outcome per table or effect, and the result of the whole."""
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+
+Scalar = str | int | float | bool | None | list[str]
+
+COUNTS = ("matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped")
+"""The numbers of an outcome, in the order they are shown."""
+
+EFFECTS = ("files", "mail", "identity_accounts")
+"""Targets that are no tables."""
+
+
+class Status(enum.StrEnum):
+    SUCCESS = "success"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What happened to one target.
+
+    `matched`: due by the job's rule; in a dry run the only number that is not 0. `kept`: due by age, kept by
+    a rule. `skipped`: not touched because a limit or a missing rule says so. `failed`: due, tried, not done.
+    `details` holds numbers and ids for operators, never personal data.
+    """
+
+    target: str
+    matched: int = 0
+    deleted: int = 0
+    archived: int = 0
+    updated: int = 0
+    notified: int = 0
+    undelivered: int = 0
+    failed: int = 0
+    kept: int = 0
+    skipped: int = 0
+    batches: int = 0
+    longest_transaction_seconds: float = 0.0
+    seconds: float = 0.0
+    rows_left: int | None = None
+    oldest_at: datetime | None = None
+    details: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> int:
+        """Rows, files and messages that are no longer what they were."""
+        return self.deleted + self.updated + self.notified
+
+    def counts(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in COUNTS}
+
+    def only_matched(self) -> "Outcome":
+        """Return what a dry run may say: what would change, and that nothing did."""
+        return replace(self, **{name: 0 for name in COUNTS if name != "matched"})
+
+    def merged(self, other: "Outcome") -> "Outcome":
+        """Return both outcomes of one target as one."""
+        return replace(
+            self,
+            **{name: getattr(self, name) + getattr(other, name) for name in (*COUNTS, "batches", "seconds")},
+            longest_transaction_seconds=max(self.longest_transaction_seconds, other.longest_transaction_seconds),
+            rows_left=other.rows_left if other.rows_left is not None else self.rows_left,
+            oldest_at=other.oldest_at or self.oldest_at,
+            details={**self.details, **other.details},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """The result of one run of one job."""
+
+    location: str
+    job: str
+    run_id: str
+    dry_run: bool
+    as_of: datetime | None
+    status: Status
+    outcomes: tuple[Outcome, ...] = ()
+    error: str | None = None
+    would_refuse: str | None = None
+    notes: tuple[str, ...] = ()
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """Return the machine-readable form: stable keys, instants in ISO 8601."""
+        return {
+            "job": self.job,
+            "location": self.location,
+            "run_id": self.run_id,
+            "dry_run": self.dry_run,
+            "as_of": self.as_of.isoformat() if self.as_of else None,
+            "status": self.status.value,
+            "outcomes": [_plain(outcome) for outcome in self.outcomes],
+            "error": self.error,
+            "would_refuse": self.would_refuse,
+            "notes": list(self.notes),
+            "settings": dict(self.settings),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def collect(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """Return one outcome per target, in the order in which the targets first appear."""
+    merged: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        known = merged.get(outcome.target)
+        merged[outcome.target] = known.merged(outcome) if known else outcome
+    return tuple(merged.values())
+
+
+def _plain(outcome: Outcome) -> dict[str, object]:
+    plain = asdict(outcome)
+    plain["oldest_at"] = outcome.oldest_at.isoformat() if outcome.oldest_at else None
+    return {name: plain[name] for name in (item.name for item in fields(outcome))}

@@ -1,0 +1,142 @@
+"""Read a run's options and a job's settings: from run config, else the environment, else the default."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.instants import as_utc
+from cath_dagster.core.outcome import Scalar
+
+Days = Annotated[int, Field(ge=0, le=36_500)]
+"""A whole number of days, at most a century: a slip of the keyboard is no retention period."""
+
+
+class JobSettings(BaseModel):
+    """A job's own settings; each field's description speaks to an operator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    load_only: ClassVar[frozenset[str]] = frozenset()
+    """Names that only the environment sets, because they are needed before any run."""
+
+
+S = TypeVar("S", bound=JobSettings)
+
+
+class RunOptions(BaseModel):
+    """What may be said to a run of any job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dry_run: bool = Field(default=False, description="Report what the run would change, and change nothing.")
+    as_of: Annotated[datetime, AfterValidator(as_utc)] | None = Field(
+        default=None,
+        description="The instant from which every cutoff is measured, in ISO 8601, UTC unless it says otherwise. "
+        "The tick's time for a scheduled run, now for any other. Not in the future.",
+    )
+    max_rows: int | None = Field(
+        default=None,
+        ge=0,
+        description="Stop cleanly after this many rows; the next run goes on. No limit by default.",
+    )
+    allow_large: bool = Field(
+        default=False,
+        description="Let this run delete more than half of a table, which is refused otherwise.",
+    )
+
+
+class RunConfig(BaseModel, Generic[S]):
+    """A run's options, complete and checked, with the job's settings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dry_run: bool
+    as_of: datetime
+    max_rows: int | None
+    allow_large: bool
+    settings: S
+
+
+def variable(location: str, job: str, key: str) -> str:
+    """Return the environment variable that holds the default of a job's setting."""
+    return f"{location}_{job}_{key}".upper()
+
+
+def read_settings(
+    settings_type: type[S], given: Mapping[str, Any], *, location: str, job: str, environ: Mapping[str, str]
+) -> S:
+    """Return a job's settings; `given` wins over the environment.
+
+    Raises `ConfigurationError` naming the key or variable, the value and what is wrong with it.
+    """
+    sources: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for key in settings_type.model_fields:
+        name = variable(location, job, key)
+        if key in given:
+            values[key], sources[key] = given[key], key
+        elif environ.get(name):
+            values[key], sources[key] = environ[name], name
+    try:
+        return settings_type(**values)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, sources)) from None
+
+
+def read_run_config(
+    settings_type: type[S],
+    given: Mapping[str, Any],
+    *,
+    location: str,
+    job: str,
+    environ: Mapping[str, str],
+    now: datetime,
+) -> RunConfig[S]:
+    """Return what a run shall do.
+
+    Raises `ConfigurationError` for an unknown key, a value out of its range, or an `as_of` later than `now`.
+    """
+    own = set(settings_type.model_fields) - settings_type.load_only
+    known = [*RunOptions.model_fields, *sorted(own)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ConfigurationError(f"{job} has no setting {', '.join(unknown)}; it knows {', '.join(known)}")
+    try:
+        options = RunOptions(**{key: value for key, value in given.items() if key in RunOptions.model_fields})
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, {})) from None
+    if options.as_of is not None and options.as_of > now:
+        raise ConfigurationError(
+            f"as_of is {options.as_of.isoformat()}, which is in the future; it is {now.isoformat(timespec='seconds')}"
+        )
+    settings = read_settings(
+        settings_type,
+        {key: value for key, value in given.items() if key in own},
+        location=location,
+        job=job,
+        environ=environ,
+    )
+    return RunConfig(
+        dry_run=options.dry_run,
+        as_of=options.as_of or now,
+        max_rows=options.max_rows,
+        allow_large=options.allow_large,
+        settings=settings,
+    )
+
+
+def plain_settings(settings: JobSettings) -> dict[str, Scalar]:
+    """Return the values used, as a run's metadata shows them."""
+    return settings.model_dump(mode="json")
+
+
+def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
+    problems = []
+    for item in error.errors(include_url=False):
+        key = str(item["loc"][0]) if item["loc"] else ""
+        wrong = f"{sources.get(key, key)} is {item['input']!r}: " if key else ""
+        problems.append(f"{wrong}{item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(problems)

@@ -1,0 +1,110 @@
+"""The specification of a job, from which its op, schedule, queue tag, CLI entry and documentation follow."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.settings import JobSettings
+
+if TYPE_CHECKING:
+    from cath_dagster.core.job_run import JobRun
+
+
+class SpecificationError(MaintenanceError):
+    """A job's file does not say what a job must say. Raised at load: a job that vanishes must be noticed."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A service and its database: one code location."""
+
+    name: str
+    title: str
+    package: str
+    revision: str
+    """The newest Alembic revision of the service's own tables in the schema `maintenance`."""
+    timezone: str = "UTC"
+
+    @property
+    def prefix(self) -> str:
+        """The first part of its environment variables."""
+        return self.name.upper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """All that is said about a job.
+
+    `run` gets the run and the job's settings; it owns its transactions through the run. `needs` names the
+    environment variables, without the location's prefix, that must be set for any run.
+    """
+
+    location: Location
+    name: str
+    cron: str
+    owner: str
+    summary: str
+    """One line: what it does, for lists."""
+    description: str
+    """What is deleted or sent, by which rule, and how to undo it; speaks to operators."""
+    settings: type[JobSettings]
+    run: "Callable[[JobRun, Any], None]"
+    tables: tuple[str, ...]
+    """The tables a run reports on, the one with the rule first."""
+    needs: tuple[str, ...] = ()
+    max_runtime: timedelta = timedelta(hours=4)
+    partitioned: bool = False
+    """The run works on one week; its lock is the week's."""
+    is_asset: bool = False
+    age_columns: dict[str, str] = field(default_factory=dict)
+    """Per table the column by whose age its rows expire, for the doctor."""
+
+    @property
+    def key(self) -> str:
+        """`<location>/<job>`: the queue's key."""
+        return f"{self.location.name}/{self.name}"
+
+    @property
+    def schedule_name(self) -> str:
+        return f"{self.name}_cron"
+
+
+def load_specs(location: Location) -> tuple[JobSpec, ...]:
+    """Import every module of `<location>.jobs` and return its `SPEC`, sorted by name.
+
+    Raises `SpecificationError` for a module without one, a name twice, or a name unlike its file's.
+    """
+    package = importlib.import_module(f"{location.package}.jobs")
+    specs = [_load_spec(f"{package.__name__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)]
+    _check_unique(specs)
+    return tuple(sorted(specs, key=lambda spec: spec.name))
+
+
+def package_folder(package: str) -> Path:
+    """Return the folder of an importable package."""
+    return Path(importlib.import_module(package).__path__[0])
+
+
+def _load_spec(module_name: str) -> JobSpec:
+    module = importlib.import_module(module_name)
+    spec = getattr(module, "SPEC", None)
+    if not isinstance(spec, JobSpec):
+        raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
+    if spec.name != module_name.rpartition(".")[2]:
+        raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
+    if len(spec.cron.split()) != 5:  # noqa: PLR2004 - minute, hour, day of month, month, day of week
+        raise SpecificationError(f"{spec.key} has the cron {spec.cron!r}; five fields are needed, as in '0 1 * * *'")
+    return spec
+
+
+def _check_unique(specs: Iterable[JobSpec]) -> None:
+    seen: set[str] = set()
+    for spec in specs:
+        if spec.name in seen:
+            raise SpecificationError(f"two jobs are named {spec.name!r}")
+        seen.add(spec.name)
