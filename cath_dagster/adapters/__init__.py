@@ -1,0 +1,1 @@
+"""Clients of the outside world: what core asks for, done over the network."""

@@ -1,0 +1,294 @@
+"""Send e-mail by GOV.UK Notify through its official client, and say honestly what became of each message."""
+
+import io
+import logging
+import re
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.mail import Delivery, MailerUnavailableError, Message, Receipt
+
+# The provider's limit for a file behind a link.
+ATTACHMENT_LIMIT = 2 * 1024 * 1024
+# As long as the provider keeps a file, and as long as a report is kept.
+ATTACHMENT_RETENTION = "78 weeks"
+FIRST_PAUSE = 1.0
+# 9 + 18 + 36 seconds outlast the provider's rate limit, which counts over 60.
+FIRST_PAUSE_AT_RATE_LIMIT = 9.0
+LONGEST_PAUSE = 60.0
+
+_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+
+def check_api_key(key: str, variable: str) -> None:
+    """Raise `ConfigurationError`, naming `variable` and never the key, unless the key has Notify's format."""
+    if not re.fullmatch(rf"\S+-{_UUID}-{_UUID}", key):
+        raise ConfigurationError(
+            f"{variable} is not a GOV.UK Notify API key: it must read name-<service id>-<secret>, both in the form"
+            " 8-4-4-4-12 of a UUID, with no blank or quote around it; copy it again from Notify, API integration"
+        )
+
+
+class NotifyMailer:
+    """GOV.UK Notify. What it says of a message reaches nobody but as chosen words: its own texts may quote an address."""
+
+    attachment_limit = ATTACHMENT_LIMIT
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        base_url: str,
+        templates: Mapping[str, str],
+        now: Callable[[], datetime],
+        timeout: float = 30,
+        attempts: int = 4,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Take the provider's template ids by our names; `timeout` is in seconds, `attempts` count the first one."""
+        from notifications_python_client.notifications import NotificationsAPIClient
+
+        # The client logs the provider's error messages, which can quote what was sent.
+        logging.getLogger("notifications_python_client").setLevel(logging.CRITICAL)
+        self._client = NotificationsAPIClient(api_key, base_url=base_url, timeout=timeout)
+        self._templates = templates
+        self._now = now
+        self._attempts = attempts
+        self._sleep = sleep
+
+    def send(self, message: Message) -> Receipt:
+        """Hand over one message; transient faults are retried with a bound.
+
+        Before a message goes a second time after a fault of the provider's, the provider is asked whether the
+        first one was taken after all: it does not recognise a repetition by itself.
+        """
+        template_id = self._templates.get(message.template)
+        if not template_id:
+            return _fail(f"template {message.template}: no template id is configured for it", final=True)
+        if message.attachment is not None and len(message.attachment) > ATTACHMENT_LIMIT:
+            return _fail(f"template {message.template}: the file is larger than {ATTACHMENT_LIMIT} bytes")
+        personalisation = _personalise(message)
+
+        def post() -> Any:
+            return self._client.send_email_notification(
+                message.recipient, template_id, personalisation=personalisation, reference=message.reference
+            )
+
+        for attempt in range(self._attempts):
+            answer = _ask(post)
+            receipt = self._judge(message, answer)
+            if receipt is not None:
+                return receipt
+            if attempt + 1 < self._attempts:
+                self._sleep(_choose_pause(answer, attempt))
+        return _fail(f"{_describe(answer)}, {self._attempts} times")
+
+    def find(self, reference: str) -> Receipt | None:
+        """Return what the provider knows of an earlier message, None if it never took it.
+
+        A message that it took and could not deliver for now (`temporary-failure`) counts as sent: the provider has
+        tried again for days by itself. One it says was lost on its own side (`technical-failure`) never went out:
+        None. The provider forgets a message after the service's retention, seven days unless changed there.
+
+        Raises `MailerUnavailableError` where the provider does not answer, or refuses to.
+        """
+        for attempt in range(self._attempts):
+            answer = self._look_up(reference)
+            if answer.is_success:
+                return _read_receipt(answer.body, reference)
+            if not answer.may_pass or attempt + 1 == self._attempts:
+                break
+            self._sleep(_choose_pause(answer, attempt))
+        raise MailerUnavailableError(_describe(answer))
+
+    def check(self) -> None:
+        """Raise `MailerUnavailableError` unless the provider answers, takes the key and knows every template."""
+        for template, template_id in self._templates.items():
+            answer = _ask(lambda template_id=template_id: self._client.get_template(template_id))
+            if not answer.is_success:
+                raise MailerUnavailableError(f"template {template}: {_describe(answer)}")
+
+    def _look_up(self, reference: str) -> "_Answer":
+        return _ask(lambda: self._client.get_all_notifications(template_type="email", reference=reference))
+
+    def _judge(self, message: Message, answer: "_Answer") -> Receipt | None:
+        """Return the outcome of one attempt, None where another may help."""
+        if answer.is_success:
+            return Receipt(Delivery.SENT, sent_at=self._now().astimezone(UTC))
+        if answer.may_have_arrived:
+            found = self._find_at_once(message.reference)
+            if found is not None or answer.status is not None:
+                return found
+            return Receipt(Delivery.UNKNOWN, error=f"{_describe(answer)}; it may have taken the message")
+        return None if answer.may_pass else _judge_refusal(message.template, answer)
+
+    def _find_at_once(self, reference: str) -> Receipt | None:
+        answer = self._look_up(reference)
+        return _read_receipt(answer.body, reference) if answer.is_success else None
+
+
+class NoMailer:
+    """Where no provider is configured: messages are rendered and go nowhere."""
+
+    attachment_limit = ATTACHMENT_LIMIT
+
+    def send(self, message: Message) -> Receipt:  # noqa: ARG002  # the protocol's signature
+        """Send nothing."""
+        return Receipt(Delivery.UNDELIVERED)
+
+    def find(self, reference: str) -> Receipt | None:  # noqa: ARG002  # the protocol's signature
+        """Find nothing: nothing was sent."""
+        return None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """How one request ended. Without a `status` no answer came; `arrived`: the provider may have read the request."""
+
+    status: int | None
+    arrived: bool
+    body: Any = None
+    errors: Sequence[tuple[str, str]] = ()
+    """The provider's error names and messages, the latter to be looked at and not to be passed on."""
+
+    @property
+    def is_success(self) -> bool:
+        return self.status is not None and self.status < 300
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """A fault of the provider's, or silence: the message may have been taken before."""
+        return self.arrived and (self.status is None or self.status >= 500)
+
+    @property
+    def may_pass(self) -> bool:
+        """Trying again may help."""
+        daily = any(name == "TooManyRequestsError" for name, _ in self.errors)
+        return self.status is None or self.status >= 500 or (self.status == 429 and not daily)
+
+
+def _ask(call: Callable[[], Any]) -> _Answer:
+    from notifications_python_client.errors import HTTPError, InvalidResponse
+
+    try:
+        return _Answer(200, arrived=True, body=call())
+    except InvalidResponse:
+        # A success that cannot be read, as from a proxy that answers in the provider's place.
+        return _Answer(None, arrived=True)
+    except HTTPError as error:
+        # The client reports a request without any answer as status 503: the response tells the two apart.
+        if error.response is None:
+            return _Answer(None, arrived=not _was_unsent(error.__cause__))
+        return _Answer(error.response.status_code, arrived=True, errors=_read_errors(error.message))
+
+
+def _was_unsent(cause: BaseException | None) -> bool:
+    """Tell whether a failed request certainly did not reach the provider."""
+    import requests
+    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError
+
+    if not isinstance(cause, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError):
+        # The request could not be made at all, for its URL for instance.
+        return True
+    if isinstance(cause, requests.exceptions.ProxyError | requests.ConnectTimeout):
+        return True
+    reason = cause.args[0] if cause.args else None
+    reason = reason.reason if isinstance(reason, MaxRetryError) else reason
+    if isinstance(reason, ConnectTimeoutError | NameResolutionError | NewConnectionError):
+        return True
+    return any(isinstance(argument, ssl.SSLCertVerificationError) for argument in getattr(reason, "args", ()))
+
+
+def _read_errors(errors: object) -> Sequence[tuple[str, str]]:
+    if not isinstance(errors, list):
+        return ()
+    return [(str(error.get("error")), str(error.get("message"))) for error in errors if isinstance(error, dict)]
+
+
+def _read_receipt(body: Any, reference: str) -> Receipt | None:
+    found = [entry for entry in body["notifications"] if entry["reference"] == reference]
+    taken = [entry for entry in found if entry["status"] not in ("permanent-failure", "technical-failure")]
+    rejected = [entry for entry in found if entry["status"] == "permanent-failure"]
+    if not taken and not rejected:
+        return None
+    delivery = Delivery.SENT if taken else Delivery.REJECTED
+    error = None if taken else "the address does not exist or refuses mail for good"
+    # The first of several: what was promised with a message counts from when it went first.
+    sent_at = min(datetime.fromisoformat(entry["created_at"]) for entry in taken or rejected)
+    return Receipt(delivery, sent_at=sent_at.astimezone(UTC), error=error)
+
+
+def _judge_refusal(template: str, answer: _Answer) -> Receipt:
+    if answer.status != 400:
+        return _fail(_describe(answer), final=answer.status in (401, 403, 429))
+    messages = [message for _, message in answer.errors]
+    # Together with another error it is the request that is wrong, and the address is not blamed for good.
+    if messages and all(message.startswith("email_address") for message in messages):
+        return Receipt(Delivery.REJECTED, error="GOV.UK Notify says that this is not a valid e-mail address")
+    text = "\n".join(messages)
+    for pattern, advice, final in _REFUSALS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return _fail(f"template {template}: {advice}", final=final)
+    return _fail(f"template {template}: {_describe(answer)}")
+
+
+_REFUSALS: Sequence[tuple[str, str, bool]] = (
+    (
+        "send to this recipient",
+        "the API key or the service may not send to this recipient; use a live key of a service that is live",
+        False,
+    ),
+    (
+        "missing personalisation",
+        "the template at GOV.UK Notify has a placeholder that this message does not fill; compare the two",
+        False,
+    ),
+    (
+        "template_id|template not found|template.* deleted|template.*not.* email",
+        "GOV.UK Notify has no such e-mail template; check the template id configured for it and the API key's service",
+        True,
+    ),
+    (
+        "file|document|virus",
+        "GOV.UK Notify does not take the file; check that the service may send files by e-mail (its settings page)",
+        False,
+    ),
+)
+
+
+def _describe(answer: _Answer) -> str:
+    if answer.status is None:
+        return "GOV.UK Notify gave no answer" if answer.arrived else "GOV.UK Notify cannot be reached"
+    if answer.status in (401, 403):
+        return f"GOV.UK Notify refuses the API key (HTTP {answer.status}); check the key and this machine's clock"
+    if answer.status == 429 and not answer.may_pass:
+        return "GOV.UK Notify's daily limit of this service is reached (HTTP 429); it is lifted at midnight"
+    names = sorted({name for name, _ in answer.errors if re.fullmatch("[A-Za-z]{1,40}", name)})
+    return f"GOV.UK Notify answered HTTP {answer.status}" + (f" ({', '.join(names)})" if names else "")
+
+
+def _choose_pause(answer: _Answer, attempt: int) -> float:
+    first = FIRST_PAUSE_AT_RATE_LIMIT if answer.status == 429 else FIRST_PAUSE
+    return min(first * 2**attempt, LONGEST_PAUSE)
+
+
+def _personalise(message: Message) -> dict[str, Any]:
+    from notifications_python_client import prepare_upload
+
+    personalisation: dict[str, Any] = dict(message.personalisation)
+    if message.attachment is not None:
+        personalisation["link_to_file"] = prepare_upload(
+            io.BytesIO(message.attachment),
+            confirm_email_before_download=False,
+            retention_period=ATTACHMENT_RETENTION,
+        )
+    return personalisation
+
+
+def _fail(error: str, *, final: bool = False) -> Receipt:
+    return Receipt(Delivery.FAILED, error=error, final=final)

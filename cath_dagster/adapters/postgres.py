@@ -1,0 +1,74 @@
+"""Open connections to a maintained PostgreSQL, such that an interrupt also ends the statement on the server."""
+
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
+
+from cath_dagster.core.errors import ConfigurationError
+
+R = TypeVar("R")
+
+CONNECT_TIMEOUT_SECONDS = 10
+CANCEL_TIMEOUT_SECONDS = 5.0
+SESSION_SETTINGS = {
+    # Database defaults such as CURRENT_TIMESTAMP go into naive columns by the session's time zone.
+    "timezone": "UTC",
+    # A batch that waits longer stands in somebody's way as well: it is rolled back and tried again.
+    "lock_timeout": "5s",
+    # A worker that lost its network must not hold row locks for ever.
+    "idle_in_transaction_session_timeout": "60s",
+    # The server notices in the midst of a statement that its client is gone.
+    "client_connection_check_interval": "2s",
+}
+
+
+class InterruptibleConnection(psycopg.Connection[Any]):
+    """A connection whose running statement is cancelled on the server by any interrupt.
+
+    psycopg does so for Ctrl-C; an orchestrator interrupts by an exception of its own.
+    """
+
+    def wait(self, gen: Generator[Any, Any, R], *arguments: Any, **options: Any) -> R:
+        try:
+            return super().wait(gen, *arguments, **options)
+        except Exception:
+            raise
+        except BaseException:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
+            raise
+
+
+def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
+    """Return an engine for a libpq URL; nothing is connected yet.
+
+    `application_name` is what other sessions and `pg_stat_activity` see. Raises `ConfigurationError` for a URL
+    of another kind, without showing it: it may hold a password.
+    """
+    if not url.startswith(("postgresql://", "postgres://")):
+        scheme = url.partition("://")[0] if "://" in url else "no scheme"
+        raise ConfigurationError(f"{variable} has {scheme}, a URL like postgresql://user@host/database is needed")
+
+    def connect() -> InterruptibleConnection:
+        connection = InterruptibleConnection.connect(
+            url,
+            application_name=application_name,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            # Statements differ from run to run more than within one; a generic plan may miss the TID range.
+            prepare_threshold=None,
+            autocommit=True,
+        )
+        for name, value in SESSION_SETTINGS.items():
+            connection.execute(sql_set(name), (value,))
+        connection.autocommit = False
+        return connection
+
+    return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=sa.NullPool)
+
+
+def sql_set(name: str) -> str:
+    """Return the statement that sets a parameter of ours for the session."""
+    return f"SELECT set_config('{name}', %s, false)"

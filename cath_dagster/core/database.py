@@ -1,0 +1,199 @@
+"""One connection to a maintained database: its advisory lock, its transactions, and retries of transient faults."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from cath_dagster.core.errors import DatabaseStatementError, DatabaseUnavailableError, LockHeldError
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 7
+"""With the pauses below about 13 seconds: a failover's reconnect, and no longer than an operator waits for an error."""
+FIRST_PAUSE_SECONDS = 0.2
+MINIMUM_VERSION = 140_000
+"""TID range scans came with PostgreSQL 14; without them a purge reads the whole table for every batch."""
+
+_DEADLOCK = "40P01"
+_SERIALIZATION = "40001"
+_LOCK_TIMEOUT = "55P03"
+_TRANSIENT = frozenset({_DEADLOCK, _SERIALIZATION, _LOCK_TIMEOUT})
+_LOST_CLASSES = ("08", "57P")
+"""Connection exceptions, and an administrator's or a crash's shutdown."""
+
+
+class BatchConflictError(Exception):
+    """Another transaction changed what this one had decided; rolled back, the transaction is tried again."""
+
+
+class Database:
+    """A connection that outlives its losses.
+
+    `transaction` runs a function in one transaction and may run it again: the function must have no effect
+    but on the database. A commit whose answer was lost is also run again, so it must be safe to repeat.
+    """
+
+    def __init__(self, engine: sa.Engine, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._engine = engine
+        self._sleep = sleep
+        self._connection: sa.Connection | None = None
+        self._lock_name: str | None = None
+        self._was_connected = False
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._discard()
+
+    def lock(self, name: str) -> None:
+        """Take the advisory lock `name` for as long as this object lives.
+
+        It is taken anew after a lost connection, and the work refused if another took it meanwhile.
+        Raises `LockHeldError` naming the holder.
+        """
+        self._lock_name = name
+        self.transaction(lambda connection: _take_lock(connection, name))
+
+    def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """Return what `work` returns, committed.
+
+        Raises `DatabaseUnavailableError` or `DatabaseStatementError` in place of the driver's errors.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                return self._attempt(work)
+            except (DBAPIError, BatchConflictError) as error:
+                # A first connection that fails is a wrong address more often than a fault that passes.
+                if attempt == MAX_ATTEMPTS or not (self._was_connected and _is_transient(error)):
+                    raise translate(error) from None
+            self._sleep(pause)
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    def _attempt(self, work: Callable[[sa.Connection], T]) -> T:
+        connection = self._connected()
+        try:
+            with connection.begin():
+                return work(connection)
+        except DBAPIError as error:
+            if error.connection_invalidated or _is_lost(error):
+                self._discard()
+            raise
+        except BatchConflictError:
+            raise
+        except BaseException:
+            # An interrupt leaves the connection in the middle of a statement: nothing more may be said on it.
+            if connection.invalidated or connection.closed:
+                self._discard()
+            raise
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None:
+            connection = self._engine.connect()
+            try:
+                if self._lock_name is not None:
+                    with connection.begin():
+                        _take_lock(connection, self._lock_name)
+            except BaseException:
+                connection.invalidate()
+                connection.close()
+                raise
+            self._connection = connection
+            self._was_connected = True
+        return self._connection
+
+    def _discard(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(DBAPIError):
+                # Invalidated, not returned: an advisory lock lives as long as the server's session.
+                if not self._connection.closed:
+                    self._connection.invalidate()
+                self._connection.close()
+            self._connection = None
+
+
+def lock_holder(connection: sa.Connection, name: str) -> str | None:
+    """Return the `application_name` of the session that holds the advisory lock `name`."""
+    key = sa.func.hashtextextended(name, 0)
+    locks = sa.table("pg_locks", sa.column("pid"), sa.column("locktype"), *map(sa.column, ("classid", "objid")))
+    activity = sa.table("pg_stat_activity", sa.column("pid"), sa.column("application_name", sa.Text))
+    # pg_locks shows a 64-bit key as two unsigned halves.
+    high = sa.cast(sa.cast(locks.c.classid, sa.Text), sa.BigInteger)
+    low = sa.cast(sa.cast(locks.c.objid, sa.Text), sa.BigInteger)
+    mask = sa.literal(0xFFFFFFFF, sa.BigInteger)
+    return connection.scalar(
+        sa.select(activity.c.application_name)
+        .join(locks, locks.c.pid == activity.c.pid)
+        .where(
+            locks.c.locktype == "advisory",
+            high == key.op(">>")(32).op("&")(mask),
+            low == key.op("&")(mask),
+        )
+        .limit(1)
+    )
+
+
+def translate(error: BaseException) -> Exception:
+    """Return the failure to show in place of the driver's error: without statements, parameters or row contents."""
+    if isinstance(error, BatchConflictError):
+        return DatabaseStatementError(f"other transactions kept changing the rows at work: {error}")
+    if not isinstance(error, DBAPIError):
+        raise TypeError(f"not a database error: {type(error).__name__}")
+    state = sqlstate(error)
+    said = _first_line(error)
+    if state in _TRANSIENT:
+        return DatabaseUnavailableError(f"gave up after {MAX_ATTEMPTS} attempts ({state}): {said}")
+    if state is None or state.startswith(_LOST_CLASSES):
+        return DatabaseUnavailableError(f"the database cannot be reached or was lost: {said}")
+    if state.startswith("28"):
+        return DatabaseUnavailableError(f"the database refuses the login: {said}")
+    if state.startswith("23"):
+        constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+        return DatabaseStatementError(f"the constraint {constraint} was violated ({state})")
+    return DatabaseStatementError(f"the database refused a statement ({state}): {said}")
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """Return the error's SQLSTATE, None where the server said nothing."""
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state
+
+
+def _take_lock(connection: sa.Connection, name: str) -> None:
+    if connection.scalar(sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtextextended(name, 0)))):
+        return
+    holder = lock_holder(connection, name) or "a session that has ended meanwhile"
+    raise LockHeldError(
+        f"{name} is at work already, in {holder}; wait for it to end, or terminate it, and run again"
+    )
+
+
+def _is_transient(error: DBAPIError | BatchConflictError) -> bool:
+    if isinstance(error, BatchConflictError):
+        return True
+    return sqlstate(error) in _TRANSIENT or _is_lost(error)
+
+
+def _is_lost(error: DBAPIError) -> bool:
+    state = sqlstate(error)
+    if error.connection_invalidated or (state is not None and state.startswith(_LOST_CLASSES)):
+        return True
+    # A refused or broken connection has no SQLSTATE; a wrong password has none either and stays wrong.
+    return state is None and isinstance(error, OperationalError) and not _is_login_failure(error)
+
+
+def _is_login_failure(error: DBAPIError) -> bool:
+    said = str(error.orig)
+    return any(words in said for words in ("authentication failed", "no password supplied", "does not exist", "no pg_hba"))
+
+
+def _first_line(error: DBAPIError) -> str:
+    primary = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    said = primary or str(error.orig)
+    return said.strip().splitlines()[0] if said.strip() else type(error.orig).__name__

@@ -1,0 +1,195 @@
+"""Run a job: the one way in for schedules, the UI, `dagster job execute` and our own CLI."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from cath_dagster.core.database import Database
+from cath_dagster.core.errors import IncompleteRunError, MaintenanceError, RefusedError
+from cath_dagster.core.instants import as_utc
+from cath_dagster.core.job_run import JobRun, Reporter, Resources, required
+from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
+from cath_dagster.core.settings import JobSettings, RunConfig, plain_settings, read_run_config
+from cath_dagster.core.spec import JobSpec
+
+MAX_APPLICATION_NAME = 63
+"""PostgreSQL cuts longer ones, and would cut the run id."""
+
+
+def execute(
+    spec: JobSpec,
+    given: Mapping[str, Any],
+    *,
+    run_id: str,
+    now: datetime,
+    resources: Resources,
+    reporter: Reporter,
+    partition: str | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> RunResult:
+    """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
+
+    Only what is no failure of the run is raised: an interrupt, or a mistake in the program.
+    """
+    started = clock()
+    reporter.info(f"{spec.key} started, run {run_id}")
+    try:
+        config = read_config(spec, given, environ=resources.environ, now=now)
+    except MaintenanceError as error:
+        return _failed_early(spec, given, run_id, error, reporter)
+    reporter.info(f"as of {config.as_of.isoformat()}{', dry run: nothing is changed' if config.dry_run else ''}")
+    try:
+        required(resources, "DATABASE_URL", *spec.needs)
+        engine = resources.engine(f"{spec.name}:{run_id}"[:MAX_APPLICATION_NAME])
+    except MaintenanceError as error:
+        return _failed_early(spec, given, run_id, error, reporter, config)
+    with Database(engine) as database:
+        run = _prepare(spec, config, database, run_id, resources, reporter, partition, clock)
+        try:
+            status, error = _run(run, spec, config.settings)
+        except MaintenanceError as failed:
+            status, error = Status.FAILED, str(failed)
+    engine.dispose()
+    result = RunResult(
+        location=spec.location.name,
+        job=spec.name,
+        run_id=run_id,
+        dry_run=config.dry_run,
+        as_of=config.as_of,
+        status=status,
+        outcomes=tuple(run.outcomes),
+        error=error,
+        would_refuse=run.would_refuse,
+        notes=tuple(run.notes),
+        settings=plain_settings(config.settings),
+        seconds=clock() - started,
+    )
+    reporter.info(summary(result))
+    return result
+
+
+def read_config(
+    spec: JobSpec, given: Mapping[str, Any], *, environ: Mapping[str, str], now: datetime
+) -> RunConfig[JobSettings]:
+    """Return what a run of the job shall do; raise `ConfigurationError` for what it cannot."""
+    return read_run_config(
+        spec.settings, given, location=spec.location.name, job=spec.name, environ=environ, now=as_utc(now)
+    )
+
+
+def summary(result: RunResult) -> str:
+    """Return one line that says how a run ended."""
+    done = "; ".join(
+        f"{outcome.target} " + ", ".join(f"{count:,} {name}" for name, count in outcome.counts().items() if count)
+        for outcome in result.outcomes
+        if any(outcome.counts().values())
+    )
+    ending = "completed" if result.status is Status.SUCCESS else result.status.value
+    text = f"{result.location}/{result.job} {ending} in {result.seconds:.2f} s: {done or 'nothing to do'}"
+    return f"{text}. {result.error}" if result.error else text
+
+
+def lock_name(spec: JobSpec, partition: str | None) -> str:
+    """Return the name under which runs of the job exclude each other."""
+    return f"{spec.key}/{partition}" if partition and spec.partitioned else spec.key
+
+
+def _prepare(
+    spec: JobSpec,
+    config: RunConfig[JobSettings],
+    database: Database,
+    run_id: str,
+    resources: Resources,
+    reporter: Reporter,
+    partition: str | None,
+    clock: Callable[[], float],
+) -> JobRun:
+    ledger = Ledger(
+        database=database,
+        run_id=run_id,
+        location=spec.location.name,
+        job=spec.name,
+        dry_run=config.dry_run,
+        as_of=config.as_of,
+    )
+    return JobRun(
+        job=spec.name,
+        run_id=run_id,
+        as_of=config.as_of,
+        dry_run=config.dry_run,
+        max_rows=config.max_rows,
+        allow_large=config.allow_large,
+        partition=partition,
+        database=database,
+        ledger=ledger,
+        resources=resources,
+        reporter=reporter,
+        clock=clock,
+    )
+
+
+def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str | None]:
+    """Do the job's work and keep its ledger; return how it ended."""
+    run.database.transaction(
+        lambda connection: check_current(connection, location=spec.location.name, revision=spec.location.revision)
+    )
+    status, error = Status.SUCCESS, None
+    try:
+        if not run.dry_run:
+            run.database.lock(lock_name(spec, run.partition))
+        spec.run(run, settings)
+        if run.failures:
+            raise IncompleteRunError("; ".join(run.failures))
+    except RefusedError as refused:
+        status, error = Status.REFUSED, str(refused)
+    except MaintenanceError as failed:
+        status, error = Status.FAILED, str(failed)
+    except BaseException:
+        with contextlib.suppress(MaintenanceError):
+            _close_ledger(run, spec, "interrupted", None)
+        raise
+    try:
+        _close_ledger(run, spec, status.value, error)
+    except MaintenanceError as failed:
+        status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
+    return status, error
+
+
+def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) -> None:
+    """Record how the work on every table ended, and make the outcomes complete.
+
+    A table that the job reports on has an outcome also where it came to nothing, and where the run broke off
+    in its midst: then with what was committed before.
+    """
+    outcomes = collect(run.outcomes)
+    found = {outcome.target for outcome in outcomes}
+    committed = run.ledger.recorded()
+    broken_off = [Outcome(target=table, **counts) for table, counts in committed.items() if table not in found]
+    untouched = [Outcome(target=table) for table in spec.tables if table not in found and table not in committed]
+    run.outcomes = [*outcomes, *broken_off, *untouched]
+    run.ledger.finish(run.outcomes, status=status, error=error)
+
+
+def _failed_early(
+    spec: JobSpec,
+    given: Mapping[str, Any],
+    run_id: str,
+    error: MaintenanceError,
+    reporter: Reporter,
+    config: RunConfig[JobSettings] | None = None,
+) -> RunResult:
+    result = RunResult(
+        location=spec.location.name,
+        job=spec.name,
+        run_id=run_id,
+        dry_run=bool(given.get("dry_run", False)),
+        as_of=config.as_of if config else None,
+        status=Status.FAILED,
+        error=str(error),
+    )
+    reporter.info(summary(result))
+    return result

@@ -1,0 +1,261 @@
+"""What a job's function is given: its reference time, its database, its mail and files, and a place for outcomes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from cath_dagster.core import outbox
+from cath_dagster.core.blast_radius import Measure, measure, refusal
+from cath_dagster.core.blobs import BlobStore
+from cath_dagster.core.database import Database
+from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError
+from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.mail import Mailer
+from cath_dagster.core.notices import Notice, Postman
+from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.purge import Progress, Purge, Purger
+
+
+class Resources(Protocol):
+    """The outside of one code location, read from its environment; nothing is opened before it is asked for."""
+
+    @property
+    def prefix(self) -> str: ...
+
+    @property
+    def environ(self) -> Mapping[str, str]: ...
+
+    @property
+    def has_mail(self) -> bool: ...
+
+    def engine(self, application_name: str) -> sa.Engine: ...
+
+    def blobs(self) -> BlobStore: ...
+
+    def reports(self) -> BlobStore: ...
+
+    def mailer(self) -> Mailer: ...
+
+
+class Reporter(Protocol):
+    """Where a run tells people what it does."""
+
+    def info(self, message: str) -> None: ...
+
+    def progress(self, target: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class PlannedPurge:
+    """A purge that was measured and may go on."""
+
+    purge: Purge
+    measured: Measure
+    children: tuple[Measure, ...]
+
+
+@dataclass(kw_only=True)
+class JobRun:
+    """One run of one job.
+
+    A job's function plans its purges first, since a run may be refused only before its first write, then does
+    its work through the methods below. In a dry run they count and change nothing.
+    """
+
+    job: str
+    run_id: str
+    as_of: datetime
+    dry_run: bool
+    max_rows: int | None
+    allow_large: bool
+    partition: str | None
+    database: Database
+    ledger: Ledger
+    resources: Resources
+    reporter: Reporter
+    clock: Callable[[], float]
+    outcomes: list[Outcome] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    would_refuse: str | None = None
+    _taken: int = 0
+
+    def read(self, query: sa.Select[tuple[int]]) -> int:
+        """Return the one number a query counts."""
+        return self.database.transaction(lambda connection: connection.scalar(query)) or 0
+
+    def require(self, *names: str) -> dict[str, str]:
+        """Return environment variables of the location by their names without its prefix.
+
+        Raises `MissingConfigurationError` naming every one that is not set.
+        """
+        return required(self.resources, *names)
+
+    def note(self, message: str) -> None:
+        """Tell operators something about this run that is no failure."""
+        self.notes.append(message)
+        self.reporter.info(message)
+
+    def fail(self, message: str) -> None:
+        """Record that something due is left undone; the run goes on and ends failed."""
+        self.failures.append(message)
+        self.reporter.info(message)
+
+    def record(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome.only_matched() if self.dry_run else outcome)
+
+    def plan(self, *purges: Purge) -> list[PlannedPurge]:
+        """Measure what each purge would take, its children's rows included.
+
+        Raises `BlastRadiusError` where one would take too much; a dry run remembers that it would.
+        """
+        planned = [self._measure(purge) for purge in purges]
+        measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
+        for plan in planned:
+            self.reporter.info(f"{plan.purge.rule}: {plan.measured}")
+            self.ledger.start(
+                plan.purge.table.name,
+                rule=plan.purge.rule,
+                cutoff=plan.purge.cutoff,
+                matched=plan.measured.matched,
+            )
+        reason = None if self.allow_large else refusal(measures)
+        if reason is not None and not self.dry_run:
+            self.outcomes += [Outcome(target=measured.table, matched=measured.matched) for measured in measures]
+            raise BlastRadiusError(reason)
+        self.would_refuse = reason
+        return planned
+
+    def purge(self, planned: PlannedPurge) -> None:
+        """Delete what was planned and record it; with `max_rows`, no more than is left of it."""
+        if self.dry_run:
+            self._record_dry(planned)
+            return
+        limit = None if self.max_rows is None else self.max_rows - self._taken
+        purger = Purger(
+            database=self.database,
+            ledger=self.ledger,
+            job=self.job,
+            run_id=self.run_id,
+            report=self.reporter.progress,
+            clock=self.clock,
+        )
+        started = self.clock()
+        progress = purger.delete(planned.purge, limit=limit)
+        self._taken += progress.deleted
+        self._record_done(planned, progress, self.clock() - started)
+
+    def room(self) -> int | None:
+        """Return how many rows the run may still take, None where nothing limits it."""
+        return None if self.max_rows is None else max(0, self.max_rows - self._taken)
+
+    def take(self, rows: int) -> None:
+        """Count rows a job changed by statements of its own against `max_rows`."""
+        self._taken += rows
+
+    def drain_files(self) -> None:
+        """Delete the files this job has queued, those of an earlier run that was killed included."""
+        if self.dry_run:
+            queued = self.database.transaction(lambda connection: outbox.count_queued(connection, self.job))
+            self.record(Outcome(target="files", matched=queued))
+            return
+        started = self.clock()
+        outcome = outbox.drain(self.database, self.resources.blobs(), job=self.job, report=self.reporter.progress)
+        self.record(outcome.merged(Outcome(target="files", seconds=self.clock() - started)))
+        if outcome.failed:
+            self.fail(f"{outcome.failed} files could not be deleted; they stay queued and the next run tries again")
+
+    def send(self, notices: list[Notice]) -> Outcome:
+        """Send the notices that were not sent before, and record them; in a dry run only count them."""
+        if self.dry_run:
+            outcome = Outcome(target="mail", matched=len(notices))
+            self.record(outcome)
+            return outcome
+        postman = Postman(
+            database=self.database,
+            mailer=self.resources.mailer(),
+            job=self.job,
+            run_id=self.run_id,
+            as_of=self.as_of,
+            report=self.reporter.progress,
+        )
+        started = self.clock()
+        outcome = postman.send_all(notices)
+        self.record(outcome.merged(Outcome(target="mail", seconds=self.clock() - started)))
+        if outcome.failed:
+            errors = outcome.details.get("errors") or []
+            reasons = "; ".join(errors) if isinstance(errors, list) else str(errors)
+            self.fail(f"{outcome.failed} messages could not be sent ({reasons}); the next run tries again")
+        if outcome.undelivered:
+            self.note(
+                f"{outcome.undelivered} messages were rendered and not delivered: "
+                f"{self.resources.prefix}_NOTIFY_API_KEY is not set"
+            )
+        if outcome.skipped:
+            self.note(f"{outcome.skipped} addresses were rejected for good by the mail provider; see rejected_ids")
+        return outcome
+
+    def _measure(self, purge: Purge) -> PlannedPurge:
+        def work(connection: sa.Connection) -> PlannedPurge:
+            tables = [(purge.table, purge.predicate), *purge.every_child()]
+            first, *children = [
+                measure(connection, table, predicate, exact=self.dry_run) for table, predicate in tables
+            ]
+            return PlannedPurge(purge, first, tuple(children))
+
+        return self.database.transaction(work)
+
+    def _record_dry(self, planned: PlannedPurge) -> None:
+        purge = planned.purge
+        for measured in (planned.measured, *planned.children):
+            self.record(Outcome(target=measured.table, matched=measured.matched))
+        if purge.files is not None:
+            paths = purge.files(purge.predicate).distinct().subquery()
+            self.record(Outcome(target="files", matched=self.read(sa.select(sa.func.count()).select_from(paths))))
+
+    def _record_done(self, planned: PlannedPurge, progress: Progress, seconds: float) -> None:
+        measured, recorded = planned.measured, self.ledger.recorded()
+        done = self._not_yet_told(recorded, measured.table)
+        matched = measured.matched if measured.is_exact or progress.reached_limit else done["deleted"]
+        left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
+        self.outcomes.append(
+            Outcome(
+                target=measured.table,
+                matched=max(matched, done["deleted"]),
+                deleted=done["deleted"],
+                archived=done["archived"],
+                skipped=left,
+                batches=progress.batches,
+                longest_transaction_seconds=progress.longest_seconds,
+                seconds=seconds,
+                rows_left=progress.rows_left,
+                oldest_at=progress.oldest_at,
+                details={} if measured.is_exact else {"estimated": measured.matched, "margin": measured.margin},
+            )
+        )
+        for child in dict.fromkeys(measured.table for measured in planned.children):
+            gone = self._not_yet_told(recorded, child)["deleted"]
+            self.outcomes.append(Outcome(target=child, matched=gone, deleted=gone))
+        if left:
+            self.note(f"max_rows reached: {left:,} rows of {measured.table} are left for the next run")
+
+    def _not_yet_told(self, recorded: Mapping[str, Mapping[str, int]], table: str) -> dict[str, int]:
+        """Return what the ledger has of a table beyond the outcomes recorded so far."""
+        told = [outcome for outcome in self.outcomes if outcome.target == table]
+        counts = recorded.get(table, {})
+        return {
+            name: counts.get(name, 0) - sum(getattr(outcome, name) for outcome in told)
+            for name in ("deleted", "archived", "updated")
+        }
+
+
+def required(resources: Resources, *names: str) -> dict[str, str]:
+    """Return the location's environment variables; raise `MissingConfigurationError` naming those not set."""
+    full = {name: f"{resources.prefix}_{name}" for name in names}
+    missing = [variable for variable in full.values() if not resources.environ.get(variable)]
+    if missing:
+        raise MissingConfigurationError(f"{', '.join(missing)} not set; set it in the environment of the run")
+    return {name: resources.environ[variable] for name, variable in full.items()}

@@ -1,0 +1,85 @@
+"""Write the ledger: what every run did to every table, kept when the run is long gone.
+
+The ledger is a log of events (a table's work started, a batch committed, it finished); the view
+`maintenance.purge_ledger` shows them as one row per run and table. A batch's event commits with the batch, so
+that a run which is killed has said exactly what it did.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from cath_dagster.core.database import Database
+from cath_dagster.core.maintenance import ledger_event
+from cath_dagster.core.outcome import COUNTS, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """The ledger of one run."""
+
+    database: Database
+    run_id: str
+    location: str
+    job: str
+    dry_run: bool
+    as_of: datetime
+
+    def start(self, table: str, *, rule: str | None = None, cutoff: datetime | None = None, matched: int = 0) -> None:
+        """Record that work on a table begins, in a transaction of its own."""
+        event = self._event("started", table) | {"rule": rule, "cutoff": cutoff, "matched": matched}
+        self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), [event]))
+
+    def record_batch(self, connection: sa.Connection, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Record per table what one batch changed; commits with the caller's transaction."""
+        nothing = dict.fromkeys(COUNTS, 0)
+        events = [
+            self._event("batch", table) | nothing | dict(done)
+            for table, done in counts.items()
+            if any(done.values())
+        ]
+        if events:
+            connection.execute(sa.insert(ledger_event), events)
+
+    def recorded(self) -> dict[str, dict[str, int]]:
+        """Return per table what this run's batches did, those included whose commit went unanswered."""
+        query = (
+            sa.select(
+                ledger_event.c.table_name, *(sa.func.sum(ledger_event.c[name]).label(name) for name in COUNTS)
+            )
+            .where(ledger_event.c.run_id == self.run_id, ledger_event.c.kind == "batch")
+            .group_by(ledger_event.c.table_name)
+        )
+        rows = self.database.transaction(lambda connection: connection.execute(query).all())
+        return {row.table_name: {name: int(row._mapping[name]) for name in COUNTS} for row in rows}
+
+    def finish(self, outcomes: Iterable[Outcome], *, status: str, error: str | None) -> None:
+        """Record the end of the work on every table, in one transaction."""
+        events = [
+            self._event("finished", outcome.target)
+            | outcome.counts()
+            | {
+                "batches": outcome.batches,
+                "longest_transaction_seconds": outcome.longest_transaction_seconds,
+                "seconds": outcome.seconds,
+                "outcome": status,
+                "error": error,
+                "details": dict(outcome.details) or None,
+            }
+            for outcome in outcomes
+        ]
+        if events:
+            self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), events))
+
+    def _event(self, kind: str, table: str) -> dict[str, object]:
+        return {
+            "kind": kind,
+            "run_id": self.run_id,
+            "location": self.location,
+            "job": self.job,
+            "table_name": table,
+            "dry_run": self.dry_run,
+            "as_of": self.as_of,
+        }

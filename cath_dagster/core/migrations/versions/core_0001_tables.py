@@ -1,0 +1,110 @@
+"""Create the ledger, the file outbox, the sent notices and the state of the views."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "core_0001"
+down_revision = None
+branch_labels = ("core",)
+depends_on = None
+
+SCHEMA = "maintenance"
+COUNTS = ("matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped")
+INSTANT = sa.DateTime(timezone=True)
+
+PURGE_LEDGER = f"""
+CREATE VIEW {SCHEMA}.purge_ledger AS
+SELECT
+    run_id,
+    location,
+    job,
+    table_name,
+    bool_or(dry_run) AS dry_run,
+    max(as_of) AS as_of,
+    max(cutoff) AS cutoff,
+    max(rule) AS rule,
+    {", ".join(
+        f"coalesce(max({name}) FILTER (WHERE kind = 'finished'), sum({name}) FILTER (WHERE kind = 'batch'), "
+        f"max({name}) FILTER (WHERE kind = 'started'), 0)::bigint AS {name}"
+        for name in COUNTS
+    )},
+    coalesce(max(batches) FILTER (WHERE kind = 'finished'), count(*) FILTER (WHERE kind = 'batch')) AS batches,
+    max(longest_transaction_seconds) AS longest_transaction_seconds,
+    min(at) AS started_at,
+    max(at) FILTER (WHERE kind = 'finished') AS finished_at,
+    max(at) AS last_event_at,
+    max(seconds) AS seconds,
+    coalesce(max(outcome) FILTER (WHERE kind = 'finished'), 'unfinished') AS outcome,
+    max(error) AS error,
+    jsonb_agg(details) FILTER (WHERE details IS NOT NULL) -> 0 AS details
+FROM {SCHEMA}.ledger_event
+GROUP BY run_id, location, job, table_name
+"""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "ledger_event",
+        sa.Column("event_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("at", INSTANT, nullable=False, server_default=sa.func.clock_timestamp()),
+        sa.Column("kind", sa.Text, sa.CheckConstraint("kind IN ('started', 'batch', 'finished')"), nullable=False),
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("location", sa.Text, nullable=False),
+        sa.Column("job", sa.Text, nullable=False),
+        sa.Column("table_name", sa.Text, nullable=False),
+        sa.Column("dry_run", sa.Boolean, nullable=False),
+        sa.Column("as_of", INSTANT, nullable=False),
+        sa.Column("cutoff", INSTANT),
+        sa.Column("rule", sa.Text),
+        *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in (*COUNTS, "batches")),
+        sa.Column("longest_transaction_seconds", sa.Double, nullable=False, server_default="0"),
+        sa.Column("seconds", sa.Double, nullable=False, server_default="0"),
+        sa.Column("outcome", sa.Text),
+        sa.Column("error", sa.Text),
+        sa.Column("details", JSONB),
+        schema=SCHEMA,
+    )
+    op.create_index("ledger_event_run_id", "ledger_event", ["run_id", "table_name"], schema=SCHEMA)
+    op.create_index("ledger_event_job_at", "ledger_event", ["job", "at"], schema=SCHEMA)
+    op.execute(PURGE_LEDGER)
+    op.create_table(
+        "file_outbox",
+        sa.Column("file_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("job", sa.Text, nullable=False),
+        sa.Column("path", sa.Text, nullable=False, unique=True),
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("queued_at", INSTANT, nullable=False, server_default=sa.func.now()),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("last_error", sa.Text),
+        schema=SCHEMA,
+    )
+    op.create_index("file_outbox_job", "file_outbox", ["job", "file_id"], schema=SCHEMA)
+    op.create_table(
+        "sent_notice",
+        sa.Column("job", sa.Text, primary_key=True),
+        sa.Column("subject_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("period_start", sa.Date, primary_key=True),
+        sa.Column("as_of", INSTANT, nullable=False),
+        sa.Column("sent_at", INSTANT),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("reference", sa.Text, nullable=False),
+        sa.Column("run_id", sa.Text),
+        schema=SCHEMA,
+    )
+    op.create_table(
+        "view_state",
+        sa.Column("view_name", sa.Text, primary_key=True),
+        sa.Column("definition", sa.Text, nullable=False),
+        sa.Column("refreshed_at", INSTANT, nullable=False),
+        sa.Column("verified_at", INSTANT, nullable=False),
+        sa.Column("row_count", sa.BigInteger, nullable=False),
+        schema=SCHEMA,
+    )
+
+
+def downgrade() -> None:
+    op.execute(f"DROP VIEW {SCHEMA}.purge_ledger")
+    for table in ("view_state", "sent_notice", "file_outbox", "ledger_event"):
+        op.drop_table(table, schema=SCHEMA)

@@ -1,0 +1,141 @@
+"""Send each notice once: claimed in the database before it is sent, confirmed after.
+
+A run killed between the two leaves a claim whose outcome nobody knows; the next run asks the provider by our
+reference before it sends anything again.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from cath_dagster.core.database import Database
+from cath_dagster.core.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt
+from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.outcome import Outcome
+
+CLAIMED = "claimed"
+SETTLED = (Delivery.SENT.value, Delivery.REJECTED.value)
+"""A notice in one of these is done with: the provider took it, or will never take it."""
+IDS_SHOWN = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """One message about one matter: `subject_ids` are all the rows it stands for, `period_start` the period."""
+
+    subject_ids: tuple[str, ...]
+    kind: str
+    period_start: date
+    message: Message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postman:
+    """Sends a run's notices. `report` hears of each."""
+
+    database: Database
+    mailer: Mailer
+    job: str
+    run_id: str
+    as_of: datetime
+    report: Callable[[str, int, int], None]
+
+    def send_all(self, notices: list[Notice]) -> Outcome:
+        """Send every notice not sent before; one that fails does not stop the others, unless all must fail alike."""
+        tally: Counter[Delivery] = Counter()
+        errors: Counter[str] = Counter()
+        rejected: list[str] = []
+        stopped_by: Receipt | None = None
+        for position, notice in enumerate(notices, start=1):
+            receipt = stopped_by or self._send(notice)
+            if receipt.final:
+                stopped_by = receipt
+            tally[receipt.delivery] += 1
+            if receipt.error:
+                errors[receipt.error] += 1
+            if receipt.delivery is Delivery.REJECTED:
+                rejected += notice.subject_ids
+            self.report("mail", position, len(notices))
+        return Outcome(
+            target="mail",
+            matched=len(notices),
+            notified=tally[Delivery.SENT],
+            undelivered=tally[Delivery.UNDELIVERED],
+            failed=tally[Delivery.FAILED] + tally[Delivery.UNKNOWN],
+            skipped=tally[Delivery.REJECTED],
+            details={
+                **({"errors": [f"{count} x {error}" for error, count in errors.most_common()]} if errors else {}),
+                **({"rejected_ids": sorted(rejected)[:IDS_SHOWN]} if rejected else {}),
+            },
+        )
+
+    def _send(self, notice: Notice) -> Receipt:
+        status = self.database.transaction(lambda connection: self._claim(connection, notice))
+        if status in SETTLED:
+            return Receipt(Delivery(status))
+        receipt = None
+        if status == CLAIMED:
+            try:
+                receipt = self.mailer.find(notice.message.reference)
+            except MailerUnavailableError as error:
+                return Receipt(Delivery.UNKNOWN, error=str(error))
+        if receipt is None:
+            receipt = self.mailer.send(notice.message)
+        if receipt.delivery is not Delivery.UNKNOWN:
+            self.database.transaction(lambda connection: self._settle(connection, notice, receipt))
+        return receipt
+
+    def _claim(self, connection: sa.Connection, notice: Notice) -> str | None:
+        """Claim the notice for every subject; return the status it had for any of them, the most final one."""
+        known = connection.execute(
+            sa.select(sent_notice.c.status, sent_notice.c.sent_at)
+            .where(self._is_about(notice))
+            .order_by(sent_notice.c.sent_at.desc().nulls_last())
+            .with_for_update()
+        ).all()
+        settled = next((row for row in known if row.status in SETTLED), None)
+        was_claimed = any(row.status == CLAIMED for row in known)
+        status, sent_at = (settled.status, settled.sent_at) if settled else (CLAIMED, None)
+        self._write(connection, notice, status, sent_at)
+        return status if settled or was_claimed else None
+
+    def _settle(self, connection: sa.Connection, notice: Notice, receipt: Receipt) -> None:
+        self._write(connection, notice, receipt.delivery.value, receipt.sent_at)
+
+    def _write(self, connection: sa.Connection, notice: Notice, status: str, sent_at: datetime | None) -> None:
+        rows = [
+            {
+                "job": self.job,
+                "subject_id": subject_id,
+                "kind": notice.kind,
+                "period_start": notice.period_start,
+                "as_of": self.as_of,
+                "sent_at": sent_at,
+                "status": status,
+                "reference": notice.message.reference,
+                "run_id": self.run_id,
+            }
+            for subject_id in notice.subject_ids
+        ]
+        statement = insert(sent_notice)
+        changed = {name: statement.excluded[name] for name in ("as_of", "sent_at", "status", "reference", "run_id")}
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=list(sent_notice.primary_key.columns),
+                set_=changed,
+                where=sent_notice.c.status.not_in(SETTLED),
+            ),
+            rows,
+        )
+
+    def _is_about(self, notice: Notice) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            sent_notice.c.job == self.job,
+            sent_notice.c.subject_id.in_(notice.subject_ids),
+            sent_notice.c.kind == notice.kind,
+            sent_notice.c.period_start == notice.period_start,
+        )
