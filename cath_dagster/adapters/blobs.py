@@ -336,7 +336,7 @@ def _unusable(variable: str) -> ConfigurationError:
 
 
 def _split(path: str) -> list[str]:
-    """Return the segments of a path, none for an empty one; raise `BlobStoreError` for one that could lead elsewhere."""
+    """Return the segments of a path; raise `BlobStoreError` for one that could lead out of the root."""
     if not path:
         return []
     segments = path.split("/")

@@ -43,9 +43,7 @@ class EnvironmentResources:
         return self._mailer
 
     def _store(self, name: str) -> BlobStore:
-        return open_blob_store(
-            required(self, name)[name], variable=f"{self.prefix}_{name}", environ=self.environ
-        )
+        return open_blob_store(required(self, name)[name], variable=f"{self.prefix}_{name}", environ=self.environ)
 
     @cached_property
     def _mailer(self) -> Mailer:

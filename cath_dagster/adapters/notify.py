@@ -6,9 +6,10 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.mail import Delivery, MailerUnavailableError, Message, Receipt
@@ -35,7 +36,7 @@ def check_api_key(key: str, variable: str) -> None:
 
 
 class NotifyMailer:
-    """GOV.UK Notify. What it says of a message reaches nobody but as chosen words: its own texts may quote an address."""
+    """GOV.UK Notify. Its error messages are judged and never passed on: they may quote what was sent."""
 
     attachment_limit = ATTACHMENT_LIMIT
 
@@ -55,7 +56,9 @@ class NotifyMailer:
 
         # The client logs the provider's error messages, which can quote what was sent.
         logging.getLogger("notifications_python_client").setLevel(logging.CRITICAL)
-        self._client = NotificationsAPIClient(api_key, base_url=base_url, timeout=timeout)
+        self._client: _Client = NotificationsAPIClient(  # type: ignore[no-untyped-call]  # the client has no types
+            api_key, base_url=base_url, timeout=timeout
+        )
         self._templates = templates
         self._now = now
         self._attempts = attempts
@@ -74,13 +77,13 @@ class NotifyMailer:
             return _fail(f"template {message.template}: the file is larger than {ATTACHMENT_LIMIT} bytes")
         personalisation = _personalise(message)
 
-        def post() -> Any:
+        def post() -> object:
             return self._client.send_email_notification(
                 message.recipient, template_id, personalisation=personalisation, reference=message.reference
             )
 
         for attempt in range(self._attempts):
-            answer = _ask(post)
+            answer = _ask(post, "id")
             receipt = self._judge(message, answer)
             if receipt is not None:
                 return receipt
@@ -109,12 +112,13 @@ class NotifyMailer:
     def check(self) -> None:
         """Raise `MailerUnavailableError` unless the provider answers, takes the key and knows every template."""
         for template, template_id in self._templates.items():
-            answer = _ask(lambda template_id=template_id: self._client.get_template(template_id))
+            answer = _ask(partial(self._client.get_template, template_id), "id")
             if not answer.is_success:
                 raise MailerUnavailableError(f"template {template}: {_describe(answer)}")
 
     def _look_up(self, reference: str) -> "_Answer":
-        return _ask(lambda: self._client.get_all_notifications(template_type="email", reference=reference))
+        search = partial(self._client.get_all_notifications, template_type="email", reference=reference)
+        return _ask(search, "notifications")
 
     def _judge(self, message: Message, answer: "_Answer") -> Receipt | None:
         """Return the outcome of one attempt, None where another may help."""
@@ -137,13 +141,25 @@ class NoMailer:
 
     attachment_limit = ATTACHMENT_LIMIT
 
-    def send(self, message: Message) -> Receipt:  # noqa: ARG002  # the protocol's signature
+    def send(self, message: Message) -> Receipt:
         """Send nothing."""
         return Receipt(Delivery.UNDELIVERED)
 
-    def find(self, reference: str) -> Receipt | None:  # noqa: ARG002  # the protocol's signature
+    def find(self, reference: str) -> Receipt | None:
         """Find nothing: nothing was sent."""
         return None
+
+
+class _Client(Protocol):
+    """What we use of the official client."""
+
+    def send_email_notification(
+        self, email_address: str, template_id: str, personalisation: Mapping[str, Any], reference: str
+    ) -> object: ...
+
+    def get_all_notifications(self, *, template_type: str, reference: str) -> object: ...
+
+    def get_template(self, template_id: str) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -152,8 +168,8 @@ class _Answer:
 
     status: int | None
     arrived: bool
-    body: Any = None
-    errors: Sequence[tuple[str, str]] = ()
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    errors: Sequence[tuple[str, str]] = field(default=(), repr=False)
     """The provider's error names and messages, the latter to be looked at and not to be passed on."""
 
     @property
@@ -172,13 +188,17 @@ class _Answer:
         return self.status is None or self.status >= 500 or (self.status == 429 and not daily)
 
 
-def _ask(call: Callable[[], Any]) -> _Answer:
+def _ask(call: Callable[[], object], expected: str) -> _Answer:
+    """Make one request whose answer, if it is the provider's, holds the key `expected`."""
     from notifications_python_client.errors import HTTPError, InvalidResponse
 
     try:
-        return _Answer(200, arrived=True, body=call())
+        body = call()
+        if isinstance(body, dict) and expected in body:
+            return _Answer(200, arrived=True, body=body)
+        # A success that is not the provider's, as from a proxy in its place.
+        return _Answer(None, arrived=True)
     except InvalidResponse:
-        # A success that cannot be read, as from a proxy that answers in the provider's place.
         return _Answer(None, arrived=True)
     except HTTPError as error:
         # The client reports a request without any answer as status 503: the response tells the two apart.
@@ -210,7 +230,7 @@ def _read_errors(errors: object) -> Sequence[tuple[str, str]]:
     return [(str(error.get("error")), str(error.get("message"))) for error in errors if isinstance(error, dict)]
 
 
-def _read_receipt(body: Any, reference: str) -> Receipt | None:
+def _read_receipt(body: Mapping[str, Any], reference: str) -> Receipt | None:
     found = [entry for entry in body["notifications"] if entry["reference"] == reference]
     taken = [entry for entry in found if entry["status"] not in ("permanent-failure", "technical-failure")]
     rejected = [entry for entry in found if entry["status"] == "permanent-failure"]
@@ -274,15 +294,15 @@ def _describe(answer: _Answer) -> str:
 
 def _choose_pause(answer: _Answer, attempt: int) -> float:
     first = FIRST_PAUSE_AT_RATE_LIMIT if answer.status == 429 else FIRST_PAUSE
-    return min(first * 2**attempt, LONGEST_PAUSE)
+    return min(first * float(2**attempt), LONGEST_PAUSE)
 
 
 def _personalise(message: Message) -> dict[str, Any]:
-    from notifications_python_client import prepare_upload
+    from notifications_python_client.utils import prepare_upload
 
     personalisation: dict[str, Any] = dict(message.personalisation)
     if message.attachment is not None:
-        personalisation["link_to_file"] = prepare_upload(
+        personalisation["link_to_file"] = prepare_upload(  # type: ignore[no-untyped-call]  # the client has no types
             io.BytesIO(message.attachment),
             confirm_email_before_download=False,
             retention_period=ATTACHMENT_RETENTION,

@@ -29,6 +29,7 @@ def execute(
     resources: Resources,
     reporter: Reporter,
     partition: str | None = None,
+    selection: frozenset[str] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
@@ -48,7 +49,7 @@ def execute(
     except MaintenanceError as error:
         return _failed_early(spec, given, run_id, error, reporter, config)
     with Database(engine) as database:
-        run = _prepare(spec, config, database, run_id, resources, reporter, partition, clock)
+        run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, clock)
         try:
             status, error = _run(run, spec, config.settings)
         except MaintenanceError as failed:
@@ -106,6 +107,7 @@ def _prepare(
     resources: Resources,
     reporter: Reporter,
     partition: str | None,
+    selection: frozenset[str] | None,
     clock: Callable[[], float],
 ) -> JobRun:
     ledger = Ledger(
@@ -124,6 +126,7 @@ def _prepare(
         max_rows=config.max_rows,
         allow_large=config.allow_large,
         partition=partition,
+        selection=selection,
         database=database,
         ledger=ledger,
         resources=resources,

@@ -16,7 +16,7 @@ from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.mail import Mailer
 from cath_dagster.core.notices import Notice, Postman
 from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.purge import Progress, Purge, Purger
+from cath_dagster.core.purge import Progress, Purge, Purger, Revision
 
 
 class Resources(Protocol):
@@ -72,6 +72,7 @@ class JobRun:
     max_rows: int | None
     allow_large: bool
     partition: str | None
+    selection: frozenset[str] | None
     database: Database
     ledger: Ledger
     resources: Resources
@@ -93,6 +94,19 @@ class JobRun:
         Raises `MissingConfigurationError` naming every one that is not set.
         """
         return required(self.resources, *names)
+
+    def optional(self, name: str) -> str | None:
+        """Return an environment variable of the location by its name without the prefix, None if it is not set."""
+        return self.resources.environ.get(f"{self.resources.prefix}_{name}")
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether a mail provider is configured."""
+        return self.resources.has_mail
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return self.resources.environ
 
     def note(self, message: str) -> None:
         """Tell operators something about this run that is no failure."""
@@ -134,27 +148,34 @@ class JobRun:
         if self.dry_run:
             self._record_dry(planned)
             return
-        limit = None if self.max_rows is None else self.max_rows - self._taken
-        purger = Purger(
-            database=self.database,
-            ledger=self.ledger,
-            job=self.job,
-            run_id=self.run_id,
-            report=self.reporter.progress,
-            clock=self.clock,
-        )
         started = self.clock()
-        progress = purger.delete(planned.purge, limit=limit)
+        progress = self._purger().delete(planned.purge, limit=self._room())
         self._taken += progress.deleted
         self._record_done(planned, progress, self.clock() - started)
 
-    def room(self) -> int | None:
-        """Return how many rows the run may still take, None where nothing limits it."""
-        return None if self.max_rows is None else max(0, self.max_rows - self._taken)
-
-    def take(self, rows: int) -> None:
-        """Count rows a job changed by statements of its own against `max_rows`."""
-        self._taken += rows
+    def revise(self, revision: Revision) -> None:
+        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it."""
+        table = revision.table.name
+        matched = self.read(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
+        if self.dry_run:
+            self.record(Outcome(target=table, matched=matched))
+            return
+        started = self.clock()
+        progress = self._purger().update(revision, limit=self._room())
+        self._taken += progress.updated
+        left = max(0, matched - progress.updated) if progress.reached_limit else 0
+        self.outcomes.append(
+            Outcome(
+                target=table,
+                matched=max(matched, progress.updated),
+                updated=progress.updated,
+                skipped=left,
+                batches=progress.batches,
+                longest_transaction_seconds=progress.longest_seconds,
+                seconds=self.clock() - started,
+            )
+        )
+        self._tell_left(table, left)
 
     def drain_files(self) -> None:
         """Delete the files this job has queued, those of an earlier run that was killed included."""
@@ -239,8 +260,24 @@ class JobRun:
         for child in dict.fromkeys(measured.table for measured in planned.children):
             gone = self._not_yet_told(recorded, child)["deleted"]
             self.outcomes.append(Outcome(target=child, matched=gone, deleted=gone))
+        self._tell_left(measured.table, left)
+
+    def _tell_left(self, table: str, left: int) -> None:
         if left:
-            self.note(f"max_rows reached: {left:,} rows of {measured.table} are left for the next run")
+            self.note(f"max_rows reached: {left:,} rows of {table} are left for the next run")
+
+    def _room(self) -> int | None:
+        return None if self.max_rows is None else max(0, self.max_rows - self._taken)
+
+    def _purger(self) -> Purger:
+        return Purger(
+            database=self.database,
+            ledger=self.ledger,
+            job=self.job,
+            run_id=self.run_id,
+            report=self.reporter.progress,
+            clock=self.clock,
+        )
 
     def _not_yet_told(self, recorded: Mapping[str, Mapping[str, int]], table: str) -> dict[str, int]:
         """Return what the ledger has of a table beyond the outcomes recorded so far."""

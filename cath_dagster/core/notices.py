@@ -33,6 +33,20 @@ class Notice:
     message: Message
 
 
+@dataclass(frozen=True)
+class _Earlier:
+    status: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What is written about a notice: claimed, or settled by a receipt, under its own or an earlier reference."""
+
+    receipt: Receipt | None = None
+    reference: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Postman:
     """Sends a run's notices. `report` hears of each."""
@@ -52,6 +66,8 @@ class Postman:
         stopped_by: Receipt | None = None
         for position, notice in enumerate(notices, start=1):
             receipt = stopped_by or self._send(notice)
+            if receipt is None:
+                continue
             if receipt.final:
                 stopped_by = receipt
             tally[receipt.delivery] += 1
@@ -73,40 +89,44 @@ class Postman:
             },
         )
 
-    def _send(self, notice: Notice) -> Receipt:
-        status = self.database.transaction(lambda connection: self._claim(connection, notice))
-        if status in SETTLED:
-            return Receipt(Delivery(status))
+    def _send(self, notice: Notice) -> Receipt | None:
+        """Send one notice; return None where it was settled before."""
+        earlier = self.database.transaction(lambda connection: self._claim(connection, notice))
         receipt = None
-        if status == CLAIMED:
+        if earlier is not None:
+            if earlier.status in SETTLED:
+                return None
             try:
-                receipt = self.mailer.find(notice.message.reference)
+                receipt = self.mailer.find(earlier.reference)
             except MailerUnavailableError as error:
                 return Receipt(Delivery.UNKNOWN, error=str(error))
         if receipt is None:
+            self.database.transaction(lambda connection: self._write(connection, notice, _Claim()))
             receipt = self.mailer.send(notice.message)
         if receipt.delivery is not Delivery.UNKNOWN:
-            self.database.transaction(lambda connection: self._settle(connection, notice, receipt))
+            reference = earlier.reference if earlier and receipt.delivery is Delivery.SENT else None
+            settled = _Claim(receipt, reference)
+            self.database.transaction(lambda connection: self._write(connection, notice, settled))
         return receipt
 
-    def _claim(self, connection: sa.Connection, notice: Notice) -> str | None:
-        """Claim the notice for every subject; return the status it had for any of them, the most final one."""
+    def _claim(self, connection: sa.Connection, notice: Notice) -> "_Earlier | None":
+        """Claim the notice; return what an earlier run made of it, if that is settled or unknown."""
         known = connection.execute(
-            sa.select(sent_notice.c.status, sent_notice.c.sent_at)
-            .where(self._is_about(notice))
-            .order_by(sent_notice.c.sent_at.desc().nulls_last())
+            sa.select(sent_notice.c.status, sent_notice.c.sent_at, sent_notice.c.reference)
+            .where(self._is_about(notice), sent_notice.c.status.in_((*SETTLED, CLAIMED)))
+            .order_by(sent_notice.c.status == CLAIMED, sent_notice.c.sent_at)
             .with_for_update()
-        ).all()
-        settled = next((row for row in known if row.status in SETTLED), None)
-        was_claimed = any(row.status == CLAIMED for row in known)
-        status, sent_at = (settled.status, settled.sent_at) if settled else (CLAIMED, None)
-        self._write(connection, notice, status, sent_at)
-        return status if settled or was_claimed else None
+        ).first()
+        if known is None:
+            self._write(connection, notice, _Claim())
+            return None
+        if known.status in SETTLED:
+            # A row that joined the matter later, such as a second account of one person, shares its notice.
+            receipt = Receipt(Delivery(known.status), known.sent_at)
+            self._write(connection, notice, _Claim(receipt, known.reference))
+        return _Earlier(known.status, known.reference)
 
-    def _settle(self, connection: sa.Connection, notice: Notice, receipt: Receipt) -> None:
-        self._write(connection, notice, receipt.delivery.value, receipt.sent_at)
-
-    def _write(self, connection: sa.Connection, notice: Notice, status: str, sent_at: datetime | None) -> None:
+    def _write(self, connection: sa.Connection, notice: Notice, claim: "_Claim") -> None:
         rows = [
             {
                 "job": self.job,
@@ -114,9 +134,9 @@ class Postman:
                 "kind": notice.kind,
                 "period_start": notice.period_start,
                 "as_of": self.as_of,
-                "sent_at": sent_at,
-                "status": status,
-                "reference": notice.message.reference,
+                "sent_at": claim.receipt.sent_at if claim.receipt else None,
+                "status": claim.receipt.delivery.value if claim.receipt else CLAIMED,
+                "reference": claim.reference or notice.message.reference,
                 "run_id": self.run_id,
             }
             for subject_id in notice.subject_ids

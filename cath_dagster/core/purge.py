@@ -93,11 +93,27 @@ class Purge:
         return _descend(self.children, sa.select(self.key).where(self.predicate))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """Rows of one table to be changed, as one predicate that counting and updating share."""
+
+    table: sa.Table
+    rule: str
+    predicate: sa.ColumnElement[bool]
+    values: dict[str, sa.ColumnElement[Any]]
+
+    @property
+    def key(self) -> sa.Column[Any]:
+        (key,) = self.table.primary_key.columns
+        return key
+
+
 @dataclass
 class Progress:
     """What a purge has done so far; one per call, never shared."""
 
     deleted: int = 0
+    updated: int = 0
     batches: int = 0
     longest_seconds: float = 0.0
     reached_limit: bool = False
@@ -131,6 +147,37 @@ class Purger:
                 if not self._take_census(purge, purge.predicate, progress):
                     break
         return progress
+
+    def update(self, revision: Revision, *, limit: int | None) -> Progress:
+        """Change every row that matches, at most `limit`, in short transactions; `Progress.deleted` stays 0."""
+        progress = Progress()
+        size = FIRST_KEYS
+        while limit is None or progress.updated < limit:
+            room = min(size, size if limit is None else limit - progress.updated)
+            started = self.clock()
+            updated = self.database.transaction(lambda connection, room=room: self._update_batch(connection, revision, room))  # type: ignore[misc]
+            seconds = self.clock() - started
+            progress.updated += updated
+            progress.batches += 1
+            progress.longest_seconds = max(progress.longest_seconds, seconds)
+            if updated == 0:
+                return progress
+            size = _next_size(size, seconds, smallest=MIN_KEYS, largest=MAX_KEYS)
+        progress.reached_limit = True
+        return progress
+
+    def _update_batch(self, connection: sa.Connection, revision: Revision, room: int) -> int:
+        keys = connection.scalars(sa.select(revision.key).where(revision.predicate).limit(room)).all()
+        if not keys:
+            return 0
+        statement = (
+            sa.update(revision.table)
+            .where(_is_any(revision.key, keys), revision.predicate)
+            .values({revision.table.c[name]: value for name, value in revision.values.items()})
+        )
+        updated = connection.execute(statement).rowcount
+        self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}})
+        return updated
 
     def _walk(self, purge: Purge, progress: Progress) -> None:
         blocks, block_size = self.database.transaction(lambda connection: heap_size(connection, purge.table))

@@ -4,22 +4,22 @@ Everything is measured against `as_of`. No row lies within a day of a cutoff or 
 `as_of`, so a second run on the same day finds nothing left to do. Rows at scale 1, about 205,000 in all; every table
 but the reference data grows with the scale, and every kind below is present from scale 0.01 on.
 
-| table                  | rows   | of which                                                                             |
-|------------------------|--------|--------------------------------------------------------------------------------------|
-| notification_audit_log | 60,000 | 35 % older than 90 days; two or more on every subscription                           |
-| audit_log              | 42,000 | 36 % older than 90 days; by the system administrators                                |
-| ingestion_log          | 30,000 | 33 % older than 90 days; one on every artefact, the others on none                   |
-| artefact               | 12,000 | 1,490 expired (50 of them no-match), 150 no-match to remove, 60 too recent,          |
-|                        |        | 50 whose raw location id is by chance an existing location's                         |
-| artefact_search        | 29,000 | on every artefact that matched a location                                            |
-| user                   | 5,300  | 41 addresses to warn, 300 users to delete, 125 who wait (see `_USER_GROUPS`)         |
-| subscription           | 25,000 | 400 orphans: no such location, no number, location deleted over 30 days ago          |
-| subscription_list_type | 2,000  | a fifth with deleted or unknown list types: mixed, none other, or deleted recently   |
-| media_application      | 280    | twelve ended weeks and the current one; names that spreadsheets take for formulas    |
-| third parties          | 70     | users, subscriptions and pushes                                                      |
-| location               | 400    | 370 open, 15 soft-deleted recently, 15 over 30 days ago                              |
-| list_types             | 28     | 24 in use, 2 soft-deleted over 30 days ago, 2 recently                               |
-| maintenance.sent_notice| 390    | the warnings sent to those who wait or are to be deleted, and to 5 who came back     |
+| table                   | rows   | of which                                                                          |
+| ----------------------- | ------ | --------------------------------------------------------------------------------- |
+| notification_audit_log  | 60,000 | 35 % older than 90 days; two or more on every subscription                        |
+| audit_log               | 42,000 | 36 % older than 90 days; by the system administrators                             |
+| ingestion_log           | 30,000 | 33 % older than 90 days; one on every artefact, the others on none                |
+| artefact                | 12,000 | 1,490 expired (50 of them no-match), 150 no-match to remove, 60 too recent,       |
+|                         |        | 50 whose raw location id is by chance an existing location's                      |
+| artefact_search         | 29,000 | on every artefact that matched a location                                         |
+| user                    | 5,400  | 41 addresses to warn, 300 users to delete, 125 who wait (see `_USER_GROUPS`)      |
+| subscription            | 25,000 | 400 orphans: no such location, no number, location deleted over 30 days ago       |
+| subscription_list_type  | 2,000  | a fifth with deleted or unknown list types, mixed or none other; recent ones too  |
+| media_application       | 280    | twelve ended weeks and the current one; names that spreadsheets take for formulas |
+| third parties           | 70     | users, subscriptions and pushes                                                   |
+| location                | 400    | 370 open, 15 soft-deleted recently, 15 over 30 days ago                           |
+| list_types              | 28     | 24 in use, 2 soft-deleted over 30 days ago, 2 recently                            |
+| maintenance.sent_notice | 390    | the warnings sent to those who wait or are to be deleted, and to 5 who came back  |
 
 People, cases and addresses are made up; every address is at example.com or example.org.
 """
@@ -31,7 +31,7 @@ from importlib import resources
 from itertools import count
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import psycopg
@@ -55,7 +55,7 @@ LIVE_LIST_TYPES, RECENTLY_DELETED_LIST_TYPES, DELETED_LIST_TYPES = 24, 2, 2
 
 ENDED_WEEKS = 12
 
-# Files are written one by one: beyond scale 1 their number grows with the square root of the scale only.
+# Files are written one by one: beyond scale 1 these caps grow with the square root of the scale only.
 DOOMED_ARTEFACTS_WITH_FILES = 1_800
 CURRENT_ARTEFACTS_WITH_FILES = 200
 
@@ -305,14 +305,15 @@ JOIN (SELECT user_id, email, role, user_provenance, row_number() OVER (ORDER BY 
       FROM "user" WHERE role = 'SYSTEM_ADMIN') AS administrator ON n = 1 + mod(number, %(administrators)s)
 """
 
-_INSERT_THIRD_PARTIES = {
+_INSERT_THIRD_PARTIES: Mapping[str, LiteralString] = {
     "legacy_third_party_user": """
         INSERT INTO legacy_third_party_user (id, name, created_date)
         SELECT md5('legacy-' || n)::uuid, 'Legacy publisher ' || n, %(as_of)s::timestamp - pg_temp.days(n, 19, 200, 900)
         FROM generate_series(1, %(rows)s) AS n""",
     "legacy_third_party_subscription": """
         INSERT INTO legacy_third_party_subscription (id, user_id, list_type_id, created_date)
-        SELECT md5(id::text || k)::uuid, id, k, created_date FROM legacy_third_party_user, generate_series(1, 3) AS k""",
+        SELECT md5(id::text || k)::uuid, id, k, created_date
+        FROM legacy_third_party_user, generate_series(1, 3) AS k""",
     "legacy_third_party_push_log": """
         INSERT INTO legacy_third_party_push_log (id, artefact_id, list_type_id, type, status, status_code, created_at)
         SELECT md5(u.id::text || 'push' || k)::uuid, md5('artefact-current' || k)::uuid::text, k,
@@ -392,9 +393,9 @@ def fill(
 ) -> SampleSummary:
     """Fill the empty tables and, under `blob_root`, the containers `artefact`, `publications` and `files`.
 
-    Runs in one transaction, the caller's if one is open; files are written last. Needs the service's schema and the
-    table `maintenance.sent_notice`. A naive `as_of` is UTC. Equal `as_of` and `scale` give equal rows. `progress` is
-    called with the table that comes next, the steps done and the steps in all, and at the end with ("", all, all).
+    Runs in one transaction, the caller's if one is open; files are written last, up to a cap above scale 1. Needs the
+    service's schema and the table `maintenance.sent_notice`. A naive `as_of` is UTC. Equal `as_of` and `scale` give
+    equal rows. `progress` is called with the table that comes next, the steps done and the steps in all, and at the end with ("", all, all).
     """
     instant = as_of.replace(tzinfo=as_of.tzinfo or UTC).astimezone(UTC)
     with connection.transaction():
@@ -454,10 +455,10 @@ class _Sample:
 
         return copy_rows
 
-    def _sql_step(self, statement: str, *, size: int = 0, **parameters: object) -> Callable[[], int]:
+    def _sql_step(self, statement: LiteralString, *, size: int = 0, **parameters: object) -> Callable[[], int]:
         def insert_rows() -> int:
             values = {**self._shared_parameters(), "rows": _scaled(size, self.scale), **parameters}
-            return self.connection.execute(statement.encode(), values).rowcount
+            return self.connection.execute(statement, values).rowcount
 
         return insert_rows
 
@@ -649,7 +650,7 @@ def _write_blobs(connection: psycopg.Connection, as_of: datetime, scale: float, 
     containers = {name: root / name for name in ("artefact", "publications", "files")}
     for folder in containers.values():
         folder.mkdir(parents=True, exist_ok=True)
-    growth = scale if scale < 1 else sqrt(scale)
+    growth = max(1, sqrt(scale))
     limits = {
         "doomed": _scaled(DOOMED_ARTEFACTS_WITH_FILES, growth),
         "current": _scaled(CURRENT_ARTEFACTS_WITH_FILES, growth),

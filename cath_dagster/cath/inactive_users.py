@@ -1,0 +1,172 @@
+"""When a user is idle, warned and deletable: one rule, shared by the jobs that warn, delete and tidy up after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import sqlalchemy as sa
+from pydantic import Field, model_validator
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from cath_dagster.cath.tables import user
+from cath_dagster.core.instants import as_utc, midnight, naive_utc
+from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.notices import SETTLED
+from cath_dagster.core.settings import Days, JobSettings
+
+JOB = "inactive_verification"
+MEDIA = ("B2C_IDAM", "PI_AAD")
+"""Two provenances of one population: a person may have a row in each, with one e-mail address."""
+PROTECTED_ROLE = "SYSTEM_ADMIN"
+
+
+class InactiveUserSettings(JobSettings):
+    """After how many whole days without activity users are warned and deleted."""
+
+    media_warn_days: Days = Field(default=350, description="Media users (B2C_IDAM, PI_AAD) idle so long are warned.")
+    media_delete_days: Days = Field(default=365, description="Media users idle so long, and warned, are deleted.")
+    cft_warn_days: Days = Field(default=118, description="CFT_IDAM users idle so long are warned.")
+    cft_delete_days: Days = Field(default=132, description="CFT_IDAM users idle so long, and warned, are deleted.")
+    crime_warn_days: Days = Field(default=180, description="CRIME_IDAM users idle so long are warned.")
+    crime_delete_days: Days = Field(default=208, description="CRIME_IDAM users idle so long, and warned, are deleted.")
+    sso_delete_days: Days = Field(default=90, description="SSO users (staff) idle so long are deleted, unwarned.")
+
+    @model_validator(mode="after")
+    def _warn_before_delete(self) -> Self:
+        for population in ("media", "cft", "crime"):
+            warn, delete = getattr(self, f"{population}_warn_days"), getattr(self, f"{population}_delete_days")
+            if warn > delete:
+                raise ValueError(
+                    f"{population}_warn_days is {warn}, {population}_delete_days {delete}: "
+                    "the warning must not come after the deletion"
+                )
+        return self
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When users of some provenances are warned and deleted. Without `kind` there is no warning."""
+
+    provenances: tuple[str, ...]
+    delete_days: int
+    kind: str | None = None
+    warn_days: int = 0
+
+    @property
+    def notice_days(self) -> int:
+        """How many whole days lie between a warning and the deletion."""
+        return self.delete_days - self.warn_days
+
+
+def rules(settings: InactiveUserSettings) -> tuple[Rule, ...]:
+    """Return the rules; a provenance that none names is never touched."""
+    return (
+        Rule(MEDIA, settings.media_delete_days, "media_warning", settings.media_warn_days),
+        Rule(("CFT_IDAM",), settings.cft_delete_days, "cft_warning", settings.cft_warn_days),
+        Rule(("CRIME_IDAM",), settings.crime_delete_days, "crime_warning", settings.crime_warn_days),
+        Rule(("SSO",), settings.sso_delete_days),
+    )
+
+
+def activity() -> sa.Subquery:
+    """Return every user's `last_activity`, for media users the newest over all rows with the same address.
+
+    `person` groups the rows of one person. The service sets `last_signed_in_date` from the second sign-in on,
+    so that NULL means "never, or once": the creation counts then.
+    """
+    row = user.alias("member")
+    is_media = row.c.user_provenance.in_(MEDIA)
+    person = sa.case((is_media, sa.func.lower(row.c.email)), else_=sa.cast(row.c.user_id, sa.Text))
+    last = sa.func.coalesce(row.c.last_signed_in_date, row.c.created_date)
+    return sa.select(
+        row.c.user_id,
+        row.c.user_provenance,
+        row.c.role,
+        person.label("person"),
+        sa.func.max(last).over(partition_by=[is_media, person]).label("last_activity"),
+    ).subquery("activity")
+
+
+def is_idle(seen: sa.Subquery, rule: Rule, days: int, as_of: datetime) -> sa.ColumnElement[bool]:
+    """Return whether the rule's users have been idle for so many whole days, by the calendar date of `as_of`."""
+    return sa.and_(
+        seen.c.user_provenance.in_(rule.provenances),
+        seen.c.last_activity < naive_utc(_day_start(as_of, days)),
+    )
+
+
+def has_notice(seen: sa.Subquery, rule: Rule, *, sent_before: datetime | None = None) -> sa.ColumnElement[bool]:
+    """Return whether the user was warned in the present idle period: activity after the warning cancels it."""
+    conditions = [
+        sent_notice.c.job == JOB,
+        sent_notice.c.subject_id == sa.cast(seen.c.user_id, sa.Text),
+        sent_notice.c.kind == rule.kind,
+        sent_notice.c.status.in_(SETTLED),
+        sent_notice.c.period_start >= sa.cast(seen.c.last_activity, sa.Date),
+    ]
+    if sent_before is not None:
+        conditions.append(sent_notice.c.sent_at < sent_before)
+    return sa.exists().where(*conditions)
+
+
+def past_deletion(seen: sa.Subquery, settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
+    """Return whether a user is idle long enough to be deleted, warned or not."""
+    return sa.or_(*(is_idle(seen, rule, rule.delete_days, as_of) for rule in rules(settings)))
+
+
+def is_deletable(settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
+    """Return the predicate over `user` that decides who may be deleted at `as_of`."""
+    seen = activity()
+    due = [
+        sa.and_(
+            is_idle(seen, rule, rule.delete_days, as_of),
+            *([has_notice(seen, rule, sent_before=_day_start(as_of, rule.notice_days))] if rule.kind else []),
+        )
+        for rule in rules(settings)
+    ]
+    return sa.and_(
+        user.c.user_id.in_(sa.select(seen.c.user_id).where(sa.or_(*due))),
+        sa.func.coalesce(user.c.user_id != _protected_user(), sa.true()),
+    )
+
+
+def lock_people(user_ids: Sequence[Any]) -> list[sa.Select[Any]]:
+    """Return the statements that lock what the decision about these users looks at: twins and administrators."""
+    given, twin = user.alias("given"), user.alias("twin")
+    addresses = (
+        sa.select(sa.func.lower(given.c.email))
+        .where(given.c.user_id == sa.any_(sa.literal(list(user_ids), ARRAY(sa.Uuid))))
+        .where(given.c.user_provenance.in_(MEDIA))
+    )
+    return [
+        sa.select(twin.c.user_id)
+        .where(twin.c.user_provenance.in_(MEDIA), sa.func.lower(twin.c.email).in_(addresses))
+        .order_by(twin.c.user_id)
+        .with_for_update(),
+        sa.select(twin.c.user_id)
+        .where(twin.c.role == PROTECTED_ROLE)
+        .order_by(twin.c.user_id)
+        .with_for_update(read=True),
+    ]
+
+
+def is_known_provenance(settings: InactiveUserSettings) -> sa.ColumnElement[bool]:
+    """Return whether any rule names the user's provenance."""
+    return user.c.user_provenance.in_([name for rule in rules(settings) for name in rule.provenances])
+
+
+def _protected_user() -> sa.ScalarSelect[Any]:
+    seen = activity()
+    return (
+        sa.select(seen.c.user_id)
+        .where(seen.c.role == PROTECTED_ROLE)
+        .order_by(seen.c.last_activity.desc(), seen.c.user_id)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def _day_start(as_of: datetime, days: int) -> datetime:
+    """Return the instant before which something is at least so many whole days old, by calendar dates."""
+    return midnight(as_utc(as_of).date() - timedelta(days=days - 1))

@@ -1,0 +1,1 @@
+"""One file a job: a function on plain inputs, and its SPEC."""

@@ -1,0 +1,101 @@
+"""Tell the team about artefacts that match no location, and remove those that have waited long enough."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath.artefacts import is_location, removal
+from cath_dagster.cath.messages import Sighting, environment_name, no_match_report
+from cath_dagster.cath.tables import artefact
+from cath_dagster.core.instants import naive_utc
+from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.mail import Message
+from cath_dagster.core.notices import Notice
+from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.settings import Days, JobSettings
+from cath_dagster.core.spec import JobSpec
+
+TEMPLATE = "no_match_report"
+
+
+class NoMatchArtefactsSettings(JobSettings):
+    """How long the team has to add the missing location."""
+
+    retention_days: Days = Field(
+        default=7, description="Days after their receipt for which no-match artefacts are kept, by last_received_date."
+    )
+
+
+def no_match_artefacts(run: JobRun, settings: NoMatchArtefactsSettings) -> None:
+    """Report every no-match artefact once a day, and remove those received too long ago.
+
+    One whose location id is by chance that of an existing location is displayed there: it may be a genuine list
+    that an upload has turned into a no-match one, so it is listed apart and leaves only when it expires.
+    """
+    notices = _report(run)
+    cutoff = run.as_of - timedelta(days=settings.retention_days)
+    received_before = sa.and_(artefact.c.no_match, artefact.c.last_received_date < naive_utc(cutoff))
+    at_a_location = is_location(artefact.c.location_id)
+    (planned,) = run.plan(
+        removal(
+            rule=f"no-match artefacts received more than {settings.retention_days} days ago",
+            predicate=sa.and_(received_before, sa.not_(at_a_location)),
+            cutoff=cutoff,
+            run_id=run.run_id,
+            reads_other_rows=True,
+        )
+    )
+    run.send(notices)
+    run.purge(planned)
+    kept = run.read(sa.select(sa.func.count()).select_from(artefact).where(received_before, at_a_location))
+    run.record(Outcome(target="artefact", kept=kept))
+    run.drain_files()
+
+
+def _report(run: JobRun) -> list[Notice]:
+    query = sa.select(
+        artefact.c.location_id,
+        artefact.c.provenance,
+        sa.cast(artefact.c.artefact_id, sa.Text).label("artefact_id"),
+        is_location(artefact.c.location_id).label("needs_review"),
+    ).where(artefact.c.no_match)
+    query = query.order_by(artefact.c.location_id, artefact.c.artefact_id)
+    rows = run.database.transaction(lambda connection: connection.execute(query).all())
+    if not rows:
+        return []
+    team = run.require("TEAM_EMAIL", f"NOTIFY_TEMPLATE_{TEMPLATE.upper()}")["TEAM_EMAIL"] if run.has_mail else ""
+    sightings, to_review = (
+        [Sighting(row.location_id, row.provenance, row.artefact_id) for row in rows if row.needs_review is review]
+        for review in (False, True)
+    )
+    environment = environment_name(run.optional("ENV_NAME"))
+    day = run.as_of.date()
+    message = Message(
+        recipient=team,
+        template=TEMPLATE,
+        personalisation=no_match_report(sightings, to_review, environment),
+        reference=f"no_match_artefacts/{day}",
+    )
+    return [Notice(subject_ids=("team",), kind=TEMPLATE, period_start=day, message=message)]
+
+
+SPEC = JobSpec(
+    location=LOCATION,
+    name="no_match_artefacts",
+    cron="0 1 * * *",
+    owner=OWNER,
+    summary="Reports artefacts that match no location to the team, and removes those received over 7 days ago.",
+    description=(
+        "Mails the team one line for every artefact with no_match (location id, provenance, artefact id), once a "
+        "day. Removes those received more than 7 days ago like expired ones: metadata into "
+        "maintenance.artefact_archive, row, search rows and files deleted. Not removed: those whose location id "
+        "equals an existing location's; the mail lists them apart as to be reviewed."
+    ),
+    settings=NoMatchArtefactsSettings,
+    run=no_match_artefacts,
+    tables=("artefact", "artefact_search"),
+    needs=("BLOB_URL",),
+    age_columns={"artefact": "last_received_date"},
+)

@@ -1,0 +1,168 @@
+"""Delete subscriptions to what no longer exists, and those of users who may be deleted."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import Field
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from cath_dagster.cath import LOCATION, OWNER, inactive_users
+from cath_dagster.cath.artefacts import is_location, location_number
+from cath_dagster.cath.inactive_users import InactiveUserSettings
+from cath_dagster.cath.tables import (
+    list_types,
+    location,
+    notification_audit_log,
+    subscription,
+    subscription_list_type,
+    user,
+)
+from cath_dagster.core.instants import naive_utc
+from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.purge import Child, Purge, Revision
+from cath_dagster.core.settings import Days, JobSettings, read_settings
+from cath_dagster.core.spec import JobSpec
+
+
+class SubscriptionsSettings(JobSettings):
+    """How long what is subscribed to may be gone before the subscription goes too."""
+
+    location_grace_days: Days = Field(
+        default=30,
+        description="Days after its deletion for which a location's subscriptions are kept; an upload may restore it.",
+    )
+    list_type_grace_days: Days = Field(
+        default=30,
+        description="Days after its deletion for which a list type stays in subscriptions; it may be activated again.",
+    )
+
+
+def subscriptions(run: JobRun, settings: SubscriptionsSettings) -> None:
+    """Delete orphaned subscriptions, and take vanished list types out of list-type subscriptions."""
+    idle_settings = read_settings(
+        InactiveUserSettings, {}, location=LOCATION.name, job=inactive_users.JOB, environ=run.environ
+    )
+    orphans, without_list_type = run.plan(
+        _orphaned(run, settings, idle_settings), _without_list_type(run, settings)
+    )
+    run.purge(orphans)
+    run.purge(without_list_type)
+    run.revise(_vanished_list_types(run, settings))
+
+
+def _orphaned(run: JobRun, settings: SubscriptionsSettings, idle: InactiveUserSettings) -> Purge:
+    gone_before = naive_utc(run.as_of - timedelta(days=settings.location_grace_days))
+    is_live = sa.or_(location.c.deleted_at.is_(None), location.c.deleted_at >= gone_before)
+    deletable = sa.select(user.c.user_id).where(inactive_users.is_deletable(idle, run.as_of))
+    return Purge(
+        table=subscription,
+        rule=f"subscriptions to no location, to one deleted over {settings.location_grace_days} days ago, "
+        "or of deletable users",
+        predicate=sa.or_(
+            sa.and_(
+                subscription.c.search_type == "LOCATION_ID", sa.not_(is_location(subscription.c.search_value, is_live))
+            ),
+            subscription.c.user_id.in_(deletable),
+        ),
+        cutoff=run.as_of,
+        age=subscription.c.date_added,
+        reads_other_rows=True,
+        lock_others=_lock_others,
+        children=(Child(notification_audit_log, notification_audit_log.c.subscription_id),),
+    )
+
+
+def _lock_others(subscription_ids: Sequence[Any]) -> list[sa.Select[Any]]:
+    """Return the statements that lock the locations and users these subscriptions are decided by."""
+    given = subscription.alias("given")
+    is_given = given.c.subscription_id == sa.any_(sa.literal(list(subscription_ids), ARRAY(sa.Uuid)))
+    numbers = sa.select(location_number(given.c.search_value)).where(is_given, given.c.search_type == "LOCATION_ID")
+    twin, owner = user.alias("twin"), user.alias("owner")
+    addresses = (
+        sa.select(sa.func.lower(owner.c.email))
+        .join(given, given.c.user_id == owner.c.user_id)
+        .where(is_given, owner.c.user_provenance.in_(inactive_users.MEDIA))
+    )
+    owners = sa.select(given.c.user_id).where(is_given)
+    is_twin = sa.and_(
+        twin.c.user_provenance.in_(inactive_users.MEDIA), sa.func.lower(twin.c.email).in_(addresses)
+    )
+    return [
+        sa.select(location.c.location_id)
+        .where(sa.cast(location.c.location_id, sa.Numeric).in_(numbers))
+        .order_by(location.c.location_id)
+        .with_for_update(read=True),
+        sa.select(twin.c.user_id)
+        .where(sa.or_(twin.c.user_id.in_(owners), is_twin))
+        .order_by(twin.c.user_id)
+        .with_for_update(read=True),
+    ]
+
+
+def _live_list_types(run: JobRun, settings: SubscriptionsSettings) -> sa.Select[tuple[int]]:
+    gone_before = naive_utc(run.as_of - timedelta(days=settings.list_type_grace_days))
+    return sa.select(list_types.c.id).where(
+        sa.or_(list_types.c.deleted_at.is_(None), list_types.c.deleted_at >= gone_before)
+    )
+
+
+def _remaining(run: JobRun, settings: SubscriptionsSettings) -> sa.ColumnElement[list[int]]:
+    """Return the subscribed list types that exist still, in their order."""
+    listed = (
+        sa.func.unnest(subscription_list_type.c.list_type_ids)
+        .table_valued("list_type_id", with_ordinality="place", name="listed")
+        .render_derived()
+    )
+    kept = (
+        sa.select(listed.c.list_type_id)
+        .where(listed.c.list_type_id.in_(_live_list_types(run, settings)))
+        .order_by(listed.c.place)
+        .correlate(subscription_list_type)
+    )
+    return sa.func.array(kept.scalar_subquery(), type_=ARRAY(sa.Integer))
+
+
+def _without_list_type(run: JobRun, settings: SubscriptionsSettings) -> Purge:
+    subscribed = sa.func.cardinality(subscription_list_type.c.list_type_ids)
+    return Purge(
+        table=subscription_list_type,
+        rule="list-type subscriptions of which no list type is left",
+        # A row that never named a list type was not emptied by us, and is not ours to delete.
+        predicate=sa.and_(subscribed > 0, sa.func.cardinality(_remaining(run, settings)) == 0),
+        cutoff=run.as_of,
+        reads_other_rows=True,
+    )
+
+
+def _vanished_list_types(run: JobRun, settings: SubscriptionsSettings) -> Revision:
+    remaining = _remaining(run, settings)
+    subscribed = sa.func.cardinality(subscription_list_type.c.list_type_ids)
+    count = sa.func.cardinality(remaining)
+    return Revision(
+        table=subscription_list_type,
+        rule=f"list types deleted over {settings.list_type_grace_days} days ago, or unknown",
+        predicate=sa.and_(count > 0, count < subscribed),
+        values={"list_type_ids": remaining},
+    )
+
+
+SPEC = JobSpec(
+    location=LOCATION,
+    name="subscriptions",
+    cron="0 1 * * *",
+    owner=OWNER,
+    summary="Deletes subscriptions to vanished locations and of deletable users; drops vanished list types.",
+    description=(
+        "Deletes LOCATION_ID subscriptions whose value is no whole number, no location, or a location deleted more "
+        "than 30 days ago, and all subscriptions of users whom inactive_verification could delete now; their "
+        "notification rows go along. Takes list types deleted more than 30 days ago, or unknown, out of list-type "
+        "subscriptions, and deletes those of which none is left. CASE_NUMBER and CASE_NAME subscriptions wait for "
+        "their next publication and are never orphans. Deleted subscriptions cannot be brought back."
+    ),
+    settings=SubscriptionsSettings,
+    run=subscriptions,
+    tables=("subscription", "notification_audit_log", "subscription_list_type"),
+    age_columns={},
+)

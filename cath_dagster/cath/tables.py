@@ -1,0 +1,131 @@
+"""The service's tables: only the columns the jobs use. Its migrations own them; ours never touch them.
+
+All instants are naive and UTC, all enumerations free text.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from cath_dagster.core.maintenance import METADATA as MAINTENANCE
+
+METADATA = sa.MetaData()
+_INSTANT = sa.DateTime(timezone=False)
+
+notification_audit_log = sa.Table(
+    "notification_audit_log",
+    METADATA,
+    sa.Column("notification_id", sa.Uuid, primary_key=True),
+    sa.Column("subscription_id", sa.Uuid, nullable=False),
+    sa.Column("created_at", _INSTANT, nullable=False),
+)
+
+audit_log = sa.Table(
+    "audit_log",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("timestamp", _INSTANT, nullable=False),
+)
+
+ingestion_log = sa.Table(
+    "ingestion_log",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("timestamp", _INSTANT, nullable=False),
+)
+
+user = sa.Table(
+    "user",
+    METADATA,
+    sa.Column("user_id", sa.Uuid, primary_key=True),
+    sa.Column("email", sa.String(255), nullable=False),
+    sa.Column("first_name", sa.String(255)),
+    sa.Column("surname", sa.String(255)),
+    sa.Column("user_provenance", sa.String(20), nullable=False),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("created_date", _INSTANT, nullable=False),
+    sa.Column("last_signed_in_date", _INSTANT),
+)
+
+subscription = sa.Table(
+    "subscription",
+    METADATA,
+    sa.Column("subscription_id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("search_type", sa.String(50), nullable=False),
+    sa.Column("search_value", sa.Text, nullable=False),
+    sa.Column("date_added", _INSTANT, nullable=False),
+)
+
+subscription_list_type = sa.Table(
+    "subscription_list_type",
+    METADATA,
+    sa.Column("subscription_list_type_id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("list_type_ids", ARRAY(sa.Integer), nullable=False),
+)
+
+list_types = sa.Table(
+    "list_types",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("deleted_at", _INSTANT),
+)
+
+location = sa.Table(
+    "location",
+    METADATA,
+    sa.Column("location_id", sa.Integer, primary_key=True),
+    sa.Column("deleted_at", _INSTANT),
+)
+
+media_application = sa.Table(
+    "media_application",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("email", sa.String(255), nullable=False),
+    sa.Column("employer", sa.String(255), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("applied_date", _INSTANT, nullable=False),
+    sa.Column("proof_of_id_path", sa.String(500)),
+)
+
+artefact = sa.Table(
+    "artefact",
+    METADATA,
+    sa.Column("artefact_id", sa.Uuid, primary_key=True),
+    sa.Column("location_id", sa.Text, nullable=False),
+    sa.Column("list_type_id", sa.Integer, nullable=False),
+    sa.Column("content_date", sa.Date, nullable=False),
+    sa.Column("sensitivity", sa.Text, nullable=False),
+    sa.Column("language", sa.Text, nullable=False),
+    sa.Column("display_from", _INSTANT, nullable=False),
+    sa.Column("display_to", _INSTANT, nullable=False),
+    sa.Column("last_received_date", _INSTANT, nullable=False),
+    sa.Column("is_flat_file", sa.Boolean, nullable=False),
+    sa.Column("provenance", sa.Text, nullable=False),
+    sa.Column("superseded_count", sa.Integer, nullable=False),
+    sa.Column("no_match", sa.Boolean, nullable=False),
+    sa.Column("type", sa.String(50), nullable=False),
+    sa.Column("source_artefact_id", sa.Text),
+)
+
+artefact_search = sa.Table(
+    "artefact_search",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("artefact_id", sa.Uuid, nullable=False),
+)
+
+artefact_archive = sa.Table(
+    "artefact_archive",
+    MAINTENANCE,
+    sa.Column("artefact_id", sa.Uuid, primary_key=True),
+    sa.Column("archived_by", sa.Text, nullable=False),
+    *(
+        sa.Column(column.name, column.type, nullable=False)
+        for column in artefact.c
+        # The name of the uploaded file may name a person, and the archive is kept.
+        if column.name not in ("artefact_id", "source_artefact_id")
+    ),
+)
