@@ -185,7 +185,7 @@ class JobRun:
             return
         started = self.clock()
         outcome = outbox.drain(self.database, self.resources.blobs(), job=self.job, report=self.reporter.progress)
-        self.record(outcome.merged(Outcome(target="files", seconds=self.clock() - started)))
+        self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             self.fail(f"{outcome.failed} files could not be deleted; they stay queued and the next run tries again")
 
@@ -205,7 +205,7 @@ class JobRun:
         )
         started = self.clock()
         outcome = postman.send_all(notices)
-        self.record(outcome.merged(Outcome(target="mail", seconds=self.clock() - started)))
+        self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             errors = outcome.details.get("errors") or []
             reasons = "; ".join(errors) if isinstance(errors, list) else str(errors)

@@ -58,6 +58,10 @@ class Outcome:
         """Return what a dry run may say: what would change, and that nothing did."""
         return replace(self, **{name: 0 for name in COUNTS if name != "matched"})
 
+    def timed(self, seconds: float) -> "Outcome":
+        """Return the outcome with the time it took."""
+        return replace(self, seconds=seconds)
+
     def merged(self, other: "Outcome") -> "Outcome":
         """Return both outcomes of one target as one."""
         return replace(

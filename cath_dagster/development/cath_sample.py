@@ -1,7 +1,7 @@
 """Fill a CaTH database with a deterministic sample in which every job finds work and something to leave alone.
 
 Everything is measured against `as_of`. No row lies within a day of a cutoff or crosses one in the 24 hours after
-`as_of`, so a second run on the same day finds nothing left to do. Rows at scale 1, about 205,000 in all; every table
+`as_of`, so a second run on the same day finds nothing left to do. Rows at scale 1, about 208,000 in all; every table
 but the reference data grows with the scale, and every kind below is present from scale 0.01 on.
 
 | table                   | rows   | of which                                                                          |
@@ -395,7 +395,8 @@ def fill(
 
     Runs in one transaction, the caller's if one is open; files are written last, up to a cap above scale 1. Needs the
     service's schema and the table `maintenance.sent_notice`. A naive `as_of` is UTC. Equal `as_of` and `scale` give
-    equal rows. `progress` is called with the table that comes next, the steps done and the steps in all, and at the end with ("", all, all).
+    equal rows. `progress` is called with the table that comes next, the steps done and the steps in all,
+    and at the end with ("", all, all).
     """
     instant = as_of.replace(tzinfo=as_of.tzinfo or UTC).astimezone(UTC)
     with connection.transaction():

@@ -1,0 +1,252 @@
+"""Report a week's media applications to the team, and purge what was reported if the policy says so."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import sqlalchemy as sa
+from pydantic import Field
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from cath_dagster.cath import LOCATION, OWNER, messages
+from cath_dagster.cath.media_report import (
+    FOLDER,
+    Report,
+    Week,
+    read_applications,
+    render,
+    render_chart,
+    row_digest,
+    rows_reported,
+)
+from cath_dagster.cath.tables import media_application
+from cath_dagster.core.blobs import BlobStore, BlobStoreError, Removal
+from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
+from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.mail import Message
+from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.notices import SETTLED, Notice
+from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.purge import Purge
+from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.spec import JobSpec
+
+JOB = "media_reporting"
+TEMPLATE = "media_report"
+REMOVABLE = ("APPROVED", "REJECTED")
+_REPORT_FILE = re.compile(rf"{FOLDER}/(\d{{4}}-\d{{2}}-\d{{2}})/([^/]+)\.(csv|png|json)$")
+
+
+class MediaReportingSettings(JobSettings):
+    """What happens to the applications once reported, and to the reports once old."""
+
+    load_only = frozenset({"start_date"})
+
+    start_date: date = Field(
+        default=date(2026, 1, 5), description="The Monday of the first week that is reported. Read when the code loads."
+    )
+    delete_reported: bool = Field(
+        default=False,
+        description="Delete the week's APPROVED and REJECTED applications exactly as reported, with their proof of "
+        "identity, once the report was delivered.",
+    )
+    report_retention_weeks: int = Field(
+        default=78, ge=1, le=5_000, description="Weeks after which a stored report is deleted, by the week it is about."
+    )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A week's report as it lies in the store."""
+
+    run_id: str
+    week: Week
+
+    def path(self, kind: str) -> str:
+        return f"{FOLDER}/{self.week}/{self.run_id}.{kind}"
+
+
+def media_reporting(run: JobRun, settings: MediaReportingSettings) -> None:
+    """Write and mail the report of one week: the run's partition, else the last week ended before the reference time.
+
+    Whatever a killed run left is finished here: a report that lies in the store unchanged is not written again,
+    one that was delivered is not sent again, and rows are purged as the delivered report has them.
+    """
+    week = _week(run)
+    store = run.resources.reports()
+    applications = run.database.transaction(lambda connection: read_applications(connection, week))
+    report = render(week, applications)
+    delivered = _delivered(run, week)
+    if settings.delete_reported and delivered is None and not run.dry_run:
+        run.require("BLOB_URL")
+    try:
+        stored = _store(run, store, report) if not run.dry_run else None
+        delivered = _deliver(run, store, report, stored, delivered)
+        if settings.delete_reported:
+            _purge_reported(run, store, report, delivered)
+        else:
+            run.record(_reported(report, store, stored))
+        _delete_old_reports(run, store, settings.report_retention_weeks)
+    except BlobStoreError as error:
+        raise IncompleteRunError(f"the report store failed: {error}; run again once it answers") from None
+
+
+def _week(run: JobRun) -> Week:
+    week = Week(date.fromisoformat(run.partition)) if run.partition else Week.ended_before(run.as_of)
+    if week.end > run.as_of:
+        raise ConfigurationError(
+            f"the week of {week} ends at {week.end.isoformat()}, after as_of {run.as_of.isoformat()}; "
+            "only a week that has ended is reported"
+        )
+    return week
+
+
+def _store(run: JobRun, store: BlobStore, report: Report) -> Stored:
+    for known in _stored_reports(store, report.week):
+        if json.loads(store.get(known.path("json")))["csv_sha256"] == report.sha256:
+            return known
+    stored = Stored(run.run_id, report.week)
+    store.put(stored.path("csv"), report.csv)
+    store.put(stored.path("png"), render_chart(report))
+    # Last, because it says that the others are complete.
+    store.put(stored.path("json"), report.as_json(run.run_id))
+    run.record(Outcome(target="files", matched=3, updated=3))
+    return stored
+
+
+def _stored_reports(store: BlobStore, week: Week) -> Iterator[Stored]:
+    for path in sorted(store.list(f"{FOLDER}/{week}")):
+        found = _REPORT_FILE.search(path)
+        if found and found[3] == "json":
+            yield Stored(found[2], week)
+
+
+def _delivered(run: JobRun, week: Week) -> Stored | None:
+    """Return the report that the team was sent for a week."""
+    query = sa.select(sent_notice.c.reference).where(
+        sent_notice.c.job == JOB,
+        sent_notice.c.kind == TEMPLATE,
+        sent_notice.c.period_start == week.monday,
+        sent_notice.c.status == SETTLED[0],
+    )
+    reference = run.database.transaction(lambda connection: connection.scalar(query))
+    return Stored(reference.rpartition("/")[2], week) if reference else None
+
+
+def _deliver(
+    run: JobRun, store: BlobStore, report: Report, stored: Stored | None, delivered: Stored | None
+) -> Stored | None:
+    """Send the report unless the week's was sent or there is nothing in it; return what the team has."""
+    if delivered is not None or not report.applications:
+        run.record(Outcome(target="mail"))
+        return delivered
+    environment = messages.environment_name(run.optional("ENV_NAME"))
+    team = run.require("TEAM_EMAIL", f"NOTIFY_TEMPLATE_{TEMPLATE.upper()}")["TEAM_EMAIL"] if run.has_mail else ""
+    is_too_large = not run.dry_run and len(report.csv) > run.resources.mailer().attachment_limit
+    address = store.address(stored.path("csv")) if stored and is_too_large else None
+    message = Message(
+        recipient=team,
+        template=TEMPLATE,
+        personalisation=messages.media_report(environment, address),
+        reference=f"{JOB}/{report.week}/{stored.run_id if stored else run.run_id}",
+        attachment=None if is_too_large else report.csv,
+    )
+    run.send([Notice(subject_ids=("team",), kind=TEMPLATE, period_start=report.week.monday, message=message)])
+    return _delivered(run, report.week)
+
+
+def _purge_reported(run: JobRun, store: BlobStore, report: Report, delivered: Stored | None) -> None:
+    if run.dry_run:
+        rows = {application.application_id: application.digest for application in report.applications}
+    elif delivered is None:
+        run.record(Outcome(target="media_application", matched=len(report.applications), kept=len(report.applications)))
+        if report.applications:
+            run.note("no application is deleted: the report was not delivered")
+        return
+    else:
+        rows = rows_reported(store.get(delivered.path("json")))
+    (planned,) = run.plan(_as_reported(rows, report.week))
+    run.purge(planned)
+    run.drain_files()
+
+
+def _as_reported(rows: dict[str, int], week: Week) -> Purge:
+    """Return the purge of the rows that are still exactly what the report says of them."""
+    ids = sa.literal(list(rows), ARRAY(sa.Text))
+    digests = sa.literal(list(rows.values()), ARRAY(sa.BigInteger))
+    reported = sa.func.unnest(ids, digests).table_valued("id", "digest", name="reported").render_derived()
+    identity = sa.tuple_(sa.cast(media_application.c.id, sa.Text), row_digest())
+    return Purge(
+        table=media_application,
+        rule=f"approved and rejected applications of the week of {week}, as reported",
+        predicate=sa.and_(
+            media_application.c.status.in_(REMOVABLE),
+            identity.in_(sa.select(reported.c.id, reported.c.digest)),
+        ),
+        cutoff=week.end,
+        age=media_application.c.applied_date,
+        reads_other_rows=True,
+        files=_proofs_of_identity,
+    )
+
+
+def _proofs_of_identity(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
+    # Older rows hold the path on a disk of long ago; the file is known by its last segment.
+    name = sa.func.regexp_replace(media_application.c.proof_of_id_path, r"^.*[/\\]", "")
+    return sa.select((sa.literal("files/") + name).label("path")).where(
+        chosen, media_application.c.proof_of_id_path.is_not(None), name.not_in(("", ".", ".."))
+    )
+
+
+def _reported(report: Report, store: BlobStore, stored: Stored | None) -> Outcome:
+    count = len(report.applications)
+    return Outcome(
+        target="media_application",
+        matched=count,
+        kept=count,
+        details={
+            "week": str(report.week),
+            **{status.lower(): number for status, number in report.by_status.items()},
+            **({"report": store.address(stored.path("csv"))} if stored else {}),
+        },
+    )
+
+
+def _delete_old_reports(run: JobRun, store: BlobStore, retention_weeks: int) -> None:
+    oldest = run.as_of.date() - timedelta(weeks=retention_weeks)
+    found = ((path, _REPORT_FILE.search(path)) for path in store.list(FOLDER))
+    old = [path for path, match in found if match and date.fromisoformat(match[1]) < oldest]
+    if run.dry_run or not old:
+        run.record(Outcome(target="files", matched=len(old)))
+        return
+    results = [result.removal for result in store.delete(old).values()]
+    failed = results.count(Removal.FAILED)
+    run.record(
+        Outcome(target="files", matched=len(old), deleted=results.count(Removal.DELETED), failed=failed)
+    )
+    if failed:
+        run.fail(f"{failed} old reports could not be deleted; the next run tries again")
+
+
+SPEC = JobSpec(
+    location=LOCATION,
+    name=JOB,
+    cron="0 0 * * 1",
+    owner=OWNER,
+    summary="Reports each week's media applications as CSV, chart and counts, and mails the team a link.",
+    description=(
+        "Writes a week's media applications as CSV, a chart and counts to the report store and mails the team a "
+        "download link, once a week. Stored reports are deleted after 78 weeks. With delete_reported, the week's "
+        "APPROVED and REJECTED applications are deleted exactly as reported, with their proof of identity, after "
+        "the report was delivered; they cannot be brought back."
+    ),
+    settings=MediaReportingSettings,
+    run=media_reporting,
+    tables=("media_application",),
+    needs=("REPORT_URL",),
+    partitioned=True,
+    is_asset=True,
+    max_runtime=timedelta(hours=1),
+)
