@@ -14,7 +14,7 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.mail import Mailer
-from cath_dagster.core.notices import Notice, Postman
+from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.purge import Progress, Purge, Purger, Revision
 
@@ -191,6 +191,7 @@ class JobRun:
 
     def send(self, notices: list[Notice]) -> Outcome:
         """Send the notices that were not sent before, and record them; in a dry run only count them."""
+        notices = self.database.transaction(lambda connection: not_settled(connection, self.job, notices))
         if self.dry_run:
             outcome = Outcome(target="mail", matched=len(notices))
             self.record(outcome)

@@ -5,7 +5,7 @@ reference before it sends anything again.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -33,6 +33,21 @@ class Notice:
     message: Message
 
 
+def not_settled(connection: sa.Connection, job: str, notices: Sequence[Notice]) -> list[Notice]:
+    """Return the notices that no earlier run has settled."""
+    query = sa.select(sent_notice.c.subject_id, sent_notice.c.kind, sent_notice.c.period_start).where(
+        sent_notice.c.job == job,
+        sent_notice.c.status.in_(SETTLED),
+        sent_notice.c.period_start.in_({notice.period_start for notice in notices}),
+    )
+    settled = {tuple(row) for row in connection.execute(query)}
+    return [
+        notice
+        for notice in notices
+        if not any((subject_id, notice.kind, notice.period_start) in settled for subject_id in notice.subject_ids)
+    ]
+
+
 @dataclass(frozen=True)
 class _Earlier:
     status: str
@@ -58,7 +73,7 @@ class Postman:
     as_of: datetime
     report: Callable[[str, int, int], None]
 
-    def send_all(self, notices: list[Notice]) -> Outcome:
+    def send_all(self, notices: Sequence[Notice]) -> Outcome:
         """Send every notice not sent before; one that fails does not stop the others, unless all must fail alike."""
         tally: Counter[Delivery] = Counter()
         errors: Counter[str] = Counter()
@@ -147,7 +162,8 @@ class Postman:
             statement.on_conflict_do_update(
                 index_elements=list(sent_notice.primary_key.columns),
                 set_=changed,
-                where=sent_notice.c.status.not_in(SETTLED),
+                # Not IN: its parameters cannot be expanded for several rows at once.
+                where=sa.and_(*(sent_notice.c.status != settled for settled in SETTLED)),
             ),
             rows,
         )

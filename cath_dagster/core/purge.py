@@ -26,8 +26,9 @@ from cath_dagster.core.maintenance import file_outbox
 
 TARGET_SECONDS = 0.1
 """A batch's aim: long enough for the speed of one DELETE, short enough that nobody waits for its locks."""
-MAX_BLOCKS = 32_768
-FIRST_KEYS = 100
+MAX_BLOCKS = 4_096
+"""Reading 32 MB without a match is quick, and should the next 32 MB all match, deleting them is still short."""
+FIRST_KEYS = 16
 MIN_KEYS = 100
 """Deciding costs the same for few keys as for many where the predicate reads other tables."""
 MAX_KEYS = 10_000
@@ -88,6 +89,11 @@ class Purge:
         (key,) = self.table.primary_key.columns
         return key
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing goes along, so that one statement deletes a batch."""
+        return not (self.children or self.archive or self.files)
+
     def every_child(self) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
         """Return each table whose rows go along, with the predicate that finds them."""
         return _descend(self.children, sa.select(self.key).where(self.predicate))
@@ -119,6 +125,14 @@ class Progress:
     reached_limit: bool = False
     rows_left: int = 0
     oldest_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    seconds: float
+    deleted: int
+    is_full: bool
+    """Whether the budget ended it, so that more may match in the same range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,13 +197,17 @@ class Purger:
         blocks, block_size = self.database.transaction(lambda connection: heap_size(connection, purge.table))
         # Positions count tuple slots, so that a batch may be smaller than a block.
         slots = block_size // SMALLEST_TUPLE_BYTES
-        end, position, size = blocks * slots, 0, slots // 8
+        end, position, size, budget = blocks * slots, 0, slots // 8, FIRST_KEYS
         while position < end:
             until = min(position + size, end)
             within = _between(purge.table, divmod(position, slots), divmod(until, slots))
-            seconds = self._batch(purge, within, None, progress)
+            batch = self._batch(purge, within, None if purge.is_plain else budget, progress)
+            if not purge.is_plain:
+                budget = _next_budget(budget, batch)
+                if batch.is_full:
+                    continue
             position = until
-            size = _next_size(size, seconds, smallest=8, largest=MAX_BLOCKS * slots)
+            size = _next_size(size, batch.seconds, smallest=8, largest=MAX_BLOCKS * slots)
             self.report(purge.table.name, position // slots, blocks)
 
     def _take_census(self, purge: Purge, predicate: sa.ColumnElement[bool], progress: Progress) -> int:
@@ -209,9 +227,9 @@ class Purger:
             before, position = progress.deleted, 0
             while position < len(keys):
                 chunk = keys[position : position + size]
-                seconds = self._batch(purge, _is_any(purge.key, chunk), chunk, progress)
+                batch = self._batch(purge, _is_any(purge.key, chunk), len(chunk), progress)
                 position += len(chunk)
-                size = _next_size(size, seconds, smallest=MIN_KEYS, largest=MAX_KEYS)
+                size = _next_size(size, batch.seconds, smallest=MIN_KEYS, largest=MAX_KEYS)
                 self.report(purge.table.name, position, len(keys))
             if limit is not None and progress.deleted >= limit:
                 progress.reached_limit = True
@@ -220,33 +238,38 @@ class Purger:
                 return
 
     def _batch(
-        self, purge: Purge, within: sa.ColumnElement[bool], keys: Keys | None, progress: Progress
-    ) -> float:
+        self, purge: Purge, within: sa.ColumnElement[bool], budget: int | None, progress: Progress
+    ) -> "_Batch":
+        """Delete what matches `within`, at most `budget` rows; None deletes them by one statement."""
         started = self.clock()
-        deleted = self.database.transaction(lambda connection: self._delete_batch(connection, purge, within, keys))
+        deleted, is_full = self.database.transaction(
+            lambda connection: self._delete_batch(connection, purge, within, budget)
+        )
         seconds = self.clock() - started
         progress.deleted += deleted
         progress.batches += 1
         progress.longest_seconds = max(progress.longest_seconds, seconds)
-        return seconds
+        return _Batch(seconds, deleted, is_full)
 
     def _delete_batch(
-        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool], keys: Keys | None
-    ) -> int:
-        if keys is None and not (purge.children or purge.archive or purge.files):
+        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool], budget: int | None
+    ) -> tuple[int, bool]:
+        is_full = False
+        if budget is None:
             statement = sa.delete(purge.table).where(within, purge.predicate)
             counts = {purge.table.name: {"deleted": connection.execute(statement).rowcount}}
         else:
-            counts = self._delete_with_dependants(connection, purge, within)
+            counts, is_full = self._delete_with_dependants(connection, purge, within, budget)
         self.ledger.record_batch(connection, counts)
-        return counts[purge.table.name]["deleted"]
+        return counts[purge.table.name]["deleted"], is_full
 
     def _delete_with_dependants(
-        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool]
-    ) -> dict[str, dict[str, int]]:
+        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool], budget: int
+    ) -> tuple[dict[str, dict[str, int]], bool]:
         candidates = connection.scalars(
-            sa.select(purge.key).where(within, purge.predicate).order_by(purge.key).with_for_update(of=purge.table)
+            sa.select(purge.key).where(within, purge.predicate).limit(budget).with_for_update(of=purge.table)
         ).all()
+        is_full = len(candidates) == budget
         if purge.lock_others is not None:
             for lock in purge.lock_others(candidates):
                 connection.execute(lock)
@@ -257,7 +280,7 @@ class Purger:
         chosen = _is_any(purge.key, keys)
         counts = {purge.table.name: {"deleted": 0, "archived": 0}}
         if not keys:
-            return counts
+            return counts, False
         counts[purge.table.name]["archived"] = _archive(connection, purge, chosen)
         self._queue_files(connection, purge, chosen)
         for child, its_rows in reversed(_descend(purge.children, sa.select(purge.key).where(chosen))):
@@ -267,7 +290,7 @@ class Purger:
         if deleted != len(keys):
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
         counts[purge.table.name]["deleted"] = deleted
-        return counts
+        return counts, is_full
 
     def _queue_files(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> None:
         if purge.files is None:
@@ -327,6 +350,14 @@ def _next_size(size: int, seconds: float, *, smallest: int, largest: int) -> int
     return max(smallest, min(largest, int(size * factor)))
 
 
+def _next_budget(budget: int, batch: _Batch) -> int:
+    """Return how many rows the next batch may delete, by what this one's rows cost; a batch without rows tells nothing."""
+    if not batch.deleted:
+        return budget
+    affordable = int(batch.deleted * TARGET_SECONDS / max(batch.seconds, 1e-6))
+    return max(1, min(2 * budget, affordable, MAX_KEYS))
+
+
 def _between(table: sa.Table, low: tuple[int, int], high: tuple[int, int]) -> sa.ColumnElement[bool]:
     # A table's system column, added to no Table: INSERT and SELECT of all columns must not see it.
     ctid: sa.ColumnElement[str] = sa.literal_column(f"{qualified_name(table)}.ctid", Tid)
@@ -363,4 +394,4 @@ def _archive(connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[b
         return 0
     rows = sa.select(*purge.archive.values.values()).where(chosen)
     statement = insert(purge.archive.table).from_select(list(purge.archive.values), rows).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount

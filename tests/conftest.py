@@ -1,0 +1,99 @@
+"""One PostgreSQL for the whole suite, a fresh database for each test that asks, and a Notify that listens."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.cath import LOCATION
+from cath_dagster.core.migrations import migrate
+from cath_dagster.development.cath_sample import create_schema
+from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, remove_state
+from tests.service import Service
+
+SERVER = "CATH_DAGSTER_TEST_SERVER"
+"""Where the run's PostgreSQL is, for the workers of a parallel run."""
+TEMPLATE = "cath_dagster_template"
+
+_state: list[tuple[EmbeddedPostgres, Path]] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server once, in the process that leads the run, and make the template database."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    url = os.environ.get("TEST_DATABASE_URL")
+    if not url:
+        folder = Path(tempfile.mkdtemp(prefix="cath-dagster-test-"))
+        # Durability costs time and protects nothing here.
+        cluster = embedded_postgres(folder, "pg", {"fsync": "off", "max_connections": "200"})
+        cluster.start()
+        _state.append((cluster, folder))
+        url = cluster.url("postgres")
+    os.environ[SERVER] = url
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
+        admin.execute(f"CREATE DATABASE {TEMPLATE}")
+    template = database_url(TEMPLATE)
+    with psycopg.connect(template) as connection:
+        create_schema(connection)
+    engine = open_engine(template, variable="template", application_name="template")
+    migrate(engine, LOCATION)
+    engine.dispose()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what `pytest_configure` started."""
+    del config
+    for cluster, folder in _state:
+        cluster.stop()
+        remove_state(folder)
+    _state.clear()
+
+
+def database_url(name: str) -> str:
+    """Return the libpq URL of another database on the suite's server."""
+    head, _, query = os.environ[SERVER].partition("?")
+    base = head.rpartition("/")[0]
+    return f"{base}/{name}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture
+def empty_database() -> Iterator[str]:
+    """Yield the libpq URL of a database with nothing in it."""
+    yield from _database("template1")
+
+
+@pytest.fixture
+def cath_url() -> Iterator[str]:
+    """Yield the libpq URL of a database with CaTH's empty schema and our own tables."""
+    yield from _database(TEMPLATE)
+
+
+@pytest.fixture
+def notify() -> Iterator[NotifySimulator]:
+    with NotifySimulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def service(cath_url: str, notify: NotifySimulator, tmp_path: Path) -> Iterator[Service]:
+    """Yield CaTH with an empty database, a blob store, a report store and a Notify."""
+    with Service.open(cath_url, notify, tmp_path, as_of=datetime(2026, 11, 18, 1, 0, tzinfo=UTC)) as opened:
+        yield opened
+
+
+def _database(template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        yield database_url(name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
