@@ -1,0 +1,32 @@
+"""The code location `cath`: seven jobs, seven schedules, the report and the views as assets."""
+
+import dagster as dg
+
+from cath_dagster.cath import LOCATION, assets
+from cath_dagster.core.spec import load_specs
+from cath_dagster.orchestration.jobs import EXECUTOR, build_asset_job, build_op_job
+from cath_dagster.orchestration.schedules import build_schedule, missing_partitions
+
+SPECS = {spec.name: spec for spec in load_specs(LOCATION)}
+REPORT, VIEWS = SPECS["media_reporting"], SPECS["refresh_views"]
+
+report_job = build_asset_job(REPORT, [assets.media_application_report], partitions=assets.WEEKS)
+views_job = build_asset_job(VIEWS, [assets.reporting_views])
+op_jobs = [(spec, build_op_job(spec)) for spec in SPECS.values() if not spec.is_asset]
+
+defs = dg.Definitions(
+    assets=[*assets.TABLE_SPECS, assets.media_application_report, assets.reporting_views],
+    asset_checks=[assets.views_verified, assets.no_missing_weeks],
+    jobs=[report_job, views_job, *(job for _, job in op_jobs)],
+    schedules=[
+        build_schedule(
+            REPORT,
+            report_job,
+            asset_keys=[assets.REPORT_KEY],
+            requests=missing_partitions(assets.REPORT_KEY, assets.WEEKS),
+        ),
+        build_schedule(VIEWS, views_job, asset_keys=list(assets.VIEW_KEYS.values())),
+        *(build_schedule(spec, job) for spec, job in op_jobs),
+    ],
+    executor=EXECUTOR,
+)

@@ -1,0 +1,116 @@
+"""Run a job inside a Dagster run, and say in Dagster's words what came of it."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.core.execution import execute
+from cath_dagster.core.outcome import EFFECTS, Outcome, RunResult, Status
+from cath_dagster.core.spec import JobSpec
+
+SECONDS_BETWEEN_PROGRESS = 5.0
+"""A line now and then shows that a long purge is alive; one a batch would fill the event log."""
+
+Metadata = dict[str, Any]
+
+
+class DagsterReporter:
+    """Writes what a run says into Dagster's log."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+        self._told_at = time.monotonic()
+
+    def info(self, message: str) -> None:
+        self._log.info(message)
+
+    def progress(self, target: str, done: int, total: int) -> None:
+        if time.monotonic() - self._told_at >= SECONDS_BETWEEN_PROGRESS:
+            self._told_at = time.monotonic()
+            self._log.info(f"{target}: {done:,} of {total:,}")
+
+
+def run_job(
+    context: dg.OpExecutionContext,
+    spec: JobSpec,
+    *,
+    partition: str | None = None,
+    selection: frozenset[str] | None = None,
+) -> RunResult:
+    """Run a job with the op's config; observe its tables and return the result.
+
+    Raises `dagster.Failure` for a run that failed or was refused, after its observations: a failed purge is never
+    repeated by Dagster, the next tick goes on where it stopped.
+    """
+    result = execute(
+        spec,
+        context.op_config or {},
+        run_id=context.run_id,
+        now=datetime.now(UTC),
+        resources=EnvironmentResources(spec.location.prefix),
+        reporter=DagsterReporter(context.log),
+        partition=partition,
+        selection=selection,
+    )
+    if not spec.is_asset:
+        for observation in observations(spec, result):
+            context.log_event(observation)
+    if result.status is not Status.SUCCESS:
+        raise dg.Failure(
+            description=f"{result.status.value}: {result.error}", metadata=run_metadata(result), allow_retries=False
+        )
+    return result
+
+
+def run_metadata(result: RunResult) -> Metadata:
+    """Return what the UI shows about a run: a table of its outcomes, and the settings it used."""
+    records = [
+        dg.TableRecord({"target": outcome.target, **outcome.counts(), "seconds": round(outcome.seconds, 3)})
+        for outcome in result.outcomes
+    ]
+    metadata: Metadata = {
+        "status": result.status.value,
+        "dry_run": result.dry_run,
+        "settings": dg.MetadataValue.json(dict(result.settings)),
+        "seconds": round(result.seconds, 3),
+    }
+    if records:
+        metadata["outcomes"] = dg.MetadataValue.table(records)
+    if result.as_of is not None:
+        metadata["as_of"] = dg.MetadataValue.timestamp(result.as_of)
+    if result.would_refuse is not None:
+        metadata["would_refuse"] = result.would_refuse
+    if result.notes:
+        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
+    return metadata
+
+
+def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
+    """Yield one observation per table a run touched, so that the UI plots them over time."""
+    for outcome in result.outcomes:
+        if outcome.target not in EFFECTS:
+            yield dg.AssetObservation(
+                asset_key=[spec.location.name, outcome.target],
+                metadata=outcome_metadata(outcome, result),
+                description=f"{spec.name}{', dry run' if result.dry_run else ''}",
+            )
+
+
+def outcome_metadata(outcome: Outcome, result: RunResult) -> Metadata:
+    """Return an outcome's numbers; those that are 0 and say nothing are left out."""
+    metadata: Metadata = {f"rows_{name}": count for name, count in outcome.counts().items() if count}
+    metadata |= {"job": result.job, "rows_matched": outcome.matched}
+    if not result.dry_run:
+        metadata["rows_deleted"] = outcome.deleted
+        metadata["batches"] = outcome.batches
+        metadata["longest_transaction_seconds"] = outcome.longest_transaction_seconds
+    if outcome.rows_left is not None:
+        metadata["rows_left"] = outcome.rows_left
+    if outcome.oldest_at is not None and result.as_of is not None:
+        metadata["oldest_age_days"] = round((result.as_of - outcome.oldest_at).total_seconds() / 86_400, 2)
+    metadata |= {name: value for name, value in outcome.details.items() if value is not None}
+    return metadata

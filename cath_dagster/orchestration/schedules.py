@@ -1,0 +1,94 @@
+"""Schedules from specifications: one tick, one run, and none while another is queued or going."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster import DagsterRunStatus, RunsFilter
+
+from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
+
+ACTIVE = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+RUNS_LOOKED_AT = 100
+WEEKS_A_TICK = 12
+"""After a long pause the newest weeks are reported first, the others by the ticks that follow."""
+
+Requests = Callable[[dg.ScheduleEvaluationContext, datetime], Iterable[dg.RunRequest]]
+
+
+def build_schedule(
+    spec: JobSpec, job: Job, *, asset_keys: Sequence[dg.AssetKey] = (), requests: Requests | None = None
+) -> dg.ScheduleDefinition:
+    """Return the schedule of a job: `requests` says which runs a tick asks for, one by default.
+
+    The tick's time goes into the run config, so that neither queueing nor a retry moves a cutoff.
+    """
+
+    def evaluate(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        active = find_active_run(context.instance, spec, asset_keys)
+        if active is not None:
+            return dg.SkipReason(
+                f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; this tick is skipped"
+            )
+        tick_at = (context.scheduled_execution_time or datetime.now(UTC)).astimezone(UTC)
+        if requests is None:
+            return [dg.RunRequest(run_config={"as_of": tick_at.isoformat()})]
+        asked = list(requests(context, tick_at))
+        return asked or dg.SkipReason("nothing is missing")
+
+    return dg.ScheduleDefinition(
+        name=spec.schedule_name,
+        cron_schedule=spec.cron,
+        execution_timezone=spec.location.timezone,
+        job=job,
+        execution_fn=evaluate,
+        default_status=default_status(spec.location),
+        description=spec.summary,
+    )
+
+
+def missing_partitions(asset_key: dg.AssetKey, partitions: dg.WeeklyPartitionsDefinition) -> Requests:
+    """Return the requests for every ended partition that was never materialised, the newest at most."""
+
+    def requests(context: dg.ScheduleEvaluationContext, tick_at: datetime) -> Iterable[dg.RunRequest]:
+        missing = unmaterialised(context.instance, asset_key, partitions, tick_at)
+        for key in missing[-WEEKS_A_TICK:]:
+            yield dg.RunRequest(partition_key=key, run_config={"as_of": tick_at.isoformat()})
+
+    return requests
+
+
+def unmaterialised(
+    instance: dg.DagsterInstance, asset_key: dg.AssetKey, partitions: dg.WeeklyPartitionsDefinition, at: datetime
+) -> list[str]:
+    """Return the partitions that had ended at an instant and have no materialisation, oldest first."""
+    done = instance.get_materialized_partitions(asset_key)
+    return [key for key in partitions.get_partition_keys(current_time=at) if key not in done]
+
+
+def find_active_run(
+    instance: dg.DagsterInstance, spec: JobSpec, asset_keys: Sequence[dg.AssetKey]
+) -> dg.DagsterRun | None:
+    """Return a run of the job, or one that materialises its assets, that is queued or going."""
+    of_job = instance.get_runs(RunsFilter(tags={QUEUE_KEY: spec.key}, statuses=ACTIVE), limit=1)
+    if of_job or not asset_keys:
+        return of_job[0] if of_job else None
+    wanted = set(asset_keys)
+    for run in instance.get_runs(RunsFilter(statuses=ACTIVE), limit=RUNS_LOOKED_AT):
+        if wanted & (run.asset_selection or frozenset()):
+            return run
+    return None
+
+
+def default_status(location: Location) -> dg.DefaultScheduleStatus:
+    """Return whether schedules run from the start; `<LOCATION>_SCHEDULES=stopped` says no."""
+    value = os.environ.get(f"{location.prefix}_SCHEDULES", "running").lower()
+    return dg.DefaultScheduleStatus.STOPPED if value == "stopped" else dg.DefaultScheduleStatus.RUNNING

@@ -1,0 +1,65 @@
+"""Where Dagster keeps runs and events: the PostgreSQL of the environment, or nowhere for longer than one command."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from typing import Any, Self
+
+import dagster as dg
+from dagster._config.config_schema import UserConfigSchema  # the interface of a storage class has no public name
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+
+VARIABLE = "DAGSTER_POSTGRES_URL"
+TEMPORARY = "CATH_DAGSTER_TEMPORARY_STORAGE"
+
+
+class EnvironmentStorage(DagsterStorage, ConfigurableClass):
+    """Chooses the storage when an instance is opened.
+
+    With `DAGSTER_POSTGRES_URL` it is that database. Without it, and without `DAGSTER_HOME`, the instance is one
+    that Dagster itself throws away at the end of the command (`dagster job execute` in CI), and so is its storage.
+    A lasting instance without a database is refused: its queue would limit nothing and its runs would be lost.
+    """
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        self._inst_data = inst_data
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> DagsterStorage | Self:
+        del config_value
+        url = os.environ.get(VARIABLE)
+        if url:
+            from dagster_postgres import DagsterPostgresStorage
+
+            # Dagster speaks to its own storage through psycopg 2, whatever the URL's default driver is.
+            driver_url = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+            return DagsterPostgresStorage(driver_url, inst_data=inst_data)
+        if os.environ.get("DAGSTER_HOME"):
+            raise dg.DagsterInvalidInvocationError(
+                f"{VARIABLE} is not set; set it to the database that keeps Dagster's runs and events"
+            )
+        from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+
+        return DagsterSqliteStorage(_temporary_folder(), inst_data=inst_data)
+
+
+def _temporary_folder() -> str:
+    """Return the folder that this command and the processes it starts share; its first user removes it."""
+    folder = os.environ.get(TEMPORARY)
+    if folder is None:
+        folder = os.environ[TEMPORARY] = tempfile.mkdtemp(prefix="cath-dagster-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
