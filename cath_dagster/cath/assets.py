@@ -156,7 +156,7 @@ def reporting_views(
 )
 def views_verified(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Look up when each view was last compared with its source, refreshed or not."""
-    engine = EnvironmentResources(LOCATION.prefix).engine(f"views_verified:{context.run_id}")
+    engine = EnvironmentResources(LOCATION.prefix).engine("views_verified")
     with engine.connect() as connection:
         verified = dict(connection.execute(sa.select(view_state.c.view_name, view_state.c.verified_at)).tuples().all())
     engine.dispose()

@@ -10,8 +10,8 @@ from cath_dagster.orchestration.schedules import build_schedule, missing_partiti
 SPECS = {spec.name: spec for spec in load_specs(LOCATION)}
 REPORT, VIEWS = SPECS["media_reporting"], SPECS["refresh_views"]
 
-report_job = build_asset_job(REPORT, [assets.media_application_report], partitions=assets.WEEKS)
-views_job = build_asset_job(VIEWS, [assets.reporting_views])
+report_job = build_asset_job(REPORT, assets.media_application_report)
+views_job = build_asset_job(VIEWS, assets.reporting_views)
 op_jobs = [(spec, build_op_job(spec)) for spec in SPECS.values() if not spec.is_asset]
 
 defs = dg.Definitions(

@@ -1,7 +1,5 @@
 """Jobs from specifications: one op each, or the assets that a service's own module defines."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (  # define_asset_job's type has no public name
     UnresolvedAssetJobDefinition,
@@ -9,6 +7,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (  # defin
 
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.orchestration.config import config_mapping, config_schema
+from cath_dagster.orchestration.partitioned import FlatPartitionedAssetJob
 from cath_dagster.orchestration.runs import run_job, run_metadata
 
 QUEUE_KEY = "cath_dagster/job"
@@ -47,22 +46,18 @@ def build_op_job(spec: JobSpec) -> dg.JobDefinition:
     return job
 
 
-def build_asset_job(
-    spec: JobSpec,
-    assets: Sequence[dg.AssetsDefinition],
-    *,
-    partitions: dg.PartitionsDefinition[str] | None = None,
-) -> UnresolvedAssetJobDefinition:
+def build_asset_job(spec: JobSpec, *assets: dg.AssetsDefinition) -> UnresolvedAssetJobDefinition:
     """Return the job of a specification whose work is to materialise assets."""
-    return dg.define_asset_job(
+    mapping = config_mapping(spec, tuple(asset.op.name for asset in assets))
+    job = dg.define_asset_job(
         spec.name,
         selection=dg.AssetSelection.assets(*assets),
         description=spec.description,
         tags=run_tags(spec),
-        config=config_mapping(spec, tuple(asset.op.name for asset in assets)),
-        partitions_def=partitions,
+        config=None if spec.partitioned else mapping,
         executor_def=EXECUTOR,
     )
+    return FlatPartitionedAssetJob.of(job, mapping) if spec.partitioned else job
 
 
 def run_tags(spec: JobSpec) -> dict[str, str]:

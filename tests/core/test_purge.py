@@ -1,0 +1,749 @@
+"""The purge engine: every matching row goes and no other, whatever others do to the table meanwhile."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.core.database import Database
+from cath_dagster.core.errors import DatabaseStatementError, DatabaseUnavailableError, LockHeldError
+from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.purge import Archive, Child, Purge, Purger, Revision
+
+METADATA = sa.MetaData()
+entry = sa.Table(
+    "entry",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("seen_at", sa.DateTime),
+    sa.Column("owner", sa.Text),
+)
+part = sa.Table(
+    "part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer)
+)
+screw = sa.Table(
+    "screw", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("part_id", sa.Integer)
+)
+kept_entry = sa.Table(
+    "kept_entry",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("seen_at", sa.DateTime),
+    sa.Column("kept_by", sa.Text),
+)
+holder = sa.Table(
+    "holder", METADATA, sa.Column("owner", sa.Text, primary_key=True), sa.Column("is_held", sa.Boolean)
+)
+
+AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
+CUTOFF = datetime(2026, 8, 20, 1, 0)  # noqa: DTZ001 - what a naive column holds
+OLD, NEW = "2026-01-01", "2026-11-01"
+IS_OLD = entry.c.seen_at < CUTOFF
+RUN = "run-1"
+
+
+def silent(table: str, done: int, total: int) -> None:
+    del table, done, total
+
+
+@dataclass
+class Workshop:
+    """A database with the table `entry`, and what a purge of it needs."""
+
+    url: str
+    sql: psycopg.Connection[Any]
+    database: Database
+    pauses: list[float]
+
+    def purger(
+        self,
+        report: Callable[[str, int, int], None] = silent,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Purger:
+        ledger = Ledger(
+            database=self.database, run_id=RUN, location="cath", job="tidy", dry_run=False, as_of=AS_OF
+        )
+        return Purger(database=self.database, ledger=ledger, job="tidy", run_id=RUN, report=report, clock=clock)
+
+    def value(self, query: str) -> Any:
+        row = self.sql.execute(query).fetchone()  # type: ignore[call-overload]
+        assert row is not None
+        return row[0]
+
+    def count(self, table: str, condition: str = "true") -> int:
+        return int(self.value(f"SELECT count(*) FROM {table} WHERE {condition}"))
+
+    def ids(self, table: str = "entry") -> list[int]:
+        return [row[0] for row in self.sql.execute(f"SELECT id FROM {table} ORDER BY id")]  # type: ignore[call-overload]
+
+    def fill(self, count: int, *, seen_at: str = OLD, first: int = 1, note: str = "") -> None:
+        self.sql.execute(
+            "INSERT INTO entry (id, seen_at, note) SELECT n, %s::timestamp, %s FROM generate_series(%s::int, %s) n",
+            (seen_at, note, first, first + count - 1),
+        )
+
+    def ledger_sum(self, table: str = "entry", column: str = "deleted") -> int:
+        return int(
+            self.value(f"SELECT coalesce(sum({column}), 0) FROM maintenance.purge_ledger WHERE table_name = '{table}'")
+        )
+
+    def batch_sizes(self) -> list[int]:
+        query = "SELECT deleted FROM maintenance.ledger_event WHERE kind = 'batch' ORDER BY event_id"
+        return [row[0] for row in self.sql.execute(query)]
+
+    def on_delete(self, action: str, *, at: int, table: str = "entry") -> None:
+        """Do something in the database in place of the deletion of the `at`-th row, once."""
+        self.sql.execute("CREATE SEQUENCE deletions")
+        self.sql.execute(
+            f"CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "  # type: ignore[call-overload]
+            f"IF nextval('deletions') = {at} THEN {action}; END IF; RETURN OLD; END $$"
+        )
+        self.sql.execute(f"CREATE TRIGGER disturb BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION disturb()")  # type: ignore[call-overload]
+
+    @contextlib.contextmanager
+    def held_until_awaited(self, *statements: str) -> Iterator[None]:
+        """Run statements in a transaction of another session, and commit once somebody waits for its locks."""
+        with psycopg.connect(self.url) as writer, ThreadPoolExecutor(1) as pool:
+            for statement in statements:
+                writer.execute(statement)  # type: ignore[call-overload]
+
+            def commit() -> None:
+                await_lock_wait(self.url)
+                writer.commit()
+
+            committed = pool.submit(commit)
+            yield
+            committed.result(timeout=10)
+
+
+def await_lock_wait(url: str) -> None:
+    """Return once a session of the database waits for a lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 10
+    with psycopg.connect(url, autocommit=True) as observer:
+        while observer.execute(waiting).fetchone() == (0,):
+            assert time.monotonic() < deadline, "nobody waited for the lock"
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def workshop(cath_url: str) -> Iterator[Workshop]:
+    engine = open_engine(cath_url, variable="CATH_DATABASE_URL", application_name=f"tidy:{RUN}")
+    pauses: list[float] = []
+    with psycopg.connect(cath_url, autocommit=True) as sql, Database(engine, sleep=pauses.append) as database:
+        sql.execute("CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')")
+        yield Workshop(cath_url, sql, database, pauses)
+
+
+@pytest.fixture
+def patient(workshop: Workshop) -> Workshop:
+    """A workshop whose database really pauses before it tries again."""
+    engine = open_engine(workshop.url, variable="CATH_DATABASE_URL", application_name=f"tidy:{RUN}")
+    return Workshop(workshop.url, workshop.sql, Database(engine), [])
+
+
+def old_entries(**more: Any) -> Purge:
+    return Purge(table=entry, rule="old entries", predicate=IS_OLD, age=entry.c.seen_at, **more)
+
+
+def keyed(**more: Any) -> Purge:
+    return old_entries(reads_other_rows=True, **more)
+
+
+WAYS = pytest.mark.parametrize("way", [old_entries, keyed], ids=["walk", "keys"])
+
+
+# The walk
+
+
+def test_deletes_every_matching_row_of_many_blocks_and_no_other(workshop: Workshop) -> None:
+    workshop.sql.execute(
+        "INSERT INTO entry (id, seen_at, note) "
+        f"SELECT n, CASE WHEN n % 3 = 0 THEN '{NEW}' ELSE '{OLD}' END::timestamp, repeat('x', 400) "
+        "FROM generate_series(1, 6000) n"
+    )
+
+    progress = workshop.purger().delete(old_entries(), limit=None)
+
+    assert progress.deleted == 4000
+    assert workshop.ids() == list(range(3, 6001, 3))
+    assert workshop.ledger_sum() == 4000
+
+
+@WAYS
+def test_keeps_a_row_exactly_at_the_cutoff_and_one_without_an_instant(
+    workshop: Workshop, way: Callable[[], Purge]
+) -> None:
+    workshop.sql.execute(
+        "INSERT INTO entry (id, seen_at) VALUES (1, '2026-08-20 01:00'), (2, NULL), (3, '2026-08-20 00:59:59.999999')"
+    )
+
+    workshop.purger().delete(way(), limit=None)
+
+    assert workshop.ids() == [1, 2]
+
+
+@WAYS
+def test_finds_nothing_in_an_empty_table(workshop: Workshop, way: Callable[[], Purge]) -> None:
+    progress = workshop.purger().delete(way(), limit=None)
+
+    assert progress.deleted == 0
+    assert progress.rows_left == 0
+    assert progress.oldest_at is None
+
+
+@WAYS
+def test_deletes_nothing_the_second_time(workshop: Workshop, way: Callable[[], Purge]) -> None:
+    workshop.fill(50)
+    workshop.purger().delete(way(), limit=None)
+
+    again = workshop.purger().delete(way(), limit=None)
+
+    assert again.deleted == 0
+    assert workshop.ledger_sum() == 50
+
+
+def test_tells_how_many_rows_are_left_and_how_old_the_oldest_is(workshop: Workshop) -> None:
+    workshop.fill(5)
+    workshop.fill(7, seen_at=NEW, first=100)
+
+    progress = workshop.purger().delete(old_entries(), limit=None)
+
+    assert progress.rows_left == 7
+    assert progress.oldest_at == datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def test_takes_the_rows_of_one_block_in_more_than_one_batch(workshop: Workshop) -> None:
+    workshop.fill(100)
+    assert workshop.value("SELECT count(DISTINCT (ctid::text::point)[0]) FROM entry") == 1
+
+    progress = workshop.purger().delete(old_entries(), limit=None)
+
+    assert progress.deleted == 100
+    assert len(workshop.batch_sizes()) > 1
+
+
+def test_walks_a_table_whose_name_needs_quotes(workshop: Workshop) -> None:
+    workshop.sql.execute('CREATE SCHEMA "Odd One"')
+    workshop.sql.execute('CREATE TABLE "Odd One"."Select Me" (id int PRIMARY KEY)')
+    workshop.sql.execute('INSERT INTO "Odd One"."Select Me" SELECT generate_series(1, 500)')
+    odd = sa.Table("Select Me", sa.MetaData(schema="Odd One"), sa.Column("id", sa.Integer, primary_key=True))
+
+    progress = workshop.purger().delete(Purge(table=odd, rule="odd", predicate=odd.c.id % 2 == 0), limit=None)
+
+    assert progress.deleted == 250
+    assert workshop.count('"Odd One"."Select Me"', "id % 2 = 0") == 0
+
+
+def leave_room_in_front(workshop: Workshop) -> None:
+    """Fill many blocks with old rows, so that the first blocks have room for rows to come."""
+    workshop.fill(4000, note="x" * 300)
+    workshop.sql.execute("DELETE FROM entry WHERE id <= 100")
+    workshop.sql.execute("VACUUM entry")
+
+
+def block_of(workshop: Workshop, entry_id: int) -> int:
+    return int(workshop.value(f"SELECT (ctid::text::point)[0] FROM entry WHERE id = {entry_id}"))
+
+
+def test_deletes_a_row_that_an_update_moved_behind_the_walk(workshop: Workshop) -> None:
+    leave_room_in_front(workshop)
+    moves: list[tuple[int, int, int]] = []
+
+    def move(table: str, done: int, total: int) -> None:
+        del table, total
+        if done >= 10 and not moves:
+            before = block_of(workshop, 3000)
+            workshop.sql.execute("UPDATE entry SET note = note || 'y' WHERE id = 3000")
+            moves.append((block_of(workshop, 3000), done, before))
+
+    progress = workshop.purger(move).delete(old_entries(), limit=None)
+
+    (after, done, before) = moves[0]
+    assert after < done < before
+    assert workshop.count("entry") == 0
+    assert progress.deleted == 3900
+
+
+def test_deletes_a_row_inserted_back_dated_behind_the_walk(workshop: Workshop) -> None:
+    leave_room_in_front(workshop)
+    places: list[tuple[int, int]] = []
+
+    def insert(table: str, done: int, total: int) -> None:
+        del table, total
+        if done >= 10 and not places:
+            workshop.fill(1, first=5000)
+            places.append((block_of(workshop, 5000), done))
+
+    progress = workshop.purger(insert).delete(old_entries(), limit=None)
+
+    assert places[0][0] < places[0][1]
+    assert workshop.count("entry") == 0
+    assert progress.deleted == 3901
+
+
+def test_deletes_a_row_inserted_back_dated_after_the_last_block(workshop: Workshop) -> None:
+    workshop.fill(100)
+    late = iter([1])
+
+    def insert(table: str, done: int, total: int) -> None:
+        del table
+        if done == total and next(late, None):
+            workshop.sql.execute("INSERT INTO entry (id, seen_at, note) SELECT n, '2026-01-01', repeat('x', 900) "
+                                 "FROM generate_series(1001, 1100) n")
+
+    workshop.purger(insert).delete(old_entries(), limit=None)
+
+    assert workshop.count("entry") == 0
+
+
+def test_deletes_a_row_inserted_back_dated_during_a_purge_by_keys(workshop: Workshop) -> None:
+    workshop.fill(200)
+    late = iter([1])
+
+    def insert(table: str, done: int, total: int) -> None:
+        del table, done, total
+        if next(late, None):
+            workshop.fill(1, first=1000)
+
+    workshop.purger(insert).delete(keyed(), limit=None)
+
+    assert workshop.ids() == []
+
+
+# Rescued rows
+
+
+@WAYS
+def test_keeps_a_row_rescued_while_its_batch_waited(workshop: Workshop, way: Callable[[], Purge]) -> None:
+    workshop.fill(20)
+
+    with workshop.held_until_awaited(f"UPDATE entry SET seen_at = '{NEW}' WHERE id = 7"):
+        progress = workshop.purger().delete(way(), limit=None)
+
+    assert workshop.ids() == [7]
+    assert progress.deleted == 19
+    assert workshop.ledger_sum() == 19
+
+
+@WAYS
+def test_deletes_a_row_that_was_changed_and_still_matches(workshop: Workshop, way: Callable[[], Purge]) -> None:
+    workshop.fill(20)
+
+    with workshop.held_until_awaited("UPDATE entry SET note = 'changed' WHERE id = 7"):
+        progress = workshop.purger().delete(way(), limit=None)
+
+    assert workshop.ids() == []
+    assert progress.deleted == 20
+
+
+@WAYS
+def test_keeps_the_children_the_archive_and_the_files_of_a_rescued_row(
+    workshop: Workshop, way: Callable[..., Purge]
+) -> None:
+    add_family(workshop, "CASCADE")
+    workshop.sql.execute("CREATE TABLE kept_entry (id int PRIMARY KEY, seen_at timestamp, kept_by text)")
+    purge = way(children=FAMILY, archive=ARCHIVE, files=select_files)
+
+    with workshop.held_until_awaited(f"UPDATE entry SET seen_at = '{NEW}' WHERE id = 2"):
+        workshop.purger().delete(purge, limit=None)
+
+    assert workshop.ids() == [2, 4]
+    assert workshop.count("part", "entry_id = 2") == 2
+    assert workshop.count("screw", "part_id IN (SELECT id FROM part WHERE entry_id = 2)") == 4
+    assert workshop.count("kept_entry", "id = 2") == 0
+    assert workshop.count("maintenance.file_outbox", "path = 'files/2'") == 0
+
+
+def test_keeps_a_row_rescued_by_another_table_while_its_batch_waited(workshop: Workshop) -> None:
+    workshop.sql.execute("CREATE TABLE holder (owner text PRIMARY KEY, is_held boolean NOT NULL)")
+    workshop.sql.execute("INSERT INTO holder VALUES ('ann', false), ('bob', false)")
+    workshop.fill(6)
+    workshop.sql.execute("UPDATE entry SET owner = CASE WHEN id <= 3 THEN 'ann' ELSE 'bob' END")
+    held = sa.exists().where(holder.c.owner == entry.c.owner, holder.c.is_held)
+    purge = Purge(
+        table=entry,
+        rule="entries nobody holds",
+        predicate=sa.and_(IS_OLD, ~held),
+        reads_other_rows=True,
+        lock_others=lambda keys: [
+            sa.select(holder)
+            .where(holder.c.owner.in_(sa.select(entry.c.owner).where(entry.c.id.in_(keys))))
+            .order_by(holder.c.owner)
+            .with_for_update()
+        ],
+    )
+
+    with workshop.held_until_awaited("UPDATE holder SET is_held = true WHERE owner = 'ann'"):
+        progress = workshop.purger().delete(purge, limit=None)
+
+    assert workshop.ids() == [1, 2, 3]
+    assert progress.deleted == 3
+
+
+def test_goes_on_to_other_rows_when_all_those_of_a_limit_were_rescued(workshop: Workshop) -> None:
+    workshop.fill(5)
+
+    with workshop.held_until_awaited(f"UPDATE entry SET seen_at = '{NEW}' WHERE id <= 2"):
+        progress = workshop.purger().delete(old_entries(), limit=2)
+
+    assert progress.deleted == 2
+    assert workshop.count("entry", f"seen_at = '{NEW}'") == 2
+
+
+# Batches sized by time
+
+
+def test_sizes_batches_by_what_a_row_costs(workshop: Workshop) -> None:
+    """A row that takes 5 ms: a batch that aims at 100 ms takes about twenty of them."""
+    workshop.fill(1000)
+
+    def clock() -> float:
+        return (1000 - workshop.count("entry")) * 0.005
+
+    progress = workshop.purger(clock=clock).delete(old_entries(), limit=None)
+
+    settled = workshop.batch_sizes()[3:-1]
+    assert progress.deleted == 1000
+    assert max(settled) <= 50
+    assert sum(settled) / len(settled) >= 8
+    assert progress.longest_seconds <= 0.25
+
+
+@WAYS
+def test_sizes_batches_with_children_by_what_a_row_costs(workshop: Workshop, way: Callable[..., Purge]) -> None:
+    """A row that takes a whole second, such as one with a foreign key that no index serves, goes with few others."""
+    workshop.sql.execute("CREATE TABLE part (id int PRIMARY KEY, entry_id int REFERENCES entry ON DELETE CASCADE)")
+    workshop.fill(300)
+
+    def clock() -> float:
+        return float(300 - workshop.count("entry"))
+
+    progress = workshop.purger(clock=clock).delete(
+        way(children=(Child(part, part.c.entry_id),)), limit=None
+    )
+
+    assert progress.deleted == 300
+    assert max(workshop.batch_sizes()[3:]) <= 4
+
+
+def test_grows_its_batches_where_rows_are_cheap(workshop: Workshop) -> None:
+    workshop.fill(20_000)
+    ticks = itertools.count()
+
+    progress = workshop.purger(clock=lambda: next(ticks) * 0.0001).delete(old_entries(), limit=None)
+
+    assert progress.deleted == 20_000
+    assert progress.batches < 20
+
+
+# Limits
+
+
+@pytest.mark.parametrize("limit", [0, 1, 17, 30])
+def test_stops_at_the_limit(workshop: Workshop, limit: int) -> None:
+    workshop.fill(40)
+
+    progress = workshop.purger().delete(old_entries(), limit=limit)
+
+    assert progress.deleted == limit
+    assert progress.reached_limit
+    assert workshop.count("entry") == 40 - limit
+
+
+def test_does_not_reach_a_limit_above_what_matches(workshop: Workshop) -> None:
+    workshop.fill(40)
+
+    progress = workshop.purger().delete(old_entries(), limit=41)
+
+    assert progress.deleted == 40
+    assert not progress.reached_limit
+
+
+# Children, archive and files
+
+FAMILY = (Child(part, part.c.entry_id, (Child(screw, screw.c.part_id),)),)
+ARCHIVE = Archive(kept_entry, {"id": entry.c.id, "seen_at": entry.c.seen_at, "kept_by": sa.literal(RUN)})
+
+
+def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
+    return sa.select((sa.literal("files/") + sa.cast(entry.c.id, sa.Text)).label("path")).where(chosen)
+
+
+def add_family(workshop: Workshop, on_delete: str) -> None:
+    """Add three old entries and a new one, each with two parts of two screws."""
+    workshop.sql.execute(
+        f"CREATE TABLE part (id int PRIMARY KEY, entry_id int REFERENCES entry ON DELETE {on_delete})"  # type: ignore[call-overload]
+    )
+    workshop.sql.execute(
+        f"CREATE TABLE screw (id int PRIMARY KEY, part_id int REFERENCES part ON DELETE {on_delete})"  # type: ignore[call-overload]
+    )
+    workshop.fill(3)
+    workshop.fill(1, seen_at=NEW, first=4)
+    workshop.sql.execute("INSERT INTO part SELECT 10 * e + n, e FROM generate_series(1, 4) e, generate_series(1, 2) n")
+    workshop.sql.execute("INSERT INTO screw SELECT 10 * id + n, id FROM part, generate_series(1, 2) n")
+
+
+@WAYS
+@pytest.mark.parametrize("on_delete", ["CASCADE", "RESTRICT", "NO ACTION"])
+def test_deletes_and_counts_children_at_two_levels(
+    workshop: Workshop, way: Callable[..., Purge], on_delete: str
+) -> None:
+    add_family(workshop, on_delete)
+
+    workshop.purger().delete(way(children=FAMILY), limit=None)
+
+    assert workshop.ids() == [4]
+    assert workshop.ids("part") == [41, 42]
+    assert workshop.count("screw") == 4
+    assert (workshop.ledger_sum(), workshop.ledger_sum("part"), workshop.ledger_sum("screw")) == (3, 6, 12)
+
+
+def test_deletes_children_of_more_entries_than_one_batch_takes(workshop: Workshop) -> None:
+    add_family(workshop, "RESTRICT")
+    workshop.fill(2000, first=100)
+    workshop.sql.execute("INSERT INTO part SELECT 10 * id, id FROM entry WHERE id >= 100")
+
+    progress = workshop.purger().delete(old_entries(children=FAMILY), limit=None)
+
+    assert progress.deleted == 2003
+    assert progress.batches > 1
+    assert workshop.ids("part") == [41, 42]
+    assert workshop.ledger_sum("part") == 2006
+
+
+@WAYS
+def test_archives_what_it_deletes(workshop: Workshop, way: Callable[..., Purge]) -> None:
+    workshop.sql.execute("CREATE TABLE kept_entry (id int PRIMARY KEY, seen_at timestamp, kept_by text)")
+    workshop.fill(30)
+    workshop.fill(3, seen_at=NEW, first=100)
+
+    workshop.purger().delete(way(archive=ARCHIVE), limit=None)
+
+    assert workshop.ids("kept_entry") == list(range(1, 31))
+    assert workshop.count("kept_entry", f"seen_at = '{OLD}' AND kept_by = '{RUN}'") == 30
+    assert workshop.ledger_sum(column="archived") == 30
+
+
+@WAYS
+def test_leaves_what_another_archiver_kept_as_it_is(workshop: Workshop, way: Callable[..., Purge]) -> None:
+    workshop.sql.execute("CREATE TABLE kept_entry (id int PRIMARY KEY, seen_at timestamp, kept_by text)")
+    workshop.fill(3)
+    workshop.sql.execute("INSERT INTO kept_entry VALUES (2, '2025-05-05', 'another')")
+
+    workshop.purger().delete(way(archive=ARCHIVE), limit=None)
+
+    assert workshop.count("entry") == 0
+    assert workshop.value("SELECT kept_by FROM kept_entry WHERE id = 2") == "another"
+    assert workshop.ledger_sum(column="archived") == 2
+    assert workshop.ledger_sum() == 3
+
+
+@WAYS
+def test_queues_the_files_of_what_it_deletes(workshop: Workshop, way: Callable[..., Purge]) -> None:
+    workshop.fill(2)
+    workshop.fill(1, seen_at=NEW, first=3)
+
+    workshop.purger().delete(way(files=select_files), limit=None)
+
+    queued = workshop.sql.execute("SELECT job, run_id, path FROM maintenance.file_outbox ORDER BY path").fetchall()
+    assert queued == [("tidy", RUN, "files/1"), ("tidy", RUN, "files/2")]
+
+
+def test_queues_a_file_once_that_is_queued_already(workshop: Workshop) -> None:
+    workshop.fill(1)
+    workshop.sql.execute("INSERT INTO maintenance.file_outbox (job, run_id, path) VALUES ('tidy', 'old', 'files/1')")
+
+    workshop.purger().delete(old_entries(files=select_files), limit=None)
+
+    assert workshop.count("maintenance.file_outbox") == 1
+    assert workshop.count("entry") == 0
+
+
+def test_undoes_archive_files_and_children_of_a_batch_that_fails(workshop: Workshop) -> None:
+    add_family(workshop, "RESTRICT")
+    workshop.sql.execute("CREATE TABLE kept_entry (id int PRIMARY KEY, seen_at timestamp, kept_by text)")
+    workshop.on_delete("RAISE EXCEPTION 'no'", at=3)
+
+    with pytest.raises(DatabaseStatementError):
+        workshop.purger().delete(old_entries(children=FAMILY, archive=ARCHIVE, files=select_files), limit=None)
+
+    assert workshop.ids() == [1, 2, 3, 4]
+    assert workshop.count("part") == 8
+    assert workshop.count("screw") == 16
+    assert workshop.count("kept_entry") == 0
+    assert workshop.count("maintenance.file_outbox") == 0
+    assert workshop.count("maintenance.ledger_event", "kind = 'batch'") == 0
+
+
+def test_names_the_constraint_of_a_reference_nobody_declared(workshop: Workshop) -> None:
+    workshop.fill(3)
+    workshop.sql.execute(
+        "CREATE TABLE secret (id int, entry_id int CONSTRAINT secret_holds_entry REFERENCES entry, who text)"
+    )
+    workshop.sql.execute("INSERT INTO secret VALUES (1, 2, 'ann@example.org')")
+
+    with pytest.raises(DatabaseStatementError, match="secret_holds_entry") as refused:
+        workshop.purger().delete(old_entries(), limit=None)
+
+    assert "DELETE" not in str(refused.value)
+    assert "(2)" not in str(refused.value)
+
+
+# Faults
+
+
+@WAYS
+@pytest.mark.parametrize("state", ["40P01", "40001", "55P03"], ids=["deadlock", "serialization", "lock_timeout"])
+def test_tries_a_batch_again_after_a_fault_that_passes(
+    workshop: Workshop, way: Callable[[], Purge], state: str
+) -> None:
+    workshop.fill(200)
+    workshop.on_delete(f"RAISE EXCEPTION 'passing' USING ERRCODE = '{state}'", at=120)
+
+    progress = workshop.purger().delete(way(), limit=None)
+
+    assert workshop.count("entry") == 0
+    assert progress.deleted == 200
+    assert workshop.ledger_sum() == 200
+    assert len(workshop.pauses) == 1
+
+
+def test_gives_up_on_a_lock_that_is_never_released(workshop: Workshop) -> None:
+    workshop.fill(20)
+    workshop.database.transaction(lambda connection: connection.execute(sa.text("SET lock_timeout = '30ms'")))
+
+    with psycopg.connect(workshop.url) as other:
+        other.execute("SELECT * FROM entry WHERE id = 3 FOR UPDATE")
+        with pytest.raises(DatabaseUnavailableError, match="55P03"):
+            workshop.purger().delete(old_entries(), limit=None)
+
+    assert 1 <= len(workshop.pauses) <= 10
+    assert workshop.count("entry") == 20
+    assert workshop.ledger_sum() == 0
+
+
+def test_deletes_nothing_twice_when_the_connection_is_cut_between_batches(patient: Workshop) -> None:
+    patient.fill(2000)
+    cuts = iter([1])
+
+    def cut(table: str, done: int, total: int) -> None:
+        del table, done, total
+        if next(cuts, None):
+            patient.sql.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name = 'tidy:run-1' AND datname = current_database()"
+            )
+
+    with patient.database:
+        patient.database.lock("cath/tidy")
+        progress = patient.purger(cut).delete(old_entries(), limit=None)
+        held = patient.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+                             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+
+    assert next(cuts, None) is None
+    assert patient.count("entry") == 0
+    assert progress.deleted == 2000
+    assert patient.ledger_sum() == 2000
+    assert held == 1
+
+
+@WAYS
+def test_redoes_the_batch_in_which_the_connection_is_cut(patient: Workshop, way: Callable[[], Purge]) -> None:
+    patient.fill(200)
+    patient.on_delete("PERFORM pg_terminate_backend(pg_backend_pid())", at=120)
+
+    with patient.database:
+        patient.database.lock("cath/tidy")
+        progress = patient.purger().delete(way(), limit=None)
+
+    assert patient.count("entry") == 0
+    assert progress.deleted == 200
+    assert patient.ledger_sum() == 200
+
+
+def test_stops_when_another_took_its_lock_while_the_connection_was_lost(workshop: Workshop) -> None:
+    workshop.fill(2000)
+    seen: list[int] = []
+
+    with psycopg.connect(workshop.url, autocommit=True, application_name="usurper:run-2") as usurper:
+
+        def usurp(table: str, done: int, total: int) -> None:
+            del table, done, total
+            if seen:
+                return
+            seen.append(workshop.count("entry"))
+            workshop.sql.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name = 'tidy:run-1' AND datname = current_database()"
+            )
+            usurper.execute("SELECT pg_advisory_lock(hashtextextended('cath/tidy', 0))")
+
+        workshop.database.lock("cath/tidy")
+        with pytest.raises(LockHeldError, match="usurper:run-2"):
+            workshop.purger(usurp).delete(old_entries(), limit=None)
+
+    assert workshop.count("entry") == seen[0]
+    assert workshop.ledger_sum() == 2000 - seen[0]
+
+
+# Revisions
+
+MARK = Revision(
+    table=entry, rule="mark old entries", predicate=sa.and_(IS_OLD, entry.c.owner.is_(None)),
+    values={"owner": sa.literal("marked")},
+)
+
+
+def test_changes_every_row_a_revision_describes_and_no_other(workshop: Workshop) -> None:
+    workshop.fill(500)
+    workshop.fill(10, seen_at=NEW, first=1000)
+
+    progress = workshop.purger().update(MARK, limit=None)
+
+    assert progress.updated == 500
+    assert workshop.count("entry", "owner = 'marked'") == 500
+    assert workshop.count("entry", "owner = 'marked' AND id >= 1000") == 0
+    assert workshop.ledger_sum(column="updated") == 500
+
+
+@pytest.mark.parametrize("limit", [0, 1, 20])
+def test_changes_no_more_rows_than_the_limit(workshop: Workshop, limit: int) -> None:
+    workshop.fill(50)
+
+    progress = workshop.purger().update(MARK, limit=limit)
+
+    assert progress.updated == limit
+    assert progress.reached_limit
+    assert workshop.count("entry", "owner = 'marked'") == limit
+
+
+def test_does_not_change_a_row_rescued_while_its_batch_waited(workshop: Workshop) -> None:
+    workshop.fill(40)
+
+    with workshop.held_until_awaited(f"UPDATE entry SET seen_at = '{NEW}' WHERE id = 7"):
+        progress = workshop.purger().update(MARK, limit=None)
+
+    assert progress.updated == 39
+    assert workshop.value("SELECT owner FROM entry WHERE id = 7") is None
+
+
+def test_goes_on_changing_rows_when_a_whole_batch_was_rescued(workshop: Workshop) -> None:
+    workshop.fill(40)
+
+    with workshop.held_until_awaited(f"UPDATE entry SET seen_at = '{NEW}' WHERE id <= 20"):
+        progress = workshop.purger().update(MARK, limit=None)
+
+    assert progress.updated == 20
+    assert workshop.count("entry", "owner IS NULL AND seen_at < '2026-08-20'") == 0
