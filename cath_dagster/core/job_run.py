@@ -15,8 +15,11 @@ from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.mail import Mailer
 from cath_dagster.core.notices import Notice, Postman, not_settled
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.purge import Progress, Purge, Purger, Revision
+
+SAMPLE_IDS = 5
+"""Ids that a dry run shows, for an operator to look a few rows up."""
 
 
 class Resources(Protocol):
@@ -232,7 +235,11 @@ class JobRun:
 
     def _record_dry(self, planned: PlannedPurge) -> None:
         purge = planned.purge
-        for measured in (planned.measured, *planned.children):
+        query = sa.select(sa.cast(purge.key, sa.Text)).where(purge.predicate).order_by(purge.key).limit(SAMPLE_IDS)
+        ids = self.database.transaction(lambda connection: list(connection.scalars(query)))
+        details: dict[str, Scalar] = {"sample_ids": ids} if ids else {}
+        self.record(Outcome(target=purge.table.name, matched=planned.measured.matched, details=details))
+        for measured in planned.children:
             self.record(Outcome(target=measured.table, matched=measured.matched))
         if purge.files is not None:
             paths = purge.files(purge.predicate).distinct().subquery()

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -61,7 +61,9 @@ class JobSpec:
     partitioned: bool = False
     """The run works on one week; its lock is the week's."""
     is_asset: bool = False
-    age_columns: dict[str, str] = field(default_factory=dict)
+    privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the job's role needs on the service's tables; locking rows takes UPDATE."""
+    age_columns: Mapping[str, str] = field(default_factory=dict)
     """Per table the column by whose age its rows expire, for the doctor."""
 
     @property

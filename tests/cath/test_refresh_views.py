@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -138,40 +138,37 @@ def test_creates_one_missing_view_and_leaves_the_others(service: Service) -> Non
     assert service.count(f"maintenance.{USER}") == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gives_each_view_a_unique_index(service: Service, name: str) -> None:
+def test_gives_each_view_a_unique_index(service: Service) -> None:
     service.run(JOB)
 
     # Without an expression and a condition: a concurrent refresh needs it so.
-    assert service.count(
-        "pg_index",
-        f"indrelid = 'maintenance.{name}'::regclass AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL",
+    indexed = service.rows(
+        "SELECT indrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid AND relkind = 'm' "
+        "WHERE indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL"
     )
+    assert {row[0] for row in indexed} == {f"maintenance.{name}" for name in NAMES}
 
 
-@pytest.mark.parametrize(
-    ("change", "changed"),
-    [
-        ("UPDATE artefact SET language = 'WELSH'", {ARTEFACT}),
-        ("UPDATE maintenance.artefact_archive SET superseded_count = 7", {ARTEFACT}),
-        ("UPDATE location SET name = 'Another Court'", {LOCATION, SUBSCRIPTION}),
-        ("UPDATE location SET deleted_at = '2026-11-01'", {LOCATION}),
-        ("UPDATE \"user\" SET role = 'SYSTEM_ADMIN'", {USER}),
-        ('UPDATE "user" SET last_signed_in_date = NULL', {USER}),
-        ("UPDATE subscription SET search_value = '2'", {SUBSCRIPTION}),
-        ("DELETE FROM subscription", {SUBSCRIPTION}),
-    ],
-)
-def test_refreshes_the_views_whose_source_has_changed(service: Service, change: str, changed: set[str]) -> None:
+def test_refreshes_the_views_whose_source_has_changed(service: Service) -> None:
     add_rows(service)
     service.run(JOB)
-    service.connection.execute(change)
+    changes: dict[LiteralString, set[str]] = {
+        "UPDATE artefact SET language = 'WELSH'": {ARTEFACT},
+        "UPDATE maintenance.artefact_archive SET superseded_count = 7": {ARTEFACT},
+        "UPDATE location SET name = 'Another Court'": {LOCATION, SUBSCRIPTION},
+        "UPDATE location SET deleted_at = '2026-11-01'": {LOCATION},
+        "UPDATE \"user\" SET role = 'SYSTEM_ADMIN'": {USER},
+        'UPDATE "user" SET last_signed_in_date = NULL': {USER},
+        "UPDATE subscription SET search_value = '2'": {SUBSCRIPTION},
+        "DELETE FROM subscription": {SUBSCRIPTION},
+    }
 
-    result = service.run(JOB)
+    refreshed = {}
+    for change in changes:
+        service.connection.execute(change)
+        refreshed[change] = updated(service.run(JOB))
 
-    assert result.status is Status.SUCCESS
-    assert updated(result) == changed
-    assert updated(service.run(JOB)) == set()
+    assert refreshed == changes
 
 
 def test_shows_a_row_that_was_added_since(service: Service) -> None:
@@ -350,25 +347,27 @@ def test_a_padded_location_number_is_the_location(service: Service) -> None:
     assert location_name(service, subscription) == "Seventh Court"
 
 
-@pytest.mark.parametrize("value", ["8", "court 7", "", "7.5", "9" * 40, "1e1000000"])
-def test_a_value_that_is_no_location_shows_nothing(service: Service, value: str) -> None:
+def test_a_value_that_is_no_location_shows_nothing(service: Service) -> None:
     service.add_location(7)
-    subscription = service.add_subscription(service.add_user(), search_type="LOCATION_ID", search_value=value)
+    user_id = service.add_user()
+    for value in ("8", "court 7", "", "7.5", "7 7", "9" * 40, "1e1000000"):
+        service.add_subscription(user_id, search_type="LOCATION_ID", search_value=value)
 
     result = service.run(JOB)
 
     assert result.status is Status.SUCCESS
-    assert location_name(service, subscription) is None
+    assert service.rows(f"SELECT DISTINCT location_name FROM maintenance.{SUBSCRIPTION}") == [(None,)]  # noqa: S608
 
 
-@pytest.mark.parametrize("search_type", ["CASE_NUMBER", "CASE_NAME"])
-def test_a_case_that_looks_like_a_location_shows_nothing(service: Service, search_type: str) -> None:
+def test_a_case_that_looks_like_a_location_shows_nothing(service: Service) -> None:
     service.add_location(7)
-    subscription = service.add_subscription(service.add_user(), search_type=search_type, search_value="7")
+    user_id = service.add_user()
+    for search_type in ("CASE_NUMBER", "CASE_NAME"):
+        service.add_subscription(user_id, search_type=search_type, search_value="7")
 
     service.run(JOB)
 
-    assert location_name(service, subscription) is None
+    assert service.rows(f"SELECT DISTINCT location_name FROM maintenance.{SUBSCRIPTION}") == [(None,)]  # noqa: S608
 
 
 # Dropped
@@ -475,7 +474,7 @@ def test_a_second_run_at_once_is_refused_and_names_the_first(service: Service) -
 # Faults
 
 
-@pytest.mark.parametrize("table", ["public.artefact", "maintenance.artefact_archive", "public.user", "public.location"])
+@pytest.mark.parametrize("table", ["maintenance.artefact_archive", "public.location"])
 def test_names_a_missing_source(service: Service, table: str) -> None:
     schema, name = table.split(".")
     service.connection.execute(f'ALTER TABLE {schema}."{name}" RENAME TO gone')
@@ -483,7 +482,7 @@ def test_names_a_missing_source(service: Service, table: str) -> None:
     result = service.run(JOB)
 
     assert result.status is Status.FAILED
-    assert f"{name}" in str(result.error)
+    assert name in str(result.error)
     assert "does not exist" in str(result.error)
 
 

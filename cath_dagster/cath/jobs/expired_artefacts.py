@@ -44,5 +44,6 @@ SPEC = JobSpec(
     run=expired_artefacts,
     tables=("artefact", "artefact_search"),
     needs=("BLOB_URL",),
+    privileges={"artefact": ("SELECT", "UPDATE", "DELETE"), "artefact_search": ("SELECT", "DELETE")},
     age_columns={"artefact": "display_to"},
 )

@@ -142,5 +142,11 @@ SPEC = JobSpec(
     settings=InactiveUserSettings,
     run=inactive_verification,
     tables=("user", "subscription", "subscription_list_type", "notification_audit_log"),
+    privileges={
+        "user": ("SELECT", "UPDATE", "DELETE"),
+        "subscription": ("SELECT", "DELETE"),
+        "subscription_list_type": ("SELECT", "DELETE"),
+        "notification_audit_log": ("SELECT", "DELETE"),
+    },
     age_columns={"user": "last_signed_in_date"},
 )

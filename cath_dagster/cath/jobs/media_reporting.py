@@ -249,4 +249,5 @@ SPEC = JobSpec(
     partitioned=True,
     is_asset=True,
     max_runtime=timedelta(hours=1),
+    privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
 )

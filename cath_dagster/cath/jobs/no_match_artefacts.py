@@ -97,5 +97,10 @@ SPEC = JobSpec(
     run=no_match_artefacts,
     tables=("artefact", "artefact_search"),
     needs=("BLOB_URL",),
+    privileges={
+        "artefact": ("SELECT", "UPDATE", "DELETE"),
+        "artefact_search": ("SELECT", "DELETE"),
+        "location": ("SELECT",),
+    },
     age_columns={"artefact": "last_received_date"},
 )

@@ -44,4 +44,10 @@ SPEC = JobSpec(
     tables=tuple(view.name for view in VIEWS),
     max_runtime=timedelta(hours=1),
     is_asset=True,
+    privileges={
+        "artefact": ("SELECT",),
+        "location": ("SELECT",),
+        "user": ("SELECT",),
+        "subscription": ("SELECT",),
+    },
 )

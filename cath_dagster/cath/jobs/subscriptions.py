@@ -164,5 +164,12 @@ SPEC = JobSpec(
     settings=SubscriptionsSettings,
     run=subscriptions,
     tables=("subscription", "notification_audit_log", "subscription_list_type"),
-    age_columns={},
+    privileges={
+        "subscription": ("SELECT", "UPDATE", "DELETE"),
+        "notification_audit_log": ("SELECT", "DELETE"),
+        "subscription_list_type": ("SELECT", "UPDATE", "DELETE"),
+        "user": ("SELECT", "UPDATE"),
+        "location": ("SELECT", "UPDATE"),
+        "list_types": ("SELECT",),
+    },
 )

@@ -1,0 +1,60 @@
+# Two commands do everything on a machine with Python 3.11 or later and make:
+#   make run    every job once, on a sample
+#   make test   the whole suite
+
+PYTHON ?= python3
+SCALE ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+# An exported PYTHONPATH or virtual environment of another project must not leak into ours.
+export PYTHONPATH :=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install run dev test check format bench lock clean docs
+
+help: ## List what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## Create .venv from the lock
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: $(PYTHON) is older than 3.11; name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "creating $(VENV) from the lock (a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: install ## Run all jobs once on a sample of about 200,000 rows (SCALE=10 for more)
+	@$(BIN)/python -m cath_dagster.development run --scale $(SCALE)
+
+dev: install ## Open the UI and the daemon on the sample; Ctrl-C stops everything
+	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE)
+
+test: install ## Run the whole suite
+	@$(BIN)/pytest -n auto
+
+check: install ## Format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install ## Format and repair what can be repaired
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: install ## Measure, as ratios of one run
+	@$(BIN)/python -m benchmarks
+
+docs: install ## Write the generated parts of the documentation anew
+	@$(BIN)/python -m cath_dagster.development.documentation
+
+lock: install ## Lock the dependencies anew
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" sh requirements/lock.sh $(BIN)/uv
+
+clean: ## Stop the embedded PostgreSQL and remove what was made
+	@test ! -x $(BIN)/python || $(BIN)/python -m cath_dagster.development clean
+	@rm -rf .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov

@@ -1,0 +1,318 @@
+"""The command `cath-dagster`: list, plan and run jobs, migrate and examine their databases.
+
+Exit codes: 0 done, 1 failed or refused, 2 wrong usage.
+"""
+
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.table import Table
+
+from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.cli.locations import LOCATIONS, all_specs, find_location, find_spec
+from cath_dagster.cli.output import TerminalReporter, err, out, print_findings, print_json, print_result
+from cath_dagster.core.errors import ConfigurationError, MaintenanceError, UnknownJobError
+from cath_dagster.core.execution import execute, read_config
+from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.settings import variable
+from cath_dagster.core.spec import JobSpec, Location
+
+FAILED, WRONG_USAGE, TERMINATED = 1, 2, 143
+
+app = typer.Typer(
+    name="cath-dagster",
+    help="Scheduled maintenance of services that live on PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+views_app = typer.Typer(help="The materialised views that refresh_views keeps.", no_args_is_help=True)
+app.add_typer(views_app, name="views")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="INSTANT", help="Measure every cutoff from this instant (ISO 8601, UTC)."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One of the job's own settings; may be given several times."),
+]
+Week = Annotated[
+    str | None, typer.Option("--partition", metavar="KEY", help="The week, by its Monday, for a job that reports weeks.")
+]
+LocationName = Annotated[str | None, typer.Argument(help="A code location; all of them if it is left out.")]
+
+
+@app.command("jobs")
+def list_jobs(
+    as_json: Json = False,
+    settings: Annotated[bool, typer.Option("--settings", help="List every setting with its variable.")] = False,
+) -> None:
+    """List all jobs: when they run next, who owns them and what they do."""
+    specs = all_specs()
+    if settings:
+        _list_settings(specs, as_json=as_json)
+        return
+    rows = [
+        {
+            "location": spec.location.name,
+            "job": spec.name,
+            "cron": spec.cron,
+            "timezone": spec.location.timezone,
+            "next_tick": _next_tick(spec).isoformat(),
+            "owner": spec.owner,
+            "summary": spec.summary,
+        }
+        for spec in specs
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table()
+    for name in ("job", "cron", "next tick", "owner"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("what it does", ratio=1)
+    for row in rows:
+        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z")
+        table.add_row(f"{row['location']}/{row['job']}", row["cron"], next_tick, row["owner"], row["summary"])
+    out.print(table)
+
+
+@app.command("run")
+def run_job(
+    job: Annotated[str, typer.Argument(help="The job, as `cath-dagster jobs` lists it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")] = False,
+    as_of: AsOf = None,
+    max_rows: Annotated[int | None, typer.Option("--max-rows", help="Stop cleanly after so many rows.")] = None,
+    allow_large: Annotated[
+        bool, typer.Option("--allow-large", help="Let this run delete more than half of a table.")
+    ] = False,
+    partition: Week = None,
+    settings: Set = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")] = False,
+) -> None:
+    """Run one job now, in this process: the same work as a scheduled run, with the same guards."""
+    result = _execute(
+        job,
+        _given(dry_run=dry_run, as_of=as_of, max_rows=max_rows, allow_large=allow_large, settings=settings),
+        partition=partition,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    _finish(result, as_json=as_json)
+
+
+@app.command("plan")
+def plan_job(
+    job: Annotated[str, typer.Argument(help="The job, as `cath-dagster jobs` lists it.")],
+    as_of: AsOf = None,
+    partition: Week = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a run would change now, with a few ids to look up. Changes nothing."""
+    result = _execute(
+        job,
+        _given(dry_run=True, as_of=as_of, max_rows=None, allow_large=False, settings=settings),
+        partition=partition,
+        as_json=as_json,
+        quiet=True,
+    )
+    _finish(result, as_json=as_json)
+
+
+@app.command("migrate")
+def migrate_database(location: LocationName = None, as_json: Json = False) -> None:
+    """Create or update the schema `maintenance` in the maintained databases."""
+    from cath_dagster.core.database import translate
+    from cath_dagster.core.migrations import migrate
+
+    done = {}
+    for chosen in _locations(location):
+        engine = _resources(chosen).engine("migrate")
+        try:
+            done[chosen.name] = list(migrate(engine, chosen))
+        except _driver_errors() as error:
+            raise translate(error) from None
+        finally:
+            engine.dispose()
+        if not as_json:
+            out.print(f"{chosen.name}: maintenance is at {', '.join(done[chosen.name])}")
+    if as_json:
+        print_json(done)
+
+
+@app.command("doctor")
+def examine(
+    location: LocationName = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, Notify."""
+    from cath_dagster.cli.doctor import examine_location
+    from cath_dagster.core.diagnosis import Level
+
+    findings = [finding for chosen in _locations(location) for finding in examine_location(chosen)]
+    if as_json:
+        print_json([{**vars(finding), "level": finding.level.value} for finding in findings])
+    else:
+        print_findings(findings, everything=everything)
+    if any(finding.level is Level.PROBLEM for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command("sample")
+def make_sample(
+    scale: Annotated[float, typer.Option(help="1 makes about 200,000 rows.", min=0.01, max=1_000)] = 1.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Drop the sample database and make it anew.")] = False,
+) -> None:
+    """Create and fill a sample database on an embedded PostgreSQL, and say how to use it."""
+    from cath_dagster.development.local import Local
+
+    local = Local.here()
+    local.start_database()
+    local.make_sample(scale=scale, fresh=fresh, say=lambda message: err.print(message, markup=False))
+    out.print("The sample is ready. To use it in this shell:")
+    for name, value in sorted(local.shell_environment().items()):
+        out.print(f"export {name}='{value}'", markup=False, soft_wrap=True)
+
+
+@views_app.command("drop")
+def drop_views(location: LocationName = None, as_json: Json = False) -> None:
+    """Drop the views, so that the service's own migrations can change the tables below them."""
+    from cath_dagster.cli.views import drop_all
+
+    dropped = {chosen.name: drop_all(chosen) for chosen in _locations(location)}
+    if as_json:
+        print_json(dropped)
+    else:
+        for name, views in dropped.items():
+            out.print(f"{name}: dropped {', '.join(views) or 'nothing, there were no views'}")
+
+
+@views_app.command("create")
+def create_views(as_json: Json = False) -> None:
+    """Create what is missing and refresh the rest: the same as `run refresh_views`."""
+    _finish(_execute("refresh_views", {}, partition=None, as_json=as_json, quiet=True), as_json=as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; every failure of ours becomes one line on standard error and an exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(args=arguments, standalone_mode=True)
+    except (ConfigurationError, UnknownJobError) as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        sys.exit(WRONG_USAGE)
+    except MaintenanceError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        sys.exit(FAILED)
+    sys.exit(0)
+
+
+def _execute(
+    name: str, given: dict[str, Any], *, partition: str | None, as_json: bool, quiet: bool
+) -> RunResult:
+    run_id = str(uuid.uuid4())
+    try:
+        spec = find_spec(name)
+        read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
+    except (ConfigurationError, UnknownJobError) as error:
+        if as_json:
+            unusable = RunResult(
+                location="", job=name, run_id=run_id, dry_run=given.get("dry_run", False), as_of=None,
+                status=Status.FAILED, error=str(error),
+            )  # fmt: skip
+            print_json(unusable.as_json())
+        raise
+    with TerminalReporter(verbose=not as_json, quiet=quiet) as reporter:
+        return execute(
+            spec,
+            given,
+            run_id=run_id,
+            now=datetime.now(UTC),
+            resources=_resources(spec.location),
+            reporter=reporter,
+            partition=partition,
+        )
+
+
+def _finish(result: RunResult, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result.as_json())
+    else:
+        print_result(result)
+    if result.status is not Status.SUCCESS:
+        raise typer.Exit(FAILED)
+
+
+def _given(
+    *, dry_run: bool, as_of: str | None, max_rows: int | None, allow_large: bool, settings: list[str] | None
+) -> dict[str, Any]:
+    options = {"dry_run": dry_run, "as_of": as_of, "max_rows": max_rows, "allow_large": allow_large}
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    for item in settings or []:
+        key, found, value = item.partition("=")
+        if not found:
+            raise ConfigurationError(f"--set {item}: write it as KEY=VALUE")
+        given[key.strip()] = value.strip()
+    return given
+
+
+def _next_tick(spec: JobSpec) -> datetime:
+    from zoneinfo import ZoneInfo
+
+    from cronsim import CronSim
+
+    return next(CronSim(spec.cron, datetime.now(ZoneInfo(spec.location.timezone))))
+
+
+def _list_settings(specs: Sequence[JobSpec], *, as_json: bool) -> None:
+    rows = [
+        {
+            "job": spec.key,
+            "key": key,
+            "variable": variable(spec.location.name, spec.name, key),
+            "default": str(info.default),
+            "set_to": os.environ.get(variable(spec.location.name, spec.name, key)),
+            "description": info.description,
+        }
+        for spec in specs
+        for key, info in spec.settings.model_fields.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        default = f"default {row['default']}" + (f", set to {row['set_to']}" if row["set_to"] else "")
+        out.print(f"[bold]{row['variable']}[/bold]  {default}")
+        out.print(f"    {row['description']}", markup=False)
+
+
+def _locations(name: str | None) -> tuple[Location, ...]:
+    return LOCATIONS if name is None else (find_location(name),)
+
+
+def _resources(location: Location) -> EnvironmentResources:
+    return EnvironmentResources(location.prefix)
+
+
+def _driver_errors() -> type[Exception]:
+    from sqlalchemy.exc import DBAPIError
+
+    return DBAPIError
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Turn SIGTERM into an exit, on whose way out the statement on the server is cancelled."""
+    del number, frame
+    raise SystemExit(TERMINATED)

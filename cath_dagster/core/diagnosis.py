@@ -1,0 +1,208 @@
+"""Look at a maintained database as a run would find it: what would stop a job, and what would make it slow."""
+
+import enum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cath_dagster.core.database import MINIMUM_VERSION
+from cath_dagster.core.errors import SchemaNotCurrentError
+from cath_dagster.core.maintenance import SCHEMA, check_current
+from cath_dagster.core.spec import JobSpec, Location
+
+SECONDS_PER_SCANNED_ROW = 50e-9
+"""A foreign key's trigger without an index reads a million cached rows in about 50 ms."""
+DELETED_ROWS = 1_000
+"""The number of deleted rows for which the cost of a missing index is stated."""
+SMALL_TABLE_ROWS = 10_000
+"""Below this a scan costs less than a millisecond, and an index is not worth its upkeep."""
+OURS = {"ledger_event": ("SELECT", "INSERT"), "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE")} | {
+    table: ("SELECT", "INSERT", "UPDATE") for table in ("sent_notice", "view_state")
+}
+
+
+class Level(enum.StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    """A job will run, and may run long."""
+    PROBLEM = "problem"
+    """A job will fail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at. `remedy` is what to do, as a command or statement where there is one."""
+
+    subject: str
+    level: Level
+    says: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key that no index serves, so that every deleted parent row scans the child table."""
+
+    child: str
+    column: str
+    parent: str
+    child_rows: int
+
+
+def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:
+    """Yield what there is to say about the database, in the order in which it would stop a run."""
+    yield from _server(connection)
+    try:
+        check_current(connection, location=location.name, revision=location.revision)
+    except SchemaNotCurrentError as error:
+        says, _, remedy = str(error).rpartition("; run: ")
+        yield Finding(subject=f"schema {SCHEMA}", level=Level.PROBLEM, says=says, remedy=remedy)
+    else:
+        yield Finding(subject=f"schema {SCHEMA}", level=Level.OK, says="is current")
+        yield from _privileges(connection, SCHEMA, OURS)
+    wanted: dict[str, tuple[str, ...]] = {}
+    for spec in specs:
+        for table, privileges in spec.privileges.items():
+            wanted[table] = tuple(sorted({*wanted.get(table, ()), *privileges}))
+    yield from _privileges(connection, "public", wanted)
+    purged = [table for table, privileges in wanted.items() if "DELETE" in privileges]
+    yield from _unindexed_foreign_keys(connection, purged)
+    yield from _unindexed_cutoffs(connection, specs)
+
+
+def find_unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> list[ForeignKey]:
+    """Return the foreign keys to the tables that no valid index leads with; one on rows that are not null will do."""
+    query = sa.text(
+        """
+        SELECT child.oid::regclass::text, column_of.attname, parent.relname, greatest(child.reltuples, 0)::bigint
+        FROM pg_constraint AS fk
+        JOIN pg_class AS child ON child.oid = fk.conrelid
+        JOIN pg_class AS parent ON parent.oid = fk.confrelid
+        JOIN pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
+        JOIN pg_attribute AS column_of ON column_of.attrelid = child.oid AND column_of.attnum = fk.conkey[1]
+        WHERE fk.contype = 'f' AND parent.relname = ANY(:parents) AND parent_schema.nspname = 'public'
+          AND NOT EXISTS (
+            SELECT FROM pg_index AS index_of
+            WHERE index_of.indrelid = child.oid AND index_of.indisvalid AND index_of.indkey[0] = fk.conkey[1]
+              AND (index_of.indpred IS NULL OR pg_get_expr(index_of.indpred, child.oid)
+                   = '(' || quote_ident(column_of.attname) || ' IS NOT NULL)')
+          )
+        ORDER BY 4 DESC, 1
+        """
+    )
+    return [ForeignKey(*row) for row in connection.execute(query, {"parents": list(parents)})]
+
+
+def _server(connection: sa.Connection) -> Iterator[Finding]:
+    version, said, in_recovery = connection.execute(
+        sa.text("SELECT current_setting('server_version_num')::int, version(), pg_is_in_recovery()")
+    ).one()
+    name = said.split(" on ")[0]
+    if version < MINIMUM_VERSION:
+        yield Finding(
+            subject="server", level=Level.PROBLEM, says=f"{name} has no TID range scans", remedy="upgrade to 14 or later"
+        )
+    elif in_recovery:
+        yield Finding(
+            subject="server", level=Level.PROBLEM, says=f"{name} is a read-only replica", remedy="name the primary"
+        )
+    else:
+        yield Finding(subject="server", level=Level.OK, says=name)
+    yield _pooling(connection)
+
+
+def _pooling(connection: sa.Connection) -> Finding:
+    """A lock of the session must be there in the next transaction; behind a transaction pooler it is not."""
+    key = {"key": "cath_dagster/doctor"}
+    connection.execute(sa.text("SELECT pg_advisory_lock_shared(hashtextextended(:key, 0))"), key)
+    connection.commit()
+    held = connection.scalar(
+        sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+    )
+    connection.execute(sa.text("SELECT pg_advisory_unlock_shared(hashtextextended(:key, 0))"), key)
+    connection.commit()
+    if held:
+        return Finding(subject="connection", level=Level.OK, says="keeps its session")
+    return Finding(
+        subject="connection",
+        level=Level.PROBLEM,
+        says="changes its session between transactions, so that no advisory lock holds",
+        remedy="connect directly, or through a pooler in session mode",
+    )
+
+
+def _privileges(
+    connection: sa.Connection, schema: str, wanted: dict[str, tuple[str, ...]]
+) -> Iterator[Finding]:
+    for table, privileges in sorted(wanted.items()):
+        name = f'{schema}."{table}"'
+        if connection.scalar(sa.select(sa.func.to_regclass(name))) is None:
+            yield Finding(
+                subject=f"table {table}",
+                level=Level.PROBLEM,
+                says=f"{schema} has no table {table}",
+                remedy="is this the right database?",
+            )
+            continue
+        missing = [
+            privilege
+            for privilege in privileges
+            if not connection.scalar(sa.select(sa.func.has_table_privilege(name, privilege)))
+        ]
+        if missing:
+            role = connection.scalar(sa.select(sa.func.current_user()))
+            yield Finding(
+                subject=f"table {table}",
+                level=Level.PROBLEM,
+                says=f"{role} may not {', '.join(missing)}",
+                remedy=f'GRANT {", ".join(missing)} ON {name} TO "{role}";',
+            )
+        else:
+            yield Finding(subject=f"table {table}", level=Level.OK, says=f"may {', '.join(privileges)}")
+
+
+def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> Iterator[Finding]:
+    for key in find_unindexed_foreign_keys(connection, parents):
+        seconds = key.child_rows * SECONDS_PER_SCANNED_ROW
+        yield Finding(
+            subject=f"foreign key {key.child}.{key.column}",
+            level=Level.WARNING if key.child_rows > SMALL_TABLE_ROWS else Level.OK,
+            says=(
+                f"no index: each deleted {key.parent} row scans {key.child_rows:,} rows of {key.child}, about "
+                f"{seconds * 1_000:.1f} ms; {DELETED_ROWS:,} deleted rows cost {seconds * DELETED_ROWS:,.1f} s more"
+            ),
+            remedy=_create_index(key.child, key.column),
+        )
+
+
+def _unindexed_cutoffs(connection: sa.Connection, specs: Sequence[JobSpec]) -> Iterator[Finding]:
+    cutoffs = {(table, column) for spec in specs for table, column in spec.age_columns.items()}
+    for table, column in sorted(cutoffs):
+        is_indexed, rows = connection.execute(
+            sa.text(
+                """
+                SELECT bool_or(index_of.indexrelid IS NOT NULL), max(greatest(relation.reltuples, 0))::bigint
+                FROM pg_class AS relation
+                JOIN pg_attribute AS column_of ON column_of.attrelid = relation.oid AND column_of.attname = :column
+                LEFT JOIN pg_index AS index_of ON index_of.indrelid = relation.oid AND index_of.indisvalid
+                  AND index_of.indkey[0] = column_of.attnum
+                WHERE relation.oid = to_regclass(:table)
+                """
+            ),
+            {"table": f'public."{table}"', "column": column},
+        ).one()
+        if is_indexed is None or is_indexed:
+            continue
+        seconds = rows * SECONDS_PER_SCANNED_ROW
+        yield Finding(
+            subject=f"cutoff {table}.{column}",
+            level=Level.OK,
+            says=f"no index: every run reads {rows:,} rows of {table} twice, about {2 * seconds * 1_000:.0f} ms",
+            remedy=_create_index(table, column),
+        )
+
+
+def _create_index(table: str, column: str) -> str:
+    quoted = table if table.isidentifier() and table not in ("user",) else '"' + table.strip('"') + '"'
+    return f'CREATE INDEX CONCURRENTLY ON {quoted} ("{column}");'

@@ -1,0 +1,92 @@
+"""What `make run`, `make dev` and `make clean` do: python -m cath_dagster.development run|dev|clean."""
+
+import argparse
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+
+from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.development.local import REPOSITORY, Local, LocalError, dagster_stack
+from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.postgres import remove_state
+from cath_dagster.development.session import Session, print_summary
+
+UI_PORT = 3000
+
+err = Console(stderr=True, highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do one command; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m cath_dagster.development", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, purpose in (("run", "run every job once on the sample"), ("dev", "open the UI on the sample")):
+        command = commands.add_parser(name, help=purpose)
+        command.add_argument("--scale", type=float, default=1.0, help="1 makes about 200,000 rows")
+        command.add_argument("--port", type=int, default=UI_PORT if name == "dev" else None)
+    commands.add_parser("clean", help="stop the embedded PostgreSQL and remove .local")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        if given.command == "clean":
+            remove_state(REPOSITORY / ".local")
+            return 0
+        return _run(given.scale, given.port) if given.command == "run" else _dev(given.scale, given.port)
+    except MaintenanceError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        err.print("stopped")
+        return 130
+
+
+def _run(scale: float, port: int | None) -> int:
+    with _sample(scale) as (local, notify):
+        sent_before = len(notify.sent)
+        err.print("starting code server, daemon and UI")
+        with dagster_stack(local, notify.base_url, notify.api_key, port=port, schedules=False) as (stack, web_port):
+            session = Session(stack, web_port, local.postgres.url("cath"))
+            results = session.run_every_job()
+        return print_summary(results, notify.sent[sent_before:], local)
+
+
+def _dev(scale: float, port: int) -> int:
+    with _sample(scale) as (local, notify):
+        with dagster_stack(local, notify.base_url, notify.api_key, port=port, schedules=True) as (stack, web_port):
+            err.print(f"UI: http://127.0.0.1:{web_port}   mail: {local.mail_log}   Ctrl-C stops everything")
+            while True:
+                stack.check()
+                time.sleep(1)
+
+
+@contextlib.contextmanager
+def _sample(scale: float) -> Iterator[tuple[Local, NotifySimulator]]:
+    local = Local.here()
+    ran_before = local.postgres.is_running()
+    err.print("starting PostgreSQL")
+    local.start_database()
+    try:
+        local.make_sample(scale=scale, fresh=False, say=lambda message: err.print(message, markup=False))
+        with NotifySimulator(log_path=local.mail_log) as notify:
+            yield local, notify
+    finally:
+        if not ran_before:
+            local.postgres.stop()
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LocalError as error:
+        sys.exit(str(error))

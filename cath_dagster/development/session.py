@@ -1,0 +1,150 @@
+"""Run every job once through the instance's queue, as a person would from the UI, and say what came of it."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from dagster_graphql import DagsterGraphQLClient
+from psycopg.rows import class_row
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cath_dagster.cath import LOCATION
+from cath_dagster.cath.media_report import Week
+from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.development.local import REPOSITORY, TEMPLATES, Local, LocalError, Stack, template_id
+from cath_dagster.development.notify import SentMail
+
+RUN_SECONDS = 900.0
+POLL_SECONDS = 0.2
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What one run did, from the ledger: `changed` are rows, files and messages that are no longer what they were."""
+
+    job: str
+    status: str
+    matched: int
+    changed: int
+    kept: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Totals:
+    matched: int
+    changed: int
+    kept: int
+    seconds: float
+
+
+class Session:
+    """A connection to the UI's own interface, on which runs are submitted and watched."""
+
+    def __init__(self, stack: Stack, port: int, database_url: str) -> None:
+        self._stack = stack
+        self._client = DagsterGraphQLClient("127.0.0.1", port_number=port)
+        self._database_url = database_url
+
+    def run_every_job(self) -> list[JobResult]:
+        """Run the jobs one after the other, in the order of the day's ticks; their counts then add up."""
+        specs = sorted(load_specs(LOCATION), key=_time_of_day)
+        results = []
+        with Progress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[doing]}"),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        ) as bars:
+            bar = bars.add_task("jobs", total=len(specs), doing="")
+            for spec in specs:
+                bars.update(bar, description=spec.name)
+                for doing in self._run(spec, results):
+                    bars.update(bar, doing=doing)
+                bars.update(bar, advance=1)
+                if not err.is_terminal:
+                    err.print(f"{len(results)}/{len(specs)} {results[-1].job}: {results[-1].status}")
+        return results
+
+    def _run(self, spec: JobSpec, results: list[JobResult]) -> Iterator[str]:
+        """Submit one run and watch it; yield what it has done so far, append its result."""
+        tags = {"dagster/partition": str(Week.ended_before(datetime.now(UTC)))} if spec.partitioned else {}
+        run_id = self._client.submit_job_execution(
+            spec.name, repository_location_name=LOCATION.name, run_config={}, tags=tags
+        )
+        deadline = time.monotonic() + RUN_SECONDS
+        while (status := self._client.get_run_status(run_id).value) not in ENDED:
+            self._stack.check()
+            if time.monotonic() > deadline:
+                raise LocalError(f"run {run_id} of {spec.name} is {status} after {RUN_SECONDS:.0f} s")
+            yield f"{self._totals(run_id).changed:,} rows"
+            time.sleep(POLL_SECONDS)
+        totals = self._totals(run_id)
+        results.append(
+            JobResult(spec.name, status.lower(), totals.matched, totals.changed, totals.kept, totals.seconds)
+        )
+
+    def _totals(self, run_id: str) -> _Totals:
+        with psycopg.connect(self._database_url, row_factory=class_row(_Totals)) as connection:
+            found = connection.execute(
+                """
+                SELECT coalesce(sum(matched), 0)::bigint AS matched, coalesce(sum(kept), 0)::bigint AS kept,
+                       coalesce(sum(deleted + updated + notified), 0)::bigint AS changed,
+                       coalesce(extract(epoch FROM max(last_event_at) - min(started_at)), 0)::float8 AS seconds
+                FROM maintenance.purge_ledger WHERE run_id = %s
+                """,
+                [run_id],
+            ).fetchone()
+        assert found is not None  # noqa: S101 - an aggregate without GROUP BY has one row
+        return found
+
+
+def print_summary(results: Sequence[JobResult], mails: Sequence[SentMail], local: Local) -> int:
+    """Print one table and what the mail provider was sent; return the exit code."""
+    table = Table()
+    table.add_column("job")
+    for name in ("matched", "changed", "kept", "seconds"):
+        table.add_column(name, justify="right")
+    for result in results:
+        name = result.job if result.status == "success" else f"{result.job} ({result.status})"
+        table.add_row(name, *(f"{n:,}" for n in (result.matched, result.changed, result.kept)), f"{result.seconds:.2f}")
+    out.print(table)
+    if mails:
+        names = {template_id(name): name for name in TEMPLATES}
+        counted = Counter(names.get(mail.template_id, mail.template_id) for mail in mails)
+        out.print(
+            f"GOV.UK Notify (a local stand-in) was sent {len(mails)} messages: "
+            + ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
+        )
+        out.print(f"Read them in {_shown(local.mail_log)}; the report lies in {_shown(local.report_root)}.")
+    failed = [result.job for result in results if result.status != "success"]
+    if failed:
+        err.print(f"error: {', '.join(failed)} did not succeed; see the logs in {_shown(local.folder / 'logs')}")
+        return 1
+    if not any(result.changed for result in results):
+        out.print("Nothing was left to do.")
+    out.print("Look at the runs in the UI with: make dev")
+    return 0
+
+
+def _shown(path: object) -> str:
+    return str(path).removeprefix(f"{REPOSITORY}/")
+
+
+def _time_of_day(spec: JobSpec) -> tuple[int, int, str]:
+    minute, hour, *_ = spec.cron.split()
+    return int(hour), int(minute), spec.name
+

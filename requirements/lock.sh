@@ -1,0 +1,11 @@
+#!/bin/sh
+# Lock the dependencies with hashes and without the address of any registry.
+set -eu
+uv=$1
+compile() {
+    "$uv" pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links "$@"
+}
+compile --output-file requirements/runtime.txt
+compile --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+compile --extra azure --constraint requirements/runtime.txt --output-file requirements/azure.txt
