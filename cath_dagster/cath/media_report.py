@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.cath.tables import media_application
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.instants import midnight, naive_utc
 
 FOLDER = "media_application_report"
@@ -40,6 +42,19 @@ class Week:
     def ended_before(cls, instant: datetime) -> "Week":
         """Return the last week that had ended at the instant."""
         return cls(instant.date() - timedelta(days=instant.weekday() + 7))
+
+    @classmethod
+    def of(cls, partition: str) -> "Week":
+        """Return the week of a partition key; raise `ConfigurationError` unless that is a Monday."""
+        try:
+            monday = date.fromisoformat(partition)
+        except ValueError:
+            raise ConfigurationError(f"the partition is {partition!r}; a week is named by its Monday: 2026-01-05") from None
+        if monday.weekday() != 0:
+            raise ConfigurationError(
+                f"the partition is {partition}, a {monday:%A}; the week's Monday is {monday - timedelta(monday.weekday())}"
+            )
+        return cls(monday)
 
     def __str__(self) -> str:
         return self.monday.isoformat()
@@ -147,7 +162,7 @@ def defuse(value: str) -> str:
     """Return the text such that no spreadsheet takes it for a formula."""
     stripped = value.lstrip()
     # Blanks and control characters before a formula do not stop a spreadsheet from running it.
-    is_dangerous = stripped.startswith(_FORMULA_STARTS) or (value[:1] != "" and ord(value[0]) < ord(" "))
+    is_dangerous = stripped.startswith(_FORMULA_STARTS) or unicodedata.category(value[:1] or " ") == "Cc"
     return f"'{value}" if is_dangerous else value
 
 
@@ -165,7 +180,7 @@ def render_chart(report: Report) -> bytes:
     floor = [0] * len(days)
     for status in report.by_status:
         heights = [counts[status] for counts in by_day.values()]
-        axes.bar(days, heights, bottom=floor, label=status.capitalize())
+        axes.bar(days, heights, bottom=floor, label=_printable(status.capitalize()))
         floor = [below + height for below, height in zip(floor, heights, strict=True)]
     axes.set_title(f"Media applications, week of {report.week.monday:%d %B %Y}: {len(report.applications)}")
     axes.set_ylabel("applications")
@@ -174,6 +189,10 @@ def render_chart(report: Report) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def rows_reported(content: bytes) -> dict[str, int]:

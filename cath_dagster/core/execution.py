@@ -48,6 +48,8 @@ def execute(
         engine = resources.engine(f"{spec.name}:{run_id}"[:MAX_APPLICATION_NAME])
     except MaintenanceError as error:
         return _failed_early(spec, given, run_id, error, reporter, config)
+    if spec.default_partition is not None and partition is None:
+        partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
         run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, clock)
         try:
@@ -141,6 +143,7 @@ def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str
         lambda connection: check_current(connection, location=spec.location.name, revision=spec.location.revision)
     )
     status, error = Status.SUCCESS, None
+    run.ledger.start(*spec.tables)
     try:
         if not run.dry_run:
             run.database.lock(lock_name(spec, run.partition))

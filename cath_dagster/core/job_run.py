@@ -102,6 +102,17 @@ class JobRun:
         """Return an environment variable of the location by its name without the prefix, None if it is not set."""
         return self.resources.environ.get(f"{self.resources.prefix}_{name}")
 
+    def team_address(self, template: str) -> str:
+        """Return where the team's mail goes, "" without a provider; everything that sending it needs is checked.
+
+        Raises `ConfigurationError` for what is missing or unusable, so that a run finds out before it changes anything.
+        """
+        if not self.has_mail:
+            return ""
+        address = self.require("TEAM_EMAIL", f"NOTIFY_TEMPLATE_{template.upper()}")["TEAM_EMAIL"]
+        self.resources.mailer()
+        return address
+
     @property
     def has_mail(self) -> bool:
         """Whether a mail provider is configured."""
@@ -133,7 +144,7 @@ class JobRun:
         measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
         for plan in planned:
             self.reporter.info(f"{plan.purge.rule}: {plan.measured}")
-            self.ledger.start(
+            self.ledger.plan(
                 plan.purge.table.name,
                 rule=plan.purge.rule,
                 cutoff=plan.purge.cutoff,

@@ -27,8 +27,13 @@ class Ledger:
     dry_run: bool
     as_of: datetime
 
-    def start(self, table: str, *, rule: str | None = None, cutoff: datetime | None = None, matched: int = 0) -> None:
-        """Record that work on a table begins, in a transaction of its own."""
+    def start(self, *tables: str) -> None:
+        """Record that a run that reports on these tables has begun, in a transaction of its own."""
+        events = [self._event("started", table) for table in tables]
+        self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), events))
+
+    def plan(self, table: str, *, rule: str, cutoff: datetime | None, matched: int) -> None:
+        """Record by which rule a table's rows are taken and how many match, in a transaction of its own."""
         event = self._event("started", table) | {"rule": rule, "cutoff": cutoff, "matched": matched}
         self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), [event]))
 

@@ -25,12 +25,17 @@ IDS_SHOWN = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """One message about one matter: `subject_ids` are all the rows it stands for, `period_start` the period."""
+    """One message about one matter: `subject_ids` are all the rows it stands for, `period_start` the period.
+
+    A person's address that is rejected for good settles the matter. An operator's is a mistake in the settings:
+    without `settled_by_rejection` the notice has failed, and is sent once the address is mended.
+    """
 
     subject_ids: tuple[str, ...]
     kind: str
     period_start: date
     message: Message
+    settled_by_rejection: bool = True
 
 
 def not_settled(connection: sa.Connection, job: str, notices: Sequence[Notice]) -> list[Notice]:
@@ -118,6 +123,8 @@ class Postman:
         if receipt is None:
             self.database.transaction(lambda connection: self._write(connection, notice, _Claim()))
             receipt = self.mailer.send(notice.message)
+        if receipt.delivery is Delivery.REJECTED and not notice.settled_by_rejection:
+            receipt = Receipt(Delivery.FAILED, error=f"the address that {notice.kind} goes to is rejected for good")
         if receipt.delivery is not Delivery.UNKNOWN:
             reference = earlier.reference if earlier and receipt.delivery is Delivery.SENT else None
             settled = _Claim(receipt, reference)

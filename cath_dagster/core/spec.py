@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,10 @@ class JobSpec:
     """The tables a run reports on, the one with the rule first."""
     needs: tuple[str, ...] = ()
     max_runtime: timedelta = timedelta(hours=4)
-    partitioned: bool = False
-    """The run works on one week; its lock is the week's."""
+    default_partition: Callable[[datetime], str] | None = None
+    """For a job whose run works on one week: the week of a run that names none, at its reference time. Runs of different
+    weeks do not exclude each other.
+    """
     is_asset: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the job's role needs on the service's tables; locking rows takes UPDATE."""
@@ -70,6 +72,11 @@ class JobSpec:
     def key(self) -> str:
         """`<location>/<job>`: the queue's key."""
         return f"{self.location.name}/{self.name}"
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether a run works on one partition."""
+        return self.default_partition is not None
 
     @property
     def schedule_name(self) -> str:

@@ -101,7 +101,8 @@ class Session:
         with psycopg.connect(self._database_url, row_factory=class_row(_Totals)) as connection:
             found = connection.execute(
                 """
-                SELECT coalesce(sum(matched), 0)::bigint AS matched, coalesce(sum(kept), 0)::bigint AS kept,
+                SELECT coalesce(sum(CASE table_name WHEN 'files' THEN deleted + updated + failed ELSE matched END), 0)
+                         ::bigint AS matched, coalesce(sum(kept), 0)::bigint AS kept,
                        coalesce(sum(deleted + updated + notified), 0)::bigint AS changed,
                        coalesce(extract(epoch FROM max(last_event_at) - min(started_at)), 0)::float8 AS seconds
                 FROM maintenance.purge_ledger WHERE run_id = %s

@@ -27,7 +27,7 @@ from cath_dagster.core.errors import (
 from cath_dagster.development.postgres import embedded_postgres, free_port, remove_state
 
 NAME = "cath/tidy"
-SECRET = "s3cret-Passw0rd"  # noqa: S105 - a test's own
+SECRET = "s3cret-Passw0rd"
 
 
 def connect(url: str, application_name: str = "tidy:run-1", pauses: list[float] | None = None) -> Database:
@@ -144,9 +144,7 @@ def await_lock_wait(sql: psycopg.Connection[Any]) -> None:
         time.sleep(0.005)
 
 
-def test_repeats_a_transaction_that_could_not_be_serialized(
-    sql: psycopg.Connection[Any], empty_database: str
-) -> None:
+def test_repeats_a_transaction_that_could_not_be_serialized(sql: psycopg.Connection[Any], empty_database: str) -> None:
     attempts: list[int] = []
 
     def work(connection: sa.Connection) -> None:
@@ -287,9 +285,7 @@ def test_refuses_a_lock_that_another_holds_and_names_the_holder(
             second.lock(NAME)
 
 
-def test_names_the_holder_in_its_own_database(
-    sql: psycopg.Connection[Any], cath_url: str, empty_database: str
-) -> None:
+def test_names_the_holder_in_its_own_database(sql: psycopg.Connection[Any], cath_url: str, empty_database: str) -> None:
     """Locks belong to a database; the same job may be at work in another of the same server."""
     del sql
     elsewhere = [psycopg.connect(empty_database, autocommit=True, application_name="elsewhere") for _ in range(8)]

@@ -29,7 +29,7 @@ from cath_dagster.development.postgres import free_port
 from tests.service import Service, SilentReporter, outcome
 
 ROOT = Path(__file__).parents[2]
-SECRET = "s3cret-Passw0rd"  # noqa: S105 - a test's own
+SECRET = "s3cret-Passw0rd"
 OLD, NEW = "2026-01-01", "2026-11-17"
 
 METADATA = sa.MetaData()
@@ -101,7 +101,7 @@ def ledger(service: Service, run_id: str, table: str) -> dict[str, Any]:
 def bench(service: Service) -> Service:
     """CaTH with two empty tables for the job `tidy`."""
     for table in ("entry", "letter"):
-        service.connection.execute(f"CREATE TABLE {table} (id int PRIMARY KEY, seen_at timestamp)")  # type: ignore[call-overload]
+        service.connection.execute(f"CREATE TABLE {table} (id int PRIMARY KEY, seen_at timestamp)")
     return service
 
 
@@ -260,7 +260,7 @@ def test_takes_no_lock_in_a_dry_run(bench: Service) -> None:
 
 
 def test_locks_a_partition_of_a_job_that_works_on_one(bench: Service) -> None:
-    spec = replace(TIDY, partitioned=True)
+    spec = replace(TIDY, default_partition=lambda as_of: "2026-11-09")
 
     def run_partition(partition: str) -> RunResult:
         resources = EnvironmentResources("CATH", bench.environ)
@@ -302,7 +302,7 @@ def test_names_the_command_where_our_schema_is_missing(bench: Service) -> None:
 )
 def test_names_the_command_where_our_schema_is_behind(bench: Service, change: str) -> None:
     fill(bench, "entry", 3)
-    bench.connection.execute(change)  # type: ignore[call-overload]
+    bench.connection.execute(change)
 
     result = run_tidy(bench)
 
@@ -317,10 +317,8 @@ def test_names_the_command_where_our_schema_is_behind(bench: Service, change: st
     [("ALTER TABLE entry DROP COLUMN seen_at", "seen_at"), ("DROP TABLE letter", "letter")],
     ids=["column", "table"],
 )
-def test_names_what_is_missing_and_shows_no_statement(
-    bench: Service, change: str, name: str, dry_run: bool
-) -> None:
-    bench.connection.execute(change)  # type: ignore[call-overload]
+def test_names_what_is_missing_and_shows_no_statement(bench: Service, change: str, name: str, dry_run: bool) -> None:
+    bench.connection.execute(change)
 
     result = run_tidy(bench, dry_run=dry_run)
 
@@ -344,7 +342,7 @@ def test_tells_what_was_done_before_a_table_disappeared(bench: Service) -> None:
     fill(bench, "letter", 20)
 
     def work(run: JobRun) -> None:
-        cutoff = datetime(2026, 8, 1)  # noqa: DTZ001 - what a naive column holds
+        cutoff = datetime(2026, 8, 1)
         first, second = run.plan(
             *(Purge(table=table, rule="old", predicate=table.c.seen_at < cutoff) for table in (entry, letter))
         )
@@ -366,11 +364,11 @@ def break_deletion(service: Service, table: str, at: int) -> None:
     """Make the deletion of the `at`-th row fail."""
     service.connection.execute("CREATE SEQUENCE deletions")
     service.connection.execute(
-        "CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "  # type: ignore[call-overload]
+        "CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"IF nextval('deletions') >= {at} THEN RAISE EXCEPTION 'no further'; END IF; RETURN OLD; END $$"
     )
     service.connection.execute(
-        f"CREATE TRIGGER disturb BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION disturb()"  # type: ignore[call-overload]
+        f"CREATE TRIGGER disturb BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION disturb()"
     )
 
 
@@ -456,7 +454,7 @@ def child_running(
     """Run a job in a process of its own, which does not outlive the block."""
     variables = [f"{name}={service.environ[name]}" for name in ("CATH_DATABASE_URL", "CATH_BLOB_URL")]
     command = [sys.executable, "-c", SCRIPT, job, run_id, "handled" if handled else "default", *variables]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as child:  # noqa: S603 - our own script
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as child:
         try:
             yield child
         finally:
@@ -491,12 +489,10 @@ def slow_down(service: Service, table: str, seconds: float, after: int = 0) -> N
     """Let every deletion of a row after the first so many take so long."""
     service.connection.execute("CREATE SEQUENCE slowly")
     service.connection.execute(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "  # type: ignore[call-overload]
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"IF nextval('slowly') > {after} THEN PERFORM pg_sleep({seconds}); END IF; RETURN OLD; END $$"
     )
-    service.connection.execute(
-        f"CREATE TRIGGER slow BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION slow()"  # type: ignore[call-overload]
-    )
+    service.connection.execute(f"CREATE TRIGGER slow BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION slow()")
 
 
 def is_asleep(service: Service) -> bool:
@@ -617,9 +613,7 @@ def test_goes_on_when_its_connection_is_cut_in_mid_purge(service: Service) -> No
         "IF nextval('cuts') IN (150, 400) THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; "
         "RETURN OLD; END $$"
     )
-    service.connection.execute(
-        "CREATE TRIGGER cut BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION cut()"
-    )
+    service.connection.execute("CREATE TRIGGER cut BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION cut()")
 
     result = service.run("clear_audit", run_id="cut")
 

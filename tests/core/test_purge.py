@@ -27,12 +27,8 @@ entry = sa.Table(
     sa.Column("seen_at", sa.DateTime),
     sa.Column("owner", sa.Text),
 )
-part = sa.Table(
-    "part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer)
-)
-screw = sa.Table(
-    "screw", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("part_id", sa.Integer)
-)
+part = sa.Table("part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer))
+screw = sa.Table("screw", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("part_id", sa.Integer))
 kept_entry = sa.Table(
     "kept_entry",
     METADATA,
@@ -40,12 +36,10 @@ kept_entry = sa.Table(
     sa.Column("seen_at", sa.DateTime),
     sa.Column("kept_by", sa.Text),
 )
-holder = sa.Table(
-    "holder", METADATA, sa.Column("owner", sa.Text, primary_key=True), sa.Column("is_held", sa.Boolean)
-)
+holder = sa.Table("holder", METADATA, sa.Column("owner", sa.Text, primary_key=True), sa.Column("is_held", sa.Boolean))
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
-CUTOFF = datetime(2026, 8, 20, 1, 0)  # noqa: DTZ001 - what a naive column holds
+CUTOFF = datetime(2026, 8, 20, 1, 0)
 OLD, NEW = "2026-01-01", "2026-11-01"
 IS_OLD = entry.c.seen_at < CUTOFF
 RUN = "run-1"
@@ -69,13 +63,11 @@ class Workshop:
         report: Callable[[str, int, int], None] = silent,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Purger:
-        ledger = Ledger(
-            database=self.database, run_id=RUN, location="cath", job="tidy", dry_run=False, as_of=AS_OF
-        )
+        ledger = Ledger(database=self.database, run_id=RUN, location="cath", job="tidy", dry_run=False, as_of=AS_OF)
         return Purger(database=self.database, ledger=ledger, job="tidy", run_id=RUN, report=report, clock=clock)
 
     def value(self, query: str) -> Any:
-        row = self.sql.execute(query).fetchone()  # type: ignore[call-overload]
+        row = self.sql.execute(query).fetchone()
         assert row is not None
         return row[0]
 
@@ -83,7 +75,7 @@ class Workshop:
         return int(self.value(f"SELECT count(*) FROM {table} WHERE {condition}"))
 
     def ids(self, table: str = "entry") -> list[int]:
-        return [row[0] for row in self.sql.execute(f"SELECT id FROM {table} ORDER BY id")]  # type: ignore[call-overload]
+        return [row[0] for row in self.sql.execute(f"SELECT id FROM {table} ORDER BY id")]
 
     def fill(self, count: int, *, seen_at: str = OLD, first: int = 1, note: str = "") -> None:
         self.sql.execute(
@@ -104,17 +96,17 @@ class Workshop:
         """Do something in the database in place of the deletion of the `at`-th row, once."""
         self.sql.execute("CREATE SEQUENCE deletions")
         self.sql.execute(
-            f"CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "  # type: ignore[call-overload]
+            f"CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
             f"IF nextval('deletions') = {at} THEN {action}; END IF; RETURN OLD; END $$"
         )
-        self.sql.execute(f"CREATE TRIGGER disturb BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION disturb()")  # type: ignore[call-overload]
+        self.sql.execute(f"CREATE TRIGGER disturb BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION disturb()")
 
     @contextlib.contextmanager
     def held_until_awaited(self, *statements: str) -> Iterator[None]:
         """Run statements in a transaction of another session, and commit once somebody waits for its locks."""
         with psycopg.connect(self.url) as writer, ThreadPoolExecutor(1) as pool:
             for statement in statements:
-                writer.execute(statement)  # type: ignore[call-overload]
+                writer.execute(statement)
 
             def commit() -> None:
                 await_lock_wait(self.url)
@@ -127,9 +119,7 @@ class Workshop:
 
 def await_lock_wait(url: str) -> None:
     """Return once a session of the database waits for a lock."""
-    waiting = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     deadline = time.monotonic() + 10
     with psycopg.connect(url, autocommit=True) as observer:
         while observer.execute(waiting).fetchone() == (0,):
@@ -300,8 +290,10 @@ def test_deletes_a_row_inserted_back_dated_after_the_last_block(workshop: Worksh
     def insert(table: str, done: int, total: int) -> None:
         del table
         if done == total and next(late, None):
-            workshop.sql.execute("INSERT INTO entry (id, seen_at, note) SELECT n, '2026-01-01', repeat('x', 900) "
-                                 "FROM generate_series(1001, 1100) n")
+            workshop.sql.execute(
+                "INSERT INTO entry (id, seen_at, note) SELECT n, '2026-01-01', repeat('x', 900) "
+                "FROM generate_series(1001, 1100) n"
+            )
 
     workshop.purger(insert).delete(old_entries(), limit=None)
 
@@ -430,9 +422,7 @@ def test_sizes_batches_with_children_by_what_a_row_costs(workshop: Workshop, way
     def clock() -> float:
         return float(300 - workshop.count("entry"))
 
-    progress = workshop.purger(clock=clock).delete(
-        way(children=(Child(part, part.c.entry_id),)), limit=None
-    )
+    progress = workshop.purger(clock=clock).delete(way(children=(Child(part, part.c.entry_id),)), limit=None)
 
     assert progress.deleted == 300
     assert max(workshop.batch_sizes()[3:]) <= 4
@@ -483,12 +473,8 @@ def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
 
 def add_family(workshop: Workshop, on_delete: str) -> None:
     """Add three old entries and a new one, each with two parts of two screws."""
-    workshop.sql.execute(
-        f"CREATE TABLE part (id int PRIMARY KEY, entry_id int REFERENCES entry ON DELETE {on_delete})"  # type: ignore[call-overload]
-    )
-    workshop.sql.execute(
-        f"CREATE TABLE screw (id int PRIMARY KEY, part_id int REFERENCES part ON DELETE {on_delete})"  # type: ignore[call-overload]
-    )
+    workshop.sql.execute(f"CREATE TABLE part (id int PRIMARY KEY, entry_id int REFERENCES entry ON DELETE {on_delete})")
+    workshop.sql.execute(f"CREATE TABLE screw (id int PRIMARY KEY, part_id int REFERENCES part ON DELETE {on_delete})")
     workshop.fill(3)
     workshop.fill(1, seen_at=NEW, first=4)
     workshop.sql.execute("INSERT INTO part SELECT 10 * e + n, e FROM generate_series(1, 4) e, generate_series(1, 2) n")
@@ -649,8 +635,10 @@ def test_deletes_nothing_twice_when_the_connection_is_cut_between_batches(patien
     with patient.database:
         patient.database.lock("cath/tidy")
         progress = patient.purger(cut).delete(old_entries(), limit=None)
-        held = patient.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
-                             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+        held = patient.value(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
 
     assert next(cuts, None) is None
     assert patient.count("entry") == 0
@@ -701,7 +689,9 @@ def test_stops_when_another_took_its_lock_while_the_connection_was_lost(workshop
 # Revisions
 
 MARK = Revision(
-    table=entry, rule="mark old entries", predicate=sa.and_(IS_OLD, entry.c.owner.is_(None)),
+    table=entry,
+    rule="mark old entries",
+    predicate=sa.and_(IS_OLD, entry.c.owner.is_(None)),
     values={"owner": sa.literal("marked")},
 )
 

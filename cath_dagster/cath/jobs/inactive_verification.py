@@ -41,6 +41,9 @@ class IdleUser:
 
 def inactive_verification(run: JobRun, settings: InactiveUserSettings) -> None:
     """Warn who is due for a warning, then delete who may be deleted; the two never meet in one run."""
+    warnings = [
+        notice for rule in rule_of.rules(settings) if rule.kind for notice in _warnings(run, rule, rule.kind)
+    ]
     (planned,) = run.plan(
         Purge(
             table=user,
@@ -55,7 +58,7 @@ def inactive_verification(run: JobRun, settings: InactiveUserSettings) -> None:
             ),
         )
     )
-    run.send([notice for rule in rule_of.rules(settings) if rule.kind for notice in _warnings(run, rule, rule.kind)])
+    run.send(warnings)
     run.purge(planned)
     _count_the_rest(run, settings)
 
@@ -67,6 +70,7 @@ def _warnings(run: JobRun, rule: Rule, kind: str) -> list[Notice]:
     else:
         names = MEDIA_VARIABLES if rule.provenances == rule_of.MEDIA else IDAM_VARIABLES
         links = run.require(*names, f"NOTIFY_TEMPLATE_{kind.upper()}")
+        run.resources.mailer()
     return [_warning(kind, list(rows), links) for _, rows in groupby(people, key=attrgetter("person"))]
 
 

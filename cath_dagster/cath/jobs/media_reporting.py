@@ -2,9 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -24,10 +23,10 @@ from cath_dagster.cath.media_report import (
 from cath_dagster.cath.tables import media_application
 from cath_dagster.core.blobs import BlobStore, BlobStoreError, Removal
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.mail import Message
+from cath_dagster.core.job_run import JobRun, PlannedPurge
+from cath_dagster.core.mail import Delivery, Message
 from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import SETTLED, Notice
+from cath_dagster.core.notices import Notice
 from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.settings import JobSettings
@@ -63,38 +62,61 @@ class Stored:
 
     run_id: str
     week: Week
+    store: BlobStore
 
     def path(self, kind: str) -> str:
         return f"{FOLDER}/{self.week}/{self.run_id}.{kind}"
 
+    @property
+    def address(self) -> str:
+        """Where a person finds the table."""
+        return self.store.address(self.path("csv"))
+
+    def rows(self) -> dict[str, int]:
+        """Return ids and digests of the rows it reports."""
+        return rows_reported(self.store.get(self.path("json")))
+
+    def tells_all_of(self, report: Report) -> bool:
+        """Whether it reports every row of another report as that does; rows may have been purged since."""
+        return {application.application_id: application.digest for application in report.applications}.items() <= (
+            self.rows().items()
+        )
+
 
 def media_reporting(run: JobRun, settings: MediaReportingSettings) -> None:
-    """Write and mail the report of one week: the run's partition, else the last week ended before the reference time.
+    """Write and mail the report of one week: the run's partition, the last week ended where it names none.
 
     Whatever a killed run left is finished here: a report that lies in the store unchanged is not written again,
     one that was delivered is not sent again, and rows are purged as the delivered report has them.
     """
     week = _week(run)
     store = run.resources.reports()
-    applications = run.database.transaction(lambda connection: read_applications(connection, week))
-    report = render(week, applications)
-    delivered = _delivered(run, week)
-    if settings.delete_reported and delivered is None and not run.dry_run:
-        run.require("BLOB_URL")
+    report = render(week, run.database.transaction(lambda connection: read_applications(connection, week)))
+    team = run.team_address(TEMPLATE) if report.applications else ""
     try:
-        stored = _store(run, store, report) if not run.dry_run else None
-        delivered = _deliver(run, store, report, stored, delivered)
-        if settings.delete_reported:
-            _purge_reported(run, store, report, delivered)
+        delivered = _delivered(run, store, week)
+        planned = _plan_purge(run, report, delivered) if settings.delete_reported else None
+        known = _find_stored(store, report, delivered)
+        stored = known or _store(run, store, report)
+        if delivered is None and report.applications:
+            _deliver(run, report, stored, team)
         else:
-            run.record(_reported(report, store, stored))
+            run.record(Outcome(target="mail"))
+        if planned is not None:
+            _purge(run, planned, is_delivered=_delivered(run, store, week) is not None)
+        else:
+            run.record(_reported(report, stored))
         _delete_old_reports(run, store, settings.report_retention_weeks)
     except BlobStoreError as error:
         raise IncompleteRunError(f"the report store failed: {error}; run again once it answers") from None
 
 
+def _last_week(as_of: datetime) -> str:
+    return str(Week.ended_before(as_of))
+
+
 def _week(run: JobRun) -> Week:
-    week = Week(date.fromisoformat(run.partition)) if run.partition else Week.ended_before(run.as_of)
+    week = Week.of(run.partition or _last_week(run.as_of))
     if week.end > run.as_of:
         raise ConfigurationError(
             f"the week of {week} ends at {week.end.isoformat()}, after as_of {run.as_of.isoformat()}; "
@@ -103,72 +125,76 @@ def _week(run: JobRun) -> Week:
     return week
 
 
-def _store(run: JobRun, store: BlobStore, report: Report) -> Stored:
-    for known in _stored_reports(store, report.week):
-        if json.loads(store.get(known.path("json")))["csv_sha256"] == report.sha256:
-            return known
-    stored = Stored(run.run_id, report.week)
-    store.put(stored.path("csv"), report.csv)
-    store.put(stored.path("png"), render_chart(report))
-    # Last, because it says that the others are complete.
-    store.put(stored.path("json"), report.as_json(run.run_id))
-    run.record(Outcome(target="files", matched=3, updated=3))
-    return stored
-
-
-def _stored_reports(store: BlobStore, week: Week) -> Iterator[Stored]:
-    for path in sorted(store.list(f"{FOLDER}/{week}")):
-        found = _REPORT_FILE.search(path)
-        if found and found[3] == "json":
-            yield Stored(found[2], week)
-
-
-def _delivered(run: JobRun, week: Week) -> Stored | None:
+def _delivered(run: JobRun, store: BlobStore, week: Week) -> Stored | None:
     """Return the report that the team was sent for a week."""
     query = sa.select(sent_notice.c.reference).where(
         sent_notice.c.job == JOB,
         sent_notice.c.kind == TEMPLATE,
         sent_notice.c.period_start == week.monday,
-        sent_notice.c.status == SETTLED[0],
+        sent_notice.c.status == Delivery.SENT.value,
     )
     reference = run.database.transaction(lambda connection: connection.scalar(query))
-    return Stored(reference.rpartition("/")[2], week) if reference else None
+    return Stored(reference.rpartition("/")[2], week, store) if reference else None
 
 
-def _deliver(
-    run: JobRun, store: BlobStore, report: Report, stored: Stored | None, delivered: Stored | None
-) -> Stored | None:
-    """Send the report unless the week's was sent or there is nothing in it; return what the team has."""
-    if delivered is not None or not report.applications:
-        run.record(Outcome(target="mail"))
+def _find_stored(store: BlobStore, report: Report, delivered: Stored | None) -> Stored | None:
+    """Return a report in the store that says all that this one would."""
+    if delivered is not None and delivered.tells_all_of(report):
         return delivered
-    environment = messages.environment_name(run.optional("ENV_NAME"))
-    team = run.require("TEAM_EMAIL", f"NOTIFY_TEMPLATE_{TEMPLATE.upper()}")["TEAM_EMAIL"] if run.has_mail else ""
+    for path in sorted(store.list(f"{FOLDER}/{report.week}")):
+        found = _REPORT_FILE.search(path)
+        if found and found[3] == "json" and json.loads(store.get(path))["csv_sha256"] == report.sha256:
+            return Stored(found[2], report.week, store)
+    return None
+
+
+def _store(run: JobRun, store: BlobStore, report: Report) -> Stored:
+    stored = Stored(run.run_id, report.week, store)
+    if not run.dry_run:
+        store.put(stored.path("csv"), report.csv)
+        store.put(stored.path("png"), render_chart(report))
+        # Last, because it says that the others are complete.
+        store.put(stored.path("json"), report.as_json(run.run_id))
+    run.record(Outcome(target="files", matched=3, updated=3))
+    return stored
+
+
+def _deliver(run: JobRun, report: Report, stored: Stored, team: str) -> None:
     is_too_large = not run.dry_run and len(report.csv) > run.resources.mailer().attachment_limit
-    address = store.address(stored.path("csv")) if stored and is_too_large else None
+    environment = messages.environment_name(run.optional("ENV_NAME"))
     message = Message(
         recipient=team,
         template=TEMPLATE,
-        personalisation=messages.media_report(environment, address),
-        reference=f"{JOB}/{report.week}/{stored.run_id if stored else run.run_id}",
+        personalisation=messages.media_report(environment, stored.address if is_too_large else None),
+        reference=f"{JOB}/{report.week}/{stored.run_id}",
         attachment=None if is_too_large else report.csv,
     )
-    run.send([Notice(subject_ids=("team",), kind=TEMPLATE, period_start=report.week.monday, message=message)])
-    return _delivered(run, report.week)
+    notice = Notice(
+        subject_ids=("team",),
+        kind=TEMPLATE,
+        period_start=report.week.monday,
+        message=message,
+        settled_by_rejection=False,
+    )
+    run.send([notice])
 
 
-def _purge_reported(run: JobRun, store: BlobStore, report: Report, delivered: Stored | None) -> None:
-    if run.dry_run:
-        rows = {application.application_id: application.digest for application in report.applications}
-    elif delivered is None:
-        run.record(Outcome(target="media_application", matched=len(report.applications), kept=len(report.applications)))
-        if report.applications:
-            run.note("no application is deleted: the report was not delivered")
-        return
-    else:
-        rows = rows_reported(store.get(delivered.path("json")))
+def _plan_purge(run: JobRun, report: Report, delivered: Stored | None) -> PlannedPurge:
+    """Plan to delete the rows as the delivered report has them; where none was, as this one will."""
+    run.require("BLOB_URL")
+    rows = delivered.rows() if delivered else rows_reported(report.as_json(run.run_id))
     (planned,) = run.plan(_as_reported(rows, report.week))
-    run.purge(planned)
+    return planned
+
+
+def _purge(run: JobRun, planned: PlannedPurge, *, is_delivered: bool) -> None:
+    if is_delivered or run.dry_run:
+        run.purge(planned)
+    else:
+        matched = planned.measured.matched
+        run.record(Outcome(target="media_application", matched=matched, kept=matched))
+        if matched:
+            run.note("no application is deleted: the report was not delivered")
     run.drain_files()
 
 
@@ -200,7 +226,7 @@ def _proofs_of_identity(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]
     )
 
 
-def _reported(report: Report, store: BlobStore, stored: Stored | None) -> Outcome:
+def _reported(report: Report, stored: Stored) -> Outcome:
     count = len(report.applications)
     return Outcome(
         target="media_application",
@@ -209,7 +235,7 @@ def _reported(report: Report, store: BlobStore, stored: Stored | None) -> Outcom
         details={
             "week": str(report.week),
             **{status.lower(): number for status, number in report.by_status.items()},
-            **({"report": store.address(stored.path("csv"))} if stored else {}),
+            "report": stored.address,
         },
     )
 
@@ -246,7 +272,7 @@ SPEC = JobSpec(
     run=media_reporting,
     tables=("media_application",),
     needs=("REPORT_URL",),
-    partitioned=True,
+    default_partition=_last_week,
     is_asset=True,
     max_runtime=timedelta(hours=1),
     privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},

@@ -65,7 +65,6 @@ def _report(run: JobRun) -> list[Notice]:
     rows = run.database.transaction(lambda connection: connection.execute(query).all())
     if not rows:
         return []
-    team = run.require("TEAM_EMAIL", f"NOTIFY_TEMPLATE_{TEMPLATE.upper()}")["TEAM_EMAIL"] if run.has_mail else ""
     sightings, to_review = (
         [Sighting(row.location_id, row.provenance, row.artefact_id) for row in rows if row.needs_review is review]
         for review in (False, True)
@@ -73,12 +72,15 @@ def _report(run: JobRun) -> list[Notice]:
     environment = environment_name(run.optional("ENV_NAME"))
     day = run.as_of.date()
     message = Message(
-        recipient=team,
+        recipient=run.team_address(TEMPLATE),
         template=TEMPLATE,
         personalisation=no_match_report(sightings, to_review, environment),
         reference=f"no_match_artefacts/{day}",
     )
-    return [Notice(subject_ids=("team",), kind=TEMPLATE, period_start=day, message=message)]
+    notice = Notice(
+        subject_ids=("team",), kind=TEMPLATE, period_start=day, message=message, settled_by_rejection=False
+    )
+    return [notice]
 
 
 SPEC = JobSpec(

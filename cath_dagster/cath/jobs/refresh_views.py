@@ -4,7 +4,9 @@ from datetime import timedelta
 
 from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.views import VIEWS
+from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.views import refresh
@@ -15,12 +17,17 @@ class RefreshViewsSettings(JobSettings):
 
 
 def refresh_views(run: JobRun, settings: RefreshViewsSettings) -> None:
-    """Refresh the selected views, each in a transaction of its own; a missing view is created."""
+    """Refresh the selected views, each in a transaction of its own; one that fails does not stop the others."""
     del settings
     selected = [view for view in VIEWS if run.selection is None or view.name in run.selection]
     for position, view in enumerate(selected, start=1):
         started = run.clock()
-        outcome = refresh(run.database, view, dry_run=run.dry_run)
+        try:
+            outcome = refresh(run.database, view, dry_run=run.dry_run)
+        except DatabaseStatementError as error:
+            run.record(Outcome(target=view.name, matched=1, failed=1))
+            run.fail(f"{view.name} could not be refreshed: {error}")
+            continue
         seconds = run.clock() - started
         run.record(outcome.timed(seconds))
         action = "refreshed" if outcome.updated else "due" if outcome.matched else "level with its source"

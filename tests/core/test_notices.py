@@ -1,0 +1,313 @@
+"""Notices: each is sent once, whatever becomes of the run that sends it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.core.database import Database
+from cath_dagster.core.mail import Delivery, MailerUnavailableError, Message, Receipt
+from cath_dagster.core.notices import Notice, Postman, not_settled
+from cath_dagster.core.outcome import Outcome
+
+AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
+SENT_AT = datetime(2026, 11, 18, 1, 5, tzinfo=UTC)
+SENT = Receipt(Delivery.SENT, SENT_AT)
+FAILED = Receipt(Delivery.FAILED, error="500 server error")
+REJECTED = Receipt(Delivery.REJECTED, error="400 not a valid address")
+UNKNOWN = Receipt(Delivery.UNKNOWN, error="no answer")
+UNDELIVERED = Receipt(Delivery.UNDELIVERED)
+
+
+@dataclass
+class Provider:
+    """A mail provider that answers by recipient, and takes every message it has no answer for."""
+
+    sql: psycopg.Connection[Any]
+    answers: dict[str, Receipt] = field(default_factory=dict)
+    taken: dict[str, Receipt] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
+    is_silent: bool = False
+    interrupts: bool = False
+    attachment_limit: int = 2_000_000
+
+    def send(self, message: Message) -> Receipt:
+        self.asked.append(message.recipient)
+        self.references.append(message.reference)
+        self.statuses += [row[0] for row in self.sql.execute("SELECT status FROM maintenance.sent_notice")]
+        if self.interrupts:
+            raise KeyboardInterrupt
+        return self.answers.get(message.recipient, SENT)
+
+    def find(self, reference: str) -> Receipt | None:
+        if self.is_silent:
+            raise MailerUnavailableError("no answer")
+        return self.taken.get(reference)
+
+
+@dataclass
+class PostOffice:
+    database: Database
+    sql: psycopg.Connection[Any]
+    provider: Provider
+
+    def send(self, *notices: Notice, as_of: datetime = AS_OF) -> Outcome:
+        postman = Postman(
+            database=self.database,
+            mailer=self.provider,
+            job="tidy",
+            run_id="run-1",
+            as_of=as_of,
+            report=lambda target, done, total: None,
+        )
+        return postman.send_all(notices)
+
+    def book(self) -> dict[str, tuple[str, datetime | None]]:
+        rows = self.sql.execute("SELECT subject_id, status, sent_at FROM maintenance.sent_notice")
+        return {subject_id: (status, sent_at) for subject_id, status, sent_at in rows}
+
+
+@pytest.fixture
+def office(cath_url: str) -> Iterator[PostOffice]:
+    engine = open_engine(cath_url, variable="CATH_DATABASE_URL", application_name="tidy:run-1")
+    with psycopg.connect(cath_url, autocommit=True) as sql, Database(engine) as database:
+        yield PostOffice(database, sql, Provider(sql))
+
+
+def notice(
+    *subject_ids: str, to: str = "ann", kind: str = "warning", period: date = date(2026, 1, 1), reference: str = ""
+) -> Notice:
+    message = Message(
+        recipient=to, template="warning", personalisation={}, reference=reference or f"tidy/{kind}/{subject_ids[0]}"
+    )
+    return Notice(subject_ids=subject_ids, kind=kind, period_start=period, message=message)
+
+
+def test_sends_a_notice_and_keeps_when_the_provider_took_it(office: PostOffice) -> None:
+    outcome = office.send(notice("1"))
+
+    assert office.provider.asked == ["ann"]
+    assert (outcome.matched, outcome.notified) == (1, 1)
+    assert office.book() == {"1": ("sent", SENT_AT)}
+
+
+def test_has_nothing_to_do_without_notices(office: PostOffice) -> None:
+    assert office.send().counts() == Outcome(target="mail").counts()
+
+
+def test_has_claimed_a_notice_when_it_sends_it(office: PostOffice) -> None:
+    office.send(notice("1"))
+
+    assert office.provider.statuses == ["claimed"]
+
+
+def test_sends_a_notice_once(office: PostOffice) -> None:
+    office.send(notice("1"))
+
+    again = office.send(notice("1"))
+
+    assert office.provider.asked == ["ann"]
+    assert again.notified == 0
+
+
+@pytest.mark.parametrize(
+    "another",
+    [notice("2"), notice("1", kind="reminder"), notice("1", period=date(2026, 1, 2))],
+    ids=["subject", "kind", "period"],
+)
+def test_sends_a_notice_about_another_matter(office: PostOffice, another: Notice) -> None:
+    office.send(notice("1"))
+
+    assert office.send(another).notified == 1
+
+
+def test_does_not_let_one_failure_stop_the_others(office: PostOffice) -> None:
+    office.provider.answers = {"bob": FAILED}
+
+    outcome = office.send(notice("1"), notice("2", to="bob"), notice("3", to="cid"))
+
+    assert office.provider.asked == ["ann", "bob", "cid"]
+    assert (outcome.notified, outcome.failed) == (2, 1)
+    assert outcome.details["errors"] == ["1 x 500 server error"]
+
+
+def test_sends_again_what_failed(office: PostOffice) -> None:
+    office.provider.answers = {"ann": FAILED}
+    office.send(notice("1"))
+    office.provider.answers = {}
+
+    assert office.send(notice("1")).notified == 1
+    assert office.book() == {"1": ("sent", SENT_AT)}
+
+
+def test_stops_asking_when_every_message_must_fail_alike(office: PostOffice) -> None:
+    office.provider.answers = {"ann": Receipt(Delivery.FAILED, error="403 key revoked", final=True)}
+
+    outcome = office.send(notice("1"), notice("2", to="bob"), notice("3", to="cid"))
+
+    assert office.provider.asked == ["ann"]
+    assert outcome.failed == 3
+
+
+def test_never_sends_again_to_an_address_rejected_for_good(office: PostOffice) -> None:
+    office.provider.answers = {"ann": REJECTED}
+    first = office.send(notice("1"))
+    office.provider.answers = {}
+
+    second = office.send(notice("1"))
+
+    assert office.provider.asked == ["ann"]
+    assert (first.notified, first.skipped, second.notified) == (0, 1, 0)
+    assert first.details["rejected_ids"] == ["1"]
+
+
+def test_sends_an_operator_s_notice_once_the_address_is_mended(office: PostOffice) -> None:
+    report = replace(notice("1"), settled_by_rejection=False)
+    office.provider.answers = {"ann": REJECTED}
+    first = office.send(report)
+    office.provider.answers = {}
+
+    second = office.send(report)
+
+    assert (first.failed, first.skipped) == (1, 0)
+    assert second.notified == 1
+
+
+def test_counts_what_was_rendered_and_not_delivered_and_sends_it_later(office: PostOffice) -> None:
+    office.provider.answers = {"ann": UNDELIVERED}
+    first = office.send(notice("1"))
+    office.provider.answers = {}
+
+    second = office.send(notice("1"))
+
+    assert (first.notified, first.undelivered, first.failed) == (0, 1, 0)
+    assert second.notified == 1
+
+
+# Outcomes nobody knows
+
+
+def test_sends_nothing_again_that_the_provider_took_before_the_run_was_killed(office: PostOffice) -> None:
+    office.provider.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        office.send(notice("1"))
+    assert office.book() == {"1": ("claimed", None)}
+    office.provider.interrupts = False
+    office.provider.taken = {"tidy/warning/1": SENT}
+
+    outcome = office.send(notice("1"))
+
+    assert office.provider.asked == ["ann"]
+    assert outcome.failed == 0
+    assert office.book() == {"1": ("sent", SENT_AT)}
+
+
+def test_sends_what_the_provider_did_not_take_before_the_run_was_killed(office: PostOffice) -> None:
+    office.provider.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        office.send(notice("1"))
+    office.provider.interrupts = False
+
+    outcome = office.send(notice("1"))
+
+    assert office.provider.asked == ["ann", "ann"]
+    assert outcome.notified == 1
+    assert office.book() == {"1": ("sent", SENT_AT)}
+
+
+def test_sends_nothing_while_the_provider_cannot_be_asked(office: PostOffice) -> None:
+    office.provider.answers = {"ann": UNKNOWN}
+    office.send(notice("1"))
+    office.provider.is_silent = True
+
+    outcome = office.send(notice("1"))
+
+    assert office.provider.asked == ["ann"]
+    assert (outcome.notified, outcome.failed) == (0, 1)
+    assert office.book() == {"1": ("claimed", None)}
+
+
+def test_counts_an_unknown_outcome_as_failed(office: PostOffice) -> None:
+    office.provider.answers = {"ann": UNKNOWN}
+
+    outcome = office.send(notice("1"))
+
+    assert (outcome.notified, outcome.failed) == (0, 1)
+    assert office.book() == {"1": ("claimed", None)}
+
+
+def test_asks_for_an_unknown_notice_by_the_reference_under_which_it_went(office: PostOffice) -> None:
+    """A later run's reference may differ, as that of a person whose accounts have changed."""
+    office.provider.answers = {"ann": UNKNOWN}
+    office.send(notice("1", reference="first"))
+    office.provider.taken = {"first": SENT}
+
+    office.send(notice("1", reference="second"))
+
+    assert office.provider.asked == ["ann"]
+    assert office.book() == {"1": ("sent", SENT_AT)}
+
+
+def test_keeps_the_reference_under_which_an_unknown_notice_goes_again(office: PostOffice) -> None:
+    """The second attempt's outcome is unknown too: it is the second that must be asked for."""
+    office.provider.answers = {"ann": UNKNOWN}
+    office.send(notice("1", reference="first"))
+    office.send(notice("1", reference="second"))
+    assert office.provider.references == ["first", "second"]
+    office.provider.taken = {"second": SENT}
+
+    office.send(notice("1", reference="third"))
+
+    assert len(office.provider.asked) == 2
+
+
+# Several rows, one matter
+
+
+def test_writes_down_every_row_a_notice_stands_for(office: PostOffice) -> None:
+    office.send(notice("1", "2"))
+
+    assert office.provider.asked == ["ann"]
+    assert office.book() == {"1": ("sent", SENT_AT), "2": ("sent", SENT_AT)}
+
+
+def test_sends_nothing_again_when_a_row_joins_the_matter(office: PostOffice) -> None:
+    office.send(notice("1"))
+
+    office.send(notice("1", "2"))
+
+    assert office.provider.asked == ["ann"]
+    assert office.book() == {"1": ("sent", SENT_AT), "2": ("sent", SENT_AT)}
+
+
+def test_keeps_when_a_notice_was_sent_when_it_is_tried_again(office: PostOffice) -> None:
+    office.send(notice("1"))
+
+    office.send(notice("1"), as_of=datetime(2026, 12, 1, tzinfo=UTC))
+
+    assert office.book() == {"1": ("sent", SENT_AT)}
+    assert office.sql.execute("SELECT as_of FROM maintenance.sent_notice").fetchall() == [(AS_OF,)]
+
+
+def test_tells_which_notices_are_not_settled(office: PostOffice) -> None:
+    office.provider.answers = {"bob": REJECTED, "cid": FAILED, "dee": UNKNOWN}
+    office.send(notice("1"), notice("2", to="bob"), notice("3", to="cid"), notice("4", to="dee"))
+    notices = [*(notice(str(number)) for number in range(1, 6)), notice("1", period=date(2026, 2, 2))]
+
+    left = office.database.transaction(lambda connection: not_settled(connection, "tidy", notices))
+
+    assert [item.subject_ids[0] for item in left] == ["3", "4", "5", "1"]
+
+
+def test_shows_no_address_in_what_is_written_down(office: PostOffice) -> None:
+    office.send(notice("1", to="ann@example.org"))
+
+    written = office.sql.execute("SELECT row(n.*)::text FROM maintenance.sent_notice n").fetchall()
+    assert "ann@" not in str(written)
+    assert "ann@" not in repr(notice("1", to="ann@example.org"))

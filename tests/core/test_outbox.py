@@ -1,0 +1,198 @@
+"""The file outbox: files are deleted after their rows, and one that cannot be is not forgotten."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+
+from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.core.blobs import Removal, RemovalResult
+from cath_dagster.core.database import Database
+from cath_dagster.core.outbox import count_queued, drain
+from cath_dagster.core.outcome import Outcome
+
+
+@dataclass
+class Shelf:
+    """A blob store in memory; what is `stuck` cannot be deleted."""
+
+    files: set[str]
+    stuck: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def delete(self, paths: Sequence[str]) -> Mapping[str, RemovalResult]:
+        self.asked += paths
+        results = {path: self._delete(path) for path in paths}
+        if self.interrupted:
+            raise KeyboardInterrupt
+        return results
+
+    def _delete(self, path: str) -> RemovalResult:
+        if path in self.stuck:
+            return RemovalResult(Removal.FAILED, "503 busy")
+        if path not in self.files:
+            return RemovalResult(Removal.MISSING)
+        self.files.remove(path)
+        return RemovalResult(Removal.DELETED)
+
+    def put(self, path: str, content: bytes) -> None:
+        raise NotImplementedError
+
+    def get(self, path: str) -> bytes:
+        raise NotImplementedError
+
+    def list(self, prefix: str) -> Iterator[str]:
+        raise NotImplementedError
+
+    def address(self, path: str) -> str:
+        raise NotImplementedError
+
+    def check(self, container: str) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Office:
+    database: Database
+    sql: psycopg.Connection[Any]
+
+    def queue(self, *paths: str, job: str = "tidy") -> None:
+        self.sql.cursor().executemany(
+            "INSERT INTO maintenance.file_outbox (job, run_id, path) VALUES (%s, 'run-1', %s)",
+            [(job, path) for path in paths],
+        )
+
+    def queued(self) -> list[str]:
+        return [row[0] for row in self.sql.execute("SELECT path FROM maintenance.file_outbox ORDER BY path")]
+
+    def drain(self, shelf: Shelf) -> Outcome:
+        return drain(self.database, shelf, job="tidy", report=lambda target, done, total: None)
+
+
+@pytest.fixture
+def office(cath_url: str) -> Iterator[Office]:
+    engine = open_engine(cath_url, variable="CATH_DATABASE_URL", application_name="tidy:run-1")
+    with psycopg.connect(cath_url, autocommit=True) as sql, Database(engine) as database:
+        yield Office(database, sql)
+
+
+def test_does_nothing_with_an_empty_queue(office: Office) -> None:
+    shelf = Shelf({"files/1"})
+
+    outcome = office.drain(shelf)
+
+    assert (outcome.matched, outcome.deleted) == (0, 0)
+    assert shelf.asked == []
+
+
+def test_deletes_what_is_queued_and_nothing_else(office: Office) -> None:
+    shelf = Shelf({"files/1", "files/2", "files/3"})
+    office.queue("files/1", "files/2")
+
+    outcome = office.drain(shelf)
+
+    assert shelf.files == {"files/3"}
+    assert office.queued() == []
+    assert (outcome.matched, outcome.deleted, outcome.failed) == (2, 2, 0)
+
+
+def test_takes_a_missing_file_for_done(office: Office) -> None:
+    office.queue("files/1")
+
+    outcome = office.drain(Shelf(set()))
+
+    assert office.queued() == []
+    assert (outcome.deleted, outcome.skipped, outcome.failed) == (0, 1, 0)
+
+
+def test_keeps_a_file_that_fails_queued_and_deletes_the_others(office: Office) -> None:
+    shelf = Shelf({"files/1", "files/2", "files/3"}, stuck={"files/2"})
+    office.queue("files/1", "files/2", "files/3")
+
+    outcome = office.drain(shelf)
+
+    assert office.queued() == ["files/2"]
+    assert (outcome.deleted, outcome.failed) == (2, 1)
+    kept = office.sql.execute("SELECT attempts, last_error FROM maintenance.file_outbox").fetchall()
+    assert kept == [(1, "503 busy")]
+
+
+def test_tries_a_file_that_failed_once_a_run(office: Office) -> None:
+    shelf = Shelf({"files/2"}, stuck={"files/2"})
+    office.queue("files/2")
+    office.drain(shelf)
+    assert shelf.asked == ["files/2"]
+
+    shelf.stuck.clear()
+    outcome = office.drain(shelf)
+
+    assert outcome.deleted == 1
+    assert office.queued() == []
+    assert shelf.files == set()
+
+
+def test_deletes_more_files_than_one_batch_takes(office: Office) -> None:
+    paths = [f"files/{number}" for number in range(1234)]
+    stuck = {"files/0", "files/499", "files/500", "files/1233"}
+    shelf = Shelf(set(paths), stuck=stuck)
+    office.queue(*paths)
+
+    outcome = office.drain(shelf)
+
+    assert (outcome.matched, outcome.deleted, outcome.failed) == (1234, 1230, 4)
+    assert outcome.batches > 1
+    assert office.queued() == sorted(stuck)
+    assert len(shelf.asked) == 1234
+
+
+def test_deletes_files_of_its_own_job_alone(office: Office) -> None:
+    shelf = Shelf({"files/1", "files/2"})
+    office.queue("files/1")
+    office.queue("files/2", job="another")
+
+    office.drain(shelf)
+
+    assert office.queued() == ["files/2"]
+    assert shelf.files == {"files/2"}
+
+
+def test_counts_what_is_queued_for_a_job(office: Office) -> None:
+    office.queue("files/1", "files/2")
+    office.queue("files/3", job="another")
+
+    assert office.database.transaction(lambda connection: count_queued(connection, "tidy")) == 2
+
+
+def test_leaves_the_queue_to_the_next_run_when_it_is_interrupted(office: Office) -> None:
+    shelf = Shelf({"files/1", "files/2"}, interrupted=True)
+    office.queue("files/1", "files/2")
+    with pytest.raises(KeyboardInterrupt):
+        office.drain(shelf)
+    assert office.queued() == ["files/1", "files/2"]
+
+    shelf.interrupted = False
+    outcome = office.drain(shelf)
+
+    assert (outcome.matched, outcome.skipped, outcome.failed) == (2, 2, 0)
+    assert office.queued() == []
+
+
+def test_has_no_transaction_open_while_files_are_deleted(office: Office) -> None:
+    class Watching(Shelf):
+        def delete(self, paths: Sequence[str]) -> Mapping[str, RemovalResult]:
+            row = office.sql.execute(
+                "SELECT state FROM pg_stat_activity WHERE application_name = 'tidy:run-1' "
+                "AND datname = current_database()"
+            ).fetchone()
+            states.append(row[0] if row else None)
+            return super().delete(paths)
+
+    states: list[str | None] = []
+    office.queue("files/1")
+
+    office.drain(Watching({"files/1"}))
+
+    assert states == ["idle"]
