@@ -129,7 +129,7 @@ class NotifyMailer:
             if found is not None or answer.status is not None:
                 return found
             return Receipt(Delivery.UNKNOWN, error=f"{_describe(answer)}; it may have taken the message")
-        return None if answer.may_pass else _judge_refusal(message.template, answer)
+        return None if answer.may_pass else _judge_refusal(message.template, answer, self._now().astimezone(UTC))
 
     def _find_at_once(self, reference: str) -> Receipt | None:
         answer = self._look_up(reference)
@@ -243,13 +243,13 @@ def _read_receipt(body: Mapping[str, Any], reference: str) -> Receipt | None:
     return Receipt(delivery, sent_at=sent_at.astimezone(UTC), error=error)
 
 
-def _judge_refusal(template: str, answer: _Answer) -> Receipt:
+def _judge_refusal(template: str, answer: _Answer, at: datetime) -> Receipt:
     if answer.status != 400:
         return _fail(_describe(answer), final=answer.status in (401, 403, 429))
     messages = [message for _, message in answer.errors]
     # Together with another error it is the request that is wrong, and the address is not blamed for good.
     if messages and all(message.startswith("email_address") for message in messages):
-        return Receipt(Delivery.REJECTED, error="GOV.UK Notify says that this is not a valid e-mail address")
+        return Receipt(Delivery.REJECTED, at, "GOV.UK Notify says that this is not a valid e-mail address")
     text = "\n".join(messages)
     for pattern, advice, final in _REFUSALS:
         if re.search(pattern, text, re.IGNORECASE):

@@ -10,7 +10,8 @@ from cath_dagster.core.purge import Archive, Child, Purge
 
 FINAL_EXTENSION = r"(\.[A-Za-z0-9]{1,10})$"
 """The source's file name is an uploader's words: nothing of it but a plain extension gets into a path."""
-WHOLE_NUMBER = r"^\s*[+-]?[0-9]+\s*$"
+WHOLE_NUMBER = r"^\s*[+-]?0{0,100}[0-9]{1,18}\s*$"
+"""As long as any id can be; a longer number is no location's, and may be more than a numeric can hold."""
 
 
 def removal(

@@ -1,13 +1,11 @@
 """When a user is idle, warned and deletable: one rule, shared by the jobs that warn, delete and tidy up after."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
 import sqlalchemy as sa
 from pydantic import Field, model_validator
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.cath.tables import user
 from cath_dagster.core.instants import as_utc, midnight, naive_utc
@@ -97,17 +95,24 @@ def is_idle(seen: sa.Subquery, rule: Rule, days: int, as_of: datetime) -> sa.Col
 
 
 def has_notice(seen: sa.Subquery, rule: Rule, *, sent_before: datetime | None = None) -> sa.ColumnElement[bool]:
-    """Return whether the user was warned in the present idle period: activity after the warning cancels it."""
+    """Return whether the person was warned in the present idle period: activity after the warning cancels it.
+
+    A notice to any row of a person counts for all of them, also for one that joined later.
+    """
+    warned = activity()
     conditions = [
         sent_notice.c.job == JOB,
-        sent_notice.c.subject_id == sa.cast(seen.c.user_id, sa.Text),
         sent_notice.c.kind == rule.kind,
         sent_notice.c.status.in_(SETTLED),
-        sent_notice.c.period_start >= sa.cast(seen.c.last_activity, sa.Date),
+        sent_notice.c.period_start >= sa.cast(warned.c.last_activity, sa.Date),
     ]
     if sent_before is not None:
         conditions.append(sent_notice.c.sent_at < sent_before)
-    return sa.exists().where(*conditions)
+    return seen.c.person.in_(
+        sa.select(warned.c.person)
+        .join(sent_notice, sent_notice.c.subject_id == sa.cast(warned.c.user_id, sa.Text))
+        .where(*conditions)
+    )
 
 
 def past_deletion(seen: sa.Subquery, settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
@@ -131,24 +136,15 @@ def is_deletable(settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnEl
     )
 
 
-def lock_people(user_ids: Sequence[Any]) -> list[sa.Select[Any]]:
-    """Return the statements that lock what the decision about these users looks at: twins and administrators."""
-    given, twin = user.alias("given"), user.alias("twin")
-    addresses = (
-        sa.select(sa.func.lower(given.c.email))
-        .where(given.c.user_id == sa.any_(sa.literal(list(user_ids), ARRAY(sa.Uuid))))
-        .where(given.c.user_provenance.in_(MEDIA))
+def lock_people(user_ids: sa.Select[Any]) -> list[sa.Select[Any]]:
+    """Return the statements that lock what the decision about these users looks at: them, twins, administrators."""
+    given, person = user.alias("given"), user.alias("person")
+    addresses = sa.select(sa.func.lower(given.c.email)).where(
+        given.c.user_id.in_(user_ids), given.c.user_provenance.in_(MEDIA)
     )
-    return [
-        sa.select(twin.c.user_id)
-        .where(twin.c.user_provenance.in_(MEDIA), sa.func.lower(twin.c.email).in_(addresses))
-        .order_by(twin.c.user_id)
-        .with_for_update(),
-        sa.select(twin.c.user_id)
-        .where(twin.c.role == PROTECTED_ROLE)
-        .order_by(twin.c.user_id)
-        .with_for_update(read=True),
-    ]
+    is_twin = sa.and_(person.c.user_provenance.in_(MEDIA), sa.func.lower(person.c.email).in_(addresses))
+    looked_at = sa.or_(person.c.user_id.in_(user_ids), is_twin, person.c.role == PROTECTED_ROLE)
+    return [sa.select(person.c.user_id).where(looked_at).order_by(person.c.user_id).with_for_update(read=True)]
 
 
 def is_known_provenance(settings: InactiveUserSettings) -> sa.ColumnElement[bool]:

@@ -1,6 +1,6 @@
 """What e-mails say: the keys that the provider's templates expect, apart from the logic that decides on them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,7 @@ ENVIRONMENT_NAMES = {
     "local": "Local",
 }
 REVIEW_HEADING = "To be reviewed, the location id is that of an existing location:"
+REMOVED_HEADING = "Removed before any report could name them:"
 UNNAMED = "user"
 
 
@@ -53,11 +54,12 @@ def idam_warning(
 
 
 def no_match_report(
-    sightings: Iterable[Sighting], to_review: Sequence[Sighting], environment: str
+    sightings: Sequence[Sighting], to_review: Sequence[Sighting], removed: Sequence[Sighting], environment: str
 ) -> dict[str, str | list[str]]:
     lines = [_line(sighting) for sighting in sightings]
-    if to_review:
-        lines += [REVIEW_HEADING, *(_line(sighting) for sighting in to_review)]
+    for heading, others in ((REVIEW_HEADING, to_review), (REMOVED_HEADING, removed)):
+        if others:
+            lines += [heading, *(_line(sighting) for sighting in others)]
     return {"array_of_ids": lines, "env_name": environment}
 
 

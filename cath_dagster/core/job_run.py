@@ -14,6 +14,7 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.mail import Mailer
+from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.purge import Progress, Purge, Purger, Revision
@@ -254,7 +255,11 @@ class JobRun:
             self.record(Outcome(target=measured.table, matched=measured.matched))
         if purge.files is not None:
             paths = purge.files(purge.predicate).distinct().subquery()
-            self.record(Outcome(target="files", matched=self.read(sa.select(sa.func.count()).select_from(paths))))
+            (path,) = paths.c
+            # A file that is queued already counts where the queue is counted.
+            not_queued = path.not_in(sa.select(file_outbox.c.path))
+            count = sa.select(sa.func.count()).select_from(paths).where(not_queued)
+            self.record(Outcome(target="files", matched=self.read(count)))
 
     def _record_done(self, planned: PlannedPurge, progress: Progress, seconds: float) -> None:
         measured, recorded = planned.measured, self.ledger.recorded()

@@ -40,7 +40,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The provider's answer. `error` is free of personal data; `final` says that every further message fails alike."""
+    """The provider's answer.
+
+    `sent_at` is when it took or rejected the message. `error` is free of personal data; `final` says that every
+    further message fails alike.
+    """
 
     delivery: Delivery
     sent_at: datetime | None = None

@@ -107,6 +107,7 @@ class Revision:
     rule: str
     predicate: sa.ColumnElement[bool]
     values: dict[str, sa.ColumnElement[Any]]
+    lock_others: Callable[[Keys], Sequence[sa.Select[Any]]] | None = None
 
     @property
     def key(self) -> sa.Column[Any]:
@@ -181,12 +182,15 @@ class Purger:
         return progress
 
     def _update_batch(self, connection: sa.Connection, revision: Revision, room: int) -> int:
-        keys = connection.scalars(sa.select(revision.key).where(revision.predicate).limit(room)).all()
+        keys = connection.scalars(
+            sa.select(revision.key).where(revision.predicate).limit(room).with_for_update(of=revision.table)
+        ).all()
         if not keys:
             return 0
+        _lock_others(connection, revision, keys)
         statement = (
             sa.update(revision.table)
-            .where(_is_any(revision.key, keys), revision.predicate)
+            .where(is_any(revision.key, keys), revision.predicate)
             .values({revision.table.c[name]: value for name, value in revision.values.items()})
         )
         updated = connection.execute(statement).rowcount
@@ -227,7 +231,7 @@ class Purger:
             before, position = progress.deleted, 0
             while position < len(keys):
                 chunk = keys[position : position + size]
-                batch = self._batch(purge, _is_any(purge.key, chunk), len(chunk), progress)
+                batch = self._batch(purge, is_any(purge.key, chunk), len(chunk), progress)
                 position += len(chunk)
                 size = _next_size(size, batch.seconds, smallest=MIN_KEYS, largest=MAX_KEYS)
                 self.report(purge.table.name, position, len(keys))
@@ -270,14 +274,12 @@ class Purger:
             sa.select(purge.key).where(within, purge.predicate).limit(budget).with_for_update(of=purge.table)
         ).all()
         is_full = len(candidates) == budget
-        if purge.lock_others is not None:
-            for lock in purge.lock_others(candidates):
-                connection.execute(lock)
+        _lock_others(connection, purge, candidates)
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
         keys = connection.scalars(
-            sa.select(purge.key).where(_is_any(purge.key, candidates), purge.predicate)
+            sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)
         ).all()
-        chosen = _is_any(purge.key, keys)
+        chosen = is_any(purge.key, keys)
         counts = {purge.table.name: {"deleted": 0, "archived": 0}}
         if not keys:
             return counts, False
@@ -368,8 +370,14 @@ def _tid(place: tuple[int, int]) -> str:
     return f"({place[0]},{place[1]})"
 
 
-def _is_any(key: sa.Column[Any], keys: Keys) -> sa.ColumnElement[bool]:
+def is_any(key: sa.Column[Any], keys: Keys) -> sa.ColumnElement[bool]:
+    """Return whether a key is one of many, passed as one parameter however many there are."""
     return key == sa.any_(sa.literal(list(keys), ARRAY(key.type)))
+
+
+def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys) -> None:
+    for lock in change.lock_others(keys) if change.lock_others is not None else ():
+        connection.execute(lock)
 
 
 def _matching_keys(connection: sa.Connection, purge: Purge, room: int) -> Keys:

@@ -18,7 +18,7 @@ from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
 from cath_dagster.core.notices import Notice
 from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.purge import Child, Purge, is_any
 from cath_dagster.core.spec import JobSpec
 
 MEDIA_VARIABLES = ("MEDIA_VERIFICATION_LINK",)
@@ -51,7 +51,7 @@ def inactive_verification(run: JobRun, settings: InactiveUserSettings) -> None:
             predicate=rule_of.is_deletable(settings, run.as_of),
             cutoff=run.as_of,
             reads_other_rows=True,
-            lock_others=rule_of.lock_people,
+            lock_others=lambda keys: rule_of.lock_people(sa.select(user.c.user_id).where(is_any(user.c.user_id, keys))),
             children=(
                 Child(subscription, subscription.c.user_id, SUBSCRIPTION_CHILDREN),
                 Child(subscription_list_type, subscription_list_type.c.user_id),

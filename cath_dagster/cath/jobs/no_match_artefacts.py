@@ -8,15 +8,17 @@ from pydantic import Field
 from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.artefacts import is_location, removal
 from cath_dagster.cath.messages import Sighting, environment_name, no_match_report
-from cath_dagster.cath.tables import artefact
+from cath_dagster.cath.tables import artefact, artefact_archive
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.mail import Message
+from cath_dagster.core.mail import Delivery, Message
+from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import Notice
 from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.settings import Days, JobSettings
 from cath_dagster.core.spec import JobSpec
 
+JOB = "no_match_artefacts"
 TEMPLATE = "no_match_report"
 
 
@@ -55,27 +57,16 @@ def no_match_artefacts(run: JobRun, settings: NoMatchArtefactsSettings) -> None:
 
 
 def _report(run: JobRun) -> list[Notice]:
-    query = sa.select(
-        artefact.c.location_id,
-        artefact.c.provenance,
-        sa.cast(artefact.c.artefact_id, sa.Text).label("artefact_id"),
-        is_location(artefact.c.location_id).label("needs_review"),
-    ).where(artefact.c.no_match)
-    query = query.order_by(artefact.c.location_id, artefact.c.artefact_id)
-    rows = run.database.transaction(lambda connection: connection.execute(query).all())
-    if not rows:
+    sightings, to_review = _sightings(run)
+    removed = _removed_unreported(run)
+    if not (sightings or to_review or removed):
         return []
-    sightings, to_review = (
-        [Sighting(row.location_id, row.provenance, row.artefact_id) for row in rows if row.needs_review is review]
-        for review in (False, True)
-    )
-    environment = environment_name(run.optional("ENV_NAME"))
     day = run.as_of.date()
     message = Message(
         recipient=run.team_address(TEMPLATE),
         template=TEMPLATE,
-        personalisation=no_match_report(sightings, to_review, environment),
-        reference=f"no_match_artefacts/{day}",
+        personalisation=no_match_report(sightings, to_review, removed, environment_name(run.optional("ENV_NAME"))),
+        reference=f"{JOB}/{day}",
     )
     notice = Notice(
         subject_ids=("team",), kind=TEMPLATE, period_start=day, message=message, settled_by_rejection=False
@@ -83,9 +74,49 @@ def _report(run: JobRun) -> list[Notice]:
     return [notice]
 
 
+def _sightings(run: JobRun) -> tuple[list[Sighting], list[Sighting]]:
+    """Return the no-match artefacts, and apart from them those whose location id is an existing location's."""
+    query = (
+        sa.select(*_sighted(artefact), is_location(artefact.c.location_id))
+        .where(artefact.c.no_match)
+        .order_by(artefact.c.location_id, artefact.c.artefact_id)
+    )
+    rows = run.database.transaction(lambda connection: connection.execute(query).all())
+    found: dict[bool, list[Sighting]] = {False: [], True: []}
+    for *sighted, needs_review in rows:
+        found[needs_review].append(Sighting(*sighted))
+    return found[False], found[True]
+
+
+def _removed_unreported(run: JobRun) -> list[Sighting]:
+    """Return the artefacts that were removed and that no delivered report has ever named.
+
+    A report that fails does not hold the removal up, and what was removed meanwhile is not forgotten.
+    """
+    last_delivered = (
+        sa.select(sa.func.max(sa.func.timezone("UTC", sent_notice.c.as_of)))
+        .where(sent_notice.c.job == JOB, sent_notice.c.status == Delivery.SENT.value)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(*_sighted(artefact_archive))
+        .where(
+            artefact_archive.c.no_match,
+            sa.or_(last_delivered.is_(None), artefact_archive.c.last_received_date > last_delivered),
+        )
+        .order_by(artefact_archive.c.location_id, artefact_archive.c.artefact_id)
+    )
+    rows = run.database.transaction(lambda connection: connection.execute(query).all())
+    return [Sighting(*row) for row in rows]
+
+
+def _sighted(table: sa.Table) -> tuple[sa.ColumnElement[str], ...]:
+    return table.c.location_id, table.c.provenance, sa.cast(table.c.artefact_id, sa.Text)
+
+
 SPEC = JobSpec(
     location=LOCATION,
-    name="no_match_artefacts",
+    name=JOB,
     cron="0 1 * * *",
     owner=OWNER,
     summary="Reports artefacts that match no location to the team, and removes those received over 7 days ago.",

@@ -21,7 +21,7 @@ from cath_dagster.cath.tables import (
 )
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Child, Purge, Revision
+from cath_dagster.core.purge import Child, Purge, Revision, is_any
 from cath_dagster.core.settings import Days, JobSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 
@@ -76,28 +76,24 @@ def _orphaned(run: JobRun, settings: SubscriptionsSettings, idle: InactiveUserSe
 
 def _lock_others(subscription_ids: Sequence[Any]) -> list[sa.Select[Any]]:
     """Return the statements that lock the locations and users these subscriptions are decided by."""
-    given = subscription.alias("given")
-    is_given = given.c.subscription_id == sa.any_(sa.literal(list(subscription_ids), ARRAY(sa.Uuid)))
+    given = subscription.alias("given_subscription")
+    is_given = is_any(given.c.subscription_id, subscription_ids)
     numbers = sa.select(location_number(given.c.search_value)).where(is_given, given.c.search_type == "LOCATION_ID")
-    twin, owner = user.alias("twin"), user.alias("owner")
-    addresses = (
-        sa.select(sa.func.lower(owner.c.email))
-        .join(given, given.c.user_id == owner.c.user_id)
-        .where(is_given, owner.c.user_provenance.in_(inactive_users.MEDIA))
-    )
-    owners = sa.select(given.c.user_id).where(is_given)
-    is_twin = sa.and_(
-        twin.c.user_provenance.in_(inactive_users.MEDIA), sa.func.lower(twin.c.email).in_(addresses)
-    )
     return [
         sa.select(location.c.location_id)
         .where(sa.cast(location.c.location_id, sa.Numeric).in_(numbers))
         .order_by(location.c.location_id)
         .with_for_update(read=True),
-        sa.select(twin.c.user_id)
-        .where(sa.or_(twin.c.user_id.in_(owners), is_twin))
-        .order_by(twin.c.user_id)
-        .with_for_update(read=True),
+        *inactive_users.lock_people(sa.select(given.c.user_id).where(is_given)),
+    ]
+
+
+def _lock_list_types(keys: Sequence[Any]) -> list[sa.Select[Any]]:
+    """Return the statement that locks the list types these list-type subscriptions are decided by."""
+    given = subscription_list_type.alias("given")
+    named = sa.select(sa.func.unnest(given.c.list_type_ids)).where(is_any(given.c.subscription_list_type_id, keys))
+    return [
+        sa.select(list_types.c.id).where(list_types.c.id.in_(named)).order_by(list_types.c.id).with_for_update(read=True)
     ]
 
 
@@ -133,6 +129,7 @@ def _without_list_type(run: JobRun, settings: SubscriptionsSettings) -> Purge:
         predicate=sa.and_(subscribed > 0, sa.func.cardinality(_remaining(run, settings)) == 0),
         cutoff=run.as_of,
         reads_other_rows=True,
+        lock_others=_lock_list_types,
     )
 
 
@@ -145,6 +142,7 @@ def _vanished_list_types(run: JobRun, settings: SubscriptionsSettings) -> Revisi
         rule=f"list types deleted over {settings.list_type_grace_days} days ago, or unknown",
         predicate=sa.and_(count > 0, count < subscribed),
         values={"list_type_ids": remaining},
+        lock_others=_lock_list_types,
     )
 
 
@@ -170,6 +168,6 @@ SPEC = JobSpec(
         "subscription_list_type": ("SELECT", "UPDATE", "DELETE"),
         "user": ("SELECT", "UPDATE"),
         "location": ("SELECT", "UPDATE"),
-        "list_types": ("SELECT",),
+        "list_types": ("SELECT", "UPDATE"),
     },
 )
