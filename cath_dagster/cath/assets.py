@@ -112,9 +112,7 @@ def media_application_report(context: dg.AssetExecutionContext) -> Iterator[dg.M
         for view in VIEWS
     ],
     check_specs=[
-        dg.AssetCheckSpec(
-            COUNTS_CHECK, asset=key, description="The view has the rows of its source, in one snapshot."
-        )
+        dg.AssetCheckSpec(COUNTS_CHECK, asset=key, description="The view has the rows of its source, in one snapshot.")
         for key in VIEW_KEYS.values()
     ],
     can_subset=True,
@@ -172,9 +170,7 @@ def views_verified(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetC
         )
 
 
-@dg.asset_check(
-    asset=REPORT_KEY, name="no_missing_weeks", description="Every week that has ended was reported."
-)
+@dg.asset_check(asset=REPORT_KEY, name="no_missing_weeks", description="Every week that has ended was reported.")
 def no_missing_weeks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Name the weeks that have ended and were never materialised."""
     missing = unmaterialised(context.instance, REPORT_KEY, WEEKS, datetime.now(UTC))

@@ -49,7 +49,9 @@ class Week:
         try:
             monday = date.fromisoformat(partition)
         except ValueError:
-            raise ConfigurationError(f"the partition is {partition!r}; a week is named by its Monday: 2026-01-05") from None
+            raise ConfigurationError(
+                f"the partition is {partition!r}; a week is named by its Monday: 2026-01-05"
+            ) from None
         if monday.weekday() != 0:
             raise ConfigurationError(
                 f"the partition is {partition}, a {monday:%A}; the week's Monday is {monday - timedelta(monday.weekday())}"

@@ -42,9 +42,7 @@ def media_warning(name: str, verification_link: str) -> dict[str, str | list[str
     return {"full_name": name, "verification_page_link": verification_link}
 
 
-def idam_warning(
-    name: str, last_activity: datetime, cft_link: str, crime_link: str
-) -> dict[str, str | list[str]]:
+def idam_warning(name: str, last_activity: datetime, cft_link: str, crime_link: str) -> dict[str, str | list[str]]:
     return {
         "full_name": name,
         "last_signed_in_date": f"{last_activity:%d %B %Y}",

@@ -46,7 +46,8 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="One of the job's own settings; may be given several times."),
 ]
 Week = Annotated[
-    str | None, typer.Option("--partition", metavar="KEY", help="The week, by its Monday, for a job that reports weeks.")
+    str | None,
+    typer.Option("--partition", metavar="KEY", help="The week, by its Monday, for a job that reports weeks."),
 ]
 LocationName = Annotated[str | None, typer.Argument(help="A code location; all of them if it is left out.")]
 
@@ -219,9 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-def _execute(
-    name: str, given: dict[str, Any], *, partition: str | None, as_json: bool, quiet: bool
-) -> RunResult:
+def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json: bool, quiet: bool) -> RunResult:
     run_id = str(uuid.uuid4())
     try:
         spec = find_spec(name)

@@ -59,7 +59,9 @@ class TerminalReporter:
         if self._quiet:
             return
         if err.is_terminal:
-            task = self._tasks.setdefault(target, self._bars.add_task(target) if target not in self._tasks else TaskID(0))
+            task = self._tasks.setdefault(
+                target, self._bars.add_task(target) if target not in self._tasks else TaskID(0)
+            )
             self._bars.update(task, completed=done, total=total)
         elif time.monotonic() - self._told_at >= SECONDS_BETWEEN_LINES:
             self._told_at = time.monotonic()
@@ -102,7 +104,9 @@ def print_findings(findings: Sequence[Finding], *, everything: bool) -> None:
     """Print what the doctor found; what is in order only as a number unless `everything`."""
     shown = [finding for finding in findings if everything or finding.level is not Level.OK or finding.remedy]
     for finding in shown:
-        out.print(f"[{_LEVEL_STYLES[finding.level]}]{finding.level.value:>7}[/]  [bold]{finding.subject}[/bold]", end="  ")
+        out.print(
+            f"[{_LEVEL_STYLES[finding.level]}]{finding.level.value:>7}[/]  [bold]{finding.subject}[/bold]", end="  "
+        )
         out.print(finding.says, markup=False)
         if finding.remedy:
             out.print(f"         {finding.remedy}", markup=False, style="cyan", soft_wrap=True)

@@ -76,9 +76,7 @@ def refusal(measures: Iterable[Measure]) -> str | None:
     )
 
 
-def _sample(
-    connection: sa.Connection, table: sa.Table, predicate: sa.ColumnElement[bool], blocks: int
-) -> Measure:
+def _sample(connection: sa.Connection, table: sa.Table, predicate: sa.ColumnElement[bool], blocks: int) -> Measure:
     percent = min(100.0, 100.0 * SAMPLED_BLOCKS / blocks)
     # Whole blocks are drawn, and rows of one block are alike: the error comes from the spread between blocks.
     source = table.tablesample(sa.func.system(percent), name="sampled")
@@ -103,5 +101,3 @@ def _sample(
     all_rows = rows * 100.0 / percent
     margin = max(1, round(STANDARD_ERRORS * standard_error * all_rows))
     return Measure(table=table.name, matched=round(share * all_rows), rows=round(all_rows), margin=margin)
-
-

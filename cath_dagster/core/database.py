@@ -169,9 +169,7 @@ def _take_lock(connection: sa.Connection, name: str) -> None:
     if connection.scalar(sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtextextended(name, 0)))):
         return
     holder = lock_holder(connection, name) or "a session that has ended meanwhile"
-    raise LockHeldError(
-        f"{name} is at work already, in {holder}; wait for it to end, or terminate it, and run again"
-    )
+    raise LockHeldError(f"{name} is at work already, in {holder}; wait for it to end, or terminate it, and run again")
 
 
 def _is_transient(error: DBAPIError | BatchConflictError) -> bool:
@@ -190,7 +188,9 @@ def _is_lost(error: DBAPIError) -> bool:
 
 def _is_login_failure(error: DBAPIError) -> bool:
     said = str(error.orig)
-    return any(words in said for words in ("authentication failed", "no password supplied", "does not exist", "no pg_hba"))
+    return any(
+        words in said for words in ("authentication failed", "no password supplied", "does not exist", "no pg_hba")
+    )
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -17,9 +17,7 @@ DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
 SMALL_TABLE_ROWS = 10_000
 """Below this a scan costs less than a millisecond, and an index is not worth its upkeep."""
-OURS = {"ledger_event": ("SELECT", "INSERT"), "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE")} | {
-    table: ("SELECT", "INSERT", "UPDATE") for table in ("sent_notice", "view_state")
-}
+OURS = {"ledger_event": ("SELECT", "INSERT"), "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE")} | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
 
 
 class Level(enum.StrEnum):
@@ -101,7 +99,10 @@ def _server(connection: sa.Connection) -> Iterator[Finding]:
     name = said.split(" on ")[0]
     if version < MINIMUM_VERSION:
         yield Finding(
-            subject="server", level=Level.PROBLEM, says=f"{name} has no TID range scans", remedy="upgrade to 14 or later"
+            subject="server",
+            level=Level.PROBLEM,
+            says=f"{name} has no TID range scans",
+            remedy="upgrade to 14 or later",
         )
     elif in_recovery:
         yield Finding(
@@ -132,9 +133,7 @@ def _pooling(connection: sa.Connection) -> Finding:
     )
 
 
-def _privileges(
-    connection: sa.Connection, schema: str, wanted: dict[str, tuple[str, ...]]
-) -> Iterator[Finding]:
+def _privileges(connection: sa.Connection, schema: str, wanted: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
     for table, privileges in sorted(wanted.items()):
         name = f'{schema}."{table}"'
         if connection.scalar(sa.select(sa.func.to_regclass(name))) is None:

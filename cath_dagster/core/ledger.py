@@ -41,9 +41,7 @@ class Ledger:
         """Record per table what one batch changed; commits with the caller's transaction."""
         nothing = dict.fromkeys(COUNTS, 0)
         events = [
-            self._event("batch", table) | nothing | dict(done)
-            for table, done in counts.items()
-            if any(done.values())
+            self._event("batch", table) | nothing | dict(done) for table, done in counts.items() if any(done.values())
         ]
         if events:
             connection.execute(sa.insert(ledger_event), events)
@@ -51,9 +49,7 @@ class Ledger:
     def recorded(self) -> dict[str, dict[str, int]]:
         """Return per table what this run's batches did, those included whose commit went unanswered."""
         query = (
-            sa.select(
-                ledger_event.c.table_name, *(sa.func.sum(ledger_event.c[name]).label(name) for name in COUNTS)
-            )
+            sa.select(ledger_event.c.table_name, *(sa.func.sum(ledger_event.c[name]).label(name) for name in COUNTS))
             .where(ledger_event.c.run_id == self.run_id, ledger_event.c.kind == "batch")
             .group_by(ledger_event.c.table_name)
         )

@@ -55,9 +55,7 @@ def _next_files(connection: sa.Connection, job: str, after: int) -> list[tuple[i
     return [(file_id, path) for file_id, path in connection.execute(query)]
 
 
-def _settle(
-    connection: sa.Connection, rows: list[tuple[int, str]], results: Mapping[str, RemovalResult]
-) -> None:
+def _settle(connection: sa.Connection, rows: list[tuple[int, str]], results: Mapping[str, RemovalResult]) -> None:
     gone = [file_id for file_id, path in rows if results[path].removal is not Removal.FAILED]
     if gone:
         connection.execute(sa.delete(file_outbox).where(file_outbox.c.file_id.in_(gone)))

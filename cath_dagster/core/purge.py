@@ -170,7 +170,9 @@ class Purger:
         while limit is None or progress.updated < limit:
             room = min(size, size if limit is None else limit - progress.updated)
             started = self.clock()
-            updated = self.database.transaction(lambda connection, room=room: self._update_batch(connection, revision, room))  # type: ignore[misc]
+            updated = self.database.transaction(
+                lambda connection, room=room: self._update_batch(connection, revision, room)
+            )  # type: ignore[misc]
             seconds = self.clock() - started
             progress.updated += updated
             progress.batches += 1
@@ -241,9 +243,7 @@ class Purger:
             if len(keys) < room or progress.deleted == before:
                 return
 
-    def _batch(
-        self, purge: Purge, within: sa.ColumnElement[bool], budget: int | None, progress: Progress
-    ) -> "_Batch":
+    def _batch(self, purge: Purge, within: sa.ColumnElement[bool], budget: int | None, progress: Progress) -> "_Batch":
         """Delete what matches `within`, at most `budget` rows; None deletes them by one statement."""
         started = self.clock()
         deleted, is_full = self.database.transaction(
@@ -276,9 +276,7 @@ class Purger:
         is_full = len(candidates) == budget
         _lock_others(connection, purge, candidates)
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
-        keys = connection.scalars(
-            sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)
-        ).all()
+        keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
         chosen = is_any(purge.key, keys)
         counts = {purge.table.name: {"deleted": 0, "archived": 0}}
         if not keys:
@@ -324,9 +322,7 @@ def heap_size(connection: sa.Connection, table: sa.Table) -> tuple[int, int]:
     """Return how many blocks the table's heap has, and a block's bytes."""
     block_size = sa.cast(sa.func.current_setting("block_size"), sa.BigInteger)
     relation = sa.cast(qualified_name(table), sa.dialects.postgresql.REGCLASS)
-    blocks, size = connection.execute(
-        sa.select(sa.func.pg_relation_size(relation) / block_size, block_size)
-    ).one()
+    blocks, size = connection.execute(sa.select(sa.func.pg_relation_size(relation) / block_size, block_size)).one()
     return int(blocks), int(size)
 
 
@@ -338,7 +334,7 @@ def qualified_name(table: sa.Table) -> str:
 def rebind(predicate: sa.ColumnElement[bool], table: sa.Table, source: sa.FromClause) -> sa.ColumnElement[bool]:
     """Return the predicate over another source of the same rows: a sample, an alias."""
 
-    def replace(element: Any, **_: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's traversal visits every kind of element
+    def replace(element: Any, **_: Any) -> Any:
         if isinstance(element, sa.Column) and element.table is table:
             return source.c[element.key]
         return None
@@ -384,9 +380,7 @@ def _matching_keys(connection: sa.Connection, purge: Purge, room: int) -> Keys:
     return connection.scalars(sa.select(purge.key).where(purge.predicate).limit(room)).all()
 
 
-def _descend(
-    children: Sequence[Child], parents: sa.Select[Any]
-) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
+def _descend(children: Sequence[Child], parents: sa.Select[Any]) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
     """Return the children with the predicates of their rows, each before its own children."""
     found: list[tuple[sa.Table, sa.ColumnElement[bool]]] = []
     for child in children:

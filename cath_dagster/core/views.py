@@ -62,7 +62,7 @@ def _refresh(connection: sa.Connection, view: View, *, dry_run: bool) -> Outcome
     known = connection.scalar(sa.select(view_state.c.definition).where(view_state.c.view_name == view.name))
     exists = _exists(connection, view)
     is_ours = exists and known == view.definition
-    source = _contents(connection, f"({view.definition})")  # noqa: S608 - our own definition
+    source = _contents(connection, f"({view.definition})")
     held = _contents(connection, view.relation) if is_ours else None
     if dry_run or held == source:
         is_due = held != source
@@ -107,16 +107,18 @@ def _verify(
         verified_at=now,
         row_count=held.rows if held else 0,
     )
-    changed = {"verified_at": now, "row_count": statement.excluded.row_count, "definition": statement.excluded.definition}
+    changed = {
+        "verified_at": now,
+        "row_count": statement.excluded.row_count,
+        "definition": statement.excluded.definition,
+    }
     if refreshed:
         changed["refreshed_at"] = now
     connection.execute(statement.on_conflict_do_update(index_elements=[view_state.c.view_name], set_=changed))
     return _counts(held, source)
 
 
-def _counts(
-    held: Contents | None, source: Contents
-) -> dict[str, str | int | float | bool | None | list[str]]:
+def _counts(held: Contents | None, source: Contents) -> dict[str, str | int | float | bool | None | list[str]]:
     return {
         "view_rows": held.rows if held else None,
         "source_rows": source.rows,

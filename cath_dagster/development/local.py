@@ -110,19 +110,23 @@ class Local:
     def environment(self, notify_url: str, notify_key: str) -> dict[str, str]:
         """Return the environment of every process started here: nothing of CATH_* from outside gets in."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
-        return outside | self.shell_environment() | {
-            "CATH_NOTIFY_BASE_URL": notify_url,
-            "CATH_NOTIFY_API_KEY": notify_key,
-            "CATH_TEAM_EMAIL": "team@example.org",
-            "CATH_ENV_NAME": "local",
-            "CATH_CFT_SIGN_IN_LINK": "http://localhost/cft-login",
-            "CATH_CRIME_SIGN_IN_LINK": "http://localhost/crime-login",
-            "CATH_MEDIA_VERIFICATION_LINK": "http://localhost/media-verification",
-            **{f"CATH_NOTIFY_TEMPLATE_{name.upper()}": template_id(name) for name in TEMPLATES},
-            "DAGSTER_HOME": str(self._dagster_home()),
-            "DAGSTER_POSTGRES_URL": self.postgres.url(STORAGE),
-            "PYTHONUNBUFFERED": "1",
-        }
+        return (
+            outside
+            | self.shell_environment()
+            | {
+                "CATH_NOTIFY_BASE_URL": notify_url,
+                "CATH_NOTIFY_API_KEY": notify_key,
+                "CATH_TEAM_EMAIL": "team@example.org",
+                "CATH_ENV_NAME": "local",
+                "CATH_CFT_SIGN_IN_LINK": "http://localhost/cft-login",
+                "CATH_CRIME_SIGN_IN_LINK": "http://localhost/crime-login",
+                "CATH_MEDIA_VERIFICATION_LINK": "http://localhost/media-verification",
+                **{f"CATH_NOTIFY_TEMPLATE_{name.upper()}": template_id(name) for name in TEMPLATES},
+                "DAGSTER_HOME": str(self._dagster_home()),
+                "DAGSTER_POSTGRES_URL": self.postgres.url(STORAGE),
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
 
     def shell_environment(self) -> dict[str, str]:
         """Return what a shell needs to run jobs on the sample; without a mail provider nothing is sent."""

@@ -218,7 +218,9 @@ def _unprivileged() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(UNPRIVILEGED_USER)
     except KeyError as error:
-        raise PostgresStartError(f"PostgreSQL refuses to run as root and there is no user {UNPRIVILEGED_USER!r}") from error
+        raise PostgresStartError(
+            f"PostgreSQL refuses to run as root and there is no user {UNPRIVILEGED_USER!r}"
+        ) from error
 
 
 def _as_unprivileged() -> dict[str, Any]:

@@ -148,4 +148,3 @@ def _shown(path: object) -> str:
 def _time_of_day(spec: JobSpec) -> tuple[int, int, str]:
     minute, hour, *_ = spec.cron.split()
     return int(hour), int(minute), spec.name
-

@@ -681,7 +681,7 @@ def test_keeps_an_application_that_changed_after_the_delivery(service: Service) 
     service.add_application()
     service.run(JOB)
     for change, application in changed.items():
-        statement = f"UPDATE media_application SET {change} WHERE id = %s"  # noqa: S608 - of the constants above
+        statement = f"UPDATE media_application SET {change} WHERE id = %s"
         service.connection.execute(statement, [application])
 
     service.run(JOB, delete_reported=True)

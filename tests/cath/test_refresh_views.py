@@ -32,7 +32,7 @@ def existing(service: Service) -> set[str]:
 
 def contents(service: Service, name: str) -> list[tuple[Any, ...]]:
     """Return a view's rows with their physical place: a row that was written again has another."""
-    return service.rows(f"SELECT ctid::text, xmin::text, v::text FROM maintenance.{name} v ORDER BY 1")  # noqa: S608
+    return service.rows(f"SELECT ctid::text, xmin::text, v::text FROM maintenance.{name} v ORDER BY 1")
 
 
 def state(service: Service, name: str) -> tuple[datetime, datetime]:
@@ -85,7 +85,7 @@ def drop_views(service: Service) -> list[str]:
 
 
 def location_name(service: Service, subscription_id: uuid.UUID) -> Any:
-    query = f"SELECT location_name FROM maintenance.{SUBSCRIPTION} WHERE subscription_id = %s"  # noqa: S608 - ours
+    query = f"SELECT location_name FROM maintenance.{SUBSCRIPTION} WHERE subscription_id = %s"
     return service.value(query, subscription_id)
 
 
@@ -178,7 +178,7 @@ def test_shows_a_row_that_was_added_since(service: Service) -> None:
 
     service.run(JOB)
 
-    assert service.rows(f"SELECT location_id FROM maintenance.{LOCATION} ORDER BY 1") == [(1,), (2,)]  # noqa: S608
+    assert service.rows(f"SELECT location_id FROM maintenance.{LOCATION} ORDER BY 1") == [(1,), (2,)]
 
 
 def test_does_not_refresh_a_view_whose_source_is_unchanged(service: Service) -> None:
@@ -238,7 +238,7 @@ def test_creates_a_view_of_an_older_definition_anew(service: Service) -> None:
 
     assert result.status is Status.SUCCESS
     assert updated(result) == {LOCATION}
-    assert service.rows(f"SELECT location_id, name FROM maintenance.{LOCATION}") == [(1, "Court 1")]  # noqa: S608
+    assert service.rows(f"SELECT location_id, name FROM maintenance.{LOCATION}") == [(1, "Court 1")]
 
 
 def test_leaves_a_ledger_row_for_each_view(service: Service) -> None:
@@ -293,7 +293,7 @@ def test_shows_live_and_archived_artefacts(service: Service) -> None:
 
     service.run(JOB)
 
-    shown = service.rows(f"SELECT artefact_id, is_archived FROM maintenance.{ARTEFACT} ORDER BY 2")  # noqa: S608 - ours
+    shown = service.rows(f"SELECT artefact_id, is_archived FROM maintenance.{ARTEFACT} ORDER BY 2")
     assert shown == [(live, False), (archived, True)]
 
 
@@ -304,7 +304,7 @@ def test_moves_an_artefact_that_was_archived_since(service: Service) -> None:
 
     service.run(JOB)
 
-    assert service.rows(f"SELECT artefact_id, is_archived FROM maintenance.{ARTEFACT}") == [(artefact, True)]  # noqa: S608
+    assert service.rows(f"SELECT artefact_id, is_archived FROM maintenance.{ARTEFACT}") == [(artefact, True)]
 
 
 def test_no_view_shows_what_identifies_a_person_or_a_case(service: Service) -> None:
@@ -356,7 +356,7 @@ def test_a_value_that_is_no_location_shows_nothing(service: Service) -> None:
     result = service.run(JOB)
 
     assert result.status is Status.SUCCESS
-    assert service.rows(f"SELECT DISTINCT location_name FROM maintenance.{SUBSCRIPTION}") == [(None,)]  # noqa: S608
+    assert service.rows(f"SELECT DISTINCT location_name FROM maintenance.{SUBSCRIPTION}") == [(None,)]
 
 
 def test_a_case_that_looks_like_a_location_shows_nothing(service: Service) -> None:
@@ -367,7 +367,7 @@ def test_a_case_that_looks_like_a_location_shows_nothing(service: Service) -> No
 
     service.run(JOB)
 
-    assert service.rows(f"SELECT DISTINCT location_name FROM maintenance.{SUBSCRIPTION}") == [(None,)]  # noqa: S608
+    assert service.rows(f"SELECT DISTINCT location_name FROM maintenance.{SUBSCRIPTION}") == [(None,)]
 
 
 # Dropped
@@ -410,12 +410,12 @@ def test_an_open_reader_does_not_stop_the_refresh(service: Service) -> None:
     with psycopg.connect(service.url) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         reader.execute("SET statement_timeout = '2s'")
-        before = reader.execute(f"SELECT location_id FROM maintenance.{LOCATION}").fetchall()  # noqa: S608 - ours
+        before = reader.execute(f"SELECT location_id FROM maintenance.{LOCATION}").fetchall()
         service.add_location(2)
 
         result = service.run(JOB)
 
-        after = reader.execute(f"SELECT location_id FROM maintenance.{LOCATION}").fetchall()  # noqa: S608 - ours
+        after = reader.execute(f"SELECT location_id FROM maintenance.{LOCATION}").fetchall()
 
     assert (result.status, updated(result)) == (Status.SUCCESS, {LOCATION})
     assert before == after == [(1,)]
@@ -432,7 +432,7 @@ def test_a_refresh_that_has_not_committed_does_not_stop_readers(service: Service
         wait_until_blocked(service, holder)
         with psycopg.connect(service.url) as reader:
             reader.execute("SET statement_timeout = '2s'")
-            seen = reader.execute(f"SELECT location_id FROM maintenance.{LOCATION}").fetchall()  # noqa: S608 - ours
+            seen = reader.execute(f"SELECT location_id FROM maintenance.{LOCATION}").fetchall()
         holder.rollback()
         result = run.result(60)
 

@@ -41,9 +41,7 @@ class IdleUser:
 
 def inactive_verification(run: JobRun, settings: InactiveUserSettings) -> None:
     """Warn who is due for a warning, then delete who may be deleted; the two never meet in one run."""
-    warnings = [
-        notice for rule in rule_of.rules(settings) if rule.kind for notice in _warnings(run, rule, rule.kind)
-    ]
+    warnings = [notice for rule in rule_of.rules(settings) if rule.kind for notice in _warnings(run, rule, rule.kind)]
     (planned,) = run.plan(
         Purge(
             table=user,

@@ -249,9 +249,7 @@ def _delete_old_reports(run: JobRun, store: BlobStore, retention_weeks: int) -> 
         return
     results = [result.removal for result in store.delete(old).values()]
     failed = results.count(Removal.FAILED)
-    run.record(
-        Outcome(target="files", matched=len(old), deleted=results.count(Removal.DELETED), failed=failed)
-    )
+    run.record(Outcome(target="files", matched=len(old), deleted=results.count(Removal.DELETED), failed=failed))
     if failed:
         run.fail(f"{failed} old reports could not be deleted; the next run tries again")
 

@@ -68,9 +68,7 @@ def _report(run: JobRun) -> list[Notice]:
         personalisation=no_match_report(sightings, to_review, removed, environment_name(run.optional("ENV_NAME"))),
         reference=f"{JOB}/{day}",
     )
-    notice = Notice(
-        subject_ids=("team",), kind=TEMPLATE, period_start=day, message=message, settled_by_rejection=False
-    )
+    notice = Notice(subject_ids=("team",), kind=TEMPLATE, period_start=day, message=message, settled_by_rejection=False)
     return [notice]
 
 

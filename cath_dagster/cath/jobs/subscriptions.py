@@ -44,9 +44,7 @@ def subscriptions(run: JobRun, settings: SubscriptionsSettings) -> None:
     idle_settings = read_settings(
         InactiveUserSettings, {}, location=LOCATION.name, job=inactive_users.JOB, environ=run.environ
     )
-    orphans, without_list_type = run.plan(
-        _orphaned(run, settings, idle_settings), _without_list_type(run, settings)
-    )
+    orphans, without_list_type = run.plan(_orphaned(run, settings, idle_settings), _without_list_type(run, settings))
     run.purge(orphans)
     run.purge(without_list_type)
     run.revise(_vanished_list_types(run, settings))
@@ -93,7 +91,10 @@ def _lock_list_types(keys: Sequence[Any]) -> list[sa.Select[Any]]:
     given = subscription_list_type.alias("given")
     named = sa.select(sa.func.unnest(given.c.list_type_ids)).where(is_any(given.c.subscription_list_type_id, keys))
     return [
-        sa.select(list_types.c.id).where(list_types.c.id.in_(named)).order_by(list_types.c.id).with_for_update(read=True)
+        sa.select(list_types.c.id)
+        .where(list_types.c.id.in_(named))
+        .order_by(list_types.c.id)
+        .with_for_update(read=True)
     ]
 
 

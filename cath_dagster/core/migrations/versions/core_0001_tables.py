@@ -24,11 +24,13 @@ SELECT
     max(as_of) AS as_of,
     max(cutoff) AS cutoff,
     max(rule) AS rule,
-    {", ".join(
+    {
+    ", ".join(
         f"coalesce(max({name}) FILTER (WHERE kind = 'finished'), sum({name}) FILTER (WHERE kind = 'batch'), "
         f"max({name}) FILTER (WHERE kind = 'started'), 0)::bigint AS {name}"
         for name in COUNTS
-    )},
+    )
+},
     coalesce(max(batches) FILTER (WHERE kind = 'finished'), count(*) FILTER (WHERE kind = 'batch')) AS batches,
     max(longest_transaction_seconds) AS longest_transaction_seconds,
     min(at) AS started_at,
