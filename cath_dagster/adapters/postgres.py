@@ -51,6 +51,13 @@ def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
     if not url.startswith(("postgresql://", "postgres://")):
         scheme = url.partition("://")[0] if "://" in url else "no scheme"
         raise ConfigurationError(f"{variable} has {scheme}, a URL like postgresql://user@host/database is needed")
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # The driver's message quotes the URL, password and all.
+        raise ConfigurationError(
+            f"{variable} is no valid URL; write a password's special characters as %XX (@ is %40, / is %2F)"
+        ) from None
 
     def connect() -> InterruptibleConnection:
         connection = InterruptibleConnection.connect(

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 
 import sqlalchemy as sa
 
-from cath_dagster.core.purge import heap_size, rebind
+from cath_dagster.core.purge import heap_shape, rebind
 
 MAX_SHARE = 0.5
 MIN_ROWS = 10_000
@@ -14,18 +14,21 @@ MIN_ROWS = 10_000
 EXACT_BLOCKS = 4_096
 """Heaps up to 32 MB are counted; larger ones are sampled, since counting would cost what the walk saves."""
 SAMPLED_BLOCKS = 1_000
+MIN_DRAWN = 30
+"""Fewer blocks say too little about how much blocks differ."""
 STANDARD_ERRORS = 2.0
 """Half the width of the stated interval: 95 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """How many rows of a table match. `margin` is the half width of the 95 % interval of `matched`, 0 if counted."""
+    """How many rows of a table match. The margins are half the widths of 95 % intervals, 0 where it was counted."""
 
     table: str
     matched: int
     rows: int
     margin: int = 0
+    share_margin: float = 0.0
 
     @property
     def share(self) -> float:
@@ -40,11 +43,11 @@ class Measure:
         return self.matched > MIN_ROWS and self.share > MAX_SHARE
 
     @property
-    def is_near_the_limit(self) -> bool:
+    def is_near_a_limit(self) -> bool:
         """Whether the truth may lie on the other side of a limit than the estimate."""
         at_rows = abs(self.matched - MIN_ROWS) <= self.margin
-        at_share = abs(self.matched - MAX_SHARE * self.rows) <= self.margin
-        return not self.is_exact and (at_rows or at_share)
+        at_share = abs(self.share - MAX_SHARE) <= self.share_margin
+        return at_rows or at_share
 
     def __str__(self) -> str:
         about = "" if self.is_exact else f" (estimated, ± {self.margin:,})"
@@ -55,10 +58,10 @@ def measure(
     connection: sa.Connection, table: sa.Table, predicate: sa.ColumnElement[bool], *, exact: bool = False
 ) -> Measure:
     """Return how many rows match: counted on small tables, where `exact`, and near a limit; else sampled."""
-    blocks, _ = heap_size(connection, table)
+    blocks, _ = heap_shape(connection, table)
     if not exact and blocks > EXACT_BLOCKS:
         estimate = _sample(connection, table, predicate, blocks)
-        if not estimate.is_near_the_limit:
+        if estimate is not None and not estimate.is_near_a_limit:
             return estimate
     count = sa.func.count()
     matched, rows = connection.execute(sa.select(count.filter(predicate), count).select_from(table)).one()
@@ -76,10 +79,12 @@ def refusal(measures: Iterable[Measure]) -> str | None:
     )
 
 
-def _sample(connection: sa.Connection, table: sa.Table, predicate: sa.ColumnElement[bool], blocks: int) -> Measure:
-    percent = min(100.0, 100.0 * SAMPLED_BLOCKS / blocks)
-    # Whole blocks are drawn, and rows of one block are alike: the error comes from the spread between blocks.
-    source = table.tablesample(sa.func.system(percent), name="sampled")
+def _sample(
+    connection: sa.Connection, table: sa.Table, predicate: sa.ColumnElement[bool], blocks: int
+) -> Measure | None:
+    """Return an estimate from whole blocks drawn at random, None where too few were drawn to tell its error."""
+    fraction = min(1.0, SAMPLED_BLOCKS / blocks)
+    source = table.tablesample(sa.func.system(100 * fraction), name="sampled")
     block: sa.ColumnElement[int] = sa.literal_column("(sampled.ctid::text::point)[0]")
     count = sa.func.count()
     per_block = (
@@ -93,11 +98,18 @@ def _sample(connection: sa.Connection, table: sa.Table, predicate: sa.ColumnElem
     drawn, rows, matched, nn, mm, nm = connection.execute(
         sa.select(sa.func.count(), total(n), total(m), total(n * n), total(m * m), total(n * m))
     ).one()
-    if drawn < 2:  # noqa: PLR2004 - a spread needs two
-        return Measure(table=table.name, matched=0, rows=0)
+    if drawn < MIN_DRAWN:
+        return None
     share = matched / rows
+    # Rows of one block are alike, so the errors come from the blocks: how they differ in the share that matches,
+    # and, for the number of rows, that chance decides also how many of them are drawn.
     spread = max(0.0, mm - 2 * share * nm + share * share * nn)
-    standard_error = sqrt(drawn / (drawn - 1) * spread) / rows
-    all_rows = rows * 100.0 / percent
-    margin = max(1, round(STANDARD_ERRORS * standard_error * all_rows))
-    return Measure(table=table.name, matched=round(share * all_rows), rows=round(all_rows), margin=margin)
+    share_error = sqrt((1 - fraction) * drawn / (drawn - 1) * spread) / rows
+    rows_error = sqrt((1 - fraction) * mm) / fraction
+    return Measure(
+        table=table.name,
+        matched=round(matched / fraction),
+        rows=round(rows / fraction),
+        margin=max(1, ceil(STANDARD_ERRORS * rows_error)),
+        share_margin=STANDARD_ERRORS * share_error,
+    )

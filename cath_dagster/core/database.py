@@ -121,17 +121,20 @@ class Database:
 def lock_holder(connection: sa.Connection, name: str) -> str | None:
     """Return the `application_name` of the session that holds the advisory lock `name`."""
     key = sa.func.hashtextextended(name, 0)
-    locks = sa.table("pg_locks", sa.column("pid"), sa.column("locktype"), *map(sa.column, ("classid", "objid")))
+    locks = sa.table("pg_locks", *map(sa.column, ("pid", "locktype", "database", "classid", "objid")))
+    databases = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
     activity = sa.table("pg_stat_activity", sa.column("pid"), sa.column("application_name", sa.Text))
     # pg_locks shows a 64-bit key as two unsigned halves.
     high = sa.cast(sa.cast(locks.c.classid, sa.Text), sa.BigInteger)
     low = sa.cast(sa.cast(locks.c.objid, sa.Text), sa.BigInteger)
+    here = sa.select(databases.c.oid).where(databases.c.datname == sa.func.current_database()).scalar_subquery()
     mask = sa.literal(0xFFFFFFFF, sa.BigInteger)
     return connection.scalar(
         sa.select(activity.c.application_name)
         .join(locks, locks.c.pid == activity.c.pid)
         .where(
             locks.c.locktype == "advisory",
+            locks.c.database == here,
             high == key.op(">>")(32).op("&")(mask),
             low == key.op("&")(mask),
         )
@@ -149,6 +152,8 @@ def translate(error: BaseException) -> Exception:
     said = _first_line(error)
     if state in _TRANSIENT:
         return DatabaseUnavailableError(f"gave up after {MAX_ATTEMPTS} attempts ({state}): {said}")
+    if state is None and not isinstance(error, OperationalError):
+        return DatabaseStatementError(f"the database driver refused a statement: {type(error.orig).__name__}")
     if state is None or state.startswith(_LOST_CLASSES):
         return DatabaseUnavailableError(f"the database cannot be reached or was lost: {said}")
     if state.startswith("28"):
@@ -156,6 +161,9 @@ def translate(error: BaseException) -> Exception:
     if state.startswith("23"):
         constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
         return DatabaseStatementError(f"the constraint {constraint} was violated ({state})")
+    if state.startswith("22"):
+        # The message of a value that does not fit quotes the value.
+        return DatabaseStatementError(f"a value in the database does not fit what the job computes with it ({state})")
     return DatabaseStatementError(f"the database refused a statement ({state}): {said}")
 
 

@@ -174,10 +174,18 @@ def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) ->
     outcomes = collect(run.outcomes)
     found = {outcome.target for outcome in outcomes}
     committed = run.ledger.recorded()
-    broken_off = [Outcome(target=table, **counts) for table, counts in committed.items() if table not in found]
-    untouched = [Outcome(target=table) for table in spec.tables if table not in found and table not in committed]
-    run.outcomes = [*outcomes, *broken_off, *untouched]
+    reported = dict.fromkeys((*spec.tables, *run.planned_rows, *committed))
+    incomplete = [
+        Outcome(target=table, **{"matched": run.planned_rows.get(table, 0)} | _changes(committed.get(table)))
+        for table in reported
+        if table not in found
+    ]
+    run.outcomes = [*outcomes, *(incomplete if not run.dry_run else (o.only_matched() for o in incomplete))]
     run.ledger.finish(run.outcomes, status=status, error=error)
+
+
+def _changes(committed: Mapping[str, int] | None) -> dict[str, int]:
+    return {name: count for name, count in (committed or {}).items() if count}
 
 
 def _failed_early(

@@ -86,6 +86,8 @@ class JobRun:
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     would_refuse: str | None = None
+    planned_rows: dict[str, int] = field(default_factory=dict)
+    """What was found to match, per table, before the first write."""
     _taken: int = 0
 
     def read(self, query: sa.Select[tuple[int]]) -> int:
@@ -143,6 +145,7 @@ class JobRun:
         """
         planned = [self._measure(purge) for purge in purges]
         measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
+        self.planned_rows |= {measured.table: measured.matched for measured in measures}
         for plan in planned:
             self.reporter.info(f"{plan.purge.rule}: {plan.measured}")
             self.ledger.plan(

@@ -4,18 +4,21 @@ Two ways lead to the rows. The *walk* reads the heap once, by ranges of TIDs, wi
 linear however many rows are dead already. A predicate that reads other rows would be worked out anew for every
 range; such purges take *keys*: the matching keys are read first, and decided again batch by batch.
 
-Batches are sized by time, because what a row costs is unknown before the first is deleted: a foreign key without
-an index scans its whole table for every row.
+Batches are sized by time. What a row costs is unknown before some are deleted (a foreign key without an index
+scans its whole table for every row), so the first are few; and a range of blocks is deleted by one statement only
+if that stays short should all of its rows match.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from math import ceil
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS, insert
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import UserDefinedType
 
@@ -27,17 +30,17 @@ from cath_dagster.core.maintenance import file_outbox
 TARGET_SECONDS = 0.1
 """A batch's aim: long enough for the speed of one DELETE, short enough that nobody waits for its locks."""
 MAX_BLOCKS = 4_096
-"""Reading 32 MB without a match is quick, and should the next 32 MB all match, deleting them is still short."""
-FIRST_KEYS = 16
-MIN_KEYS = 100
-"""Deciding costs the same for few keys as for many where the predicate reads other tables."""
-MAX_KEYS = 10_000
+"""32 MB. Reading more at once gains nothing."""
+FIRST_ROWS = 16
+"""Rows of the first batches: what a row costs is not known before some are deleted."""
+MAX_ROWS = 10_000
+"""Rows of a batch that is decided and deleted by keys."""
+MOST_ROWS_PER_BLOCK = 291
+"""With PostgreSQL's usual blocks of 8 kB, and rows that hold nothing but their header."""
 KEYS_IN_MEMORY = 100_000
 """Keys read at once; with uuids about 10 MB."""
-SMALLEST_TUPLE_BYTES = 28
-"""A line pointer and a tuple's header: the block size divided by it bounds a block's tuples."""
 MAX_PASSES = 5
-"""Walks over one table in one run. Rows that concurrent updates moved behind the walk need a second."""
+"""Attempts to leave no matching row behind, while others insert and move rows."""
 
 Keys = Sequence[Any]
 
@@ -127,13 +130,32 @@ class Progress:
     rows_left: int = 0
     oldest_at: datetime | None = None
 
+    def add(self, batch: "_Batch", *, deleted: int = 0, updated: int = 0) -> None:
+        self.deleted += deleted
+        self.updated += updated
+        self.batches += 1
+        self.longest_seconds = max(self.longest_seconds, batch.seconds)
+
 
 @dataclass(frozen=True)
-class _Batch:
-    seconds: float
-    deleted: int
-    is_full: bool
-    """Whether the budget ended it, so that more may match in the same range."""
+class _Done:
+    """What one transaction did. `decide_seconds` is the time that finding and deciding on its rows took."""
+
+    candidates: int
+    changed: int
+    decide_seconds: float = 0.0
+    is_full: bool = False
+    """Whether the room ended it, so that more may match in the same range."""
+
+
+@dataclass(frozen=True)
+class _Batch(_Done):
+    seconds: float = 0.0
+
+    @property
+    def row_seconds(self) -> float:
+        """The time that grows with the rows: their deletion, and the commit with its deferred constraints."""
+        return self.seconds - self.decide_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,30 +188,31 @@ class Purger:
     def update(self, revision: Revision, *, limit: int | None) -> Progress:
         """Change every row that matches, at most `limit`, in short transactions; `Progress.deleted` stays 0."""
         progress = Progress()
-        size = FIRST_KEYS
+        size, idle = FIRST_ROWS, 0
         while limit is None or progress.updated < limit:
-            room = min(size, size if limit is None else limit - progress.updated)
-            started = self.clock()
-            updated = self.database.transaction(
-                lambda connection, room=room: self._update_batch(connection, revision, room)
-            )  # type: ignore[misc]
-            seconds = self.clock() - started
-            progress.updated += updated
-            progress.batches += 1
-            progress.longest_seconds = max(progress.longest_seconds, seconds)
-            if updated == 0:
+            batch = self._timed(
+                partial(self._update_batch, revision, size if limit is None else min(size, limit - progress.updated))
+            )
+            if batch.candidates == 0:
                 return progress
-            size = _next_size(size, seconds, smallest=MIN_KEYS, largest=MAX_KEYS)
+            progress.add(batch, updated=batch.changed)
+            # Rows that others rescue match no longer; a rule that never settles must not hold the run for ever.
+            idle = 0 if batch.changed else idle + 1
+            if idle == MAX_PASSES:
+                return progress
+            size = _next_rows(size, batch)
         progress.reached_limit = True
         return progress
 
-    def _update_batch(self, connection: sa.Connection, revision: Revision, room: int) -> int:
+    def _update_batch(self, revision: Revision, room: int, connection: sa.Connection) -> "_Done":
+        started = self.clock()
         keys = connection.scalars(
             sa.select(revision.key).where(revision.predicate).limit(room).with_for_update(of=revision.table)
         ).all()
         if not keys:
-            return 0
+            return _Done(0, 0)
         _lock_others(connection, revision, keys)
+        decide_seconds = self.clock() - started
         statement = (
             sa.update(revision.table)
             .where(is_any(revision.key, keys), revision.predicate)
@@ -197,24 +220,31 @@ class Purger:
         )
         updated = connection.execute(statement).rowcount
         self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}})
-        return updated
+        return _Done(len(keys), updated, decide_seconds)
 
     def _walk(self, purge: Purge, progress: Progress) -> None:
-        blocks, block_size = self.database.transaction(lambda connection: heap_size(connection, purge.table))
-        # Positions count tuple slots, so that a batch may be smaller than a block.
-        slots = block_size // SMALLEST_TUPLE_BYTES
-        end, position, size, budget = blocks * slots, 0, slots // 8, FIRST_KEYS
-        while position < end:
-            until = min(position + size, end)
-            within = _between(purge.table, divmod(position, slots), divmod(until, slots))
-            batch = self._batch(purge, within, None if purge.is_plain else budget, progress)
-            if not purge.is_plain:
-                budget = _next_budget(budget, batch)
-                if batch.is_full:
-                    continue
+        blocks, density = self.database.transaction(lambda connection: heap_shape(connection, purge.table))
+        position, size, rows = 0, 1, FIRST_ROWS
+        knows_cost = False
+        while position < blocks:
+            until = min(position + size, blocks)
+            within = _between(purge.table, position, until)
+            # One statement deletes a range only if, should all its rows match, it stays short.
+            is_plain = purge.is_plain and knows_cost and (until - position) * density <= rows
+            batch = self._timed(partial(self._delete_batch, purge, within, None if is_plain else min(rows, MAX_ROWS)))
+            progress.add(batch, deleted=batch.changed)
+            if batch.changed:
+                knows_cost = True
+                rows = _next_rows(rows, batch)
+            if batch.is_full:
+                # More may match in the same range, which is taken again in smaller parts.
+                size = max(1, min(size, rows // density))
+                continue
             position = until
-            size = _next_size(size, batch.seconds, smallest=8, largest=MAX_BLOCKS * slots)
-            self.report(purge.table.name, position // slots, blocks)
+            size = _next_size(size, batch.seconds)
+            if purge.is_plain and knows_cost:
+                size = min(size, max(1, rows // density))
+            self.report(purge.table.name, position, blocks)
 
     def _take_census(self, purge: Purge, predicate: sa.ColumnElement[bool], progress: Progress) -> int:
         """Return how many rows match still; the same scan tells how many are left and how old the oldest is."""
@@ -226,71 +256,70 @@ class Purger:
         return int(matching)
 
     def _delete_by_keys(self, purge: Purge, limit: int | None, progress: Progress) -> None:
-        size = FIRST_KEYS
-        while True:
+        rows, idle = FIRST_ROWS, 0
+        while limit is None or progress.deleted < limit:
             room = KEYS_IN_MEMORY if limit is None else min(KEYS_IN_MEMORY, limit - progress.deleted)
-            keys = self.database.transaction(lambda connection: _matching_keys(connection, purge, room))
+            keys = self.database.transaction(partial(_matching_keys, purge, room))
+            if not keys:
+                return
             before, position = progress.deleted, 0
             while position < len(keys):
-                chunk = keys[position : position + size]
-                batch = self._batch(purge, is_any(purge.key, chunk), len(chunk), progress)
+                chunk = keys[position : position + rows]
+                batch = self._timed(partial(self._delete_batch, purge, is_any(purge.key, chunk), len(chunk)))
+                progress.add(batch, deleted=batch.changed)
                 position += len(chunk)
-                size = _next_size(size, batch.seconds, smallest=MIN_KEYS, largest=MAX_KEYS)
+                rows = min(MAX_ROWS, _next_rows(rows, batch))
                 self.report(purge.table.name, position, len(keys))
-            if limit is not None and progress.deleted >= limit:
-                progress.reached_limit = True
+            # Rows that others rescue match no longer; a rule that never settles must not hold the run for ever.
+            idle = 0 if progress.deleted > before else idle + 1
+            if idle == MAX_PASSES:
                 return
-            if len(keys) < room or progress.deleted == before:
-                return
+        progress.reached_limit = True
 
-    def _batch(self, purge: Purge, within: sa.ColumnElement[bool], budget: int | None, progress: Progress) -> "_Batch":
-        """Delete what matches `within`, at most `budget` rows; None deletes them by one statement."""
+    def _timed(self, work: Callable[[sa.Connection], "_Done"]) -> "_Batch":
         started = self.clock()
-        deleted, is_full = self.database.transaction(
-            lambda connection: self._delete_batch(connection, purge, within, budget)
-        )
-        seconds = self.clock() - started
-        progress.deleted += deleted
-        progress.batches += 1
-        progress.longest_seconds = max(progress.longest_seconds, seconds)
-        return _Batch(seconds, deleted, is_full)
+        done = self.database.transaction(work)
+        return _Batch(**vars(done), seconds=self.clock() - started)
 
     def _delete_batch(
-        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool], budget: int | None
-    ) -> tuple[int, bool]:
-        is_full = False
-        if budget is None:
-            statement = sa.delete(purge.table).where(within, purge.predicate)
-            counts = {purge.table.name: {"deleted": connection.execute(statement).rowcount}}
-        else:
-            counts, is_full = self._delete_with_dependants(connection, purge, within, budget)
-        self.ledger.record_batch(connection, counts)
-        return counts[purge.table.name]["deleted"], is_full
+        self, purge: Purge, within: sa.ColumnElement[bool], room: int | None, connection: sa.Connection
+    ) -> "_Done":
+        """Delete what matches `within`, at most `room` rows by their keys; None deletes them by one statement."""
+        if room is not None:
+            return self._delete_by_decision(connection, purge, within, room)
+        deleted = connection.execute(sa.delete(purge.table).where(within, purge.predicate)).rowcount
+        self.ledger.record_batch(connection, {purge.table.name: {"deleted": deleted}})
+        return _Done(deleted, deleted)
 
-    def _delete_with_dependants(
-        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool], budget: int
-    ) -> tuple[dict[str, dict[str, int]], bool]:
+    def _delete_by_decision(
+        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool], room: int
+    ) -> "_Done":
+        started = self.clock()
         candidates = connection.scalars(
-            sa.select(purge.key).where(within, purge.predicate).limit(budget).with_for_update(of=purge.table)
+            sa.select(purge.key).where(within, purge.predicate).limit(room).with_for_update(of=purge.table)
         ).all()
-        is_full = len(candidates) == budget
+        if not candidates:
+            return _Done(0, 0)
         _lock_others(connection, purge, candidates)
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
         keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
+        decide_seconds = self.clock() - started
+        if keys:
+            self.ledger.record_batch(connection, self._delete_decided(connection, purge, keys))
+        return _Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room)
+
+    def _delete_decided(self, connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, dict[str, int]]:
         chosen = is_any(purge.key, keys)
-        counts = {purge.table.name: {"deleted": 0, "archived": 0}}
-        if not keys:
-            return counts, False
-        counts[purge.table.name]["archived"] = _archive(connection, purge, chosen)
+        archived = _archive(connection, purge, chosen)
         self._queue_files(connection, purge, chosen)
+        counts: dict[str, dict[str, int]] = {}
         for child, its_rows in reversed(_descend(purge.children, sa.select(purge.key).where(chosen))):
             gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
             counts.setdefault(child.name, {"deleted": 0})["deleted"] += gone
         deleted = connection.execute(sa.delete(purge.table).where(chosen, purge.predicate)).rowcount
         if deleted != len(keys):
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
-        counts[purge.table.name]["deleted"] = deleted
-        return counts, is_full
+        return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
 
     def _queue_files(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> None:
         if purge.files is None:
@@ -318,12 +347,18 @@ class Tid(UserDefinedType[str]):
         return sa.cast(bindvalue, self)
 
 
-def heap_size(connection: sa.Connection, table: sa.Table) -> tuple[int, int]:
-    """Return how many blocks the table's heap has, and a block's bytes."""
+def heap_shape(connection: sa.Connection, table: sa.Table) -> tuple[int, int]:
+    """Return how many blocks the table's heap has, and how many rows one holds by the planner's statistics."""
+    relation = sa.cast(qualified_name(table), REGCLASS)
+    pg_class = sa.table("pg_class", *map(sa.column, ("oid", "reltuples", "relpages")))
     block_size = sa.cast(sa.func.current_setting("block_size"), sa.BigInteger)
-    relation = sa.cast(qualified_name(table), sa.dialects.postgresql.REGCLASS)
-    blocks, size = connection.execute(sa.select(sa.func.pg_relation_size(relation) / block_size, block_size)).one()
-    return int(blocks), int(size)
+    blocks, rows, pages = connection.execute(
+        sa.select(sa.func.pg_relation_size(relation) / block_size, pg_class.c.reltuples, pg_class.c.relpages).where(
+            pg_class.c.oid == relation
+        )
+    ).one()
+    density = ceil(rows / pages) if rows > 0 and pages > 0 else MOST_ROWS_PER_BLOCK
+    return int(blocks), max(1, density)
 
 
 def qualified_name(table: sa.Table) -> str:
@@ -343,27 +378,24 @@ def rebind(predicate: sa.ColumnElement[bool], table: sa.Table, source: sa.FromCl
     return result
 
 
-def _next_size(size: int, seconds: float, *, smallest: int, largest: int) -> int:
+def _next_size(size: int, seconds: float) -> int:
+    """Return how many blocks to take next, by how long these took."""
     factor = min(2.0, max(0.25, TARGET_SECONDS / max(seconds, 1e-6)))
-    return max(smallest, min(largest, int(size * factor)))
+    return max(1, min(MAX_BLOCKS, int(size * factor)))
 
 
-def _next_budget(budget: int, batch: _Batch) -> int:
-    """Return how many rows the next batch may delete, by what this one's rows cost; a batch without rows tells nothing."""
-    if not batch.deleted:
-        return budget
-    affordable = int(batch.deleted * TARGET_SECONDS / max(batch.seconds, 1e-6))
-    return max(1, min(2 * budget, affordable, MAX_KEYS))
+def _next_rows(rows: int, batch: _Batch) -> int:
+    """Return how many rows the next batch may take, by what these cost; a batch that changed none tells nothing."""
+    if not batch.changed:
+        return rows
+    affordable = int(batch.changed * TARGET_SECONDS / max(batch.row_seconds, 1e-6))
+    return max(1, min(2 * rows, affordable))
 
 
-def _between(table: sa.Table, low: tuple[int, int], high: tuple[int, int]) -> sa.ColumnElement[bool]:
+def _between(table: sa.Table, first: int, end: int) -> sa.ColumnElement[bool]:
     # A table's system column, added to no Table: INSERT and SELECT of all columns must not see it.
     ctid: sa.ColumnElement[str] = sa.literal_column(f"{qualified_name(table)}.ctid", Tid)
-    return sa.and_(ctid >= sa.literal(_tid(low), Tid), ctid < sa.literal(_tid(high), Tid))
-
-
-def _tid(place: tuple[int, int]) -> str:
-    return f"({place[0]},{place[1]})"
+    return sa.and_(ctid >= sa.literal(f"({first},0)", Tid), ctid < sa.literal(f"({end},0)", Tid))
 
 
 def is_any(key: sa.Column[Any], keys: Keys) -> sa.ColumnElement[bool]:
@@ -376,7 +408,7 @@ def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys
         connection.execute(lock)
 
 
-def _matching_keys(connection: sa.Connection, purge: Purge, room: int) -> Keys:
+def _matching_keys(purge: Purge, room: int, connection: sa.Connection) -> Keys:
     return connection.scalars(sa.select(purge.key).where(purge.predicate).limit(room)).all()
 
 

@@ -8,11 +8,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cronsim import CronSim, CronSimError
+
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.settings import JobSettings
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
+
+CRON_FIELDS = 5
 
 
 class SpecificationError(MaintenanceError):
@@ -106,9 +110,24 @@ def _load_spec(module_name: str) -> JobSpec:
         raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
     if spec.name != module_name.rpartition(".")[2]:
         raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
-    if len(spec.cron.split()) != 5:  # noqa: PLR2004 - minute, hour, day of month, month, day of week
-        raise SpecificationError(f"{spec.key} has the cron {spec.cron!r}; five fields are needed, as in '0 1 * * *'")
+    try:
+        CronSim(spec.cron, datetime.min)
+    except CronSimError as error:
+        raise SpecificationError(
+            f"{spec.key} has the cron {spec.cron!r}: {error}; one like '0 1 * * *' is needed"
+        ) from None
     return spec
+
+
+def _check_cron(spec: JobSpec) -> None:
+    # The library also takes a sixth field, of seconds; Dagster does not.
+    wrong = None if len(spec.cron.split()) == CRON_FIELDS else f"{CRON_FIELDS} fields are needed"
+    try:
+        CronSim(spec.cron, datetime.min)
+    except CronSimError as error:
+        wrong = str(error)
+    if wrong:
+        raise SpecificationError(f"{spec.key} has the cron {spec.cron!r}: {wrong}; write it like '0 1 * * *'")
 
 
 def _check_unique(specs: Iterable[JobSpec]) -> None:

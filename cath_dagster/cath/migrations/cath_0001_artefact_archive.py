@@ -34,7 +34,3 @@ def upgrade() -> None:
         sa.Column("archived_by", sa.Text, nullable=False),
         schema=SCHEMA,
     )
-
-
-def downgrade() -> None:
-    op.drop_table("artefact_archive", schema=SCHEMA)
