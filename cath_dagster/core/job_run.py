@@ -279,6 +279,7 @@ class JobRun:
                 batches=progress.batches,
                 longest_transaction_seconds=progress.longest_seconds,
                 seconds=seconds,
+                deleting_seconds=progress.seconds,
                 rows_left=progress.rows_left,
                 oldest_at=progress.oldest_at,
                 details={} if measured.is_exact else {"estimated": measured.matched, "margin": measured.margin},

@@ -42,6 +42,8 @@ class Outcome:
     batches: int = 0
     longest_transaction_seconds: float = 0.0
     seconds: float = 0.0
+    deleting_seconds: float = 0.0
+    """Of `seconds` the part in which rows were deleted, without the closing look at what is left."""
     rows_left: int | None = None
     oldest_at: datetime | None = None
     details: Mapping[str, Scalar] = field(default_factory=dict)
@@ -66,7 +68,10 @@ class Outcome:
         """Return both outcomes of one target as one."""
         return replace(
             self,
-            **{name: getattr(self, name) + getattr(other, name) for name in (*COUNTS, "batches", "seconds")},
+            **{
+                name: getattr(self, name) + getattr(other, name)
+                for name in (*COUNTS, "batches", "seconds", "deleting_seconds")
+            },
             longest_transaction_seconds=max(self.longest_transaction_seconds, other.longest_transaction_seconds),
             rows_left=other.rows_left if other.rows_left is not None else self.rows_left,
             oldest_at=other.oldest_at or self.oldest_at,

@@ -125,6 +125,7 @@ class Progress:
     deleted: int = 0
     updated: int = 0
     batches: int = 0
+    seconds: float = 0.0
     longest_seconds: float = 0.0
     reached_limit: bool = False
     rows_left: int = 0
@@ -134,6 +135,7 @@ class Progress:
         self.deleted += deleted
         self.updated += updated
         self.batches += 1
+        self.seconds += batch.seconds
         self.longest_seconds = max(self.longest_seconds, batch.seconds)
 
 
@@ -250,7 +252,10 @@ class Purger:
         """Return how many rows match still; the same scan tells how many are left and how old the oldest is."""
         oldest = sa.func.min(purge.age) if purge.age is not None else sa.null()
         count = sa.func.count()
-        query = sa.select(count, oldest, count.filter(predicate)).select_from(purge.table)
+        # By TIDs: a sequential scan of a large table goes through a small ring of buffers, and would have to write
+        # every page that it prunes of the rows just deleted before it may read the next.
+        everywhere = _tid_of(purge.table) >= sa.literal("(0,0)", Tid)
+        query = sa.select(count, oldest, count.filter(predicate)).select_from(purge.table).where(everywhere)
         left, oldest_at, matching = self.database.transaction(lambda connection: connection.execute(query).one())
         progress.rows_left, progress.oldest_at = left, as_utc(oldest_at) if oldest_at else None
         return int(matching)
@@ -392,9 +397,13 @@ def _next_rows(rows: int, batch: _Batch) -> int:
     return max(1, min(2 * rows, affordable))
 
 
+def _tid_of(table: sa.Table) -> sa.ColumnElement[str]:
+    # A system column, added to no Table: INSERT and SELECT of all columns must not see it.
+    return sa.literal_column(f"{qualified_name(table)}.ctid", Tid)
+
+
 def _between(table: sa.Table, first: int, end: int) -> sa.ColumnElement[bool]:
-    # A table's system column, added to no Table: INSERT and SELECT of all columns must not see it.
-    ctid: sa.ColumnElement[str] = sa.literal_column(f"{qualified_name(table)}.ctid", Tid)
+    ctid = _tid_of(table)
     return sa.and_(ctid >= sa.literal(f"({first},0)", Tid), ctid < sa.literal(f"({end},0)", Tid))
 
 

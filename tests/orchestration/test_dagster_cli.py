@@ -1,0 +1,202 @@
+"""`dagster job execute`, as CI and developers call it, from the repository's root."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.service import Service
+
+REPOSITORY = Path(__file__).parents[2]
+DAGSTER = str(Path(sys.executable).parent / "dagster")
+BY_MODULE = ("-m", "cath_dagster.cath.definitions")
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;
+CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+
+
+def command(service: Service, folder: Path, config: str, *where: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command line and environment of a run of `clear_audit`."""
+    file = folder / "run.yaml"
+    file.write_text(f'as_of: "{service.as_of.isoformat()}"\n{config}')
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
+    return [DAGSTER, "job", "execute", *where, "-j", "clear_audit", "-c", str(file)], plain | service.environ
+
+
+def job_execute(service: Service, folder: Path, config: str = "", *where: str) -> subprocess.CompletedProcess[str]:
+    arguments, environ = command(service, folder, config, *(where or BY_MODULE))
+    return subprocess.run(
+        arguments, env=environ, cwd=REPOSITORY, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def add_entries(service: Service, count: int) -> None:
+    service.connection.execute(
+        'INSERT INTO ingestion_log (id, "timestamp", source_system, court_id, status)'
+        " SELECT gen_random_uuid(), %s, 'SNL', '1', 'SUCCESS' FROM generate_series(1, %s)",
+        (service.days_ago(91), count),
+    )
+
+
+def backends(service: Service) -> list[int]:
+    """Return the sessions of the job on the server."""
+    rows = service.rows(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'clear_audit:%'"
+    )
+    return [row[0] for row in rows]
+
+
+def ledger_of_ingestion_log(service: Service) -> tuple[int, str]:
+    ((deleted, outcome),) = service.rows(
+        "SELECT deleted, outcome FROM maintenance.purge_ledger WHERE table_name = 'ingestion_log'"
+    )
+    return deleted, outcome
+
+
+@contextlib.contextmanager
+def purge_underway(service: Service, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `clear_audit` on rows that go slowly; yield its process once batches were committed and one is at work."""
+    add_entries(service, 3_000)
+    service.connection.execute(SLOW)
+    arguments, environ = command(service, folder, "", *BY_MODULE)
+    with (
+        (folder / "run.log").open("wb") as log,
+        subprocess.Popen(
+            arguments, env=environ, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while service.count("ingestion_log") == 3_000 or not is_deleting(service):
+                assert process.poll() is None, (folder / "run.log").read_text()
+                assert time.monotonic() < deadline, "the purge never got under way"
+                time.sleep(0.02)
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_deleting(service: Service) -> bool:
+    return bool(
+        service.rows(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+            " AND application_name LIKE 'clear_audit:%%' AND query ILIKE 'DELETE%%'"
+        )
+    )
+
+
+@pytest.mark.parametrize("where", [BY_MODULE, ()], ids=["by its module", "by the project's own settings"])
+def test_a_run_that_succeeds_exits_with_zero(service: Service, tmp_path: Path, where: tuple[str, ...]) -> None:
+    add_entries(service, 3)
+    arguments, environ = command(service, tmp_path, "", *where)
+
+    done = subprocess.run(
+        arguments, env=environ, cwd=REPOSITORY, capture_output=True, text=True, timeout=90, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert service.count("ingestion_log") == 0
+
+
+def test_a_refused_run_exits_with_another_number(service: Service, tmp_path: Path) -> None:
+    add_entries(service, 10_001)
+
+    done = job_execute(service, tmp_path)
+
+    assert done.returncode != 0
+    assert "allow_large" in done.stderr + done.stdout
+    assert service.count("ingestion_log") == 10_001
+
+
+def test_a_large_deletion_goes_ahead_where_the_file_allows_it(service: Service, tmp_path: Path) -> None:
+    add_entries(service, 10_001)
+
+    assert job_execute(service, tmp_path, "allow_large: true\n").returncode == 0
+    assert service.count("ingestion_log") == 0
+
+
+def test_bad_config_exits_with_another_number_and_names_the_key(service: Service, tmp_path: Path) -> None:
+    add_entries(service, 1)
+
+    done = job_execute(service, tmp_path, "max_rows: -1\n")
+
+    assert done.returncode != 0
+    assert "max_rows" in done.stderr + done.stdout
+    assert service.count("ingestion_log") == 1
+
+
+def test_prints_no_secret(service: Service, tmp_path: Path) -> None:
+    service.environ["CATH_DATABASE_URL"] = "postgresql://someone:hunter2@127.0.0.1:1/cath"
+
+    done = job_execute(service, tmp_path)
+
+    assert done.returncode != 0
+    assert "hunter2" not in done.stderr + done.stdout
+    assert service.environ["CATH_NOTIFY_API_KEY"] not in done.stderr + done.stdout
+
+
+def test_leaves_nothing_in_the_working_tree(service: Service, tmp_path: Path) -> None:
+    before = {path.name for path in REPOSITORY.iterdir()}
+
+    job_execute(service, tmp_path)
+
+    left = {path.name for path in REPOSITORY.iterdir()} - before
+    # Python, linters and other tests may leave caches of their own meanwhile.
+    assert {name for name in left if "dagster" in name or name in ("storage", "history", "logs")} == set()
+
+
+def test_sigterm_ends_the_query_on_the_server_within_two_seconds(service: Service, tmp_path: Path) -> None:
+    with purge_underway(service, tmp_path) as process:
+        process.terminate()
+        terminated_at = time.monotonic()
+        while backends(service):
+            assert time.monotonic() - terminated_at < 2, "the query runs on"
+            time.sleep(0.02)
+
+        assert process.wait(timeout=30) != 0
+
+
+def test_sigterm_leaves_complete_batches_and_the_ledger_knows_them(service: Service, tmp_path: Path) -> None:
+    with purge_underway(service, tmp_path) as process:
+        process.terminate()
+        process.wait(timeout=30)
+
+    deleted, outcome = ledger_of_ingestion_log(service)
+    assert 0 < deleted < 3_000
+    assert service.count("ingestion_log") == 3_000 - deleted
+    assert outcome == "interrupted"
+
+
+def test_the_run_after_sigterm_finishes_the_work(service: Service, tmp_path: Path) -> None:
+    with purge_underway(service, tmp_path) as process:
+        process.terminate()
+        process.wait(timeout=30)
+    with psycopg.connect(service.url) as connection:
+        connection.execute("DROP TRIGGER slow ON ingestion_log")
+
+    assert job_execute(service, tmp_path).returncode == 0
+    assert service.count("ingestion_log") == 0
+
+
+def test_a_run_killed_in_mid_purge_leaves_complete_batches_and_frees_its_lock(service: Service, tmp_path: Path) -> None:
+    with purge_underway(service, tmp_path) as process:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+    service.connection.execute("DROP TRIGGER slow ON ingestion_log")
+    service.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY(%s)", backends(service))
+
+    left = service.count("ingestion_log")
+    ((deleted,),) = service.rows("SELECT deleted FROM maintenance.purge_ledger WHERE table_name = 'ingestion_log'")
+    assert (deleted, left) == (3_000 - left, 3_000 - deleted)
+    assert service.run("clear_audit").error is None
+    assert service.count("ingestion_log") == 0
