@@ -219,6 +219,7 @@ class _FolderRoot:
             raise BlobStoreError(f"cannot open the root folder {self.folder}: {_describe(error)}") from None
 
     def name(self, folder: Sequence[str], key: str) -> str | None:
+        del folder
         return key if self._holds(key) else None
 
     def address(self, segments: Sequence[str]) -> str:
@@ -237,6 +238,7 @@ class _AccountRoot:
     _containers: dict[str, "AzureStore"] = field(default_factory=dict, repr=False)
 
     def locate(self, segments: Sequence[str], *, create: bool = False) -> tuple["ObjectStore", str]:
+        del create
         container, *rest = [*self.prefix, *segments] or [""]
         if not container:
             raise BlobStoreError("a path in a storage account begins with a container")

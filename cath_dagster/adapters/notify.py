@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from cath_dagster.core.errors import ConfigurationError
@@ -143,11 +144,16 @@ class NoMailer:
 
     def send(self, message: Message) -> Receipt:
         """Send nothing."""
+        del message
         return Receipt(Delivery.UNDELIVERED)
 
     def find(self, reference: str) -> Receipt | None:
         """Find nothing: nothing was sent."""
+        del reference
         return None
+
+    def check(self) -> None:
+        """There is nothing to check."""
 
 
 class _Client(Protocol):
@@ -174,18 +180,22 @@ class _Answer:
 
     @property
     def is_success(self) -> bool:
-        return self.status is not None and self.status < 300
+        return self.status is not None and self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
     def may_have_arrived(self) -> bool:
         """A fault of the provider's, or silence: the message may have been taken before."""
-        return self.arrived and (self.status is None or self.status >= 500)
+        return self.arrived and (self.status is None or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR)
 
     @property
     def may_pass(self) -> bool:
         """Trying again may help."""
         daily = any(name == "TooManyRequestsError" for name, _ in self.errors)
-        return self.status is None or self.status >= 500 or (self.status == 429 and not daily)
+        return (
+            self.status is None
+            or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            or (self.status == HTTPStatus.TOO_MANY_REQUESTS and not daily)
+        )
 
 
 def _ask(call: Callable[[], object], expected: str) -> _Answer:
@@ -244,7 +254,7 @@ def _read_receipt(body: Mapping[str, Any], reference: str) -> Receipt | None:
 
 
 def _judge_refusal(template: str, answer: _Answer, at: datetime) -> Receipt:
-    if answer.status != 400:
+    if answer.status != HTTPStatus.BAD_REQUEST:
         return _fail(_describe(answer), final=answer.status in (401, 403, 429))
     messages = [message for _, message in answer.errors]
     # Together with another error it is the request that is wrong, and the address is not blamed for good.
@@ -286,14 +296,14 @@ def _describe(answer: _Answer) -> str:
         return "GOV.UK Notify gave no answer" if answer.arrived else "GOV.UK Notify cannot be reached"
     if answer.status in (401, 403):
         return f"GOV.UK Notify refuses the API key (HTTP {answer.status}); check the key and this machine's clock"
-    if answer.status == 429 and not answer.may_pass:
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS and not answer.may_pass:
         return "GOV.UK Notify's daily limit of this service is reached (HTTP 429); it is lifted at midnight"
     names = sorted({name for name, _ in answer.errors if re.fullmatch("[A-Za-z]{1,40}", name)})
     return f"GOV.UK Notify answered HTTP {answer.status}" + (f" ({', '.join(names)})" if names else "")
 
 
 def _choose_pause(answer: _Answer, attempt: int) -> float:
-    first = FIRST_PAUSE_AT_RATE_LIMIT if answer.status == 429 else FIRST_PAUSE
+    first = FIRST_PAUSE_AT_RATE_LIMIT if answer.status == HTTPStatus.TOO_MANY_REQUESTS else FIRST_PAUSE
     return min(first * float(2**attempt), LONGEST_PAUSE)
 
 

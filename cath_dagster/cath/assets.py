@@ -152,7 +152,7 @@ def reporting_views(
         for key in VIEW_KEYS.values()
     ],
 )
-def views_verified(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+def views_verified() -> Iterator[dg.AssetCheckResult]:
     """Look up when each view was last compared with its source, refreshed or not."""
     engine = EnvironmentResources(LOCATION.prefix).engine("views_verified")
     with engine.connect() as connection:

@@ -173,6 +173,7 @@ def render_chart(report: Report) -> bytes:
     # Drawing brings half a second of imports with it, which no other job should pay.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -186,7 +187,7 @@ def render_chart(report: Report) -> bytes:
         floor = [below + height for below, height in zip(floor, heights, strict=True)]
     axes.set_title(f"Media applications, week of {report.week.monday:%d %B %Y}: {len(report.applications)}")
     axes.set_ylabel("applications")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)

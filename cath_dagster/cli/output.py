@@ -14,8 +14,6 @@ from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.outcome import COUNTS, RunResult, Status
 
 SECONDS_BETWEEN_LINES = 2.0
-NARROW = 100
-"""Columns below which a table that nobody asked to fold would fold."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -75,16 +73,8 @@ def print_json(value: object) -> None:
 
 def print_result(result: RunResult) -> None:
     """Print a run's outcomes as a table, then how it ended and what to know."""
-    columns = [name for name in COUNTS if name == "matched" or any(getattr(o, name) for o in result.outcomes)]
-    table = Table(title=f"{result.location}/{result.job}{' (dry run)' if result.dry_run else ''}", title_justify="left")
-    table.add_column("target")
-    for name in (*columns, "seconds"):
-        table.add_column(name, justify="right")
-    for outcome in result.outcomes:
-        counts = (f"{getattr(outcome, name):,}" for name in columns)
-        table.add_row(outcome.target, *counts, f"{outcome.seconds:.2f}")
     if result.outcomes:
-        out.print(table)
+        out.print(_outcome_table(result))
     for outcome in result.outcomes:
         ids = outcome.details.get("sample_ids")
         if isinstance(ids, list):
@@ -93,11 +83,22 @@ def print_result(result: RunResult) -> None:
         out.print(f"note: {note}", markup=False)
     if result.would_refuse:
         out.print(f"[yellow]would be refused:[/yellow] {result.would_refuse}")
-    out.print(
-        f"[{_STATUS_STYLES[result.status]}]{result.status.value}[/] in {result.seconds:.2f} s, run {result.run_id}"
-    )
+    style = _STATUS_STYLES[result.status]
+    out.print(f"[{style}]{result.status.value}[/] in {result.seconds:.2f} s, run {result.run_id}")
     if result.error:
         err.print(f"error: {result.error}", style="red", markup=False)
+
+
+def _outcome_table(result: RunResult) -> Table:
+    columns = [name for name in COUNTS if name == "matched" or any(o.counts()[name] for o in result.outcomes)]
+    table = Table(title=f"{result.location}/{result.job}{' (dry run)' if result.dry_run else ''}", title_justify="left")
+    table.add_column("target", no_wrap=True)
+    for name in (*columns, "seconds"):
+        table.add_column(name, justify="right")
+    for outcome in result.outcomes:
+        counts = outcome.counts()
+        table.add_row(outcome.target, *(f"{counts[name]:,}" for name in columns), f"{outcome.seconds:.2f}")
+    return table
 
 
 def print_findings(findings: Sequence[Finding], *, everything: bool) -> None:

@@ -3,12 +3,12 @@
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from cath_dagster.core.errors import DatabaseStatementError, DatabaseUnavailableError, LockHeldError
+from cath_dagster.core.errors import DatabaseStatementError, DatabaseUnavailableError, LockHeldError, MaintenanceError
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Database:
         self._lock_name: str | None = None
         self._was_connected = False
 
-    def __enter__(self) -> "Database":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,29 +142,38 @@ def lock_holder(connection: sa.Connection, name: str) -> str | None:
     )
 
 
-def translate(error: BaseException) -> Exception:
+def translate(error: BaseException) -> MaintenanceError:
     """Return the failure to show in place of the driver's error: without statements, parameters or row contents."""
     if isinstance(error, BatchConflictError):
         return DatabaseStatementError(f"other transactions kept changing the rows at work: {error}")
     if not isinstance(error, DBAPIError):
         raise TypeError(f"not a database error: {type(error).__name__}")
-    state = sqlstate(error)
-    said = _first_line(error)
+    state, said = sqlstate(error), _first_line(error)
+    if state is None:
+        return _translate_client_error(error, said)
     if state in _TRANSIENT:
         return DatabaseUnavailableError(f"gave up after {MAX_ATTEMPTS} attempts ({state}): {said}")
-    if state is None and not isinstance(error, OperationalError):
-        return DatabaseStatementError(f"the database driver refused a statement: {type(error.orig).__name__}")
-    if state is None or state.startswith(_LOST_CLASSES):
+    if state.startswith(_LOST_CLASSES):
         return DatabaseUnavailableError(f"the database cannot be reached or was lost: {said}")
     if state.startswith("28"):
         return DatabaseUnavailableError(f"the database refuses the login: {said}")
+    return DatabaseStatementError(_explain_refusal(error, state, said))
+
+
+def _translate_client_error(error: DBAPIError, said: str) -> MaintenanceError:
+    if isinstance(error, OperationalError):
+        return DatabaseUnavailableError(f"the database cannot be reached or was lost: {said}")
+    return DatabaseStatementError(f"the database driver refused a statement: {type(error.orig).__name__}")
+
+
+def _explain_refusal(error: DBAPIError, state: str, said: str) -> str:
     if state.startswith("23"):
         constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-        return DatabaseStatementError(f"the constraint {constraint} was violated ({state})")
+        return f"the constraint {constraint} was violated ({state})"
     if state.startswith("22"):
         # The message of a value that does not fit quotes the value.
-        return DatabaseStatementError(f"a value in the database does not fit what the job computes with it ({state})")
-    return DatabaseStatementError(f"the database refused a statement ({state}): {said}")
+        return f"a value in the database does not fit what the job computes with it ({state})"
+    return f"the database refused a statement ({state}): {said}"
 
 
 def sqlstate(error: DBAPIError) -> str | None:

@@ -17,6 +17,7 @@ DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
 SMALL_TABLE_ROWS = 10_000
 """Below this a scan costs less than a millisecond, and an index is not worth its upkeep."""
+RESERVED = frozenset({"user"})
 OURS = {"ledger_event": ("SELECT", "INSERT"), "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE")} | dict.fromkeys(
     ("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE")
 )
@@ -205,5 +206,6 @@ def _unindexed_cutoffs(connection: sa.Connection, specs: Sequence[JobSpec]) -> I
 
 
 def _create_index(table: str, column: str) -> str:
-    quoted = table if table.isidentifier() and table not in ("user",) else '"' + table.strip('"') + '"'
+    # regclass quotes what must be quoted; a bare name of ours may be a reserved word.
+    quoted = table if table.startswith('"') or table not in RESERVED else f'"{table}"'
     return f'CREATE INDEX CONCURRENTLY ON {quoted} ("{column}");'

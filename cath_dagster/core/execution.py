@@ -40,14 +40,14 @@ def execute(
     reporter.info(f"{spec.key} started, run {run_id}")
     try:
         config = read_config(spec, given, environ=resources.environ, now=now)
-    except MaintenanceError as error:
-        return _failed_early(spec, given, run_id, error, reporter)
+    except MaintenanceError as unusable:
+        return _failed_early(spec, run_id, unusable, reporter, dry_run=bool(given.get("dry_run", False)))
     reporter.info(f"as of {config.as_of.isoformat()}{', dry run: nothing is changed' if config.dry_run else ''}")
     try:
         required(resources, "DATABASE_URL", *spec.needs)
         engine = resources.engine(f"{spec.name}:{run_id}"[:MAX_APPLICATION_NAME])
-    except MaintenanceError as error:
-        return _failed_early(spec, given, run_id, error, reporter, config)
+    except MaintenanceError as missing:
+        return _failed_early(spec, run_id, missing, reporter, dry_run=config.dry_run, as_of=config.as_of)
     if spec.default_partition is not None and partition is None:
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
@@ -175,33 +175,28 @@ def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) ->
     found = {outcome.target for outcome in outcomes}
     committed = run.ledger.recorded()
     reported = dict.fromkeys((*spec.tables, *run.planned_rows, *committed))
-    incomplete = [
-        Outcome(target=table, **{"matched": run.planned_rows.get(table, 0)} | _changes(committed.get(table)))
-        for table in reported
-        if table not in found
-    ]
-    run.outcomes = [*outcomes, *(incomplete if not run.dry_run else (o.only_matched() for o in incomplete))]
+    for table in reported:
+        if table not in found:
+            run.record(Outcome.of(table, {**committed.get(table, {}), "matched": run.planned_rows.get(table, 0)}))
+    run.outcomes = list(collect(run.outcomes))
     run.ledger.finish(run.outcomes, status=status, error=error)
-
-
-def _changes(committed: Mapping[str, int] | None) -> dict[str, int]:
-    return {name: count for name, count in (committed or {}).items() if count}
 
 
 def _failed_early(
     spec: JobSpec,
-    given: Mapping[str, Any],
     run_id: str,
     error: MaintenanceError,
     reporter: Reporter,
-    config: RunConfig[JobSettings] | None = None,
+    *,
+    dry_run: bool,
+    as_of: datetime | None = None,
 ) -> RunResult:
     result = RunResult(
         location=spec.location.name,
         job=spec.name,
         run_id=run_id,
-        dry_run=bool(given.get("dry_run", False)),
-        as_of=config.as_of if config else None,
+        dry_run=dry_run,
+        as_of=as_of,
         status=Status.FAILED,
         error=str(error),
     )

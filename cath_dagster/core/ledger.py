@@ -54,7 +54,7 @@ class Ledger:
             .group_by(ledger_event.c.table_name)
         )
         rows = self.database.transaction(lambda connection: connection.execute(query).all())
-        return {row.table_name: {name: int(row._mapping[name]) for name in COUNTS} for row in rows}
+        return {row.table_name: {name: int(getattr(row, name)) for name in COUNTS} for row in rows}
 
     def finish(self, outcomes: Iterable[Outcome], *, status: str, error: str | None) -> None:
         """Record the end of the work on every table, in one transaction."""

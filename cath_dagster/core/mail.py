@@ -69,6 +69,10 @@ class Mailer(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Raise `MailerUnavailableError` unless the provider answers, takes the key and knows every template."""
+        ...
+
 
 class MailerUnavailableError(Exception):
     """The provider could not be asked."""

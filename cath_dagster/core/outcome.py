@@ -4,6 +4,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
+from typing import Any, Self
 
 Scalar = str | int | float | bool | None | list[str]
 
@@ -48,6 +49,12 @@ class Outcome:
     oldest_at: datetime | None = None
     details: Mapping[str, Scalar] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, target: str, counts: Mapping[str, int]) -> Self:
+        """Return an outcome with the given counts."""
+        values: dict[str, Any] = {name: counts.get(name, 0) for name in COUNTS}
+        return cls(target=target, **values)
+
     @property
     def changed(self) -> int:
         """Rows, files and messages that are no longer what they were."""
@@ -58,7 +65,7 @@ class Outcome:
 
     def only_matched(self) -> "Outcome":
         """Return what a dry run may say: what would change, and that nothing did."""
-        return replace(self, **{name: 0 for name in COUNTS if name != "matched"})
+        return Outcome(target=self.target, matched=self.matched, rows_left=self.rows_left, details=self.details)
 
     def timed(self, seconds: float) -> "Outcome":
         """Return the outcome with the time it took."""

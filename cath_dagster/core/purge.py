@@ -19,6 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS, insert
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import UserDefinedType
 
@@ -43,6 +44,8 @@ MAX_PASSES = 5
 """Attempts to leave no matching row behind, while others insert and move rows."""
 
 Keys = Sequence[Any]
+
+_PREPARER = PGDialect().identifier_preparer  # type: ignore[no-untyped-call]  # SQLAlchemy types the class, not its constructor
 
 
 @dataclass(frozen=True)
@@ -368,7 +371,7 @@ def heap_shape(connection: sa.Connection, table: sa.Table) -> tuple[int, int]:
 
 def qualified_name(table: sa.Table) -> str:
     """Return the table's name as SQL writes it, quoted where it must be."""
-    return sa.dialects.postgresql.dialect().identifier_preparer.format_table(table)
+    return _PREPARER.format_table(table)
 
 
 def rebind(predicate: sa.ColumnElement[bool], table: sa.Table, source: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -407,7 +410,7 @@ def _between(table: sa.Table, first: int, end: int) -> sa.ColumnElement[bool]:
     return sa.and_(ctid >= sa.literal(f"({first},0)", Tid), ctid < sa.literal(f"({end},0)", Tid))
 
 
-def is_any(key: sa.Column[Any], keys: Keys) -> sa.ColumnElement[bool]:
+def is_any(key: sa.ColumnElement[Any], keys: Keys) -> sa.ColumnElement[bool]:
     """Return whether a key is one of many, passed as one parameter however many there are."""
     return key == sa.any_(sa.literal(list(keys), ARRAY(key.type)))
 

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,12 +110,7 @@ def _load_spec(module_name: str) -> JobSpec:
         raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
     if spec.name != module_name.rpartition(".")[2]:
         raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
-    try:
-        CronSim(spec.cron, datetime.min)
-    except CronSimError as error:
-        raise SpecificationError(
-            f"{spec.key} has the cron {spec.cron!r}: {error}; one like '0 1 * * *' is needed"
-        ) from None
+    _check_cron(spec)
     return spec
 
 
@@ -123,7 +118,7 @@ def _check_cron(spec: JobSpec) -> None:
     # The library also takes a sixth field, of seconds; Dagster does not.
     wrong = None if len(spec.cron.split()) == CRON_FIELDS else f"{CRON_FIELDS} fields are needed"
     try:
-        CronSim(spec.cron, datetime.min)
+        CronSim(spec.cron, datetime(2026, 1, 1, tzinfo=UTC))
     except CronSimError as error:
         wrong = str(error)
     if wrong:

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.core.database import Database
 from cath_dagster.core.maintenance import SCHEMA, view_state
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.outcome import Outcome, Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def _create(connection: sa.Connection, view: View, *, replaces: bool) -> None:
 
 def _verify(
     connection: sa.Connection, view: View, held: Contents | None, source: Contents, *, refreshed: bool
-) -> dict[str, str | int | float | bool | None | list[str]]:
+) -> dict[str, Scalar]:
     now = sa.func.clock_timestamp()
     statement = insert(view_state).values(
         view_name=view.name,
@@ -118,7 +118,7 @@ def _verify(
     return _counts(held, source)
 
 
-def _counts(held: Contents | None, source: Contents) -> dict[str, str | int | float | bool | None | list[str]]:
+def _counts(held: Contents | None, source: Contents) -> dict[str, Scalar]:
     return {
         "view_rows": held.rows if held else None,
         "source_rows": source.rows,

@@ -57,12 +57,14 @@ def _run(scale: float, port: int | None) -> int:
 
 
 def _dev(scale: float, port: int) -> int:
-    with _sample(scale) as (local, notify):
-        with dagster_stack(local, notify.base_url, notify.api_key, port=port, schedules=True) as (stack, web_port):
-            err.print(f"UI: http://127.0.0.1:{web_port}   mail: {local.mail_log}   Ctrl-C stops everything")
-            while True:
-                stack.check()
-                time.sleep(1)
+    with (
+        _sample(scale) as (local, notify),
+        dagster_stack(local, notify.base_url, notify.api_key, port=port, schedules=True) as (stack, web_port),
+    ):
+        err.print(f"UI: http://127.0.0.1:{web_port}   mail: {local.mail_log}   Ctrl-C stops everything")
+        while True:
+            stack.check()
+            time.sleep(1)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A whole CaTH on one machine: an embedded PostgreSQL, the sample in it, a Notify that listens, and Dagster."""
 
 import contextlib
+import importlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+import yaml
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
@@ -22,6 +24,7 @@ from cath_dagster.cath import LOCATION
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
+from cath_dagster.core.spec import Location
 from cath_dagster.development import cath_sample
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
 
@@ -41,6 +44,13 @@ Say = Callable[[str], None]
 
 class LocalError(MaintenanceError):
     """Something on this machine does not start, or is not what it should be."""
+
+
+def locations() -> tuple[Location, ...]:
+    """Return the code locations that the workspace names."""
+    workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())
+    modules = [entry["python_module"]["module_name"] for entry in workspace["load_from"]]
+    return tuple(importlib.import_module(module.removesuffix(".definitions")).LOCATION for module in modules)
 
 
 def template_id(name: str) -> str:

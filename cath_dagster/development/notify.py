@@ -295,7 +295,7 @@ class _Server(ThreadingHTTPServer):
                 # It ended by itself in between.
                 continue
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the server's own interface
         """Say nothing of a client that has gone: that is what a time-out in it looks like from here."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             traceback.print_exc()

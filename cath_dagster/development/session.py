@@ -58,7 +58,7 @@ class Session:
     def run_every_job(self) -> list[JobResult]:
         """Run the jobs one after the other, in the order of the day's ticks; their counts then add up."""
         specs = sorted(load_specs(LOCATION), key=_time_of_day)
-        results = []
+        results: list[JobResult] = []
         with Progress(
             TextColumn("{task.description:<22}"),
             BarColumn(),

@@ -38,7 +38,7 @@ def build_schedule(
             return dg.SkipReason(
                 f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; this tick is skipped"
             )
-        tick_at = (context.scheduled_execution_time or datetime.now(UTC)).astimezone(UTC)
+        tick_at = context.scheduled_execution_time.astimezone(UTC)
         if requests is None:
             return [dg.RunRequest(run_config={"as_of": tick_at.isoformat()})]
         asked = list(requests(context, tick_at))

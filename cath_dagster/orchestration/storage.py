@@ -36,7 +36,7 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
         return {}
 
     @classmethod
-    def from_config_value(
+    def from_config_value(  # type: ignore[override]  # it chooses between classes
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> DagsterStorage | Self:
         del config_value

@@ -1,0 +1,57 @@
+"""Write the parts of the documentation that follow from the specifications: python -m … [--check]."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from cath_dagster.core.spec import JobSpec, Location, load_specs
+from cath_dagster.development.local import REPOSITORY, locations
+
+README = REPOSITORY / "README.md"
+INVENTORY = REPOSITORY / "docs" / "jobs.txt"
+_TABLE = re.compile(r"(<!-- jobs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Write README's job tables and the inventory; with --check only say whether they are current."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check: bool = parser.parse_args().check
+    stale = [path for path, text in render_all().items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        if not check:
+            path.write_text(render_all()[path])
+        print(f"{'out of date' if check else 'written'}: {path.relative_to(REPOSITORY)}")  # noqa: T201
+    return 1 if stale and check else 0
+
+
+def render_all() -> dict[Path, str]:
+    """Return every generated file with the text it should have."""
+    by_name = {location.name: location for location in locations()}
+    readme = README.read_text() if README.exists() else ""
+    return {
+        README: _TABLE.sub(lambda found: f"{found[1]}{job_table(by_name[found[2]])}{found[3]}", readme),
+        INVENTORY: "".join(f"{inventory_line(spec)}\n" for each in by_name.values() for spec in load_specs(each)),
+    }
+
+
+def job_table(location: Location) -> str:
+    """Return the jobs of a location as a Markdown table."""
+    rows = [f"| `{spec.name}` | `{spec.cron}` | {_kind(spec)} | {spec.summary} |" for spec in load_specs(location)]
+    return "\n".join([f"| job | cron ({location.timezone}) | kind | what it does |", "|---|---|---|---|", *rows, ""])
+
+
+def inventory_line(spec: JobSpec) -> str:
+    """Return a job's line in the inventory, in which a job that vanishes shows."""
+    return f"{spec.key}  {spec.cron}  {spec.owner}"
+
+
+def _kind(spec: JobSpec) -> str:
+    if spec.partitioned:
+        return "asset, a partition a week"
+    return "assets" if spec.is_asset else "op"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,501 @@
+"""The command `cath-dagster`, as a person or a script calls it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.service import Service
+
+PROGRAM = str(Path(sys.executable).parent / "cath-dagster")
+JOBS = {
+    "clear_audit": "0 1 * * *",
+    "expired_artefacts": "0 1 * * *",
+    "inactive_verification": "1 8 * * *",
+    "media_reporting": "0 0 * * 1",
+    "no_match_artefacts": "0 1 * * *",
+    "refresh_views": "0 2 * * *",
+    "subscriptions": "0 1 * * *",
+}
+NUMBERS = ["matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped"]
+SECRET = "hunter2"
+UNREACHABLE = f"postgresql://someone:{SECRET}@127.0.0.1:1/cath"
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;
+CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+
+Done = subprocess.CompletedProcess[str]
+
+
+def environment(*sources: dict[str, str]) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
+    for source in sources:
+        plain |= source
+    # Wide enough that no table folds a word that a test looks for.
+    return {**plain, "COLUMNS": "250", "PYTHONWARNINGS": "error"}
+
+
+def call(environ: dict[str, str], *arguments: str) -> Done:
+    return subprocess.run(
+        [PROGRAM, *arguments], env=environment(environ), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def run(service: Service, job: str, *arguments: str) -> Done:
+    """Run a job as of the service's reference time."""
+    return call(service.environ, "run", job, "--as-of", service.as_of.isoformat(), *arguments)
+
+
+def result_of(done: Done) -> dict[str, Any]:
+    """Return the one object on standard output."""
+    result = json.loads(done.stdout)
+    assert isinstance(result, dict)
+    return result
+
+
+def outcomes_of(done: Done) -> dict[str, dict[str, Any]]:
+    return {outcome["target"]: outcome for outcome in result_of(done)["outcomes"]}
+
+
+def findings(environ: dict[str, str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(call(environ, "doctor", "--json").stdout)
+    return found
+
+
+def remedies(environ: dict[str, str], start: str) -> list[str]:
+    return [item["remedy"] for item in findings(environ) if (item["remedy"] or "").startswith(start)]
+
+
+def problems(environ: dict[str, str]) -> dict[str, str]:
+    return {item["subject"]: item["says"] for item in findings(environ) if item["level"] == "problem"}
+
+
+def add_entries(service: Service, count: int, days: float = 91) -> None:
+    service.connection.execute(
+        'INSERT INTO ingestion_log (id, "timestamp", source_system, court_id, status)'
+        " SELECT gen_random_uuid(), %s, 'SNL', '1', 'SUCCESS' FROM generate_series(1, %s)",
+        (service.days_ago(days), count),
+    )
+
+
+@contextlib.contextmanager
+def role_without_rights(service: Service) -> Iterator[tuple[sql.Identifier, str]]:
+    """Yield a role that may log in and no more, and the database's URL with it."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    role = sql.Identifier(name)
+    service.connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(SECRET)))
+    parts = urlsplit(service.url)
+    where = parts.netloc.rpartition("@")[2]
+    try:
+        yield role, urlunsplit(parts._replace(netloc=f"{name}:{SECRET}@{where}"))
+    finally:
+        service.connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        service.connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+@contextlib.contextmanager
+def server_that_refuses_the_password() -> Iterator[int]:
+    """Speak PostgreSQL's protocol as far as the login: ask for a password, refuse it. Yield the port."""
+
+    def message(kind: bytes, body: bytes) -> bytes:
+        return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+    said = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "someone"\0\0'
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                client.settimeout(5)
+                client.recv(4_096)
+                client.sendall(message(b"R", (3).to_bytes(4, "big")))
+                client.recv(4_096)
+                client.sendall(message(b"E", said))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def test_jobs_lists_every_job_with_its_cron_next_tick_owner_and_purpose() -> None:
+    rows = json.loads(call({}, "jobs", "--json").stdout)
+
+    assert {row["job"]: row["cron"] for row in rows} == JOBS
+    assert all(datetime.fromisoformat(row["next_tick"]) > datetime.now().astimezone() for row in rows)
+    assert all(row["owner"] and row["summary"] for row in rows)
+
+
+def test_jobs_shows_a_table_to_people() -> None:
+    done = call({}, "jobs")
+
+    assert done.returncode == 0
+    assert [job for job in JOBS if f"cath/{job}" not in done.stdout] == []
+
+
+def test_jobs_tells_every_setting_with_its_variable_and_what_it_is_set_to() -> None:
+    name = "CATH_CLEAR_AUDIT_AUDIT_LOG_RETENTION_DAYS"
+
+    rows = json.loads(call({name: "30"}, "jobs", "--settings", "--json").stdout)
+
+    (row,) = [row for row in rows if row["variable"] == name]
+    assert (row["default"], row["set_to"]) == ("90", "30")
+    assert all(row["description"] for row in rows)
+
+
+def test_jobs_does_not_import_dagster() -> None:
+    program = (
+        "import sys; from cath_dagster.cli.main import main\n"
+        "try: main(['jobs'])\n"
+        "finally: print([name for name in sys.modules if name.partition('.')[0] == 'dagster'], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0
+    assert done.stderr.strip() == "[]"
+
+
+def test_run_prints_one_object_with_what_it_did(service: Service) -> None:
+    add_entries(service, 3)
+
+    done = run(service, "clear_audit", "--json")
+
+    assert done.returncode == 0
+    result = result_of(done)
+    assert {"job", "run_id", "dry_run", "as_of", "status", "outcomes", "error"} <= set(result)
+    assert (result["job"], result["status"], result["dry_run"], result["error"]) == (
+        "clear_audit",
+        "success",
+        False,
+        None,
+    )
+    assert datetime.fromisoformat(result["as_of"]) == service.as_of
+
+
+def test_an_outcome_names_its_target_by_its_bare_name_and_then_its_numbers(service: Service) -> None:
+    add_entries(service, 3)
+
+    outcome = outcomes_of(run(service, "clear_audit", "--json"))["ingestion_log"]
+
+    assert list(outcome)[: len(NUMBERS) + 1] == ["target", *NUMBERS]
+    assert {name: outcome[name] for name in NUMBERS} == {**dict.fromkeys(NUMBERS, 0), "matched": 3, "deleted": 3}
+
+
+def test_a_dry_run_tells_only_what_would_change(service: Service) -> None:
+    add_entries(service, 3)
+
+    outcome = outcomes_of(run(service, "clear_audit", "--dry-run", "--json"))["ingestion_log"]
+
+    assert {name: outcome[name] for name in NUMBERS} == {**dict.fromkeys(NUMBERS, 0), "matched": 3}
+    assert service.count("ingestion_log") == 3
+
+
+def test_rows_that_go_by_cascade_are_a_target_of_their_own(service: Service) -> None:
+    artefact_id = service.add_artefact(display_to=service.days_ago(2))
+    service.insert("artefact_search", id=uuid.uuid4().hex, artefact_id=artefact_id, case_name="R v R")
+
+    assert outcomes_of(run(service, "expired_artefacts", "--json"))["artefact_search"]["deleted"] == 1
+
+
+def test_run_shows_a_table_to_people(service: Service) -> None:
+    add_entries(service, 3)
+
+    done = run(service, "clear_audit")
+
+    assert done.returncode == 0
+    assert "ingestion_log" in done.stdout
+    assert "success" in done.stdout
+
+
+def test_a_refused_run_exits_with_one_and_says_refused(service: Service) -> None:
+    add_entries(service, 10_001)
+
+    done = run(service, "clear_audit", "--json")
+
+    assert (done.returncode, result_of(done)["status"]) == (1, "refused")
+    assert service.count("ingestion_log") == 10_001
+
+
+def test_allow_large_lets_a_refused_run_go_ahead(service: Service) -> None:
+    add_entries(service, 10_001)
+
+    assert run(service, "clear_audit", "--allow-large").returncode == 0
+    assert service.count("ingestion_log") == 0
+
+
+def test_max_rows_stops_cleanly(service: Service) -> None:
+    add_entries(service, 5)
+
+    assert run(service, "clear_audit", "--max-rows", "2").returncode == 0
+    assert service.count("ingestion_log") == 3
+
+
+def test_set_gives_one_of_the_jobs_own_settings(service: Service) -> None:
+    add_entries(service, 1, days=40)
+
+    assert run(service, "clear_audit", "--set", "ingestion_log_retention_days=30").returncode == 0
+    assert service.count("ingestion_log") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("run", "clear_audits"), "clear_audit"),
+        (("run", "clear_audit", "--as-of", "yesterday"), "as_of"),
+        (("run", "clear_audit", "--as-of", "2999-01-01"), "as_of"),
+        (("run", "clear_audit", "--max-rows", "-1"), "max_rows"),
+        (("run", "clear_audit", "--max-rows", "many"), "max-rows"),
+        (("run", "clear_audit", "--set", "retention=3"), "retention"),
+        (("run", "clear_audit", "--set", "retention"), "KEY=VALUE"),
+        (("run", "media_reporting", "--partition", "last week"), "last week"),
+        (("plan", "nothing"), "nothing"),
+        (("migrate", "elsewhere"), "elsewhere"),
+        (("run",), "job"),
+    ],
+)
+def test_wrong_usage_exits_with_two_and_names_what_is_wrong(
+    service: Service, arguments: tuple[str, ...], named: str
+) -> None:
+    add_entries(service, 1, days=9_000)
+
+    done = call(service.environ, *arguments)
+
+    assert done.returncode == 2, done.stderr + done.stdout
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert service.count("ingestion_log") == 1
+
+
+def test_wrong_usage_with_json_still_prints_one_object(service: Service) -> None:
+    done = call(service.environ, "run", "clear_audits", "--json")
+
+    assert (done.returncode, result_of(done)["status"]) == (2, "failed")
+    assert "clear_audits" in result_of(done)["error"]
+
+
+def test_plan_shows_sample_ids_and_changes_nothing(service: Service) -> None:
+    artefact_id = service.add_artefact(display_to=service.days_ago(2))
+
+    done = call(service.environ, "plan", "expired_artefacts", "--as-of", service.as_of.isoformat())
+
+    assert done.returncode == 0
+    assert str(artefact_id) in done.stdout
+    assert service.count("artefact") == 1
+
+
+def test_plan_of_a_large_deletion_says_that_the_run_would_be_refused(service: Service) -> None:
+    add_entries(service, 10_001)
+
+    done = call(service.environ, "plan", "clear_audit", "--as-of", service.as_of.isoformat())
+
+    assert done.returncode == 0
+    assert "allow_large" in done.stdout
+
+
+def test_migrate_makes_the_schema_in_an_empty_database_and_again_changes_nothing(empty_database: str) -> None:
+    environ = {"CATH_DATABASE_URL": empty_database}
+
+    first, second = (call(environ, "migrate", "cath", "--json") for _ in range(2))
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout == second.stdout
+    with psycopg.connect(empty_database) as connection:
+        assert connection.execute("SELECT to_regclass('maintenance.purge_ledger')").fetchone() != (None,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DROP SCHEMA maintenance CASCADE", "DELETE FROM maintenance.alembic_version WHERE version_num LIKE 'cath_%'"],
+    ids=["missing", "behind"],
+)
+def test_a_schema_that_is_missing_or_behind_names_the_command_that_helps(service: Service, change: str) -> None:
+    service.connection.execute(sql.SQL(change))  # type: ignore[arg-type]
+    add_entries(service, 1)
+
+    done = run(service, "clear_audit", "--json")
+
+    assert done.returncode == 1
+    assert "cath-dagster migrate cath" in result_of(done)["error"]
+    assert service.count("ingestion_log") == 1
+
+
+def test_doctor_has_nothing_to_say_about_a_service_in_order(service: Service) -> None:
+    assert problems(service.environ) == {}
+    assert call(service.environ, "doctor").returncode == 0
+
+
+def test_the_statements_that_doctor_proposes_make_every_missing_index(service: Service) -> None:
+    service.connection.execute("ANALYZE")
+    proposed = remedies(service.environ, "CREATE INDEX CONCURRENTLY")
+
+    for statement in proposed:
+        service.connection.execute(statement)
+
+    assert any("notification_audit_log" in statement for statement in proposed)
+    assert remedies(service.environ, "CREATE INDEX") == []
+
+
+def test_doctor_tells_what_goes_on_costs_without_the_index(service: Service) -> None:
+    service.connection.execute("ANALYZE")
+
+    keys = [item for item in findings(service.environ) if item["subject"].startswith("foreign key")]
+
+    assert keys
+    assert all(" ms" in item["says"] for item in keys)
+
+
+def test_doctor_names_a_missing_privilege_with_the_grant_that_helps(service: Service) -> None:
+    with role_without_rights(service) as (role, url):
+        service.connection.execute(sql.SQL("GRANT USAGE ON SCHEMA maintenance TO {}").format(role))
+        for schema in ("public", "maintenance"):
+            every = sql.SQL("GRANT ALL ON ALL TABLES IN SCHEMA {} TO {}")
+            service.connection.execute(every.format(sql.Identifier(schema), role))
+        service.connection.execute(sql.SQL("REVOKE DELETE ON ingestion_log FROM {}").format(role))
+        environ = {**service.environ, "CATH_DATABASE_URL": url}
+
+        (grant,) = remedies(environ, "GRANT")
+        service.connection.execute(grant)
+
+        assert "DELETE" in grant
+        assert problems(environ) == {}
+
+
+def test_the_grants_that_doctor_names_are_all_that_a_new_role_needs(service: Service) -> None:
+    add_entries(service, 1)
+    with role_without_rights(service) as (_, url):
+        environ = {**service.environ, "CATH_DATABASE_URL": url}
+        for _ in range(3):
+            for grant in remedies(environ, "GRANT"):
+                service.connection.execute(grant)
+
+        assert problems(environ) == {}
+        done = call(environ, "run", "clear_audit", "--as-of", service.as_of.isoformat(), "--json")
+        assert result_of(done)["error"] is None
+    assert service.count("ingestion_log") == 0
+
+
+def test_doctor_tells_of_a_blob_store_that_cannot_be_reached(service: Service) -> None:
+    environ = {**service.environ, "CATH_BLOB_URL": (service.blob_root / "nowhere").as_uri()}
+
+    assert {name for name in problems(environ) if name.startswith("container")} == {
+        "container artefact",
+        "container publications",
+        "container files",
+    }
+    assert call(environ, "doctor").returncode == 1
+
+
+def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service) -> None:
+    environ = {**service.environ, "CATH_NOTIFY_API_KEY": ""}
+
+    (finding,) = [item for item in findings(environ) if item["subject"] == "GOV.UK Notify"]
+
+    assert finding["level"] == "warning"
+    assert "CATH_NOTIFY_API_KEY" in finding["remedy"]
+
+
+def test_doctor_examines_the_rest_where_the_database_cannot_be_reached(service: Service) -> None:
+    subjects = {item["subject"] for item in findings({**service.environ, "CATH_DATABASE_URL": UNREACHABLE})}
+
+    assert {"CATH_DATABASE_URL", "container artefact", "GOV.UK Notify"} <= subjects
+
+
+def test_views_are_dropped_and_created_again(service: Service) -> None:
+    views = "pg_matviews WHERE schemaname = 'maintenance' AND matviewname LIKE 'sdp_mat_view_%'"
+    assert call(service.environ, "views", "create").returncode == 0
+    assert service.value(f"SELECT count(*) FROM {views}") == 4
+
+    assert call(service.environ, "views", "drop").returncode == 0
+
+    assert service.value(f"SELECT count(*) FROM {views}") == 0
+
+
+def test_dropping_views_that_are_not_there_is_no_error(service: Service) -> None:
+    assert call(service.environ, "views", "drop").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "clear_audit"), ("run", "clear_audit", "--json"), ("migrate",), ("doctor",), ("views", "drop")],
+)
+def test_an_unreachable_database_is_told_without_its_password(arguments: tuple[str, ...]) -> None:
+    done = call({"CATH_DATABASE_URL": UNREACHABLE}, *arguments)
+
+    assert done.returncode == 1
+    assert "127.0.0.1" in done.stderr + done.stdout
+    assert SECRET not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("run", "clear_audit"), ("migrate",), ("doctor",), ("views", "drop")])
+def test_a_wrong_password_is_told_and_never_printed(arguments: tuple[str, ...]) -> None:
+    with server_that_refuses_the_password() as port:
+        url = f"postgresql://someone:{SECRET}@127.0.0.1:{port}/cath?sslmode=disable"
+        done = call({"CATH_DATABASE_URL": url}, *arguments)
+
+    assert done.returncode == 1
+    assert "password authentication failed" in done.stderr + done.stdout
+    assert SECRET not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("run", "clear_audit"), ("migrate",), ("doctor",), ("views", "drop")])
+def test_a_missing_variable_is_named(arguments: tuple[str, ...]) -> None:
+    done = call({}, *arguments)
+
+    assert done.returncode in (1, 2)
+    assert "CATH_DATABASE_URL" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_sigterm_in_mid_purge_ends_the_query_and_leaves_complete_batches(service: Service) -> None:
+    add_entries(service, 3_000)
+    service.connection.execute(SLOW)
+    arguments = [PROGRAM, "run", "clear_audit", "--as-of", service.as_of.isoformat(), "--quiet"]
+    with subprocess.Popen(arguments, env=environment(service.environ), stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while service.count("ingestion_log") == 3_000:
+                assert process.poll() is None
+                assert time.monotonic() < deadline, "the purge never got under way"
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            terminated_at = time.monotonic()
+            while service.count(
+                "pg_stat_activity", "application_name LIKE 'clear_audit:%' AND datname = current_database()"
+            ):
+                assert time.monotonic() - terminated_at < 2, "the query runs on"
+                time.sleep(0.02)
+            assert process.wait(timeout=10) == 143
+        finally:
+            process.kill()
+
+    ((deleted, ending),) = service.rows(
+        "SELECT deleted, outcome FROM maintenance.purge_ledger WHERE table_name = 'ingestion_log'"
+    )
+    assert service.count("ingestion_log") == 3_000 - deleted > 0
+    assert ending == "interrupted"
