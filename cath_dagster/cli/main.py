@@ -225,6 +225,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
     try:
         spec = find_spec(name)
         read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
+        _check_partition(spec, partition)
     except (ConfigurationError, UnknownJobError) as error:
         if as_json:
             unusable = RunResult(
@@ -243,6 +244,14 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             reporter=reporter,
             partition=partition,
         )
+
+
+def _check_partition(spec: JobSpec, partition: str | None) -> None:
+    if partition is None:
+        return
+    if spec.check_partition is None:
+        raise ConfigurationError(f"{spec.name} has no partitions; leave --partition {partition} out")
+    spec.check_partition(partition)
 
 
 def _finish(result: RunResult, *, as_json: bool) -> None:

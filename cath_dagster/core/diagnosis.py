@@ -54,6 +54,15 @@ class ForeignKey:
 def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:
     """Yield what there is to say about the database, in the order in which it would stop a run."""
     yield from _server(connection)
+    if not _may_use_schema(connection):
+        role = connection.scalar(sa.select(sa.func.current_user()))
+        yield Finding(
+            subject=f"schema {SCHEMA}",
+            level=Level.PROBLEM,
+            says=f"{role} may not use it",
+            remedy=f'GRANT USAGE ON SCHEMA {SCHEMA} TO "{role}";',
+        )
+        return
     try:
         check_current(connection, location=location.name, revision=location.revision)
     except SchemaNotCurrentError as error:
@@ -70,6 +79,14 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     purged = [table for table, privileges in wanted.items() if "DELETE" in privileges]
     yield from _unindexed_foreign_keys(connection, purged)
     yield from _unindexed_cutoffs(connection, specs)
+
+
+def _may_use_schema(connection: sa.Connection) -> bool:
+    """Return whether the role may look into our schema, true also where there is none."""
+    exists = sa.text(
+        "SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = :n), true)"
+    )
+    return bool(connection.scalar(exists, {"n": SCHEMA}))
 
 
 def find_unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> list[ForeignKey]:

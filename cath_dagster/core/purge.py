@@ -36,8 +36,12 @@ FIRST_ROWS = 16
 """Rows of the first batches: what a row costs is not known before some are deleted."""
 MAX_ROWS = 10_000
 """Rows of a batch that is decided and deleted by keys."""
+DENSE = 16
+"""A range is worth one statement if at least one in so many of the rows that it may take match."""
 MOST_ROWS_PER_BLOCK = 291
 """With PostgreSQL's usual blocks of 8 kB, and rows that hold nothing but their header."""
+MAX_OVERHEAD = 0.005
+"""Seconds. What a batch takes beyond is put down to its rows."""
 KEYS_IN_MEMORY = 100_000
 """Keys read at once; with uuids about 10 MB."""
 MAX_PASSES = 5
@@ -133,12 +137,15 @@ class Progress:
     reached_limit: bool = False
     rows_left: int = 0
     oldest_at: datetime | None = None
+    overhead: float = MAX_OVERHEAD
+    """Seconds that a batch takes however few rows it has."""
 
     def add(self, batch: "_Batch", *, deleted: int = 0, updated: int = 0) -> None:
         self.deleted += deleted
         self.updated += updated
         self.batches += 1
         self.seconds += batch.seconds
+        self.overhead = min(self.overhead, batch.row_seconds)
         self.longest_seconds = max(self.longest_seconds, batch.seconds)
 
 
@@ -205,7 +212,7 @@ class Purger:
             idle = 0 if batch.changed else idle + 1
             if idle == MAX_PASSES:
                 return progress
-            size = _next_rows(size, batch)
+            size = _next_rows(size, batch, progress.overhead)
         progress.reached_limit = True
         return progress
 
@@ -234,20 +241,22 @@ class Purger:
         while position < blocks:
             until = min(position + size, blocks)
             within = _between(purge.table, position, until)
-            # One statement deletes a range only if, should all its rows match, it stays short.
+            # One statement deletes a range only if, should all its rows match, it stays short. Where few match, a
+            # longer range with a limit on its rows is as safe and reads the table faster.
             is_plain = purge.is_plain and knows_cost and (until - position) * density <= rows
             batch = self._timed(partial(self._delete_batch, purge, within, None if is_plain else min(rows, MAX_ROWS)))
             progress.add(batch, deleted=batch.changed)
+            is_dense = batch.changed * DENSE >= rows
             if batch.changed:
                 knows_cost = True
-                rows = _next_rows(rows, batch)
+                rows = _next_rows(rows, batch, progress.overhead)
             if batch.is_full:
-                # More may match in the same range, which is taken again in smaller parts.
-                size = max(1, min(size, rows // density))
+                # More may match in the same range, which is taken again in a smaller part.
+                size = max(1, size // 4)
                 continue
             position = until
             size = _next_size(size, batch.seconds)
-            if purge.is_plain and knows_cost:
+            if purge.is_plain and is_dense:
                 size = min(size, max(1, rows // density))
             self.report(purge.table.name, position, blocks)
 
@@ -276,7 +285,7 @@ class Purger:
                 batch = self._timed(partial(self._delete_batch, purge, is_any(purge.key, chunk), len(chunk)))
                 progress.add(batch, deleted=batch.changed)
                 position += len(chunk)
-                rows = min(MAX_ROWS, _next_rows(rows, batch))
+                rows = min(MAX_ROWS, _next_rows(rows, batch, progress.overhead))
                 self.report(purge.table.name, position, len(keys))
             # Rows that others rescue match no longer; a rule that never settles must not hold the run for ever.
             idle = 0 if progress.deleted > before else idle + 1
@@ -392,11 +401,11 @@ def _next_size(size: int, seconds: float) -> int:
     return max(1, min(MAX_BLOCKS, int(size * factor)))
 
 
-def _next_rows(rows: int, batch: _Batch) -> int:
+def _next_rows(rows: int, batch: _Batch, overhead: float) -> int:
     """Return how many rows the next batch may take, by what these cost; a batch that changed none tells nothing."""
     if not batch.changed:
         return rows
-    affordable = int(batch.changed * TARGET_SECONDS / max(batch.row_seconds, 1e-6))
+    affordable = int(batch.changed * TARGET_SECONDS / max(batch.row_seconds - overhead, 1e-6))
     return max(1, min(2 * rows, affordable))
 
 

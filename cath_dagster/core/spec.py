@@ -66,6 +66,8 @@ class JobSpec:
     """For a job whose run works on one week: the week of a run that names none, at its reference time. Runs of different
     weeks do not exclude each other.
     """
+    check_partition: Callable[[str], object] | None = None
+    """Raises `ConfigurationError` for a partition that cannot be one of the job's."""
     is_asset: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the job's role needs on the service's tables; locking rows takes UPDATE."""

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--port", type=int, default=UI_PORT if name == "dev" else None)
     commands.add_parser("clean", help="stop the embedded PostgreSQL and remove .local")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         if given.command == "clean":
             remove_state(REPOSITORY / ".local")

@@ -218,15 +218,16 @@ class Stack:
         self.log_folder.mkdir(parents=True, exist_ok=True)
         program, *rest = arguments
         # A group of its own: Ctrl-C reaches us, and we stop the others in order.
-        self.processes[name] = subprocess.Popen(  # noqa: S603 - our own programs
-            [str(Path(sys.executable).parent / program), *rest],
-            env=dict(self.environ),
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=(self.log_folder / f"{name}.log").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.log_folder / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen(  # noqa: S603 - our own programs
+                [str(Path(sys.executable).parent / program), *rest],
+                env=dict(self.environ),
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def check(self) -> None:
         """Raise `LocalError` with the last lines of its log if a process has ended."""

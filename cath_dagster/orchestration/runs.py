@@ -107,7 +107,7 @@ def outcome_metadata(outcome: Outcome, result: RunResult) -> Metadata:
     if not result.dry_run:
         metadata["rows_deleted"] = outcome.deleted
         metadata["batches"] = outcome.batches
-        metadata["longest_transaction_seconds"] = outcome.longest_transaction_seconds
+        metadata["longest_transaction_seconds"] = round(outcome.longest_transaction_seconds, 4)
     if outcome.rows_left is not None:
         metadata["rows_left"] = outcome.rows_left
     if outcome.oldest_at is not None and result.as_of is not None:

@@ -1,7 +1,7 @@
 """Schedules from specifications: one tick, one run, and none while another is queued or going."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -17,7 +17,6 @@ ACTIVE = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
-RUNS_LOOKED_AT = 100
 WEEKS_A_TICK = 12
 """After a long pause the newest weeks are reported first, the others by the ticks that follow."""
 
@@ -32,17 +31,19 @@ def build_schedule(
     The tick's time goes into the run config, so that neither queueing nor a retry moves a cutoff.
     """
 
-    def evaluate(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         active = find_active_run(context.instance, spec, asset_keys)
         if active is not None:
-            return dg.SkipReason(
+            yield dg.SkipReason(
                 f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; this tick is skipped"
             )
+            return
         tick_at = context.scheduled_execution_time.astimezone(UTC)
         if requests is None:
-            return [dg.RunRequest(run_config={"as_of": tick_at.isoformat()})]
+            yield dg.RunRequest(run_config={"as_of": tick_at.isoformat()})
+            return
         asked = list(requests(context, tick_at))
-        return asked or dg.SkipReason("nothing is missing")
+        yield from asked or [dg.SkipReason("nothing is missing")]
 
     return dg.ScheduleDefinition(
         name=spec.schedule_name,
@@ -61,7 +62,10 @@ def missing_partitions(asset_key: dg.AssetKey, partitions: dg.WeeklyPartitionsDe
     def requests(context: dg.ScheduleEvaluationContext, tick_at: datetime) -> Iterable[dg.RunRequest]:
         missing = unmaterialised(context.instance, asset_key, partitions, tick_at)
         for key in missing[-WEEKS_A_TICK:]:
-            yield dg.RunRequest(partition_key=key, run_config={"as_of": tick_at.isoformat()})
+            # Unique within the tick, as Dagster asks; and with the tick in it, so that a week whose run failed is
+            # asked for again by the next.
+            run_key = f"{key} {tick_at.isoformat()}"
+            yield dg.RunRequest(run_key=run_key, partition_key=key, run_config={"as_of": tick_at.isoformat()})
 
     return requests
 
@@ -82,7 +86,7 @@ def find_active_run(
     if of_job or not asset_keys:
         return of_job[0] if of_job else None
     wanted = set(asset_keys)
-    for run in instance.get_runs(RunsFilter(statuses=ACTIVE), limit=RUNS_LOOKED_AT):
+    for run in instance.get_runs(RunsFilter(statuses=ACTIVE)):
         if wanted & (run.asset_selection or frozenset()):
             return run
     return None

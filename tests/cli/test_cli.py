@@ -333,7 +333,7 @@ def test_migrate_makes_the_schema_in_an_empty_database_and_again_changes_nothing
     ids=["missing", "behind"],
 )
 def test_a_schema_that_is_missing_or_behind_names_the_command_that_helps(service: Service, change: str) -> None:
-    service.connection.execute(sql.SQL(change))  # type: ignore[arg-type]
+    service.connection.execute(sql.SQL(change))
     add_entries(service, 1)
 
     done = run(service, "clear_audit", "--json")

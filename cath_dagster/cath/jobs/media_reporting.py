@@ -271,6 +271,7 @@ SPEC = JobSpec(
     tables=("media_application",),
     needs=("REPORT_URL",),
     default_partition=_last_week,
+    check_partition=Week.of,
     is_asset=True,
     max_runtime=timedelta(hours=1),
     privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
