@@ -63,6 +63,10 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
             remedy=f'GRANT USAGE ON SCHEMA {SCHEMA} TO "{role}";',
         )
         return
+    revision = list(_privileges(connection, SCHEMA, {"alembic_version": ("SELECT",)}))
+    if any(finding.remedy and finding.remedy.startswith("GRANT") for finding in revision):
+        yield from revision
+        return
     try:
         check_current(connection, location=location.name, revision=location.revision)
     except SchemaNotCurrentError as error:

@@ -43,7 +43,9 @@ def build_schedule(
             yield dg.RunRequest(run_config={"as_of": tick_at.isoformat()})
             return
         asked = list(requests(context, tick_at))
-        yield from asked or [dg.SkipReason("nothing is missing")]
+        yield from asked
+        if not asked:
+            yield dg.SkipReason("nothing is missing")
 
     return dg.ScheduleDefinition(
         name=spec.schedule_name,

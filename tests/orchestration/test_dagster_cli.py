@@ -105,13 +105,19 @@ def is_deleting(service: Service) -> bool:
     )
 
 
-@pytest.mark.parametrize("where", [BY_MODULE, ()], ids=["by its module", "by the project's own settings"])
-def test_a_run_that_succeeds_exits_with_zero(service: Service, tmp_path: Path, where: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("where", "variables"),
+    [(BY_MODULE, {}), ((), {"DAGSTER_MODULE_NAME": "cath_dagster.cath.definitions"})],
+    ids=["by its module", "by the variable that names the module"],
+)
+def test_a_run_that_succeeds_exits_with_zero(
+    service: Service, tmp_path: Path, where: tuple[str, ...], variables: dict[str, str]
+) -> None:
     add_entries(service, 3)
     arguments, environ = command(service, tmp_path, "", *where)
 
     done = subprocess.run(
-        arguments, env=environ, cwd=root(tmp_path), capture_output=True, text=True, timeout=90, check=False
+        arguments, env=environ | variables, cwd=root(tmp_path), capture_output=True, text=True, timeout=90, check=False
     )
 
     assert done.returncode == 0, done.stderr
@@ -218,3 +224,14 @@ def test_a_run_killed_in_mid_purge_leaves_complete_batches_and_frees_its_lock(se
     assert (deleted, left) == (3_000 - left, 3_000 - deleted)
     assert service.run("clear_audit").error is None
     assert service.count("ingestion_log") == 0
+
+
+def test_the_projects_own_settings_name_the_code_location(tmp_path: Path) -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
+
+    done = subprocess.run(
+        [DAGSTER, "job", "list"], env=plain, cwd=root(tmp_path), capture_output=True, text=True, timeout=90, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Job: clear_audit" in done.stdout
