@@ -16,8 +16,9 @@ import typer
 from rich.table import Table
 
 from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import LOCATIONS, all_specs, find_location, find_spec
-from cath_dagster.cli.output import TerminalReporter, err, out, print_findings, print_json, print_result
+from cath_dagster.cli.output import print_findings, print_json, print_result
 from cath_dagster.core.errors import ConfigurationError, MaintenanceError, UnknownJobError
 from cath_dagster.core.execution import execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
@@ -181,7 +182,8 @@ def make_sample(
 
     local = Local.here()
     local.start_database()
-    local.make_sample(scale=scale, fresh=fresh, say=lambda message: err.print(message, markup=False))
+    with TerminalReporter(verbose=True) as reporter:
+        local.make_sample(scale=scale, fresh=fresh, reporter=reporter)
     out.print("The sample is ready. To use it in this shell:")
     for name, value in sorted(local.shell_environment().items()):
         out.print(f"export {name}='{value}'", markup=False, soft_wrap=True)

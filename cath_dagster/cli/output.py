@@ -1,69 +1,16 @@
-"""What the command line shows: tables for people, one JSON object for machines, progress on standard error."""
+"""What the command line shows: tables for people, one JSON object for machines."""
 
 import json
-import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.outcome import COUNTS, RunResult, Status
 
-SECONDS_BETWEEN_LINES = 2.0
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
 _STATUS_STYLES = {Status.SUCCESS: "green", Status.FAILED: "red", Status.REFUSED: "yellow"}
 _LEVEL_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
-
-
-class TerminalReporter:
-    """Shows a run's progress: bars on a terminal, a line now and then elsewhere; `verbose` shows all it says."""
-
-    def __init__(self, *, verbose: bool, quiet: bool = False) -> None:
-        self._verbose = verbose and not quiet
-        self._quiet = quiet
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=err,
-            transient=True,
-            disable=quiet or not err.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._told_at = time.monotonic()
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    def info(self, message: str) -> None:
-        if self._verbose:
-            self._bars.console.print(message, markup=False)
-
-    def progress(self, target: str, done: int, total: int) -> None:
-        if self._quiet:
-            return
-        if err.is_terminal:
-            task = self._tasks.setdefault(
-                target, self._bars.add_task(target) if target not in self._tasks else TaskID(0)
-            )
-            self._bars.update(task, completed=done, total=total)
-        elif time.monotonic() - self._told_at >= SECONDS_BETWEEN_LINES:
-            self._told_at = time.monotonic()
-            err.print(f"{target}: {done:,} of {total:,}", markup=False)
 
 
 def print_json(value: object) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from rich.console import Console
-
+from cath_dagster.adapters.terminal import TerminalReporter, err
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.development.local import REPOSITORY, Local, LocalError, dagster_stack
 from cath_dagster.development.notify import NotifySimulator
@@ -18,8 +17,6 @@ from cath_dagster.development.postgres import remove_state
 from cath_dagster.development.session import Session, print_summary
 
 UI_PORT = 3000
-
-err = Console(stderr=True, highlight=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +72,8 @@ def _sample(scale: float) -> Iterator[tuple[Local, NotifySimulator]]:
     err.print("starting PostgreSQL")
     local.start_database()
     try:
-        local.make_sample(scale=scale, fresh=False, say=lambda message: err.print(message, markup=False))
+        with TerminalReporter(verbose=True) as reporter:
+            local.make_sample(scale=scale, fresh=False, reporter=reporter)
         with NotifySimulator(log_path=local.mail_log) as notify:
             yield local, notify
     finally:

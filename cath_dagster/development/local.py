@@ -22,6 +22,7 @@ from psycopg import sql
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.job_run import Reporter
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.spec import Location
@@ -38,8 +39,6 @@ GRACE_SECONDS = 15.0
 POLL_SECONDS = 0.1
 TEMPLATES = ("media_warning", "cft_warning", "crime_warning", "media_report", "no_match_report")
 _NAMESPACE = uuid.UUID("5d1f2e0a-7a6e-4b56-9a5b-0c7f3b1f9c11")
-
-Say = Callable[[str], None]
 
 
 class LocalError(MaintenanceError):
@@ -92,7 +91,7 @@ class Local:
         if not self._has_database(STORAGE):
             self._create_database(STORAGE)
 
-    def make_sample(self, *, scale: float, fresh: bool, say: Say) -> None:
+    def make_sample(self, *, scale: float, fresh: bool, reporter: Reporter) -> None:
         """Create and fill the sample database unless it is there.
 
         Raises `LocalError` for a database of that name which no sample command made.
@@ -106,16 +105,16 @@ class Local:
             return
         if fresh:
             self._drop_sample()
-        say(f"making the sample, scale {scale:g}")
+        reporter.info(f"making the sample, scale {scale:g}")
         started = time.perf_counter()
         # Under another name first: a kill leaves no half-filled database that looks like the sample.
         unfinished = f"{SAMPLE}_new"
         self._drop_database(unfinished)
         self._create_database(unfinished)
-        rows = self._fill(unfinished, scale, say)
+        rows = self._fill(unfinished, scale, reporter)
         with self._admin() as admin:
             admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*map(sql.Identifier, (unfinished, SAMPLE))))
-        say(f"{rows:,} rows in {time.perf_counter() - started:.1f} s")
+        reporter.info(f"{rows:,} rows in {time.perf_counter() - started:.1f} s")
 
     def environment(self, notify_url: str, notify_key: str) -> dict[str, str]:
         """Return the environment of every process started here: nothing of CATH_* from outside gets in."""
@@ -146,7 +145,7 @@ class Local:
             "CATH_REPORT_URL": self.report_root.resolve().as_uri(),
         }
 
-    def _fill(self, name: str, scale: float, say: Say) -> int:
+    def _fill(self, name: str, scale: float, reporter: Reporter) -> int:
         url = self.postgres.url(name)
         with psycopg.connect(url) as connection:
             cath_sample.create_schema(connection)
@@ -165,7 +164,7 @@ class Local:
                 as_of=datetime.now(UTC),
                 scale=scale,
                 blob_root=self.blob_root,
-                progress=lambda table, done, total: say(f"  {done}/{total} {table}") if table else None,
+                progress=lambda table, done, total: reporter.progress("tables", done, total),  # noqa: ARG005
             )
         return summary.total
 

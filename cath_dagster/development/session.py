@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import psycopg
 from dagster_graphql import DagsterGraphQLClient
 from psycopg.rows import class_row
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cath_dagster.adapters.terminal import err, out
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.media_report import Week
 from cath_dagster.core.spec import JobSpec, load_specs
@@ -22,9 +22,6 @@ from cath_dagster.development.notify import SentMail
 RUN_SECONDS = 900.0
 POLL_SECONDS = 0.2
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,8 @@ class Session:
         self._database_url = database_url
 
     def run_every_job(self) -> list[JobResult]:
-        """Run the jobs one after the other, in the order of the day's ticks; their counts then add up."""
-        specs = sorted(load_specs(LOCATION), key=_time_of_day)
+        """Run the jobs one after the other, so that their counts add up, and last those that show what others did."""
+        specs = sorted(load_specs(LOCATION), key=_order)
         results: list[JobResult] = []
         with Progress(
             TextColumn("{task.description:<22}"),
@@ -102,7 +99,7 @@ class Session:
             found = connection.execute(
                 """
                 SELECT coalesce(sum(CASE table_name WHEN 'files' THEN deleted + updated + failed ELSE matched END), 0)
-                         ::bigint AS matched, coalesce(sum(kept), 0)::bigint AS kept,
+                         ::bigint AS matched, coalesce(sum(kept) FILTER (WHERE table_name <> 'identity_accounts'), 0)::bigint AS kept,
                        coalesce(sum(deleted + updated + notified), 0)::bigint AS changed,
                        coalesce(extract(epoch FROM max(last_event_at) - min(started_at)), 0)::float8 AS seconds
                 FROM maintenance.purge_ledger WHERE run_id = %s
@@ -145,6 +142,7 @@ def _shown(path: object) -> str:
     return str(path).removeprefix(f"{REPOSITORY}/")
 
 
-def _time_of_day(spec: JobSpec) -> tuple[int, int, str]:
+def _order(spec: JobSpec) -> tuple[bool, int, int, str]:
+    """Sort by the time of day, views after all that changes their sources."""
     minute, hour, *_ = spec.cron.split()
-    return int(hour), int(minute), spec.name
+    return spec.is_asset and not spec.partitioned, int(hour), int(minute), spec.name
