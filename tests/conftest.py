@@ -1,6 +1,7 @@
 """One PostgreSQL for the whole suite, a fresh database for each test that asks, and a Notify that listens."""
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -16,33 +17,38 @@ from cath_dagster.cath import LOCATION
 from cath_dagster.core.migrations import migrate
 from cath_dagster.development.cath_sample import create_schema
 from cath_dagster.development.notify import NotifySimulator
-from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, remove_state
+from cath_dagster.development.postgres import EmbeddedPostgres
 from tests.service import Service
 
 SERVER = "CATH_DAGSTER_TEST_SERVER"
 """Where the run's PostgreSQL is, for the workers of a parallel run."""
-TEMPLATE = "cath_dagster_template"
+TEMPLATE = "CATH_DAGSTER_TEST_TEMPLATE"
+"""The name of the run's template database, with CaTH's empty schema and our own tables."""
+ENOUGH_MEMORY = 2 * 1024**3
 
-_state: list[tuple[EmbeddedPostgres, Path]] = []
+_state: list[EmbeddedPostgres] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server once, in the process that leads the run, and make the template database."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    # What a shell exports for real services must not reach a test.
+    for name in [name for name in os.environ if name.startswith(("CATH_", "DAGSTER_"))]:
+        del os.environ[name]
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
-        folder = Path(tempfile.mkdtemp(prefix="cath-dagster-test-"))
         # Durability costs time and protects nothing here.
-        cluster = embedded_postgres(folder, "pg", {"fsync": "off", "max_connections": "200"})
+        home = Path(tempfile.mkdtemp(prefix="cath-dagster-test-", dir=_memory()))
+        cluster = EmbeddedPostgres(home, {"fsync": "off", "max_connections": "200"})
         cluster.start()
-        _state.append((cluster, folder))
+        _state.append(cluster)
         url = cluster.url("postgres")
     os.environ[SERVER] = url
+    os.environ[TEMPLATE] = name = f"template_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
-        admin.execute(f"CREATE DATABASE {TEMPLATE}")
-    template = database_url(TEMPLATE)
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    template = database_url(name)
     with psycopg.connect(template) as connection:
         create_schema(connection)
     engine = open_engine(template, variable="template", application_name="template")
@@ -52,11 +58,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop what `pytest_configure` started."""
-    del config
-    for cluster, folder in _state:
+    if hasattr(config, "workerinput") or SERVER not in os.environ:
+        return
+    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(os.environ.pop(TEMPLATE))))
+    del os.environ[SERVER]
+    for cluster in _state:
         cluster.stop()
-        remove_state(folder)
+        shutil.rmtree(cluster.home)
     _state.clear()
+
+
+def _memory() -> Path | None:
+    """Return a folder in memory if there is one with room: a thousand databases are created and dropped."""
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() and shutil.disk_usage(shared).free > ENOUGH_MEMORY else None
 
 
 def database_url(name: str) -> str:
@@ -75,7 +91,7 @@ def empty_database() -> Iterator[str]:
 @pytest.fixture
 def cath_url() -> Iterator[str]:
     """Yield the libpq URL of a database with CaTH's empty schema and our own tables."""
-    yield from _database(TEMPLATE)
+    yield from _database(os.environ[TEMPLATE])
 
 
 @pytest.fixture
