@@ -41,6 +41,7 @@ check: install ## Format, lint, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m cath_dagster.development.documentation --check
 
 format: install ## Format and repair what can be repaired
 	@$(BIN)/ruff format .

@@ -11,6 +11,7 @@ from rich.table import Table
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.measures import Ratio
 from benchmarks.purge import measure_purge
+from cath_dagster.development.local import forget_outside
 from cath_dagster.development.postgres import embedded_postgres, remove_state, running
 
 SERVER_SETTINGS = {
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the table that is purged")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; the median counts")
     given = parser.parse_args()
+    forget_outside()
     out = Console(highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="cath-dagster-bench-"))
     cluster = embedded_postgres(folder, "pg", SERVER_SETTINGS)

@@ -16,6 +16,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.migrations import migrate
 from cath_dagster.development.cath_sample import create_schema
+from cath_dagster.development.local import forget_outside
 from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.postgres import EmbeddedPostgres
 from tests.service import Service
@@ -33,9 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server once, in the process that leads the run, and make the template database."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    # What a shell exports for real services must not reach a test.
-    for name in [name for name in os.environ if name.startswith(("CATH_", "DAGSTER_"))]:
-        del os.environ[name]
+    forget_outside()
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
         # Durability costs time and protects nothing here.

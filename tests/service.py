@@ -15,12 +15,11 @@ from psycopg.rows import tuple_row
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
+from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.execution import execute
 from cath_dagster.core.outcome import Outcome, RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.development.notify import NotifySimulator
-
-TEMPLATES = ("media_warning", "cft_warning", "crime_warning", "media_report", "no_match_report")
 
 _numbers = itertools.count(1)
 

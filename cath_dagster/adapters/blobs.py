@@ -63,13 +63,18 @@ class Bounds:
 
 
 def open_blob_store(
-    url: str, *, variable: str, environ: Mapping[str, str], bounds: Bounds | None = None
+    url: str,
+    *,
+    variable: str,
+    environ: Mapping[str, str],
+    bounds: Bounds | None = None,
+    made_on_demand: bool = False,
 ) -> "ObjectBlobStore":
     """Open the blob store at `url`, without a request to it yet.
 
     `file:///path` is a folder whose sub-folders are the containers; `az://account[/container[/folder]]`, or the
     same with https://account.blob.core.windows.net, an Azure storage account. What follows the account stands
-    before every path. Azure's credentials and endpoint come from `AZURE_STORAGE_*` and `AZURE_*` in `environ`.
+    before every path. A folder that is `made_on_demand` need not exist before something is put into it. Azure's credentials and endpoint come from `AZURE_STORAGE_*` and `AZURE_*` in `environ`.
 
     Raises `ConfigurationError` naming `variable`, never with the URL in it: that may hold a secret.
     """
@@ -82,7 +87,7 @@ def open_blob_store(
         raise _unusable(variable)
     bounds = bounds or Bounds()
     if parts.scheme == "file":
-        return ObjectBlobStore(_open_folder(parts, variable), bounds)
+        return ObjectBlobStore(_open_folder(parts, variable, made_on_demand=made_on_demand), bounds)
     return ObjectBlobStore(_open_account(parts, variable, environ, bounds), bounds)
 
 
@@ -128,6 +133,8 @@ class ObjectBlobStore:
     def list(self, prefix: str) -> Iterator[str]:
         """Yield the paths below the folder `prefix`, in no particular order; raise `BlobStoreError` on the way."""
         segments = _split(prefix)
+        if self._root.is_yet_to_be_made():
+            return
         store, key = self._root.locate(segments)
         for page in _read_pages(store, key, f"cannot list {prefix or 'the root'}"):
             for entry in page:
@@ -140,6 +147,8 @@ class ObjectBlobStore:
 
     def check(self, container: str) -> None:
         """Raise `BlobStoreError` if the container cannot be listed. In a folder it need not exist yet."""
+        if self._root.is_yet_to_be_made():
+            return
         store, key = self._root.locate(_split(container))
         next(_read_pages(store, key, f"cannot list {container or 'the root'}"), None)
 
@@ -199,10 +208,18 @@ class _Root(Protocol):
 
     def address(self, segments: Sequence[str]) -> str: ...
 
+    def is_yet_to_be_made(self) -> bool:
+        """Whether there is nothing yet, and rightly so."""
+        ...
+
 
 @dataclass(frozen=True)
 class _FolderRoot:
     folder: Path
+    made_on_demand: bool = False
+
+    def is_yet_to_be_made(self) -> bool:
+        return self.made_on_demand and not self.folder.exists()
 
     def locate(self, segments: Sequence[str], *, create: bool = False) -> tuple["ObjectStore", str]:
         from obstore.exceptions import BaseError
@@ -237,6 +254,9 @@ class _AccountRoot:
     open_container: Callable[[str], "AzureStore"] = field(repr=False)
     _containers: dict[str, "AzureStore"] = field(default_factory=dict, repr=False)
 
+    def is_yet_to_be_made(self) -> bool:
+        return False
+
     def locate(self, segments: Sequence[str], *, create: bool = False) -> tuple["ObjectStore", str]:
         del create
         container, *rest = [*self.prefix, *segments] or [""]
@@ -254,11 +274,11 @@ class _AccountRoot:
         return "/".join([self.endpoint, *(quote(segment, safe="") for segment in [*self.prefix, *segments])])
 
 
-def _open_folder(parts: SplitResult, variable: str) -> _FolderRoot:
+def _open_folder(parts: SplitResult, variable: str, *, made_on_demand: bool) -> _FolderRoot:
     folder = Path(unquote(parts.path))
     if parts.netloc not in ("", "localhost") or not folder.is_absolute() or ".." in folder.parts:
         raise _unusable(variable)
-    return _FolderRoot(folder)
+    return _FolderRoot(folder, made_on_demand)
 
 
 def _open_account(parts: SplitResult, variable: str, environ: Mapping[str, str], bounds: Bounds) -> _AccountRoot:

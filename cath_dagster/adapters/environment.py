@@ -34,16 +34,22 @@ class EnvironmentResources:
         return open_engine(url, variable=f"{self.prefix}_DATABASE_URL", application_name=application_name)
 
     def blobs(self) -> BlobStore:
-        return self._store("BLOB_URL")
+        return self.store("BLOB_URL")
 
     def reports(self) -> BlobStore:
-        return self._store("REPORT_URL")
+        return self.store("REPORT_URL", made_on_demand=True)
 
     def mailer(self) -> Mailer:
         return self._mailer
 
-    def _store(self, name: str) -> BlobStore:
-        return open_blob_store(required(self, name)[name], variable=f"{self.prefix}_{name}", environ=self.environ)
+    def store(self, name: str, *, made_on_demand: bool = False) -> BlobStore:
+        """Return the blob store that a variable, named without the prefix, says."""
+        return open_blob_store(
+            required(self, name)[name],
+            variable=f"{self.prefix}_{name}",
+            environ=self.environ,
+            made_on_demand=made_on_demand,
+        )
 
     @cached_property
     def _mailer(self) -> Mailer:
@@ -51,9 +57,10 @@ class EnvironmentResources:
         from cath_dagster.adapters.notify import NoMailer, NotifyMailer, check_api_key
 
         key = self.environ.get(f"{self.prefix}_NOTIFY_API_KEY")
+        variable = f"{self.prefix}_NOTIFY_API_KEY"
         if not key:
-            return NoMailer()
-        check_api_key(key, f"{self.prefix}_NOTIFY_API_KEY")
+            return NoMailer(variable)
+        check_api_key(key, variable)
         start = f"{self.prefix}_{TEMPLATE}"
         templates = {
             name.removeprefix(start).lower(): value for name, value in self.environ.items() if name.startswith(start)

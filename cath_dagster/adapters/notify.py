@@ -6,7 +6,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -34,6 +34,10 @@ def check_api_key(key: str, variable: str) -> None:
             f"{variable} is not a GOV.UK Notify API key: it must read name-<service id>-<secret>, both in the form"
             " 8-4-4-4-12 of a UUID, with no blank or quote around it; copy it again from Notify, API integration"
         )
+
+
+LOOK_UPS = 2
+"""How often a message without an answer is looked up at once; the next run looks again."""
 
 
 class NotifyMailer:
@@ -90,7 +94,7 @@ class NotifyMailer:
                 return receipt
             if attempt + 1 < self._attempts:
                 self._sleep(_choose_pause(answer, attempt))
-        return _fail(f"{_describe(answer)}, {self._attempts} times")
+        return replace(_fail(f"{_describe(answer)}, {self._attempts} times"), is_outage=True)
 
     def find(self, reference: str) -> Receipt | None:
         """Return what the provider knows of an earlier message, None if it never took it.
@@ -101,11 +105,14 @@ class NotifyMailer:
 
         Raises `MailerUnavailableError` where the provider does not answer, or refuses to.
         """
-        for attempt in range(self._attempts):
+        return self._find(reference, self._attempts)
+
+    def _find(self, reference: str, attempts: int) -> Receipt | None:
+        for attempt in range(attempts):
             answer = self._look_up(reference)
             if answer.is_success:
                 return _read_receipt(answer.body, reference)
-            if not answer.may_pass or attempt + 1 == self._attempts:
+            if not answer.may_pass or attempt + 1 == attempts:
                 break
             self._sleep(_choose_pause(answer, attempt))
         raise MailerUnavailableError(_describe(answer))
@@ -126,26 +133,34 @@ class NotifyMailer:
         if answer.is_success:
             return Receipt(Delivery.SENT, sent_at=self._now().astimezone(UTC))
         if answer.may_have_arrived:
-            found = self._find_at_once(message.reference)
-            if found is not None or answer.status is not None:
-                return found
-            return Receipt(Delivery.UNKNOWN, error=f"{_describe(answer)}; it may have taken the message")
+            return self._resolve(message.reference, answer)
         return None if answer.may_pass else _judge_refusal(message.template, answer, self._now().astimezone(UTC))
 
-    def _find_at_once(self, reference: str) -> Receipt | None:
-        answer = self._look_up(reference)
-        return _read_receipt(answer.body, reference) if answer.is_success else None
+    def _resolve(self, reference: str, answer: "_Answer") -> Receipt | None:
+        """Return what became of a message that may have arrived, None if it certainly did not and may go again."""
+        unknown = Receipt(Delivery.UNKNOWN, error=f"{_describe(answer)}; it may have taken the message", is_outage=True)
+        try:
+            found = self._find(reference, LOOK_UPS)
+        except MailerUnavailableError:
+            return unknown
+        if found is not None or answer.status is not None:
+            return found
+        # Silence may mean that it is still being taken, and not yet to be found.
+        return unknown
 
 
 class NoMailer:
-    """Where no provider is configured: messages are rendered and go nowhere."""
+    """Where no provider is configured: messages are rendered and go nowhere. `variable` would configure one."""
 
     attachment_limit = ATTACHMENT_LIMIT
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
 
     def send(self, message: Message) -> Receipt:
         """Send nothing."""
         del message
-        return Receipt(Delivery.UNDELIVERED)
+        return Receipt(Delivery.UNDELIVERED, error=f"{self._variable} is not set")
 
     def find(self, reference: str) -> Receipt | None:
         """Find nothing: nothing was sent."""

@@ -51,6 +51,9 @@ def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
     if not url.startswith(("postgresql://", "postgres://")):
         scheme = url.partition("://")[0] if "://" in url else "no scheme"
         raise ConfigurationError(f"{variable} has {scheme}, a URL like postgresql://user@host/database is needed")
+    if url.partition("://")[2].partition("?")[0].count("@") > 1:
+        # The part behind the first would be taken for the host, and told to whoever reads that it cannot be found.
+        raise ConfigurationError(f"{variable} has more than one @; write those of a user's name or password as %40")
     try:
         psycopg.conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError:

@@ -4,8 +4,8 @@ from cath_dagster.core.spec import Location
 
 LOCATION = Location(
     name="cath",
-    title="Court and Tribunal Hearings",
     package="cath_dagster.cath",
     revision="cath_0001",
+    stores={"BLOB_URL": ("artefact", "publications", "files"), "REPORT_URL": ("",)},
 )
 OWNER = "team:cath"

@@ -10,10 +10,11 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.jobs import media_reporting, refresh_views
 from cath_dagster.cath.views import VIEWS
+from cath_dagster.core.database import Database
 from cath_dagster.core.maintenance import view_state
-from cath_dagster.core.settings import variable
+from cath_dagster.core.settings import read_settings
 from cath_dagster.orchestration.config import config_schema
-from cath_dagster.orchestration.runs import outcome_metadata, run_job, run_metadata
+from cath_dagster.orchestration.runs import outcome_metadata, raise_unless_successful, run_job, run_metadata
 from cath_dagster.orchestration.schedules import unmaterialised
 
 GROUP = "cath"
@@ -40,8 +41,13 @@ MAX_AGE = timedelta(days=1)
 
 def _first_week() -> date:
     # Partitions exist before any run, so this one setting is read when the code loads.
-    value = EnvironmentResources(LOCATION.prefix).environ.get(variable(LOCATION.name, "media_reporting", "start_date"))
-    return date.fromisoformat(value) if value else media_reporting.MediaReportingSettings().start_date
+    return read_settings(
+        media_reporting.MediaReportingSettings,
+        {},
+        location=LOCATION.name,
+        job=media_reporting.JOB,
+        environ=EnvironmentResources(LOCATION.prefix).environ,
+    ).start_date
 
 
 WEEKS = dg.WeeklyPartitionsDefinition(start_date=_first_week().isoformat(), day_offset=1, timezone="UTC")
@@ -86,6 +92,7 @@ def media_application_report(context: dg.AssetExecutionContext) -> Iterator[dg.M
         )
     week = context.partition_key
     result = run_job(context.op_execution_context, media_reporting.SPEC, partition=week)
+    raise_unless_successful(result)
     metadata = run_metadata(result)
     for outcome in result.outcomes:
         if outcome.target == "media_application":
@@ -126,7 +133,7 @@ def reporting_views(
     selected = frozenset(name for name, key in VIEW_KEYS.items() if key in context.selected_asset_keys)
     result = run_job(context.op_execution_context, refresh_views.SPEC, selection=selected)
     for outcome in result.outcomes:
-        if outcome.target not in selected:
+        if outcome.target not in selected or outcome.failed or "equals_source" not in outcome.details:
             continue
         key, metadata = VIEW_KEYS[outcome.target], outcome_metadata(outcome, result)
         if result.dry_run:
@@ -141,6 +148,7 @@ def reporting_views(
                 check_name=COUNTS_CHECK,
                 metadata=counts,
             )
+    raise_unless_successful(result)
 
 
 @dg.multi_asset_check(
@@ -155,10 +163,9 @@ def reporting_views(
 )
 def views_verified(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Look up when each view was last compared with its source, refreshed or not."""
-    engine = EnvironmentResources(LOCATION.prefix).engine("views_verified")
-    with engine.connect() as connection:
-        verified = dict(connection.execute(sa.select(view_state.c.view_name, view_state.c.verified_at)).tuples().all())
-    engine.dispose()
+    query = sa.select(view_state.c.view_name, view_state.c.verified_at)
+    with Database(EnvironmentResources(LOCATION.prefix).engine("views_verified")) as database:
+        verified = dict(database.transaction(lambda connection: connection.execute(query).tuples().all()))
     now = datetime.now(UTC)
     for name, key in VIEW_KEYS.items():
         if dg.AssetCheckKey(key, VERIFIED_CHECK) not in context.selected_asset_check_keys:

@@ -34,10 +34,10 @@ class InactiveUserSettings(JobSettings):
     def _warn_before_delete(self) -> Self:
         for population in ("media", "cft", "crime"):
             warn, delete = getattr(self, f"{population}_warn_days"), getattr(self, f"{population}_delete_days")
-            if warn > delete:
+            if warn >= delete:
                 raise ValueError(
                     f"{population}_warn_days is {warn}, {population}_delete_days {delete}: "
-                    "the warning must not come after the deletion"
+                    "the warning must come at least a day before the deletion"
                 )
         return self
 

@@ -13,6 +13,8 @@ ENVIRONMENT_NAMES = {
     "sbox": "Sandbox",
     "local": "Local",
 }
+TEMPLATES = ("media_warning", "cft_warning", "crime_warning", "media_report", "no_match_report")
+"""Our names of the provider's templates."""
 REVIEW_HEADING = "To be reviewed, the location id is that of an existing location:"
 REMOVED_HEADING = "Removed before any report could name them:"
 UNNAMED = "user"

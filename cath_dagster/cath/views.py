@@ -1,5 +1,6 @@
 """The four views for reporting. None holds an e-mail address, a person's name, a case name or a case number."""
 
+from cath_dagster.cath.artefacts import WHOLE_NUMBER
 from cath_dagster.core.views import View
 
 ARTEFACT_COLUMNS = (
@@ -36,9 +37,9 @@ VIEWS = (
         name="sdp_mat_view_subscription",
         title="Subscriptions; what they search for only where that is a location, and then by its name.",
         definition=(
-            "SELECT s.subscription_id, s.user_id, s.search_type, l.name AS location_name, s.date_added "
+            "SELECT s.subscription_id, s.user_id, s.search_type, l.name AS location_name, s.date_added "  # noqa: S608 - our own pattern
             "FROM public.subscription s LEFT JOIN public.location l ON s.search_type = 'LOCATION_ID' "
-            "AND CASE WHEN s.search_value ~ '^\\s*[+-]?[0-9]+\\s*$' THEN s.search_value::numeric END = l.location_id"
+            f"AND CASE WHEN s.search_value ~ '{WHOLE_NUMBER}' THEN s.search_value::numeric END = l.location_id"
         ),
         key=("subscription_id",),
         sources=("subscription", "location"),

@@ -1,18 +1,16 @@
 """Examine one location: its database, its blob store and its mail provider."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.core.blobs import BlobStore, BlobStoreError
+from cath_dagster.core.blobs import BlobStoreError
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.mail import MailerUnavailableError
 from cath_dagster.core.spec import Location, load_specs
-
-CONTAINERS = {"cath": ("artefact", "publications", "files")}
 
 
 def examine_location(location: Location) -> list[Finding]:
@@ -38,10 +36,9 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
 
 
 def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Finding]:
-    for container in CONTAINERS.get(location.name, ()):
-        yield _store(f"container {container}", resources.blobs, container)
-    if location.name in CONTAINERS:
-        yield _store(f"{location.prefix}_REPORT_URL", resources.reports, "")
+    for variable, containers in location.stores.items():
+        for container in containers:
+            yield _store(location, resources, variable, container)
     if not resources.has_mail:
         yield Finding(
             subject="GOV.UK Notify",
@@ -58,9 +55,10 @@ def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Fi
         yield Finding(subject="GOV.UK Notify", level=Level.OK, says="answers, and knows every template")
 
 
-def _store(subject: str, open_store: Callable[[], BlobStore], container: str) -> Finding:
+def _store(location: Location, resources: EnvironmentResources, variable: str, container: str) -> Finding:
+    subject = f"{location.prefix}_{variable}" + (f", container {container}" if container else "")
     try:
-        open_store().check(container)
+        resources.store(variable).check(container)
     except (BlobStoreError, MaintenanceError) as error:
         return Finding(subject=subject, level=Level.PROBLEM, says=str(error))
     return Finding(subject=subject, level=Level.OK, says="can be listed")

@@ -1,12 +1,10 @@
-"""The code locations this version has, and their jobs by name. Nothing here imports Dagster."""
+"""Find jobs and code locations by the names that people type."""
 
 import difflib
 
-from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.core.errors import UnknownJobError
 from cath_dagster.core.spec import JobSpec, Location, load_specs
-
-LOCATIONS: tuple[Location, ...] = (CATH,)
+from cath_dagster.locations import LOCATIONS
 
 
 def all_specs() -> list[JobSpec]:

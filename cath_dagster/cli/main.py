@@ -17,13 +17,14 @@ from rich.table import Table
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
-from cath_dagster.cli.locations import LOCATIONS, all_specs, find_location, find_spec
+from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import print_findings, print_json, print_result
 from cath_dagster.core.errors import ConfigurationError, MaintenanceError, UnknownJobError
-from cath_dagster.core.execution import execute, read_config
+from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.settings import variable
 from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.locations import LOCATIONS
 
 FAILED, WRONG_USAGE, TERMINATED = 1, 2, 143
 
@@ -178,8 +179,9 @@ def make_sample(
     fresh: Annotated[bool, typer.Option("--fresh", help="Drop the sample database and make it anew.")] = False,
 ) -> None:
     """Create and fill a sample database on an embedded PostgreSQL, and say how to use it."""
-    from cath_dagster.development.local import Local
+    from cath_dagster.development.local import Local, forget_outside
 
+    forget_outside()
     local = Local.here()
     local.start_database()
     with TerminalReporter(verbose=True) as reporter:
@@ -227,7 +229,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
     try:
         spec = find_spec(name)
         read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
-        _check_partition(spec, partition)
+        check_partition(spec, partition)
     except (ConfigurationError, UnknownJobError) as error:
         if as_json:
             unusable = RunResult(
@@ -246,14 +248,6 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             reporter=reporter,
             partition=partition,
         )
-
-
-def _check_partition(spec: JobSpec, partition: str | None) -> None:
-    if partition is None:
-        return
-    if spec.check_partition is None:
-        raise ConfigurationError(f"{spec.name} has no partitions; leave --partition {partition} out")
-    spec.check_partition(partition)
 
 
 def _finish(result: RunResult, *, as_json: bool) -> None:

@@ -97,9 +97,9 @@ class Database:
         if self._connection is None:
             connection = self._engine.connect()
             try:
-                if self._lock_name is not None:
+                if self._lock_name is not None and self._was_connected:
                     with connection.begin():
-                        _take_lock(connection, self._lock_name)
+                        _take_lock_back(connection, self._lock_name)
             except BaseException:
                 connection.invalidate()
                 connection.close()
@@ -120,18 +120,24 @@ class Database:
 
 def lock_holder(connection: sa.Connection, name: str) -> str | None:
     """Return the `application_name` of the session that holds the advisory lock `name`."""
+    activity = sa.table("pg_stat_activity", sa.column("pid"), sa.column("application_name", sa.Text))
+    return connection.scalar(
+        sa.select(activity.c.application_name).where(activity.c.pid == _lock_pid(name).scalar_subquery())
+    )
+
+
+def _lock_pid(name: str) -> sa.Select[tuple[int]]:
+    """Return the query for the process that holds the advisory lock `name` in this database."""
     key = sa.func.hashtextextended(name, 0)
     locks = sa.table("pg_locks", *map(sa.column, ("pid", "locktype", "database", "classid", "objid")))
     databases = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
-    activity = sa.table("pg_stat_activity", sa.column("pid"), sa.column("application_name", sa.Text))
+    here = sa.select(databases.c.oid).where(databases.c.datname == sa.func.current_database()).scalar_subquery()
     # pg_locks shows a 64-bit key as two unsigned halves.
     high = sa.cast(sa.cast(locks.c.classid, sa.Text), sa.BigInteger)
     low = sa.cast(sa.cast(locks.c.objid, sa.Text), sa.BigInteger)
-    here = sa.select(databases.c.oid).where(databases.c.datname == sa.func.current_database()).scalar_subquery()
     mask = sa.literal(0xFFFFFFFF, sa.BigInteger)
-    return connection.scalar(
-        sa.select(activity.c.application_name)
-        .join(locks, locks.c.pid == activity.c.pid)
+    return (
+        sa.select(locks.c.pid)
         .where(
             locks.c.locktype == "advisory",
             locks.c.database == here,
@@ -187,6 +193,18 @@ def _take_lock(connection: sa.Connection, name: str) -> None:
         return
     holder = lock_holder(connection, name) or "a session that has ended meanwhile"
     raise LockHeldError(f"{name} is at work already, in {holder}; wait for it to end, or terminate it, and run again")
+
+
+def _take_lock_back(connection: sa.Connection, name: str) -> None:
+    """Take the lock again after a lost connection, also from our own session if the server has not noticed its loss."""
+    mine = connection.scalar(sa.select(sa.func.current_setting("application_name")))
+    if lock_holder(connection, name) == mine:
+        pid = _lock_pid(name)
+        connection.execute(sa.select(sa.func.pg_terminate_backend(pid.scalar_subquery(), 5_000)))
+    try:
+        _take_lock(connection, name)
+    except LockHeldError as error:
+        raise DatabaseUnavailableError(f"the connection was lost, and with it the lock: {error}") from None
 
 
 def _is_transient(error: DBAPIError | BatchConflictError) -> bool:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.maintenance import SCHEMA, check_current
+from cath_dagster.core.purge import quote
 from cath_dagster.core.spec import JobSpec, Location
 
 SECONDS_PER_SCANNED_ROW = 50e-9
@@ -17,7 +18,6 @@ DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
 SMALL_TABLE_ROWS = 10_000
 """Below this a scan costs less than a millisecond, and an index is not worth its upkeep."""
-RESERVED = frozenset({"user"})
 OURS = {"ledger_event": ("SELECT", "INSERT"), "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE")} | dict.fromkeys(
     ("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE")
 )
@@ -79,10 +79,26 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     for spec in specs:
         for table, privileges in spec.privileges.items():
             wanted[table] = tuple(sorted({*wanted.get(table, ()), *privileges}))
+    yield from _schema_privileges(connection, wanted.pop(SCHEMA, ()))
+    ours = {table.removeprefix(f"{SCHEMA}."): wanted[table] for table in wanted if table.startswith(f"{SCHEMA}.")}
+    yield from _privileges(connection, SCHEMA, ours)
+    wanted = {table: privileges for table, privileges in wanted.items() if "." not in table}
     yield from _privileges(connection, "public", wanted)
     purged = [table for table, privileges in wanted.items() if "DELETE" in privileges]
     yield from _unindexed_foreign_keys(connection, purged)
     yield from _unindexed_cutoffs(connection, specs)
+
+
+def _schema_privileges(connection: sa.Connection, privileges: tuple[str, ...]) -> Iterator[Finding]:
+    for privilege in privileges:
+        if not connection.scalar(sa.select(sa.func.has_schema_privilege(SCHEMA, privilege))):
+            role = connection.scalar(sa.select(sa.func.current_user()))
+            yield Finding(
+                subject=f"schema {SCHEMA}",
+                level=Level.PROBLEM,
+                says=f"{role} may not {privilege} in it",
+                remedy=f'GRANT {privilege} ON SCHEMA {SCHEMA} TO "{role}";',
+            )
 
 
 def _may_use_schema(connection: sa.Connection) -> bool:
@@ -227,6 +243,6 @@ def _unindexed_cutoffs(connection: sa.Connection, specs: Sequence[JobSpec]) -> I
 
 
 def _create_index(table: str, column: str) -> str:
-    # regclass quotes what must be quoted; a bare name of ours may be a reserved word.
-    quoted = table if table.startswith('"') or table not in RESERVED else f'"{table}"'
-    return f'CREATE INDEX CONCURRENTLY ON {quoted} ("{column}");'
+    # What regclass printed is quoted already.
+    quoted = table if table.startswith('"') else quote(table)
+    return f"CREATE INDEX CONCURRENTLY ON {quoted} ({quote(column)});"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cath_dagster.core.database import Database
-from cath_dagster.core.errors import IncompleteRunError, MaintenanceError, RefusedError
+from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun, Reporter, Resources, required
 from cath_dagster.core.ledger import Ledger
@@ -17,7 +17,7 @@ from cath_dagster.core.settings import JobSettings, RunConfig, plain_settings, r
 from cath_dagster.core.spec import JobSpec
 
 MAX_APPLICATION_NAME = 63
-"""PostgreSQL cuts longer ones, and would cut the run id."""
+"""PostgreSQL cuts longer ones; what must not be cut is the run id."""
 
 
 def execute(
@@ -40,12 +40,13 @@ def execute(
     reporter.info(f"{spec.key} started, run {run_id}")
     try:
         config = read_config(spec, given, environ=resources.environ, now=now)
+        check_partition(spec, partition)
     except MaintenanceError as unusable:
         return _failed_early(spec, run_id, unusable, reporter, dry_run=bool(given.get("dry_run", False)))
     reporter.info(f"as of {config.as_of.isoformat()}{', dry run: nothing is changed' if config.dry_run else ''}")
     try:
         required(resources, "DATABASE_URL", *spec.needs)
-        engine = resources.engine(f"{spec.name}:{run_id}"[:MAX_APPLICATION_NAME])
+        engine = resources.engine(f"{spec.name[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}")
     except MaintenanceError as missing:
         return _failed_early(spec, run_id, missing, reporter, dry_run=config.dry_run, as_of=config.as_of)
     if spec.default_partition is not None and partition is None:
@@ -82,6 +83,15 @@ def read_config(
     return read_run_config(
         spec.settings, given, location=spec.location.name, job=spec.name, environ=environ, now=as_utc(now)
     )
+
+
+def check_partition(spec: JobSpec, partition: str | None) -> None:
+    """Raise `ConfigurationError` for a partition that the job cannot have."""
+    if partition is None:
+        return
+    if spec.check_partition is None:
+        raise ConfigurationError(f"{spec.name} has no partitions, so it has no {partition}")
+    spec.check_partition(partition)
 
 
 def summary(result: RunResult) -> str:
@@ -171,13 +181,11 @@ def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) ->
     A table that the job reports on has an outcome also where it came to nothing, and where the run broke off
     in its midst: then with what was committed before.
     """
-    outcomes = collect(run.outcomes)
-    found = {outcome.target for outcome in outcomes}
+    told = {outcome.target for outcome in run.outcomes}
     committed = run.ledger.recorded()
-    reported = dict.fromkeys((*spec.tables, *run.planned_rows, *committed))
-    for table in reported:
-        if table not in found:
-            run.record(Outcome.of(table, {**committed.get(table, {}), "matched": run.planned_rows.get(table, 0)}))
+    for table in dict.fromkeys((*spec.tables, *run.planned_rows, *committed)):
+        matched = 0 if table in told else run.planned_rows.get(table, 0)
+        run.record(Outcome.of(table, {**run.not_yet_told(committed, table), "matched": matched}))
     run.outcomes = list(collect(run.outcomes))
     run.ledger.finish(run.outcomes, status=status, error=error)
 

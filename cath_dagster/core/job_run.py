@@ -143,6 +143,9 @@ class JobRun:
 
         Raises `BlastRadiusError` where one would take too much; a dry run remembers that it would.
         """
+        if any(purge.files is not None for purge in purges):
+            # A store that cannot be opened is found out before anything is deleted.
+            self.resources.blobs()
         planned = [self._measure(purge) for purge in purges]
         measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
         self.planned_rows |= {measured.table: measured.matched for measured in measures}
@@ -168,7 +171,6 @@ class JobRun:
             return
         started = self.clock()
         progress = self._purger().delete(planned.purge, limit=self._room())
-        self._taken += progress.deleted
         self._record_done(planned, progress, self.clock() - started)
 
     def revise(self, revision: Revision) -> None:
@@ -180,20 +182,21 @@ class JobRun:
             return
         started = self.clock()
         progress = self._purger().update(revision, limit=self._room())
-        self._taken += progress.updated
-        left = max(0, matched - progress.updated) if progress.reached_limit else 0
+        updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
+        self._taken += updated
+        left = max(0, matched - updated) if progress.reached_limit else 0
         self.outcomes.append(
             Outcome(
                 target=table,
-                matched=max(matched, progress.updated),
-                updated=progress.updated,
+                matched=max(matched, updated),
+                updated=updated,
                 skipped=left,
                 batches=progress.batches,
                 longest_transaction_seconds=progress.longest_seconds,
                 seconds=self.clock() - started,
             )
         )
-        self._tell_left(table, left)
+        self._tell_left(table, left, progress)
 
     def drain_files(self) -> None:
         """Delete the files this job has queued, those of an earlier run that was killed included."""
@@ -226,16 +229,13 @@ class JobRun:
         outcome = postman.send_all(notices)
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
-            errors = outcome.details.get("errors") or []
-            reasons = "; ".join(errors) if isinstance(errors, list) else str(errors)
-            self.fail(f"{outcome.failed} messages could not be sent ({reasons}); the next run tries again")
+            self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); the next run tries again")
         if outcome.undelivered:
-            self.note(
-                f"{outcome.undelivered} messages were rendered and not delivered: "
-                f"{self.resources.prefix}_NOTIFY_API_KEY is not set"
-            )
+            self.note(f"{outcome.undelivered} messages were rendered and not delivered ({_reasons(outcome)})")
         if outcome.skipped:
-            self.note(f"{outcome.skipped} addresses were rejected for good by the mail provider; see rejected_ids")
+            ids = outcome.details.get("rejected_ids") or []
+            shown = ", ".join(ids) if isinstance(ids, list) else str(ids)
+            self.note(f"{outcome.skipped} addresses were rejected for good by the mail provider, of the ids {shown}")
         return outcome
 
     def _measure(self, purge: Purge) -> PlannedPurge:
@@ -266,7 +266,8 @@ class JobRun:
 
     def _record_done(self, planned: PlannedPurge, progress: Progress, seconds: float) -> None:
         measured, recorded = planned.measured, self.ledger.recorded()
-        done = self._not_yet_told(recorded, measured.table)
+        done = self.not_yet_told(recorded, measured.table)
+        self._taken += done["deleted"]
         matched = measured.matched if measured.is_exact or progress.reached_limit else done["deleted"]
         left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
         self.outcomes.append(
@@ -286,13 +287,15 @@ class JobRun:
             )
         )
         for child in dict.fromkeys(measured.table for measured in planned.children):
-            gone = self._not_yet_told(recorded, child)["deleted"]
+            gone = self.not_yet_told(recorded, child)["deleted"]
             self.outcomes.append(Outcome(target=child, matched=gone, deleted=gone))
-        self._tell_left(measured.table, left)
+        self._tell_left(measured.table, left, progress)
 
-    def _tell_left(self, table: str, left: int) -> None:
+    def _tell_left(self, table: str, left: int, progress: Progress) -> None:
         if left:
             self.note(f"max_rows reached: {left:,} rows of {table} are left for the next run")
+        if progress.gave_up:
+            self.fail(f"rows of {table} still match: others keep adding or changing them; the next run tries again")
 
     def _room(self) -> int | None:
         return None if self.max_rows is None else max(0, self.max_rows - self._taken)
@@ -307,14 +310,20 @@ class JobRun:
             clock=self.clock,
         )
 
-    def _not_yet_told(self, recorded: Mapping[str, Mapping[str, int]], table: str) -> dict[str, int]:
+    def not_yet_told(self, recorded: Mapping[str, Mapping[str, int]], table: str) -> dict[str, int]:
         """Return what the ledger has of a table beyond the outcomes recorded so far."""
         told = [outcome for outcome in self.outcomes if outcome.target == table]
         counts = recorded.get(table, {})
         return {
-            name: counts.get(name, 0) - sum(getattr(outcome, name) for outcome in told)
+            # Effects such as mail have outcomes and no batches.
+            name: max(0, counts.get(name, 0) - sum(getattr(outcome, name) for outcome in told))
             for name in ("deleted", "archived", "updated")
         }
+
+
+def _reasons(outcome: Outcome) -> str:
+    errors = outcome.details.get("errors") or []
+    return "; ".join(errors) if isinstance(errors, list) else str(errors)
 
 
 def required(resources: Resources, *names: str) -> dict[str, str]:

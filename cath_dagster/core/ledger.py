@@ -30,6 +30,8 @@ class Ledger:
     def start(self, *tables: str) -> None:
         """Record that a run that reports on these tables has begun, in a transaction of its own."""
         events = [self._event("started", table) for table in tables]
+        if not events:
+            return
         self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), events))
 
     def plan(self, table: str, *, rule: str, cutoff: datetime | None, matched: int) -> None:

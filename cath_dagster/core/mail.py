@@ -50,6 +50,8 @@ class Receipt:
     sent_at: datetime | None = None
     error: str | None = None
     final: bool = False
+    is_outage: bool = False
+    """The provider did not answer as it should, however often it was asked."""
 
 
 class Mailer(Protocol):

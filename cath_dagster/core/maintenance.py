@@ -1,7 +1,7 @@
 """The tables of the schema `maintenance`, the one schema of ours in a maintained database."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from cath_dagster.core.errors import SchemaNotCurrentError
 
@@ -83,6 +83,7 @@ view_state = sa.Table(
     sa.Column("refreshed_at", _INSTANT, nullable=False),
     sa.Column("verified_at", _INSTANT, nullable=False),
     sa.Column("row_count", sa.BigInteger, nullable=False),
+    sa.Column("readers", ARRAY(sa.Text), nullable=False, server_default="{}"),
 )
 
 

@@ -6,7 +6,7 @@ reference before it sends anything again.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import sqlalchemy as sa
@@ -21,6 +21,8 @@ CLAIMED = "claimed"
 SETTLED = (Delivery.SENT.value, Delivery.REJECTED.value)
 """A notice in one of these is done with: the provider took it, or will never take it."""
 IDS_SHOWN = 50
+MAX_OUTAGES = 3
+"""Messages in a row for which the provider was asked in vain; the others are left to the next run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +86,14 @@ class Postman:
         errors: Counter[str] = Counter()
         rejected: list[str] = []
         stopped_by: Receipt | None = None
+        outages = 0
         for position, notice in enumerate(notices, start=1):
             receipt = stopped_by or self._send(notice)
             if receipt is None:
                 continue
-            if receipt.final:
-                stopped_by = receipt
+            outages = outages + 1 if receipt.is_outage else 0
+            if receipt.final or outages == MAX_OUTAGES:
+                stopped_by = replace(receipt, delivery=Delivery.FAILED)
             tally[receipt.delivery] += 1
             if receipt.error:
                 errors[receipt.error] += 1
@@ -119,7 +123,7 @@ class Postman:
             try:
                 receipt = self.mailer.find(earlier.reference)
             except MailerUnavailableError as error:
-                return Receipt(Delivery.UNKNOWN, error=str(error))
+                return Receipt(Delivery.UNKNOWN, error=str(error), is_outage=True)
         if receipt is None:
             self.database.transaction(lambda connection: self._write(connection, notice, _Claim()))
             receipt = self.mailer.send(notice.message)

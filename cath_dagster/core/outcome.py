@@ -11,9 +11,6 @@ Scalar = str | int | float | bool | None | list[str]
 COUNTS = ("matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped")
 """The numbers of an outcome, in the order they are shown."""
 
-EFFECTS = ("files", "mail", "identity_accounts")
-"""Targets that are no tables."""
-
 
 class Status(enum.StrEnum):
     SUCCESS = "success"

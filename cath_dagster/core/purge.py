@@ -24,6 +24,7 @@ from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import UserDefinedType
 
 from cath_dagster.core.database import BatchConflictError, Database
+from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import file_outbox
@@ -132,22 +133,22 @@ class Revision:
 
 @dataclass
 class Progress:
-    """What a purge has done so far; one per call, never shared."""
+    """What a purge or revision has done so far; one per call, never shared."""
 
-    deleted: int = 0
-    updated: int = 0
+    changed: int = 0
     batches: int = 0
     seconds: float = 0.0
     longest_seconds: float = 0.0
     reached_limit: bool = False
+    gave_up: bool = False
+    """Rows matched still after every attempt."""
     rows_left: int = 0
     oldest_at: datetime | None = None
     overhead: float = MAX_OVERHEAD
     """Seconds that a batch takes however few rows it has."""
 
-    def add(self, batch: "_Batch", *, deleted: int = 0, updated: int = 0) -> None:
-        self.deleted += deleted
-        self.updated += updated
+    def add(self, batch: "_Batch") -> None:
+        self.changed += batch.changed
         self.batches += 1
         self.seconds += batch.seconds
         self.overhead = min(self.overhead, batch.row_seconds)
@@ -193,55 +194,71 @@ class Purger:
         """
         progress = Progress()
         if purge.reads_other_rows or limit is not None:
-            self._delete_by_keys(purge, limit, progress)
+            self._change_by_keys(purge, limit, progress, partial(self._delete_keys, purge))
             self._take_census(purge, sa.false(), progress)
-        else:
-            for _ in range(MAX_PASSES):
-                self._walk(purge, progress)
-                if not self._take_census(purge, purge.predicate, progress):
-                    break
+            return progress
+        for _ in range(MAX_PASSES):
+            self._walk(purge, progress)
+            if not self._take_census(purge, purge.predicate, progress):
+                return progress
+        progress.gave_up = True
         return progress
 
     def update(self, revision: Revision, *, limit: int | None) -> Progress:
-        """Change every row that matches, at most `limit`, in short transactions; `Progress.deleted` stays 0."""
+        """Change every row that matches, at most `limit`, in short transactions."""
         progress = Progress()
-        size, idle = FIRST_ROWS, 0
-        while limit is None or progress.updated < limit:
-            batch = self._timed(
-                partial(self._update_batch, revision, size if limit is None else min(size, limit - progress.updated))
-            )
-            if batch.candidates == 0:
-                return progress
-            progress.add(batch, updated=batch.changed)
-            # Rows that others rescue match no longer; a rule that never settles must not hold the run for ever.
-            idle = 0 if batch.changed else idle + 1
-            if idle == MAX_PASSES:
-                return progress
-            size = _next_rows(size, batch, progress.overhead)
-        progress.reached_limit = True
+        self._change_by_keys(revision, limit, progress, partial(self._update_keys, revision))
         return progress
 
-    def _update_batch(self, revision: Revision, room: int, connection: sa.Connection) -> "_Done":
+    def _change_by_keys(
+        self,
+        change: Purge | Revision,
+        limit: int | None,
+        progress: Progress,
+        work: Callable[[Keys, sa.Connection], "_Done"],
+    ) -> None:
+        """Read the matching keys and change their rows, until none matches, the limit is reached or nothing moves."""
+        rows, idle = FIRST_ROWS, 0
+        while limit is None or progress.changed < limit:
+            room = KEYS_IN_MEMORY if limit is None else min(KEYS_IN_MEMORY, limit - progress.changed)
+            keys = self.database.transaction(partial(_matching_keys, change, room))
+            if not keys:
+                return
+            before, position = progress.changed, 0
+            while position < len(keys):
+                chunk = keys[position : position + rows]
+                batch = self._timed(partial(work, chunk))
+                progress.add(batch)
+                position += len(chunk)
+                rows = min(MAX_ROWS, _next_rows(rows, batch, progress.overhead))
+                self.report(change.table.name, position, len(keys))
+            # Rows that others rescue match no longer; a rule that never settles must not hold the run for ever.
+            idle = 0 if progress.changed > before else idle + 1
+            if idle == MAX_PASSES:
+                progress.gave_up = True
+                return
+        progress.reached_limit = True
+
+    def _delete_keys(self, purge: Purge, keys: Keys, connection: sa.Connection) -> "_Done":
+        return self._delete_batch(purge, is_any(purge.key, keys), len(keys), connection)
+
+    def _update_keys(self, revision: Revision, keys: Keys, connection: sa.Connection) -> "_Done":
         started = self.clock()
-        keys = connection.scalars(
-            sa.select(revision.key).where(revision.predicate).limit(room).with_for_update(of=revision.table)
+        chosen = is_any(revision.key, keys)
+        locked = connection.scalars(
+            sa.select(revision.key).where(chosen, revision.predicate).with_for_update(of=revision.table)
         ).all()
-        if not keys:
-            return _Done(0, 0)
-        _lock_others(connection, revision, keys)
+        _lock_others(connection, revision, locked)
         decide_seconds = self.clock() - started
-        statement = (
-            sa.update(revision.table)
-            .where(is_any(revision.key, keys), revision.predicate)
-            .values({revision.table.c[name]: value for name, value in revision.values.items()})
-        )
+        values = {revision.table.c[name]: value for name, value in revision.values.items()}
+        statement = sa.update(revision.table).where(is_any(revision.key, locked), revision.predicate).values(values)
         updated = connection.execute(statement).rowcount
         self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}})
         return _Done(len(keys), updated, decide_seconds)
 
     def _walk(self, purge: Purge, progress: Progress) -> None:
         blocks, density = self.database.transaction(lambda connection: heap_shape(connection, purge.table))
-        position, size, rows = 0, 1, FIRST_ROWS
+        position, size, rows, idle = 0, 1, FIRST_ROWS, 0
         knows_cost = False
         while position < blocks:
             until = min(position + size, blocks)
@@ -250,11 +267,16 @@ class Purger:
             # longer range with a limit on its rows is as safe and reads the table faster.
             is_plain = purge.is_plain and knows_cost and (until - position) * density <= rows
             batch = self._timed(partial(self._delete_batch, purge, within, None if is_plain else min(rows, MAX_ROWS)))
-            progress.add(batch, deleted=batch.changed)
+            progress.add(batch)
             is_dense = batch.changed * DENSE >= rows
             if batch.changed:
                 knows_cost = True
                 rows = _next_rows(rows, batch, progress.overhead)
+            idle = idle + 1 if batch.is_full and not batch.changed else 0
+            if idle == MAX_PASSES:
+                raise DatabaseStatementError(
+                    f"rows of {purge.table.name} match and cannot be deleted: a row-level policy or a trigger keeps them"
+                )
             if batch.is_full:
                 # More may match in the same range, which is taken again in a smaller part.
                 size = max(1, size // 4)
@@ -276,27 +298,6 @@ class Purger:
         left, oldest_at, matching = self.database.transaction(lambda connection: connection.execute(query).one())
         progress.rows_left, progress.oldest_at = left, as_utc(oldest_at) if oldest_at else None
         return int(matching)
-
-    def _delete_by_keys(self, purge: Purge, limit: int | None, progress: Progress) -> None:
-        rows, idle = FIRST_ROWS, 0
-        while limit is None or progress.deleted < limit:
-            room = KEYS_IN_MEMORY if limit is None else min(KEYS_IN_MEMORY, limit - progress.deleted)
-            keys = self.database.transaction(partial(_matching_keys, purge, room))
-            if not keys:
-                return
-            before, position = progress.deleted, 0
-            while position < len(keys):
-                chunk = keys[position : position + rows]
-                batch = self._timed(partial(self._delete_batch, purge, is_any(purge.key, chunk), len(chunk)))
-                progress.add(batch, deleted=batch.changed)
-                position += len(chunk)
-                rows = min(MAX_ROWS, _next_rows(rows, batch, progress.overhead))
-                self.report(purge.table.name, position, len(keys))
-            # Rows that others rescue match no longer; a rule that never settles must not hold the run for ever.
-            idle = 0 if progress.deleted > before else idle + 1
-            if idle == MAX_PASSES:
-                return
-        progress.reached_limit = True
 
     def _timed(self, work: Callable[[sa.Connection], "_Done"]) -> "_Batch":
         started = self.clock()
@@ -385,15 +386,21 @@ class Tid(UserDefinedType[str]):
 
 
 def heap_shape(connection: sa.Connection, table: sa.Table) -> tuple[int, int]:
-    """Return how many blocks the table's heap has, and how many rows one holds by the planner's statistics."""
+    """Return how many blocks the table's heap has, and how many rows one holds by the planner's statistics.
+
+    Raises `DatabaseStatementError` for what has no heap of its own: a partitioned table, a view.
+    """
     relation = sa.cast(qualified_name(table), REGCLASS)
-    pg_class = sa.table("pg_class", *map(sa.column, ("oid", "reltuples", "relpages")))
+    pg_class = sa.table("pg_class", *map(sa.column, ("oid", "relkind", "reltuples", "relpages")))
     block_size = sa.cast(sa.func.current_setting("block_size"), sa.BigInteger)
-    blocks, rows, pages = connection.execute(
-        sa.select(sa.func.pg_relation_size(relation) / block_size, pg_class.c.reltuples, pg_class.c.relpages).where(
-            pg_class.c.oid == relation
-        )
+    size = sa.func.pg_relation_size(relation) / block_size
+    kind, blocks, rows, pages = connection.execute(
+        sa.select(pg_class.c.relkind, size, pg_class.c.reltuples, pg_class.c.relpages).where(pg_class.c.oid == relation)
     ).one()
+    if kind not in ("r", b"r"):
+        raise DatabaseStatementError(
+            f"{table.name} is no ordinary table but of kind {kind!r} in pg_class; only ordinary tables are purged"
+        )
     density = ceil(rows / pages) if rows > 0 and pages > 0 else MOST_ROWS_PER_BLOCK
     return int(blocks), max(1, density)
 
@@ -401,6 +408,11 @@ def heap_shape(connection: sa.Connection, table: sa.Table) -> tuple[int, int]:
 def qualified_name(table: sa.Table) -> str:
     """Return the table's name as SQL writes it, quoted where it must be."""
     return _PREPARER.format_table(table)
+
+
+def quote(name: str) -> str:
+    """Return an identifier as SQL writes it, quoted where it must be."""
+    return str(_PREPARER.quote(name))
 
 
 def rebind(predicate: sa.ColumnElement[bool], table: sa.Table, source: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -449,8 +461,8 @@ def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys
         connection.execute(lock)
 
 
-def _matching_keys(purge: Purge, room: int, connection: sa.Connection) -> Keys:
-    return connection.scalars(sa.select(purge.key).where(purge.predicate).limit(room)).all()
+def _matching_keys(change: Purge | Revision, room: int, connection: sa.Connection) -> Keys:
+    return connection.scalars(sa.select(change.key).where(change.predicate).limit(room)).all()
 
 
 def _descend(children: Sequence[Child], parents: sa.Select[Any]) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:

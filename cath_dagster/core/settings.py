@@ -1,14 +1,32 @@
 """Read a run's options and a job's settings: from run config, else the environment, else the default."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.outcome import Scalar
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""No service is older, and no retention period may lead before the calendar."""
+
+
+def _parse_instant(value: object) -> datetime:
+    # Pydantic would also take a number of seconds, and so a mistyped date for an instant of 1970.
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("write an instant in ISO 8601, like 2026-11-20T01:00:00Z") from None
+    if not isinstance(value, datetime):
+        raise ValueError("write an instant in ISO 8601, like 2026-11-20T01:00:00Z")  # noqa: TRY004 - pydantic's protocol
+    if as_utc(value) < EARLIEST:
+        raise ValueError(f"nothing is measured from before {EARLIEST:%Y-%m-%d}")
+    return value
+
 
 Days = Annotated[int, Field(ge=0, le=36_500)]
 """A whole number of days, at most a century: a slip of the keyboard is no retention period."""
@@ -32,7 +50,7 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dry_run: bool = Field(default=False, description="Report what the run would change, and change nothing.")
-    as_of: Annotated[datetime, AfterValidator(as_utc)] | None = Field(
+    as_of: Annotated[datetime, BeforeValidator(_parse_instant), AfterValidator(as_utc)] | None = Field(
         default=None,
         description="The instant from which every cutoff is measured, in ISO 8601, UTC unless it says otherwise. "
         "The tick's time for a scheduled run, now for any other. Not in the future.",

@@ -28,11 +28,12 @@ class Location:
     """A service and its database: one code location."""
 
     name: str
-    title: str
     package: str
     revision: str
     """The newest Alembic revision of the service's own tables in the schema `maintenance`."""
     timezone: str = "UTC"
+    stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By variable, without the prefix, the containers that its blob stores must have."""
 
     @property
     def prefix(self) -> str:
@@ -70,7 +71,10 @@ class JobSpec:
     """Raises `ConfigurationError` for a partition that cannot be one of the job's."""
     is_asset: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What the job's role needs on the service's tables; locking rows takes UPDATE."""
+    """What the job's role needs on tables, those of ours with their schema, and on the schema `maintenance` itself.
+
+    Locking rows takes UPDATE.
+    """
     age_columns: Mapping[str, str] = field(default_factory=dict)
     """Per table the column by whose age its rows expire, for the doctor."""
 

@@ -9,6 +9,17 @@ from sqlalchemy.dialects.postgresql import insert
 from cath_dagster.core.database import Database
 from cath_dagster.core.maintenance import SCHEMA, view_state
 from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.purge import quote
+
+_READERS = sa.text(
+    """
+    SELECT coalesce(role.rolname, 'public') FROM pg_class AS relation
+    CROSS JOIN LATERAL aclexplode(relation.relacl) AS privilege
+    LEFT JOIN pg_roles AS role ON role.oid = privilege.grantee
+    WHERE relation.oid = to_regclass(:relation) AND privilege.privilege_type = 'SELECT'
+      AND privilege.grantee <> relation.relowner
+    """
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +60,7 @@ def drop(database: Database, views: Sequence[View]) -> list[str]:
     def work(connection: sa.Connection) -> list[str]:
         dropped = [view for view in views if _exists(connection, view)]
         for view in dropped:
-            connection.execute(sa.text(f"DROP MATERIALIZED VIEW {view.relation}"))
-            connection.execute(sa.delete(view_state).where(view_state.c.view_name == view.name))
+            _drop(connection, view)
         return [view.name for view in dropped]
 
     return database.transaction(work)
@@ -90,10 +100,24 @@ def _refresh(connection: sa.Connection, view: View, *, dry_run: bool) -> Outcome
 
 def _create(connection: sa.Connection, view: View, *, replaces: bool) -> None:
     if replaces:
-        connection.execute(sa.text(f"DROP MATERIALIZED VIEW {view.relation}"))
+        _drop(connection, view)
     connection.execute(sa.text(f"CREATE MATERIALIZED VIEW {view.relation} AS {view.definition}"))
     # A concurrent refresh finds changed rows by a unique index.
     connection.execute(sa.text(f"CREATE UNIQUE INDEX {view.name}_key ON {view.relation} ({', '.join(view.key)})"))
+    for reader in (
+        connection.scalars(sa.select(view_state.c.readers).where(view_state.c.view_name == view.name)).first() or ()
+    ):
+        if connection.scalar(sa.select(sa.func.to_regrole(quote(reader)))) is not None or reader == "public":
+            connection.execute(sa.text(f"GRANT SELECT ON {view.relation} TO {quote(reader)}"))
+
+
+def _drop(connection: sa.Connection, view: View) -> None:
+    """Drop a view and remember who may read it: the next one is for the same readers."""
+    readers = connection.scalars(_READERS, {"relation": view.relation}).all()
+    connection.execute(sa.text(f"DROP MATERIALIZED VIEW {view.relation}"))
+    connection.execute(
+        sa.update(view_state).where(view_state.c.view_name == view.name).values(definition="", readers=list(readers))
+    )
 
 
 def _verify(

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from cath_dagster.adapters.terminal import TerminalReporter, err
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.development.local import REPOSITORY, Local, LocalError, dagster_stack
+from cath_dagster.development.local import REPOSITORY, Local, LocalError, dagster_stack, forget_outside
 from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.postgres import remove_state
 from cath_dagster.development.session import Session, print_summary
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--port", type=int, default=UI_PORT if name == "dev" else None)
     commands.add_parser("clean", help="stop the embedded PostgreSQL and remove .local")
     given = parser.parse_args(arguments)
+    forget_outside()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:

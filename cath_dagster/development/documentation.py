@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from cath_dagster.core.spec import JobSpec, Location, load_specs
-from cath_dagster.development.local import REPOSITORY, locations
+from cath_dagster.development.local import REPOSITORY
+from cath_dagster.locations import LOCATIONS
 
 README = REPOSITORY / "README.md"
 INVENTORY = REPOSITORY / "docs" / "jobs.txt"
@@ -28,7 +29,7 @@ def main() -> int:
 
 def render_all() -> dict[Path, str]:
     """Return every generated file with the text it should have."""
-    by_name = {location.name: location for location in locations()}
+    by_name = {location.name: location for location in LOCATIONS}
     readme = README.read_text() if README.exists() else ""
     return {
         README: _TABLE.sub(lambda found: f"{found[1]}{job_table(by_name[found[2]])}{found[3]}", readme),

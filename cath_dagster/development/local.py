@@ -1,7 +1,6 @@
 """A whole CaTH on one machine: an embedded PostgreSQL, the sample in it, a Notify that listens, and Dagster."""
 
 import contextlib
-import importlib
 import os
 import shutil
 import signal
@@ -16,28 +15,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
-import yaml
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
+from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.job_run import Reporter
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
-from cath_dagster.core.spec import Location
 from cath_dagster.development import cath_sample
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE, STORAGE = "cath", "dagster"
 """The two databases of the embedded server: the service's sample, and Dagster's own."""
+UNFINISHED = "cath_dagster_unfinished_sample_"
+"""How the name of a sample begins while it is made; nobody else's begins so."""
 MARKER = "a sample made by cath-dagster"
 """Stands as comment on the schema `maintenance` of every database that the sample commands may touch."""
 READY_SECONDS = 90.0
 GRACE_SECONDS = 15.0
 POLL_SECONDS = 0.1
-TEMPLATES = ("media_warning", "cft_warning", "crime_warning", "media_report", "no_match_report")
 _NAMESPACE = uuid.UUID("5d1f2e0a-7a6e-4b56-9a5b-0c7f3b1f9c11")
 
 
@@ -45,11 +44,13 @@ class LocalError(MaintenanceError):
     """Something on this machine does not start, or is not what it should be."""
 
 
-def locations() -> tuple[Location, ...]:
-    """Return the code locations that the workspace names."""
-    workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())
-    modules = [entry["python_module"]["module_name"] for entry in workspace["load_from"]]
-    return tuple(importlib.import_module(module.removesuffix(".definitions")).LOCATION for module in modules)
+def forget_outside() -> None:
+    """Remove from this process what a shell exports for real services, and what libpq would heed over a URL.
+
+    Nobody shall lose data because a variable was exported.
+    """
+    for name in [name for name in os.environ if name.startswith(("CATH_", "DAGSTER_", "PG"))]:
+        del os.environ[name]
 
 
 def template_id(name: str) -> str:
@@ -66,8 +67,9 @@ class Local:
 
     @classmethod
     def here(cls) -> "Local":
-        """Return the state of this checkout."""
-        return cls(REPOSITORY / ".local")
+        """Return the state of this checkout, of the working directory where the package is installed elsewhere."""
+        checkout = REPOSITORY if (REPOSITORY / "workspace.yaml").exists() else Path.cwd()
+        return cls(checkout / ".local")
 
     @property
     def postgres(self) -> EmbeddedPostgres:
@@ -101,15 +103,16 @@ class Local:
                 f"the database {SAMPLE!r} on {self.postgres.home} was not made by cath-dagster and is left alone; "
                 "remove it yourself, or run make clean"
             )
-        if self._has_database(SAMPLE) and not fresh:
+        # Without its blobs, such as after .local was removed by hand, an old sample is of no use.
+        if self._has_database(SAMPLE) and not fresh and self.blob_root.is_dir():
             return
-        if fresh:
-            self._drop_sample()
+        self._drop_sample()
         reporter.info(f"making the sample, scale {scale:g}")
         started = time.perf_counter()
         # Under another name first: a kill leaves no half-filled database that looks like the sample.
-        unfinished = f"{SAMPLE}_new"
-        self._drop_database(unfinished)
+        for name in self._unfinished():
+            self._drop_database(name)
+        unfinished = f"{UNFINISHED}{uuid.uuid4().hex}"
         self._create_database(unfinished)
         rows = self._fill(unfinished, scale, reporter)
         with self._admin() as admin:
@@ -117,7 +120,7 @@ class Local:
         reporter.info(f"{rows:,} rows in {time.perf_counter() - started:.1f} s")
 
     def environment(self, notify_url: str, notify_key: str) -> dict[str, str]:
-        """Return the environment of every process started here: nothing of CATH_* from outside gets in."""
+        """Return the environment of every process started here; `forget_outside` comes first."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
         return (
             outside
@@ -190,6 +193,11 @@ class Local:
 
     def _admin(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(self.postgres.url("postgres"), autocommit=True)
+
+    def _unfinished(self) -> list[str]:
+        with self._admin() as admin:
+            found = admin.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [UNFINISHED])
+            return [str(name) for (name,) in found]
 
     def _has_database(self, name: str) -> bool:
         with self._admin() as admin:

@@ -15,8 +15,9 @@ from rich.table import Table
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.media_report import Week
+from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.spec import JobSpec, load_specs
-from cath_dagster.development.local import REPOSITORY, TEMPLATES, Local, LocalError, Stack, template_id
+from cath_dagster.development.local import REPOSITORY, Local, LocalError, Stack, template_id
 from cath_dagster.development.notify import SentMail
 
 RUN_SECONDS = 900.0

@@ -8,7 +8,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (  # defin
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.partitioned import FlatPartitionedAssetJob
-from cath_dagster.orchestration.runs import run_job, run_metadata
+from cath_dagster.orchestration.runs import raise_unless_successful, run_job, run_metadata
 
 QUEUE_KEY = "cath_dagster/job"
 """The tag by whose values the run queue limits runs to one at a time."""
@@ -31,7 +31,9 @@ def build_op_job(spec: JobSpec) -> dg.JobDefinition:
         tags={"owner": spec.owner},
     )
     def work(context: dg.OpExecutionContext) -> None:
-        context.add_output_metadata(run_metadata(run_job(context, spec)))
+        result = run_job(context, spec)
+        raise_unless_successful(result)
+        context.add_output_metadata(run_metadata(result))
 
     @dg.job(
         name=spec.name,

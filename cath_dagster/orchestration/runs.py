@@ -9,7 +9,7 @@ import dagster as dg
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.core.execution import execute
-from cath_dagster.core.outcome import EFFECTS, Outcome, RunResult, Status
+from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -41,11 +41,7 @@ def run_job(
     partition: str | None = None,
     selection: frozenset[str] | None = None,
 ) -> RunResult:
-    """Run a job with the op's config; observe its tables and return the result.
-
-    Raises `dagster.Failure` for a run that failed or was refused, after its observations: a failed purge is never
-    repeated by Dagster, the next tick goes on where it stopped.
-    """
+    """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
     result = execute(
         spec,
         context.op_config or {},
@@ -59,11 +55,18 @@ def run_job(
     if not spec.is_asset:
         for observation in observations(spec, result):
             context.log_event(observation)
+    return result
+
+
+def raise_unless_successful(result: RunResult) -> None:
+    """Raise `dagster.Failure` for a run that failed or was refused.
+
+    A failed purge is never repeated by Dagster; the next tick goes on where it stopped.
+    """
     if result.status is not Status.SUCCESS:
         raise dg.Failure(
             description=f"{result.status.value}: {result.error}", metadata=run_metadata(result), allow_retries=False
         )
-    return result
 
 
 def run_metadata(result: RunResult) -> Metadata:
@@ -92,7 +95,7 @@ def run_metadata(result: RunResult) -> Metadata:
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
     """Yield one observation per table a run touched, so that the UI plots them over time."""
     for outcome in result.outcomes:
-        if outcome.target not in EFFECTS:
+        if outcome.target in spec.tables:
             yield dg.AssetObservation(
                 asset_key=[spec.location.name, outcome.target],
                 metadata=outcome_metadata(outcome, result),

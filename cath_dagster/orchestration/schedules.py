@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 
@@ -95,6 +96,13 @@ def find_active_run(
 
 
 def default_status(location: Location) -> dg.DefaultScheduleStatus:
-    """Return whether schedules run from the start; `<LOCATION>_SCHEDULES=stopped` says no."""
-    value = os.environ.get(f"{location.prefix}_SCHEDULES", "running").lower()
-    return dg.DefaultScheduleStatus.STOPPED if value == "stopped" else dg.DefaultScheduleStatus.RUNNING
+    """Return whether schedules run from the start; `<LOCATION>_SCHEDULES=stopped` says no.
+
+    Raises `ConfigurationError` for another word: schedules that run because of a typing error would delete.
+    """
+    variable = f"{location.prefix}_SCHEDULES"
+    value = os.environ.get(variable) or "running"
+    statuses = {"running": dg.DefaultScheduleStatus.RUNNING, "stopped": dg.DefaultScheduleStatus.STOPPED}
+    if value not in statuses:
+        raise ConfigurationError(f"{variable} is {value!r}; it may be running or stopped")
+    return statuses[value]

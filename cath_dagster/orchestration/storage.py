@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
             from dagster_postgres import DagsterPostgresStorage
 
             # Dagster speaks to its own storage through psycopg 2, whatever the URL's default driver is.
-            driver_url = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+            driver_url = re.sub("^postgres(ql)?://", "postgresql+psycopg2://", url)
             return DagsterPostgresStorage(driver_url, inst_data=inst_data)
         if os.environ.get("DAGSTER_HOME"):
             raise dg.DagsterInvalidInvocationError(

@@ -14,12 +14,13 @@ import pytest
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.notify import NotifyMailer
 from cath_dagster.cath import LOCATION
+from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.execution import execute
 from cath_dagster.core.mail import Delivery, Mailer, Message
 from cath_dagster.core.outcome import COUNTS, RunResult, Status
 from cath_dagster.core.spec import load_specs
 from cath_dagster.development.notify import NotifySimulator
-from tests.service import TEMPLATES, Service, SilentReporter, outcome
+from tests.service import Service, SilentReporter, outcome
 
 JOB = "inactive_verification"
 THRESHOLDS = {"B2C_IDAM": (350, 365), "PI_AAD": (350, 365), "CFT_IDAM": (118, 132), "CRIME_IDAM": (180, 208)}
@@ -671,7 +672,7 @@ def test_a_mail_that_a_hanging_provider_did_not_take_goes_out_by_the_next_run(
 def test_a_mail_taken_without_an_answer_is_looked_up_and_not_sent_again(service: Service) -> None:
     add_idle(service, "CFT_IDAM", 118)
     service.notify.close_next(after_taking=True)
-    service.notify.close_next()
+    service.notify.close_next(2)
     unknown = service.run(JOB)
 
     result = service.run(JOB)

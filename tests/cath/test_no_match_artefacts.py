@@ -538,7 +538,7 @@ def test_a_report_taken_without_an_answer_counts_as_sent(service: Service) -> No
 def test_a_report_whose_fate_is_unknown_fails_the_run(service: Service) -> None:
     add_unmatched(service)
     service.notify.close_next(after_taking=True)
-    service.notify.close_next()
+    service.notify.close_next(2)
 
     result = service.run(JOB)
 
@@ -549,7 +549,7 @@ def test_a_report_whose_fate_is_unknown_fails_the_run(service: Service) -> None:
 
 def test_the_next_run_sends_a_report_that_was_never_taken(service: Service) -> None:
     add_unmatched(service, days=1)
-    service.notify.close_next(2)
+    service.notify.close_next(3)
     service.run(JOB)
 
     result = service.run(JOB)

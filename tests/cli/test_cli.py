@@ -402,9 +402,9 @@ def test_doctor_tells_of_a_blob_store_that_cannot_be_reached(service: Service) -
     environ = {**service.environ, "CATH_BLOB_URL": (service.blob_root / "nowhere").as_uri()}
 
     assert {name for name in problems(environ) if name.startswith("container")} == {
-        "container artefact",
-        "container publications",
-        "container files",
+        "CATH_BLOB_URL, container artefact",
+        "CATH_BLOB_URL, container publications",
+        "CATH_BLOB_URL, container files",
     }
     assert call(environ, "doctor").returncode == 1
 
@@ -421,7 +421,7 @@ def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service
 def test_doctor_examines_the_rest_where_the_database_cannot_be_reached(service: Service) -> None:
     subjects = {item["subject"] for item in findings({**service.environ, "CATH_DATABASE_URL": UNREACHABLE})}
 
-    assert {"CATH_DATABASE_URL", "container artefact", "GOV.UK Notify"} <= subjects
+    assert {"CATH_DATABASE_URL", "CATH_BLOB_URL, container artefact", "GOV.UK Notify"} <= subjects
 
 
 def test_views_are_dropped_and_created_again(service: Service) -> None:

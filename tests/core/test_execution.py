@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
+from cath_dagster.cath.media_report import Week
 from cath_dagster.core.database import Database
 from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
@@ -260,7 +261,7 @@ def test_takes_no_lock_in_a_dry_run(bench: Service) -> None:
 
 
 def test_locks_a_partition_of_a_job_that_works_on_one(bench: Service) -> None:
-    spec = replace(TIDY, default_partition=lambda as_of: "2026-11-09")
+    spec = replace(TIDY, default_partition=lambda as_of: "2026-11-09", check_partition=Week.of)
 
     def run_partition(partition: str) -> RunResult:
         resources = EnvironmentResources("CATH", bench.environ)

@@ -23,7 +23,7 @@ SPEC = JobSpec(
 """
 HEAD = """
 from cath_dagster.core.spec import Location
-LOCATION = Location(name="shop", title="Shop", package="{package}", revision="shop_0001")
+LOCATION = Location(name="shop", package="{package}", revision="shop_0001")
 """
 
 AddFile = Callable[[str, str], None]
@@ -42,7 +42,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def location(package: str) -> Location:
-    return Location(name="shop", title="Shop", package=package, revision="shop_0001")
+    return Location(name="shop", package=package, revision="shop_0001")
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
     (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
     with (
         database("template1") as storage,
-        database(TEMPLATE) as cath,
+        database(os.environ[TEMPLATE]) as cath,
         NotifySimulator() as notify,
         Service.open(cath, notify, folder, as_of=datetime.now(UTC)) as service,
     ):

@@ -297,7 +297,7 @@ def test_a_week_is_materialised_with_what_was_done(cath: Service, instance: dg.D
     (event,) = result.get_asset_materialization_events()
     assert event.partition == WEEK
     assert plain(event.materialization.metadata)["status"] == "success"
-    assert plain(event.materialization.metadata)["rows_matched"] == 1
+    assert plain(event.materialization.metadata)["rows_kept"] == 1
 
 
 def test_a_materialised_week_lies_in_the_report_store(cath: Service, instance: dg.DagsterInstance) -> None:

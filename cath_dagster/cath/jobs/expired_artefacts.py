@@ -44,6 +44,10 @@ SPEC = JobSpec(
     run=expired_artefacts,
     tables=("artefact", "artefact_search"),
     needs=("BLOB_URL",),
-    privileges={"artefact": ("SELECT", "UPDATE", "DELETE"), "artefact_search": ("SELECT", "DELETE")},
+    privileges={
+        "artefact": ("SELECT", "UPDATE", "DELETE"),
+        "artefact_search": ("SELECT", "DELETE"),
+        "maintenance.artefact_archive": ("SELECT", "INSERT"),
+    },
     age_columns={"artefact": "display_to"},
 )

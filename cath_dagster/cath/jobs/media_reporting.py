@@ -72,6 +72,10 @@ class Stored:
         """Where a person finds the table."""
         return self.store.address(self.path("csv"))
 
+    def exists(self) -> bool:
+        """Whether it lies in the store still."""
+        return self.path("json") in set(self.store.list(f"{FOLDER}/{self.week}"))
+
     def rows(self) -> dict[str, int]:
         """Return ids and digests of the rows it reports."""
         return rows_reported(self.store.get(self.path("json")))
@@ -95,6 +99,9 @@ def media_reporting(run: JobRun, settings: MediaReportingSettings) -> None:
     team = run.team_address(TEMPLATE) if report.applications else ""
     try:
         delivered = _delivered(run, store, week)
+        if delivered is not None and not delivered.exists():
+            run.note(f"the report of the week of {week} was delivered and is past its retention; nothing is written")
+            return
         planned = _plan_purge(run, report, delivered) if settings.delete_reported else None
         known = _find_stored(store, report, delivered)
         stored = known or _store(run, store, report)
@@ -103,7 +110,9 @@ def media_reporting(run: JobRun, settings: MediaReportingSettings) -> None:
         else:
             run.record(Outcome(target="mail"))
         if planned is not None:
-            _purge(run, planned, is_delivered=_delivered(run, store, week) is not None)
+            # A report that a killed run sent may turn out to be what the team has, and to differ from this one.
+            has = _delivered(run, store, week)
+            _purge(run, planned, is_delivered=has is not None and has.run_id == (delivered or stored).run_id)
         else:
             run.record(_reported(report, stored))
         _delete_old_reports(run, store, settings.report_retention_weeks)
@@ -116,7 +125,7 @@ def _last_week(as_of: datetime) -> str:
 
 
 def _week(run: JobRun) -> Week:
-    week = Week.of(run.partition or _last_week(run.as_of))
+    week = Week.of(run.partition or "")
     if week.end > run.as_of:
         raise ConfigurationError(
             f"the week of {week} ends at {week.end.isoformat()}, after as_of {run.as_of.isoformat()}; "
@@ -194,7 +203,7 @@ def _purge(run: JobRun, planned: PlannedPurge, *, is_delivered: bool) -> None:
         matched = planned.measured.matched
         run.record(Outcome(target="media_application", matched=matched, kept=matched))
         if matched:
-            run.note("no application is deleted: the report was not delivered")
+            run.note("no application is deleted: this report was not delivered")
     run.drain_files()
 
 
@@ -230,7 +239,6 @@ def _reported(report: Report, stored: Stored) -> Outcome:
     count = len(report.applications)
     return Outcome(
         target="media_application",
-        matched=count,
         kept=count,
         details={
             "week": str(report.week),

@@ -20,6 +20,8 @@ from cath_dagster.core.spec import JobSpec
 
 JOB = "no_match_artefacts"
 TEMPLATE = "no_match_report"
+MAX_REMOVED = 500
+"""Removed artefacts that one mail names, the newest first: where no mail was ever delivered there may be years of them."""
 
 
 class NoMatchArtefactsSettings(JobSettings):
@@ -102,7 +104,8 @@ def _removed_unreported(run: JobRun) -> list[Sighting]:
             artefact_archive.c.no_match,
             sa.or_(last_delivered.is_(None), artefact_archive.c.last_received_date > last_delivered),
         )
-        .order_by(artefact_archive.c.location_id, artefact_archive.c.artefact_id)
+        .order_by(artefact_archive.c.last_received_date.desc(), artefact_archive.c.artefact_id)
+        .limit(MAX_REMOVED)
     )
     rows = run.database.transaction(lambda connection: connection.execute(query).all())
     return [Sighting(*row) for row in rows]
@@ -131,6 +134,7 @@ SPEC = JobSpec(
     privileges={
         "artefact": ("SELECT", "UPDATE", "DELETE"),
         "artefact_search": ("SELECT", "DELETE"),
+        "maintenance.artefact_archive": ("SELECT", "INSERT"),
         "location": ("SELECT",),
     },
     age_columns={"artefact": "last_received_date"},

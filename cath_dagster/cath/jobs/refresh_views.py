@@ -56,5 +56,7 @@ SPEC = JobSpec(
         "location": ("SELECT",),
         "user": ("SELECT",),
         "subscription": ("SELECT",),
+        "maintenance": ("CREATE",),
+        "maintenance.artefact_archive": ("SELECT",),
     },
 )

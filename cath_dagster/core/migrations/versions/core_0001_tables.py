@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 revision = "core_0001"
 down_revision = None
@@ -105,5 +105,6 @@ def upgrade() -> None:
         sa.Column("refreshed_at", INSTANT, nullable=False),
         sa.Column("verified_at", INSTANT, nullable=False),
         sa.Column("row_count", sa.BigInteger, nullable=False),
+        sa.Column("readers", ARRAY(sa.Text), nullable=False, server_default="{}"),
         schema=SCHEMA,
     )

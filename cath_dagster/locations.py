@@ -1,0 +1,6 @@
+"""The code locations of this version, as workspace.yaml names them. Nothing here imports Dagster."""
+
+from cath_dagster.cath import LOCATION as CATH
+from cath_dagster.core.spec import Location
+
+LOCATIONS: tuple[Location, ...] = (CATH,)
