@@ -21,9 +21,9 @@ from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.postgres import EmbeddedPostgres
 from tests.service import Service
 
-SERVER = "CATH_DAGSTER_TEST_SERVER"
+SERVER = "TEST_SUITE_SERVER"
 """Where the run's PostgreSQL is, for the workers of a parallel run."""
-TEMPLATE = "CATH_DAGSTER_TEST_TEMPLATE"
+TEMPLATE = "TEST_SUITE_TEMPLATE"
 """The name of the run's template database, with CaTH's empty schema and our own tables."""
 ENOUGH_MEMORY = 2 * 1024**3
 

@@ -58,7 +58,8 @@ def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Fi
 def _store(location: Location, resources: EnvironmentResources, variable: str, container: str) -> Finding:
     subject = f"{location.prefix}_{variable}" + (f", container {container}" if container else "")
     try:
-        resources.store(variable).check(container)
+        # A store without containers of the service is one that the jobs fill themselves.
+        resources.store(variable, made_on_demand=not container).check(container)
     except (BlobStoreError, MaintenanceError) as error:
         return Finding(subject=subject, level=Level.PROBLEM, says=str(error))
     return Finding(subject=subject, level=Level.OK, says="can be listed")

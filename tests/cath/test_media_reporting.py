@@ -497,6 +497,19 @@ def test_asks_notify_about_a_mail_that_a_killed_run_left_unknown(service: Servic
     assert service.count("media_application") == 0
 
 
+def test_deletes_nothing_that_the_team_was_told_otherwise_by_a_run_that_was_killed(service: Service) -> None:
+    application = service.add_application(status="PENDING")
+    service.run(JOB)
+    service.connection.execute("UPDATE maintenance.sent_notice SET status = 'claimed', sent_at = NULL")
+    service.connection.execute("UPDATE media_application SET status = 'APPROVED'")
+
+    service.run(JOB, delete_reported=True)
+    service.run(JOB, delete_reported=True)
+
+    assert applications(service) == {application}
+    assert len(service.notify.sent) == 1
+
+
 # Old reports
 
 

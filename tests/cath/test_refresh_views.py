@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath.views import VIEWS
@@ -384,6 +385,21 @@ def test_drops_all_views_and_the_next_run_creates_them(service: Service) -> None
     assert (set(dropped), left) == (set(NAMES), set())
     assert result.status is Status.SUCCESS
     assert [service.count(f"maintenance.{name}") for name in NAMES] == [2, 1, 1, 1]
+
+
+def test_whoever_could_read_a_view_can_read_the_next_one(service: Service) -> None:
+    service.run(JOB)
+    role = sql.Identifier(f"reader_{uuid.uuid4().hex[:8]}")
+    service.connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+    service.connection.execute(sql.SQL("GRANT SELECT ON maintenance.sdp_mat_view_location TO {}").format(role))
+    may_read = "SELECT has_table_privilege(%s, 'maintenance.sdp_mat_view_location', 'SELECT')"
+    try:
+        drop_views(service)
+        service.run(JOB)
+
+        assert service.value(may_read, role.as_string(None).strip('"'))
+    finally:
+        service.connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
 
 
 def test_drops_nothing_where_there_is_no_view(service: Service) -> None:

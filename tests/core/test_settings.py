@@ -116,6 +116,9 @@ def test_refuses_in_run_config_what_only_the_environment_sets() -> None:
         ("dry_run", "perhaps"),
         ("allow_large", 2),
         ("as_of", "yesterday"),
+        ("as_of", "5"),
+        ("as_of", 5),
+        ("as_of", "0001-01-01"),
     ],
 )
 def test_names_the_key_of_a_value_that_cannot_be_used(key: str, value: object) -> None:

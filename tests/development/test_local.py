@@ -1,0 +1,88 @@
+"""The sample on an embedded PostgreSQL: made once, and never where it is not ours."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cath_dagster.development.local import SAMPLE, Local, LocalError, forget_outside
+from cath_dagster.development.postgres import remove_state
+from tests.service import SilentReporter
+
+SCALE = 0.01
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Local]:
+    made = Local(tmp_path / "local", {"fsync": "off"})
+    made.start_database()
+    yield made
+    remove_state(made.folder)
+
+
+def make(local: Local, *, fresh: bool = False) -> None:
+    local.make_sample(scale=SCALE, fresh=fresh, reporter=SilentReporter())
+
+
+def count(local: Local, table: str) -> int:
+    with psycopg.connect(local.postgres.url(SAMPLE)) as connection:
+        row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_makes_the_sample_once(local: Local) -> None:
+    make(local)
+    with psycopg.connect(local.postgres.url(SAMPLE)) as connection:
+        connection.execute("DELETE FROM audit_log")
+
+    make(local)
+
+    assert count(local, "audit_log") == 0
+
+
+def test_makes_the_sample_anew_where_asked(local: Local) -> None:
+    make(local)
+    with psycopg.connect(local.postgres.url(SAMPLE)) as connection:
+        connection.execute("DELETE FROM audit_log")
+
+    make(local, fresh=True)
+
+    assert count(local, "audit_log") > 0
+
+
+def test_leaves_a_database_alone_that_it_did_not_make(local: Local) -> None:
+    with psycopg.connect(local.postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {SAMPLE}")
+    with psycopg.connect(local.postgres.url(SAMPLE)) as connection:
+        connection.execute("CREATE TABLE precious AS SELECT 1 AS one")
+
+    for fresh in (False, True):
+        with pytest.raises(LocalError, match="was not made by cath-dagster"):
+            make(local, fresh=fresh)
+
+    assert count(local, "precious") == 1
+
+
+def test_makes_a_sample_anew_whose_files_are_gone(local: Local) -> None:
+    make(local)
+    local.blob_root.rename(local.folder / "elsewhere")
+
+    make(local)
+
+    assert any(local.blob_root.rglob("*"))
+
+
+def test_starts_its_processes_without_what_a_shell_exports(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CATH_DATABASE_URL", "postgresql://real/service")
+    monkeypatch.setenv("CATH_CLEAR_AUDIT_AUDIT_LOG_RETENTION_DAYS", "0")
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")
+
+    forget_outside()
+    environ = local.environment("http://127.0.0.1:1", "key")
+
+    assert environ["CATH_DATABASE_URL"] == local.postgres.url(SAMPLE)
+    assert "CATH_CLEAR_AUDIT_AUDIT_LOG_RETENTION_DAYS" not in environ
+    assert "PGHOSTADDR" not in os.environ
