@@ -26,7 +26,7 @@ def main() -> int:
     """Measure, print, and return 1 if a goal was missed."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the table that is purged")
-    parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; the median counts")
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds; the median counts")
     given = parser.parse_args()
     forget_outside()
     out = Console(highlight=False)
@@ -37,7 +37,7 @@ def main() -> int:
             out.print(f"PostgreSQL on this machine: {', '.join(f'{k}={v}' for k, v in SERVER_SETTINGS.items())}")
             ratios = [
                 *measure_purge(cluster, rows=given.rows, rounds=given.rounds, say=out.print),
-                *measure_cold_start(cluster, rounds=max(3, given.rounds), say=out.print),
+                *measure_cold_start(cluster, rounds=given.rounds, say=out.print),
             ]
     finally:
         remove_state(folder)
@@ -47,7 +47,7 @@ def main() -> int:
 
 def _table(ratios: list[Ratio]) -> Table:
     table = Table()
-    table.add_column("measure", ratio=1)
+    table.add_column("measure", min_width=30)
     for name in ("ours", "beside it", "result", "goal", ""):
         table.add_column(name, justify="right", no_wrap=True)
     for ratio in ratios:

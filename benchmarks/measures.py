@@ -1,7 +1,8 @@
 """How a measurement is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 Say = Callable[[str], None]
 
@@ -18,26 +19,30 @@ class Ratio:
     is_met: bool
 
 
-def at_least(name: str, *, ours: float, beside: float, goal: float) -> Ratio:
-    """Compare throughput on the same work, given in seconds: `beside` / `ours` shall be at least `goal`."""
-    value = beside / ours
+Rounds = Sequence[tuple[float, float]]
+"""Seconds of ours and of what stands beside it, one after the other, round by round."""
+
+
+def at_least(name: str, rounds: Rounds, *, goal: float) -> Ratio:
+    """Compare throughput on the same work: the median over the rounds of beside / ours shall be at least `goal`."""
+    value = median(beside / ours for ours, beside in rounds)
     return Ratio(
         name=name,
-        ours=f"{ours:.2f} s",
-        beside=f"{beside:.2f} s",
+        ours=f"{median(ours for ours, _ in rounds):.2f} s",
+        beside=f"{median(beside for _, beside in rounds):.2f} s",
         result=f"{value:.2f}",
         goal=f"≥ {goal:.2f}",
         is_met=value >= goal,
     )
 
 
-def at_most(name: str, *, ours: float, beside: float, goal: float) -> Ratio:
-    """Compare durations in seconds: `ours` / `beside` shall be at most `goal`."""
-    value = ours / beside
+def at_most(name: str, rounds: Rounds, *, goal: float) -> Ratio:
+    """Compare durations: the median over the rounds of ours / beside shall be at most `goal`."""
+    value = median(ours / beside for ours, beside in rounds)
     return Ratio(
         name=name,
-        ours=f"{ours:.2f} s",
-        beside=f"{beside:.2f} s",
+        ours=f"{median(ours for ours, _ in rounds):.2f} s",
+        beside=f"{median(beside for _, beside in rounds):.2f} s",
         result=f"{value:.2f}",
         goal=f"≤ {goal:.2f}",
         is_met=value <= goal,
