@@ -6,7 +6,7 @@ from math import ceil, sqrt
 
 import sqlalchemy as sa
 
-from cath_dagster.core.purge import heap_shape, rebind
+from cath_dagster.core.heap import heap_shape, rebind
 
 MAX_SHARE = 0.5
 MIN_ROWS = 10_000

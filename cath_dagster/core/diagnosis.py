@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
+from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import SCHEMA, check_current
-from cath_dagster.core.purge import quote
 from cath_dagster.core.spec import JobSpec, Location
 
 SECONDS_PER_SCANNED_ROW = 50e-9

@@ -17,7 +17,8 @@ from cath_dagster.core.mail import Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
-from cath_dagster.core.purge import Progress, Purge, Purger, Revision
+from cath_dagster.core.purge import Purge, Revision
+from cath_dagster.core.purger import Progress, Purger
 
 SAMPLE_IDS = 5
 """Ids that a dry run shows, for an operator to look a few rows up."""

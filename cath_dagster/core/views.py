@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.core.database import Database
+from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import SCHEMA, view_state
 from cath_dagster.core.outcome import Outcome, Scalar
-from cath_dagster.core.purge import quote
 
 _READERS = sa.text(
     """

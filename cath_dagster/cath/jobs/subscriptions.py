@@ -19,9 +19,10 @@ from cath_dagster.cath.tables import (
     subscription_list_type,
     user,
 )
+from cath_dagster.core.heap import is_any
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Child, Purge, Revision, is_any
+from cath_dagster.core.purge import Child, Purge, Revision
 from cath_dagster.core.settings import Days, JobSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 

@@ -17,7 +17,8 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import DatabaseStatementError, DatabaseUnavailableError
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.purge import Archive, Child, Purge, Purger, Revision
+from cath_dagster.core.purge import Archive, Child, Purge, Revision
+from cath_dagster.core.purger import Purger
 
 METADATA = sa.MetaData()
 entry = sa.Table(
