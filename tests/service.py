@@ -2,8 +2,10 @@
 
 import contextlib
 import itertools
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +22,9 @@ from cath_dagster.core.execution import execute
 from cath_dagster.core.outcome import Outcome, RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.development.notify import NotifySimulator
+
+Change = tuple[str, Sequence[Any]]
+"""A statement and its parameters."""
 
 _numbers = itertools.count(1)
 
@@ -85,6 +90,35 @@ class Service:
             reporter=self.reporter,
             partition=partition,
         )
+
+    def run_beside(self, job: str, *changes: Change, then: Sequence[Change] = ()) -> RunResult:
+        """Run a job into rows that another transaction has changed or locked.
+
+        Once the job waits for it, that transaction does what comes `then`, and commits.
+        """
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        with ThreadPoolExecutor(1) as pool, psycopg.connect(self.url) as other:
+            for statement, parameters in changes:
+                other.execute(statement, parameters)
+            running = pool.submit(self.run, job)
+            deadline = time.monotonic() + 10
+            while not self.value(waits):
+                assert not running.done(), "the run never waited for the lock"
+                assert time.monotonic() < deadline, "the run never came to the lock"
+                time.sleep(0.005)
+            for statement, parameters in then:
+                other.execute(statement, parameters)
+            other.commit()
+            return running.result(timeout=30)
+
+    def ledger(self, run_id: str) -> dict[str, tuple[Any, ...]]:
+        """Return by table what the ledger says of a run: dry_run, cutoff, matched, deleted, archived and outcome."""
+        rows = self.rows(
+            "SELECT table_name, dry_run, cutoff, matched, deleted, archived, outcome"
+            " FROM maintenance.purge_ledger WHERE run_id = %s",
+            run_id,
+        )
+        return {row[0]: row[1:] for row in rows}
 
     def days_ago(self, days: float, *, seconds: float = 0) -> datetime:
         """Return an instant so long before `as_of`, as the service's naive columns hold it."""

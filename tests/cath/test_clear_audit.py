@@ -52,21 +52,7 @@ def await_waiter(service: Service, running: Future[RunResult]) -> int:
 
 def run_into(service: Service, change: str, *parameters: object) -> RunResult:
     """Run the job into rows that another transaction has changed, and commit that once the job waits for it."""
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(service.url) as writer:
-        writer.execute(change, parameters)
-        running = pool.submit(service.run, "clear_audit")
-        await_waiter(service, running)
-        writer.commit()
-        return running.result(timeout=30)
-
-
-def ledger(service: Service, run_id: str) -> dict[str, tuple[Any, ...]]:
-    """Return what the ledger says of a run: by table dry_run, cutoff, matched, deleted and outcome."""
-    rows = service.rows(
-        "SELECT table_name, dry_run, cutoff, matched, deleted, outcome FROM maintenance.purge_ledger WHERE run_id = %s",
-        run_id,
-    )
-    return {row[0]: row[1:] for row in rows}
+    return service.run_beside("clear_audit", (change, parameters))
 
 
 @pytest.mark.parametrize("log", LOGS)
@@ -432,7 +418,7 @@ def test_finishes_after_its_connection_was_cut(service: Service) -> None:
     assert result.status is Status.SUCCESS
     assert outcome(result, "ingestion_log").deleted == 200
     assert service.count("ingestion_log") == 0
-    assert ledger(service, result.run_id)["ingestion_log"][3] == 200
+    assert service.ledger(result.run_id)["ingestion_log"][3] == 200
 
 
 def test_is_refused_while_another_run_is_at_work_and_names_that(service: Service) -> None:
@@ -471,30 +457,30 @@ def test_leaves_a_ledger_row_for_each_log(service: Service) -> None:
     result = service.run("clear_audit", audit_log_retention_days=30)
 
     month, quarter = service.as_of - timedelta(days=30), service.as_of - timedelta(days=90)
-    assert ledger(service, result.run_id) == {
-        "notification_audit_log": (False, quarter, 0, 0, "success"),
-        "audit_log": (False, month, 2, 2, "success"),
-        "ingestion_log": (False, quarter, 0, 0, "success"),
+    assert service.ledger(result.run_id) == {
+        "notification_audit_log": (False, quarter, 0, 0, 0, "success"),
+        "audit_log": (False, month, 2, 2, 0, "success"),
+        "ingestion_log": (False, quarter, 0, 0, 0, "success"),
     }
 
 
 def test_dry_run_leaves_ledger_rows_that_say_so(service: Service) -> None:
     add_entry(service, "audit_log", service.days_ago(91))
 
-    rows = ledger(service, service.run("clear_audit", dry_run=True).run_id)
+    rows = service.ledger(service.run("clear_audit", dry_run=True).run_id)
 
     cutoff = service.as_of - timedelta(days=90)
     assert set(rows) == set(LOGS)
-    assert rows["audit_log"] == (True, cutoff, 1, 0, "success")
+    assert rows["audit_log"] == (True, cutoff, 1, 0, 0, "success")
 
 
 def test_a_refused_run_leaves_ledger_rows_that_say_so(service: Service) -> None:
     add_ingestions(service, BLAST_ROWS + 1, service.days_ago(91))
 
-    rows = ledger(service, service.run("clear_audit").run_id)
+    rows = service.ledger(service.run("clear_audit").run_id)
 
     assert set(rows) == set(LOGS)
-    assert rows["ingestion_log"][2:] == (BLAST_ROWS + 1, 0, "refused")
+    assert rows["ingestion_log"][2:] == (BLAST_ROWS + 1, 0, 0, "refused")
 
 
 def test_fails_clearly_and_deletes_nothing_where_a_log_is_missing(service: Service) -> None:

@@ -1,13 +1,9 @@
 """The removal of artefacts whose display has ended: archived, deleted, and their files with them."""
 
-import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
-
-import psycopg
 
 from cath_dagster.core.outcome import RunResult, Status
 from tests.service import Service, outcome
@@ -65,27 +61,7 @@ def files_left(service: Service) -> set[str]:
 
 def run_into(service: Service, change: str, *parameters: object) -> RunResult:
     """Run the job into rows that another transaction has changed, and commit that once the job waits for it."""
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(service.url) as writer:
-        writer.execute(change, parameters)
-        running = pool.submit(service.run, JOB)
-        deadline = time.monotonic() + 10
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        while not service.value(waits):
-            assert not running.done(), "the run never waited for the lock"
-            assert time.monotonic() < deadline, "the run never came to the lock"
-            time.sleep(0.01)
-        writer.commit()
-        return running.result(timeout=30)
-
-
-def ledger(service: Service, run_id: str) -> dict[str, tuple[Any, ...]]:
-    """Return what the ledger says of a run: by table dry_run, cutoff, matched, deleted, archived and outcome."""
-    rows = service.rows(
-        "SELECT table_name, dry_run, cutoff, matched, deleted, archived, outcome"
-        " FROM maintenance.purge_ledger WHERE run_id = %s",
-        run_id,
-    )
-    return {row[0]: row[1:] for row in rows}
+    return service.run_beside(JOB, (change, parameters))
 
 
 def test_removes_an_artefact_whose_display_ended_a_millisecond_ago(service: Service) -> None:
@@ -625,7 +601,7 @@ def test_deletes_most_of_many_search_rows_where_allowed(service: Service) -> Non
 def test_leaves_a_ledger_row_for_each_table(service: Service) -> None:
     add_search(service, add_expired(service), 2)
 
-    rows = ledger(service, service.run(JOB).run_id)
+    rows = service.ledger(service.run(JOB).run_id)
 
     assert rows["artefact"] == (False, service.as_of, 1, 1, 1, "success")
     assert rows["artefact_search"][2:] == (2, 2, 0, "success")
@@ -634,7 +610,7 @@ def test_leaves_a_ledger_row_for_each_table(service: Service) -> None:
 def test_dry_run_leaves_ledger_rows_that_say_so(service: Service) -> None:
     add_search(service, add_expired(service), 2)
 
-    rows = ledger(service, service.run(JOB, dry_run=True).run_id)
+    rows = service.ledger(service.run(JOB, dry_run=True).run_id)
 
     assert rows["artefact"] == (True, service.as_of, 1, 0, 0, "success")
     assert (rows["artefact_search"][0], *rows["artefact_search"][2:]) == (True, 2, 0, 0, "success")
@@ -643,7 +619,7 @@ def test_dry_run_leaves_ledger_rows_that_say_so(service: Service) -> None:
 def test_a_failing_file_shows_in_the_ledger(service: Service) -> None:
     add_files(service, add_expired(service), "artefact/{}/in-the-way")
 
-    rows = ledger(service, service.run(JOB).run_id)
+    rows = service.ledger(service.run(JOB).run_id)
 
     assert rows["artefact"][2:] == (1, 1, 1, "failed")
 

@@ -1,14 +1,11 @@
 """Idle users: who is warned, when, how often, and who is deleted with what goes along."""
 
 import json
-import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from datetime import time as TimeOfDay
 from typing import Any
 
-import psycopg
 import pytest
 
 from cath_dagster.adapters.environment import EnvironmentResources
@@ -106,19 +103,6 @@ def run_impatiently(service: Service, notify: NotifySimulator | None = None) -> 
         resources=ImpatientResources("CATH", {**service.environ, **other}),
         reporter=service.reporter,
     )
-
-
-def run_beside(service: Service, *changes: tuple[str, list[Any]]) -> RunResult:
-    """Run the job while another session holds its changes back, to commit them once the job waits for them."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with psycopg.connect(service.url) as other, ThreadPoolExecutor(1) as pool:
-        for statement, parameters in changes:
-            other.execute(statement, parameters)
-        running = pool.submit(service.run, JOB)
-        while not running.done() and not service.value(waiting):
-            time.sleep(0.005)
-        other.commit()
-        return running.result()
 
 
 SIGN_IN = 'UPDATE "user" SET last_signed_in_date = %s WHERE user_id = %s'
@@ -1095,7 +1079,7 @@ def test_a_user_who_signs_in_while_the_batch_waits_is_kept(service: Service) -> 
     subscription_id = service.add_subscription(rescued)
     other = add_idle(service, "SSO", 90)
 
-    result = run_beside(service, (SIGN_IN, [service.days_ago(0), rescued]))
+    result = service.run_beside(JOB, (SIGN_IN, [service.days_ago(0), rescued]))
 
     assert result.status is Status.SUCCESS
     assert outcome(result, "user").deleted == 1
@@ -1108,7 +1092,7 @@ def test_a_twin_who_signs_in_while_the_batch_waits_keeps_both(service: Service) 
     twin = add_idle(service, "PI_AAD", 700, email="PRESS@example.com")
     idle = add_deletable(service, "B2C_IDAM", email="press@example.com")
 
-    result = run_beside(service, (SIGN_IN, [service.days_ago(0), twin]))
+    result = service.run_beside(JOB, (SIGN_IN, [service.days_ago(0), twin]))
 
     assert result.status is Status.SUCCESS
     assert outcome(result, "user").deleted == 0
@@ -1124,8 +1108,8 @@ def test_a_twin_who_joins_while_the_batch_waits_keeps_the_other(service: Service
         'INSERT INTO "user" (user_id, email, user_provenance, user_provenance_id, role, created_date)'
         " VALUES (%s, %s, %s, %s, %s, %s)"
     )
-    run_beside(
-        service,
+    service.run_beside(
+        JOB,
         (insert, row),
         ('SELECT FROM "user" WHERE user_id = %s FOR UPDATE', [idle]),
     )
@@ -1137,7 +1121,7 @@ def test_an_idle_row_that_takes_an_active_address_while_the_batch_waits_is_kept(
     add_idle(service, "PI_AAD", 0, email="active@example.com")
     idle = add_deletable(service, "B2C_IDAM", email="press@example.com")
 
-    run_beside(service, ('UPDATE "user" SET email = %s WHERE user_id = %s', ["Active@example.com", idle]))
+    service.run_beside(JOB, ('UPDATE "user" SET email = %s WHERE user_id = %s', ["Active@example.com", idle]))
 
     assert exists(service, idle)
 
@@ -1146,7 +1130,7 @@ def test_keeps_who_became_the_last_administrator_while_the_batch_waits(service: 
     leaving = add_idle(service, "SSO", 10, role="SYSTEM_ADMIN")
     idle = add_idle(service, "SSO", 100, role="SYSTEM_ADMIN")
 
-    result = run_beside(service, ('DELETE FROM "user" WHERE user_id = %s', [leaving]))
+    result = service.run_beside(JOB, ('DELETE FROM "user" WHERE user_id = %s', [leaving]))
 
     assert result.status is Status.SUCCESS
     assert exists(service, idle)
@@ -1156,7 +1140,7 @@ def test_a_user_deleted_by_another_session_meanwhile_is_no_failure(service: Serv
     gone = add_deletable(service)
     other = add_idle(service, "SSO", 90)
 
-    result = run_beside(service, ('DELETE FROM "user" WHERE user_id = %s', [gone]))
+    result = service.run_beside(JOB, ('DELETE FROM "user" WHERE user_id = %s', [gone]))
 
     assert result.status is Status.SUCCESS
     assert outcome(result, "user").deleted == 1
@@ -1166,8 +1150,8 @@ def test_a_user_deleted_by_another_session_meanwhile_is_no_failure(service: Serv
 def test_a_subscription_added_while_the_batch_waits_goes_along(service: Service) -> None:
     user_id = add_idle(service, "SSO", 90)
 
-    result = run_beside(
-        service,
+    result = service.run_beside(
+        JOB,
         (
             "INSERT INTO subscription (subscription_id, user_id, search_type, search_value) VALUES (%s, %s, %s, %s)",
             [uuid.uuid4(), user_id, "CASE_NUMBER", "1"],

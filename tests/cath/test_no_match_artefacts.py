@@ -1,13 +1,10 @@
 """The report of artefacts that match no location, and the removal of those that waited too long."""
 
-import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from cath_dagster.core.outcome import RunResult, Status
@@ -65,28 +62,8 @@ def reported(service: Service, mail: int = 0) -> list[str]:
 
 def run_into(service: Service, artefact_id: uuid.UUID, change: str, *parameters: object) -> RunResult:
     """Run the job into a row that another transaction holds; its change is committed once the job waits for it."""
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(service.url) as writer:
-        writer.execute("SELECT FROM artefact WHERE artefact_id = %s FOR UPDATE", (artefact_id,))
-        running = pool.submit(service.run, JOB)
-        deadline = time.monotonic() + 10
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        while not service.value(waits):
-            assert not running.done(), "the run never waited for the lock"
-            assert time.monotonic() < deadline, "the run never came to the lock"
-            time.sleep(0.01)
-        writer.execute(change, parameters)
-        writer.commit()
-        return running.result(timeout=30)
-
-
-def ledger(service: Service, run_id: str) -> dict[str, tuple[Any, ...]]:
-    """Return what the ledger says of a run: by table dry_run, cutoff, matched, deleted, archived and outcome."""
-    rows = service.rows(
-        "SELECT table_name, dry_run, cutoff, matched, deleted, archived, outcome"
-        " FROM maintenance.purge_ledger WHERE run_id = %s",
-        run_id,
-    )
-    return {row[0]: row[1:] for row in rows}
+    hold = ("SELECT FROM artefact WHERE artefact_id = %s FOR UPDATE", (artefact_id,))
+    return service.run_beside(JOB, hold, then=[(change, parameters)])
 
 
 # What is removed
@@ -796,7 +773,7 @@ def test_leaves_a_ledger_row_for_each_table(service: Service) -> None:
     artefact_id = add_unmatched(service)
     service.insert("artefact_search", id="one", artefact_id=artefact_id)
 
-    rows = ledger(service, service.run(JOB).run_id)
+    rows = service.ledger(service.run(JOB).run_id)
 
     assert rows["artefact"] == (False, service.as_of - 7 * DAY, 1, 1, 1, "success")
     assert rows["artefact_search"][2:] == (1, 1, 0, "success")
@@ -805,7 +782,7 @@ def test_leaves_a_ledger_row_for_each_table(service: Service) -> None:
 def test_dry_run_leaves_ledger_rows_that_say_so(service: Service) -> None:
     add_unmatched(service)
 
-    rows = ledger(service, service.run(JOB, dry_run=True).run_id)
+    rows = service.ledger(service.run(JOB, dry_run=True).run_id)
 
     assert rows["artefact"] == (True, service.as_of - 7 * DAY, 1, 0, 0, "success")
 
@@ -814,6 +791,6 @@ def test_a_failed_report_shows_in_the_ledger(service: Service) -> None:
     add_unmatched(service)
     service.notify.fail_next(403, "AuthError", "Refused")
 
-    rows = ledger(service, service.run(JOB).run_id)
+    rows = service.ledger(service.run(JOB).run_id)
 
     assert rows["artefact"][2:] == (1, 1, 1, "failed")

@@ -1,15 +1,12 @@
 """Orphaned subscriptions, those of deletable users, and list types that are no more."""
 
-import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
-from cath_dagster.core.outcome import COUNTS, RunResult, Status
+from cath_dagster.core.outcome import COUNTS, Status
 from tests.service import Service, outcome
 
 JOB = "subscriptions"
@@ -55,19 +52,6 @@ def send_warnings(service: Service, days_ago: int) -> None:
     service.connection.execute(
         "UPDATE maintenance.sent_notice SET sent_at = %s WHERE sent_at IS NOT NULL AND as_of = %s", [as_of, as_of]
     )
-
-
-def run_beside(service: Service, *changes: tuple[str, list[Any]]) -> RunResult:
-    """Run the job while another session holds its changes back, to commit them once the job waits for them."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with psycopg.connect(service.url) as other, ThreadPoolExecutor(1) as pool:
-        for statement, parameters in changes:
-            other.execute(statement, parameters)
-        running = pool.submit(service.run, JOB)
-        while not running.done() and not service.value(waiting):
-            time.sleep(0.005)
-        other.commit()
-        return running.result()
 
 
 # Locations
@@ -527,7 +511,7 @@ def test_a_location_restored_while_the_batch_waits_keeps_its_subscriptions(servi
     service.add_location(7, deleted_at=service.days_ago(LONG_GONE))
     rescued, orphan = subscribe(service, "007"), subscribe(service, "8")
 
-    result = run_beside(service, ("UPDATE location SET deleted_at = NULL WHERE location_id = %s", [7]))
+    result = service.run_beside(JOB, ("UPDATE location SET deleted_at = NULL WHERE location_id = %s", [7]))
 
     assert result.status is Status.SUCCESS
     assert exists(service, rescued)
@@ -538,7 +522,7 @@ def test_a_subscription_changed_while_the_batch_waits_is_kept(service: Service) 
     service.add_location(7)
     rescued = subscribe(service, "8")
 
-    run_beside(service, ("UPDATE subscription SET search_value = '7' WHERE subscription_id = %s", [rescued]))
+    service.run_beside(JOB, ("UPDATE subscription SET search_value = '7' WHERE subscription_id = %s", [rescued]))
 
     assert exists(service, rescued)
 
@@ -547,8 +531,8 @@ def test_a_user_who_signs_in_while_the_batch_waits_keeps_the_subscriptions(servi
     user_id = add_idle(service, "SSO", 90)
     subscription_id = subscribe(service, "C-1", "CASE_NUMBER", user_id=user_id)
 
-    run_beside(
-        service, ('UPDATE "user" SET last_signed_in_date = %s WHERE user_id = %s', [service.days_ago(0), user_id])
+    service.run_beside(
+        JOB, ('UPDATE "user" SET last_signed_in_date = %s WHERE user_id = %s', [service.days_ago(0), user_id])
     )
 
     assert exists(service, subscription_id)
@@ -560,7 +544,9 @@ def test_a_twin_who_signs_in_while_the_batch_waits_keeps_the_subscriptions(servi
     send_warnings(service, 20)
     subscription_id = subscribe(service, "C-1", "CASE_NUMBER", user_id=user_id)
 
-    run_beside(service, ('UPDATE "user" SET last_signed_in_date = %s WHERE user_id = %s', [service.days_ago(0), twin]))
+    service.run_beside(
+        JOB, ('UPDATE "user" SET last_signed_in_date = %s WHERE user_id = %s', [service.days_ago(0), twin])
+    )
 
     assert exists(service, subscription_id)
 
@@ -570,7 +556,7 @@ def test_who_became_the_last_administrator_while_the_batch_waits_keeps_the_subsc
     idle = add_idle(service, "SSO", 100, role="SYSTEM_ADMIN")
     subscription_id = subscribe(service, "C-1", "CASE_NUMBER", user_id=idle)
 
-    run_beside(service, ('DELETE FROM "user" WHERE user_id = %s', [leaving]))
+    service.run_beside(JOB, ('DELETE FROM "user" WHERE user_id = %s', [leaving]))
 
     assert exists(service, subscription_id)
 
@@ -583,8 +569,8 @@ def test_a_list_type_activated_again_while_the_batch_waits_stays(service: Servic
     service.add_list_type(2)
     row_id = subscribe_to_lists(service, 1, 2)
 
-    run_beside(
-        service,
+    service.run_beside(
+        JOB,
         (REACTIVATE, [1]),
         ("SELECT FROM subscription_list_type WHERE subscription_list_type_id = %s FOR UPDATE", [row_id]),
     )
@@ -596,8 +582,8 @@ def test_the_only_list_type_activated_again_while_the_batch_waits_keeps_the_row(
     service.add_list_type(1, deleted_at=service.days_ago(LONG_GONE))
     row_id = subscribe_to_lists(service, 1)
 
-    run_beside(
-        service,
+    service.run_beside(
+        JOB,
         (REACTIVATE, [1]),
         ("SELECT FROM subscription_list_type WHERE subscription_list_type_id = %s FOR UPDATE", [row_id]),
     )
@@ -611,7 +597,7 @@ def test_waits_for_a_list_type_that_is_being_activated_again(service: Service, l
     service.add_list_type(2)
     row_id = subscribe_to_lists(service, *list_type_ids)
 
-    run_beside(service, (REACTIVATE, [1]))
+    service.run_beside(JOB, (REACTIVATE, [1]))
 
     assert lists_of(service, row_id) == list_type_ids
 
@@ -621,8 +607,8 @@ def test_a_list_subscribed_to_while_the_batch_waits_is_kept(service: Service) ->
     service.add_list_type(2)
     row_id = subscribe_to_lists(service, 99, 1)
 
-    run_beside(
-        service,
+    service.run_beside(
+        JOB,
         (
             "UPDATE subscription_list_type SET list_type_ids = '{99,2,1}' WHERE subscription_list_type_id = %s",
             [row_id],
@@ -636,8 +622,8 @@ def test_an_emptied_row_to_which_a_list_is_added_while_the_batch_waits_is_kept(s
     service.add_list_type(1)
     row_id = subscribe_to_lists(service, 99)
 
-    run_beside(
-        service,
+    service.run_beside(
+        JOB,
         ("UPDATE subscription_list_type SET list_type_ids = '{99,1}' WHERE subscription_list_type_id = %s", [row_id]),
     )
 
