@@ -57,5 +57,6 @@ lock: install ## Lock the dependencies anew
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" sh requirements/lock.sh $(BIN)/uv
 
 clean: ## Stop the embedded PostgreSQL and remove what was made
-	@test ! -x $(BIN)/python || $(BIN)/python -m cath_dagster.development clean
+	@python=$(BIN)/python; test -x $$python || python=$(PYTHON); $$python -c \
+		'from pathlib import Path; from cath_dagster.development.postgres import remove_state; remove_state(Path(".local"))'
 	@rm -rf .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov

@@ -69,7 +69,7 @@ def execute(
         error=error,
         would_refuse=run.would_refuse,
         notes=tuple(run.notes),
-        settings=plain_settings(config.settings),
+        settings={**plain_settings(config.settings), **run.borrowed_settings},
         seconds=clock() - started,
     )
     reporter.info(summary(result))

@@ -87,6 +87,8 @@ class JobRun:
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     would_refuse: str | None = None
+    borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
+    """Settings of other jobs that this one goes by."""
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
     _taken: int = 0

@@ -1,4 +1,4 @@
-"""What `make run`, `make dev` and `make clean` do: python -m cath_dagster.development run|dev|clean."""
+"""What `make run` and `make dev` do: python -m cath_dagster.development run|dev."""
 
 import argparse
 import contextlib
@@ -11,9 +11,8 @@ from typing import NoReturn
 
 from cath_dagster.adapters.terminal import TerminalReporter, err
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.development.local import REPOSITORY, Local, LocalError, dagster_stack, forget_outside
+from cath_dagster.development.local import Local, LocalError, dagster_stack, forget_outside
 from cath_dagster.development.notify import NotifySimulator
-from cath_dagster.development.postgres import remove_state
 from cath_dagster.development.session import Session, print_summary
 
 UI_PORT = 3000
@@ -27,15 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=purpose)
         command.add_argument("--scale", type=float, default=1.0, help="1 makes about 200,000 rows")
         command.add_argument("--port", type=int, default=UI_PORT if name == "dev" else None)
-    commands.add_parser("clean", help="stop the embedded PostgreSQL and remove .local")
     given = parser.parse_args(arguments)
     forget_outside()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        if given.command == "clean":
-            remove_state(REPOSITORY / ".local")
-            return 0
         return _run(given.scale, given.port) if given.command == "run" else _dev(given.scale, given.port)
     except MaintenanceError as error:
         err.print(f"error: {error}", style="red", markup=False)

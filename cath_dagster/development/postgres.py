@@ -130,8 +130,7 @@ def embedded_postgres(local: Path, name: str, settings: Mapping[str, str] | None
     if os.geteuid() != 0 and len(str(local.resolve() / name)) <= MAX_SOCKET_DIRECTORY_LENGTH:
         return EmbeddedPostgres(local.resolve() / name, settings or {})
     local.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(str(local.resolve()).encode()).hexdigest()[:12]
-    home = Path("/var/tmp") / f"cath-dagster-{os.getuid()}-{digest}" / name  # noqa: S108 - a folder of ours, mode 0700
+    home = _outside(local) / name
     _own_folder(home.parent)
     link = local / name
     if not link.is_symlink() or link.readlink() != home:
@@ -141,18 +140,13 @@ def embedded_postgres(local: Path, name: str, settings: Mapping[str, str] | None
 
 
 def remove_state(local: Path) -> None:
-    """Stop every cluster of `local` and delete it, the folders its links lead to included."""
-    if not local.exists():
-        return
-    for entry in sorted(local.iterdir()):
-        home = entry.resolve()
-        if (home / "data").exists():
-            EmbeddedPostgres(home, {}).stop()
-        if entry.is_symlink():
-            shutil.rmtree(home, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                home.parent.rmdir()
-    shutil.rmtree(local)
+    """Stop every cluster of `local` and delete it, also one whose link is gone."""
+    for folder in (_outside(local), local):
+        for home in folder.iterdir() if folder.is_dir() else ():
+            if (home / "data").exists() and not home.is_symlink():
+                EmbeddedPostgres(home, {}).stop()
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def free_port() -> int:
@@ -198,6 +192,12 @@ def _copy_binaries(home: Path) -> None:
             path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
     (unfinished / package.name).rename(home / package.name)
     unfinished.rmdir()
+
+
+def _outside(local: Path) -> Path:
+    """Return the folder for clusters that cannot lie in `local`."""
+    digest = hashlib.sha256(str(local.resolve()).encode()).hexdigest()[:12]
+    return Path("/var/tmp") / f"cath-dagster-{os.getuid()}-{digest}"  # noqa: S108 - a folder of ours, checked below
 
 
 def _own_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ from cath_dagster.core.heap import is_any
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.purge import Child, Purge, Revision
-from cath_dagster.core.settings import Days, JobSettings, read_settings
+from cath_dagster.core.settings import Days, JobSettings, plain_settings, read_settings
 from cath_dagster.core.spec import JobSpec
 
 
@@ -45,6 +45,7 @@ def subscriptions(run: JobRun, settings: SubscriptionsSettings) -> None:
     idle_settings = read_settings(
         InactiveUserSettings, {}, location=LOCATION.name, job=inactive_users.JOB, environ=run.environ
     )
+    run.borrowed_settings |= plain_settings(idle_settings)
     orphans, without_list_type = run.plan(_orphaned(run, settings, idle_settings), _without_list_type(run, settings))
     run.purge(orphans)
     run.purge(without_list_type)
