@@ -10,22 +10,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.development.cath_sample import SampleSummary, create_schema, fill
-from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, remove_state
+from cath_dagster.development.cath_sample import SampleSummary, fill
 
 # A Friday: the current week has days on both sides.
 AS_OF = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
 SMALL = 0.02
 SMALLEST = 0.01
 
-SENT_NOTICE = """
-CREATE SCHEMA maintenance;
-CREATE TABLE maintenance.sent_notice (
-    job text NOT NULL, subject_id text NOT NULL, kind text NOT NULL, period_start date NOT NULL,
-    as_of timestamptz NOT NULL, sent_at timestamptz, status text NOT NULL, reference text NOT NULL UNIQUE,
-    UNIQUE (job, subject_id, kind, period_start)
-);
-"""
 
 # What the jobs' rules make of every user, written apart from the jobs: provenance, role, idle days, days since the
 # warning about this period, thresholds.
@@ -141,29 +132,10 @@ CUTOFF_COLUMNS_WITHOUT_INDEX = {
 }
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    local = tmp_path_factory.mktemp("local")
-    postgres = embedded_postgres(local, "pg", {"fsync": "off"})
-    postgres.start()
-    yield postgres
-    remove_state(local)
-
-
 @pytest.fixture
-def empty_database(cluster: EmbeddedPostgres) -> Iterator[str]:
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as admin:
-        admin.execute("CREATE DATABASE sample")
-        yield cluster.url("sample")
-        admin.execute("DROP DATABASE sample WITH (FORCE)")
-
-
-@pytest.fixture
-def service(empty_database: str) -> Iterator[psycopg.Connection]:
-    """The service's schema, and the one table of ours that the sample fills."""
-    with psycopg.connect(empty_database, autocommit=True) as connection:
-        create_schema(connection)
-        connection.execute(SENT_NOTICE)
+def service(cath_url: str) -> Iterator[psycopg.Connection]:
+    """The service's schema, and our own tables beside it."""
+    with psycopg.connect(cath_url, autocommit=True) as connection:
         yield connection
 
 
