@@ -13,12 +13,11 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.table import Table
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
-from cath_dagster.cli.output import print_findings, print_json, print_result
+from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
 from cath_dagster.core.errors import ConfigurationError, MaintenanceError, UnknownJobError
 from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
@@ -79,14 +78,7 @@ def list_jobs(
     if as_json:
         print_json(rows)
         return
-    table = Table()
-    for name in ("job", "cron", "next tick", "owner"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("what it does", ratio=1)
-    for row in rows:
-        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z")
-        table.add_row(f"{row['location']}/{row['job']}", row["cron"], next_tick, row["owner"], row["summary"])
-    out.print(table)
+    print_jobs(rows)
 
 
 @app.command("run")

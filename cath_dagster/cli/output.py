@@ -1,13 +1,18 @@
 """What the command line shows: tables for people, one JSON object for machines."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
+from rich import box
 from rich.table import Table
 
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.outcome import COUNTS, RunResult, Status
+
+WIDE = 130
+"""Columns of a terminal from which on a job's summary has room beside it."""
 
 _STATUS_STYLES = {Status.SUCCESS: "green", Status.FAILED: "red", Status.REFUSED: "yellow"}
 _LEVEL_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
@@ -16,6 +21,23 @@ _LEVEL_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
     print(json.dumps(value, indent=2, default=str))  # noqa: T201 - no console may wrap or colour what a machine reads
+
+
+def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print a table of jobs; where the terminal is narrow, what they do goes below it."""
+    is_wide = out.width >= WIDE
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("job", "cron", "next tick", "owner"):
+        table.add_column(name, no_wrap=True)
+    if is_wide:
+        table.add_column("what it does")
+    for row in rows:
+        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z")
+        cells = [f"{row['location']}/{row['job']}", row["cron"], next_tick, row["owner"]]
+        table.add_row(*cells, *([row["summary"]] if is_wide else []))
+    out.print(table)
+    for row in rows if not is_wide else ():
+        out.print(f"[bold]{row['job']}[/bold]: {row['summary']}")
 
 
 def print_result(result: RunResult) -> None:
@@ -38,7 +60,8 @@ def print_result(result: RunResult) -> None:
 
 def _outcome_table(result: RunResult) -> Table:
     columns = [name for name in COUNTS if name == "matched" or any(o.counts()[name] for o in result.outcomes)]
-    table = Table(title=f"{result.location}/{result.job}{' (dry run)' if result.dry_run else ''}", title_justify="left")
+    title = f"{result.location}/{result.job}{' (dry run)' if result.dry_run else ''}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("target", no_wrap=True)
     for name in (*columns, "seconds"):
         table.add_column(name, justify="right")

@@ -55,6 +55,13 @@ def not_settled(connection: sa.Connection, job: str, notices: Sequence[Notice]) 
     ]
 
 
+def _tell(errors: Counter[str]) -> list[str]:
+    """Return the reasons, the most frequent first, with their numbers where there are several."""
+    if len(errors) == 1:
+        return list(errors)
+    return [f"{count} x {error}" for error, count in errors.most_common()]
+
+
 @dataclass(frozen=True)
 class _Earlier:
     status: str
@@ -108,7 +115,7 @@ class Postman:
             failed=tally[Delivery.FAILED] + tally[Delivery.UNKNOWN],
             skipped=tally[Delivery.REJECTED],
             details={
-                **({"errors": [f"{count} x {error}" for error, count in errors.most_common()]} if errors else {}),
+                **({"errors": _tell(errors)} if errors else {}),
                 **({"rejected_ids": sorted(rejected)[:IDS_SHOWN]} if rejected else {}),
             },
         )
