@@ -87,6 +87,7 @@ class JobRun:
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     would_refuse: str | None = None
+    keeps_keys: bool = False
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
     _taken: int = 0
@@ -308,6 +309,7 @@ class JobRun:
             job=self.job,
             run_id=self.run_id,
             report=self.reporter.progress,
+            keeps_keys=self.keeps_keys,
             clock=self.clock,
         )
 
