@@ -132,7 +132,7 @@ def deletion_conditions(settings: InactiveUserSettings, as_of: datetime) -> dict
     return {
         "a rule names the user's provenance": is_known_provenance(settings),
         "idle for as long as the rule of that provenance asks": user.c.user_id.in_(idle),
-        "idle so long, and warned in time where a warning is due": _is_due(settings, as_of),
+        "idle so long, and warned in time where a warning is due, which the job does first": _is_due(settings, as_of),
         "not the administrator who was active last": _is_not_protected(),
     }
 

@@ -187,9 +187,9 @@ def _of_a_row_that_is_there(
 def _foresee(forecasts: Sequence[Forecast], not_foreseen: Sequence[str]) -> str:
     if not forecasts or forecasts[0].at is None:
         but = f", as far as can be foreseen: {', '.join(not_foreseen)} may" if not_foreseen else ""
-        return f"the row is there, and no rule takes it within {HORIZON.days} days if nobody changes it{but}"
+        return f"the row is there, and as things stand no rule takes it within {HORIZON.days} days{but}"
     first = forecasts[0]
-    when = "matches now; the next run takes it" if first.matches_now else "takes it, if nobody changes it,"
+    when = "matches now; the next run takes it" if first.matches_now else "takes it, as things stand,"
     return f"the row is there; {first.job} ({first.rule}) {when} at {first.at:%Y-%m-%d %H:%M %Z} at the earliest"
 
 

@@ -187,7 +187,8 @@ def test_says_that_a_user_is_kept_who_was_not_warned(service: Service) -> None:
 
     item = forecast(explain(service, "user", user), "inactive_verification")
 
-    assert (item["at"], item["unmet"]) == (None, ["idle so long, and warned in time where a warning is due"])
+    assert item["at"] is None
+    assert ["warned in time" in words for words in item["unmet"]] == [True]
 
 
 def test_tells_every_rule_that_takes_a_row_along_with_another(service: Service) -> None:
@@ -250,5 +251,5 @@ def test_explains_to_people_in_a_sentence(service: Service) -> None:
 
     done = call(service.environ, "explain", "ingestion_log", str(entry))
 
-    assert "takes it, if nobody changes it" in done.stdout
+    assert "takes it, as things stand" in done.stdout
     assert done.returncode == 0
