@@ -1,5 +1,6 @@
 """What removing an artefact takes along: its metadata archived, its search rows deleted, its files queued."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -15,7 +16,13 @@ WHOLE_NUMBER = r"^\s*[+-]?0{0,100}[0-9]{1,18}\s*$"
 
 
 def removal(
-    *, rule: str, predicate: sa.ColumnElement[bool], cutoff: datetime, run_id: str, reads_other_rows: bool = False
+    *,
+    rule: str,
+    predicate: sa.ColumnElement[bool],
+    cutoff: datetime,
+    run_id: str,
+    reads_other_rows: bool = False,
+    conditions: Mapping[str, sa.ColumnElement[bool]] | None = None,
 ) -> Purge:
     """Return the purge of the artefacts that match, with everything that goes along."""
     copied = [column.name for column in artefact_archive.c if column.name != "archived_by"]
@@ -32,6 +39,7 @@ def removal(
             {**{name: artefact.c[name] for name in copied}, "archived_by": sa.literal(run_id)},
         ),
         files=select_files,
+        conditions=conditions or {},
     )
 
 

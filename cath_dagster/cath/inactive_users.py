@@ -11,7 +11,7 @@ from cath_dagster.cath.tables import user
 from cath_dagster.core.instants import as_utc, midnight, naive_utc
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import SETTLED
-from cath_dagster.core.settings import Days, JobSettings
+from cath_dagster.core.settings import Days, PurgeSettings
 
 JOB = "inactive_verification"
 MEDIA = ("B2C_IDAM", "PI_AAD")
@@ -19,7 +19,7 @@ MEDIA = ("B2C_IDAM", "PI_AAD")
 PROTECTED_ROLE = "SYSTEM_ADMIN"
 
 
-class InactiveUserSettings(JobSettings):
+class InactiveUserSettings(PurgeSettings):
     """After how many whole days without activity users are warned and deleted."""
 
     media_warn_days: Days = Field(default=350, description="Media users (B2C_IDAM, PI_AAD) idle so long are warned.")
@@ -122,6 +122,22 @@ def past_deletion(seen: sa.Subquery, settings: InactiveUserSettings, as_of: date
 
 def is_deletable(settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
     """Return the predicate over `user` that decides who may be deleted at `as_of`."""
+    return sa.and_(_is_due(settings, as_of), _is_not_protected())
+
+
+def deletion_conditions(settings: InactiveUserSettings, as_of: datetime) -> dict[str, sa.ColumnElement[bool]]:
+    """Return in words what must hold for a user to be deletable at `as_of`."""
+    seen = activity()
+    idle = sa.select(seen.c.user_id).where(past_deletion(seen, settings, as_of))
+    return {
+        "a rule names the user's provenance": is_known_provenance(settings),
+        "idle for as long as the rule of that provenance asks": user.c.user_id.in_(idle),
+        "idle so long, and warned in time where a warning is due, which the job does first": _is_due(settings, as_of),
+        "not the administrator who was active last": _is_not_protected(),
+    }
+
+
+def _is_due(settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
     seen = activity()
     due = [
         sa.and_(
@@ -130,10 +146,11 @@ def is_deletable(settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnEl
         )
         for rule in rules(settings)
     ]
-    return sa.and_(
-        user.c.user_id.in_(sa.select(seen.c.user_id).where(sa.or_(*due))),
-        sa.func.coalesce(user.c.user_id != _protected_user(), sa.true()),
-    )
+    return user.c.user_id.in_(sa.select(seen.c.user_id).where(sa.or_(*due)))
+
+
+def _is_not_protected() -> sa.ColumnElement[bool]:
+    return sa.func.coalesce(user.c.user_id != _protected_user(), sa.true())
 
 
 def lock_people(user_ids: sa.Select[Any]) -> list[sa.Select[Any]]:

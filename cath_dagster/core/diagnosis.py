@@ -18,9 +18,11 @@ DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
 SMALL_TABLE_ROWS = 10_000
 """Below this a scan costs less than a millisecond, and an index is not worth its upkeep."""
-OURS = {"ledger_event": ("SELECT", "INSERT"), "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE")} | dict.fromkeys(
-    ("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE")
-)
+OURS = {
+    "ledger_event": ("SELECT", "INSERT"),
+    "deleted_key": ("SELECT", "INSERT"),
+    "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+} | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
 
 
 class Level(enum.StrEnum):

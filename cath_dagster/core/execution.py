@@ -13,7 +13,7 @@ from cath_dagster.core.job_run import JobRun, Reporter, Resources, required
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
-from cath_dagster.core.settings import JobSettings, RunConfig, plain_settings, read_run_config
+from cath_dagster.core.settings import JobSettings, PurgeSettings, RunConfig, plain_settings, read_run_config
 from cath_dagster.core.spec import JobSpec
 
 MAX_APPLICATION_NAME = 63
@@ -69,7 +69,7 @@ def execute(
         error=error,
         would_refuse=run.would_refuse,
         notes=tuple(run.notes),
-        settings={**plain_settings(config.settings), **run.borrowed_settings},
+        settings={**run.borrowed_settings, **plain_settings(config.settings)},
         seconds=clock() - started,
     )
     reporter.info(summary(result))
@@ -144,6 +144,7 @@ def _prepare(
         resources=resources,
         reporter=reporter,
         clock=clock,
+        keeps_keys=isinstance(config.settings, PurgeSettings) and config.settings.ledger_keys,
     )
 
 

@@ -89,6 +89,7 @@ class JobRun:
     would_refuse: str | None = None
     borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
     """Settings of other jobs that this one goes by."""
+    keeps_keys: bool = False
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
     _taken: int = 0
@@ -310,6 +311,7 @@ class JobRun:
             job=self.job,
             run_id=self.run_id,
             report=self.reporter.progress,
+            keeps_keys=self.keeps_keys,
             clock=self.clock,
         )
 

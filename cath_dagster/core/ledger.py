@@ -39,11 +39,27 @@ class Ledger:
         event = self._event("started", table) | {"rule": rule, "cutoff": cutoff, "matched": matched}
         self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), [event]))
 
-    def record_batch(self, connection: sa.Connection, counts: Mapping[str, Mapping[str, int]]) -> None:
-        """Record per table what one batch changed; commits with the caller's transaction."""
+    def record_batch(
+        self,
+        connection: sa.Connection,
+        counts: Mapping[str, Mapping[str, int]],
+        *,
+        rule: str | None = None,
+        cutoff: datetime | None = None,
+        keys_kept: frozenset[str] = frozenset(),
+    ) -> None:
+        """Record per table what one batch changed, and by which rule; commits with the caller's transaction.
+
+        `keys_kept` names the tables whose deleted keys the batch wrote down.
+        """
         nothing = dict.fromkeys(COUNTS, 0)
         events = [
-            self._event("batch", table) | nothing | dict(done) for table, done in counts.items() if any(done.values())
+            self._event("batch", table)
+            | {"rule": rule, "cutoff": cutoff, "keys_kept": table in keys_kept}
+            | nothing
+            | dict(done)
+            for table, done in counts.items()
+            if any(done.values())
         ]
         if events:
             connection.execute(sa.insert(ledger_event), events)

@@ -32,6 +32,7 @@ ledger_event = sa.Table(
     sa.Column("as_of", _INSTANT, nullable=False),
     sa.Column("cutoff", _INSTANT),
     sa.Column("rule", sa.Text),
+    sa.Column("keys_kept", sa.Boolean, nullable=False, server_default=sa.false()),
     _count("matched"),
     _count("deleted"),
     _count("archived"),
@@ -47,6 +48,15 @@ ledger_event = sa.Table(
     sa.Column("outcome", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("details", JSONB),
+)
+
+deleted_key = sa.Table(
+    "deleted_key",
+    METADATA,
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("deleted_at", _INSTANT, nullable=False, server_default=sa.func.now()),
 )
 
 file_outbox = sa.Table(

@@ -1,13 +1,26 @@
 """Describe which rows shall go, and what goes along; or which rows shall change."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from cath_dagster.core.heap import Keys
+
+
+class Planning(Protocol):
+    """What a job's purges are derived from: a run has it, and so has the question what a later run would take."""
+
+    @property
+    def as_of(self) -> datetime: ...
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def environ(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ class Purge:
     oldest row left is. `reads_other_rows` says that the predicate looks at rows other than the one deleted;
     `lock_others` returns the statements that lock those before the decision, given the keys in question.
     `files` returns the paths, as one column, of the files that belong to the rows of the given keys.
+    `conditions` says in words what a row must fulfil to match, to tell why another is kept.
     """
 
     table: sa.Table
@@ -51,6 +65,7 @@ class Purge:
     children: tuple[Child, ...] = ()
     archive: Archive | None = None
     files: Callable[[sa.ColumnElement[bool]], sa.Select[tuple[str]]] | None = None
+    conditions: Mapping[str, sa.ColumnElement[bool]] = field(default_factory=dict)
 
     @property
     def key(self) -> sa.Column[Any]:

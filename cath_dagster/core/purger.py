@@ -23,7 +23,7 @@ from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.heap import Keys, Tid, between, heap_shape, is_any, tid_of
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.maintenance import file_outbox
+from cath_dagster.core.maintenance import deleted_key, file_outbox
 from cath_dagster.core.purge import Purge, Revision, descend
 
 TARGET_SECONDS = 0.1
@@ -98,6 +98,8 @@ class Purger:
     job: str
     run_id: str
     report: Callable[[str, int, int], None]
+    keeps_keys: bool = False
+    """Whether the keys of the purged table's rows are written down as they go, for `cath-dagster explain`."""
     clock: Callable[[], float] = field(default=time.perf_counter)
 
     def delete(self, purge: Purge, *, limit: int | None) -> Progress:
@@ -166,7 +168,7 @@ class Purger:
         values = {revision.table.c[name]: value for name, value in revision.values.items()}
         statement = sa.update(revision.table).where(is_any(revision.key, locked), revision.predicate).values(values)
         updated = connection.execute(statement).rowcount
-        self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}})
+        self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}}, rule=revision.rule)
         return _Done(len(keys), updated, decide_seconds)
 
     def _walk(self, purge: Purge, progress: Progress) -> None:
@@ -225,8 +227,8 @@ class Purger:
             return self._delete_by_decision(connection, purge, within, room)
         if room is not None:
             return self._delete_by_keys_found(connection, purge, within, room)
-        deleted = connection.execute(sa.delete(purge.table).where(within, purge.predicate)).rowcount
-        self.ledger.record_batch(connection, {purge.table.name: {"deleted": deleted}})
+        deleted = self._delete_rows(connection, purge, within)
+        self._record(connection, purge, {purge.table.name: {"deleted": deleted}})
         return _Done(deleted, deleted)
 
     def _delete_by_keys_found(
@@ -238,8 +240,8 @@ class Purger:
             return _Done(0, 0)
         decide_seconds = self.clock() - started
         # No lock is needed, nor the right to take one: the predicate is decided again on each row as it is deleted.
-        deleted = connection.execute(sa.delete(purge.table).where(is_any(purge.key, keys), purge.predicate)).rowcount
-        self.ledger.record_batch(connection, {purge.table.name: {"deleted": deleted}})
+        deleted = self._delete_rows(connection, purge, is_any(purge.key, keys))
+        self._record(connection, purge, {purge.table.name: {"deleted": deleted}})
         return _Done(len(keys), deleted, decide_seconds, is_full=len(keys) == room)
 
     def _delete_by_decision(
@@ -256,7 +258,7 @@ class Purger:
         keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
         decide_seconds = self.clock() - started
         if keys:
-            self.ledger.record_batch(connection, self._delete_decided(connection, purge, keys))
+            self._record(connection, purge, self._delete_decided(connection, purge, keys))
         return _Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room)
 
     def _delete_decided(self, connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, dict[str, int]]:
@@ -267,10 +269,24 @@ class Purger:
         for child, its_rows in reversed(descend(purge.children, sa.select(purge.key).where(chosen))):
             gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
             counts.setdefault(child.name, {"deleted": 0})["deleted"] += gone
-        deleted = connection.execute(sa.delete(purge.table).where(chosen, purge.predicate)).rowcount
+        deleted = self._delete_rows(connection, purge, chosen)
         if deleted != len(keys):
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
         return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
+
+    def _delete_rows(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
+        """Delete the chosen rows that match, and write their keys down if they are kept; return how many went."""
+        statement = sa.delete(purge.table).where(chosen, purge.predicate)
+        if not self.keeps_keys:
+            return connection.execute(statement).rowcount
+        gone = statement.returning(sa.cast(purge.key, sa.Text).label("key")).cte("gone")
+        rows = sa.select(sa.literal(self.run_id), sa.literal(purge.table.name), gone.c.key)
+        keep = insert(deleted_key).from_select(["run_id", "table_name", "key"], rows)
+        return connection.execute(keep, execution_options={"preserve_rowcount": True}).rowcount
+
+    def _record(self, connection: sa.Connection, purge: Purge, counts: dict[str, dict[str, int]]) -> None:
+        kept = frozenset({purge.table.name}) if self.keeps_keys else frozenset[str]()
+        self.ledger.record_batch(connection, counts, rule=purge.rule, cutoff=purge.cutoff, keys_kept=kept)
 
     def _queue_files(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> None:
         if purge.files is None:

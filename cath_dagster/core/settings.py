@@ -41,6 +41,16 @@ class JobSettings(BaseModel):
     """Names that only the environment sets, because they are needed before any run."""
 
 
+class PurgeSettings(JobSettings):
+    """What every job that deletes rows may be told."""
+
+    ledger_keys: bool = Field(
+        default=False,
+        description="Write down the key of every row that a run deletes, not of the rows that go along with it, in "
+        "maintenance.deleted_key, so that `cath-dagster explain` names the run that deleted a row.",
+    )
+
+
 S = TypeVar("S", bound=JobSettings)
 
 

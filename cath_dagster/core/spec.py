@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cronsim import CronSim, CronSimError
 
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.purge import Planning, Purge
 from cath_dagster.core.settings import JobSettings
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class JobSpec:
     run: "Callable[[JobRun, Any], None]"
     tables: tuple[str, ...]
     """The tables a run reports on, the one with the rule first."""
+    purges: Callable[[Planning, Any], Sequence[Purge]] | None = None
+    """What a run with these settings would delete, as a pure function of the reference time.
+
+    A row that matches at one time matches at every later one, if nobody changes it. None: the run itself decides.
+    """
     needs: tuple[str, ...] = ()
     max_runtime: timedelta = timedelta(hours=4)
     default_partition: Callable[[datetime], str] | None = None

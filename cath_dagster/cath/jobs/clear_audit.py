@@ -9,8 +9,8 @@ from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.tables import audit_log, ingestion_log, notification_audit_log
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Purge
-from cath_dagster.core.settings import Days, JobSettings
+from cath_dagster.core.purge import Planning, Purge
+from cath_dagster.core.settings import Days, PurgeSettings
 from cath_dagster.core.spec import JobSpec
 
 # Each table with the column by which its rows expire.
@@ -21,7 +21,7 @@ LOGS = (
 )
 
 
-class ClearAuditSettings(JobSettings):
+class ClearAuditSettings(PurgeSettings):
     """How long each log is kept; 90 days is what the service's product rule asks for."""
 
     notification_audit_log_retention_days: Days = Field(
@@ -40,18 +40,22 @@ class ClearAuditSettings(JobSettings):
 
 def clear_audit(run: JobRun, settings: ClearAuditSettings) -> None:
     """Purge the rows of each enabled log that are strictly older than its retention period."""
-    purges = [
-        expired_rows(run, table, column, getattr(settings, f"{table.name}_retention_days"))
-        for table, column in LOGS
-        if getattr(settings, f"{table.name}_enabled")
-    ]
-    for planned in run.plan(*purges):
+    for planned in run.plan(*purges(run, settings)):
         run.purge(planned)
 
 
-def expired_rows(run: JobRun, table: sa.Table, column: sa.ColumnElement[object], retention_days: int) -> Purge:
-    """Return the purge of the rows older than so many days at the run's reference time."""
-    cutoff = run.as_of - timedelta(days=retention_days)
+def purges(planning: Planning, settings: ClearAuditSettings) -> list[Purge]:
+    """Return the purge of each enabled log."""
+    return [
+        expired_rows(planning, table, column, getattr(settings, f"{table.name}_retention_days"))
+        for table, column in LOGS
+        if getattr(settings, f"{table.name}_enabled")
+    ]
+
+
+def expired_rows(planning: Planning, table: sa.Table, column: sa.ColumnElement[object], retention_days: int) -> Purge:
+    """Return the purge of the rows older than so many days at the reference time."""
+    cutoff = planning.as_of - timedelta(days=retention_days)
     return Purge(
         table=table,
         rule=f"{table.name} rows older than {retention_days} days",
@@ -73,6 +77,7 @@ SPEC = JobSpec(
     ),
     settings=ClearAuditSettings,
     run=clear_audit,
+    purges=purges,
     tables=("notification_audit_log", "audit_log", "ingestion_log"),
     privileges={table.name: ("SELECT", "DELETE") for table, _ in LOGS},
     age_columns={"notification_audit_log": "created_at", "audit_log": "timestamp", "ingestion_log": "timestamp"},

@@ -5,27 +5,33 @@ from cath_dagster.cath.artefacts import removal
 from cath_dagster.cath.tables import artefact
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.purge import Planning, Purge
+from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import JobSpec
 
 
-class ExpiredArtefactsSettings(JobSettings):
-    """None: an artefact says itself how long it is displayed."""
+class ExpiredArtefactsSettings(PurgeSettings):
+    """No period: an artefact says itself how long it is displayed."""
 
 
 def expired_artefacts(run: JobRun, settings: ExpiredArtefactsSettings) -> None:
     """Remove every artefact whose display ended strictly before the reference time, no-match ones included."""
-    del settings
-    (planned,) = run.plan(
-        removal(
-            rule="artefacts whose display has ended",
-            predicate=artefact.c.display_to < naive_utc(run.as_of),
-            cutoff=run.as_of,
-            run_id=run.run_id,
-        )
-    )
+    (planned,) = run.plan(*purges(run, settings))
     run.purge(planned)
     run.drain_files()
+
+
+def purges(planning: Planning, settings: ExpiredArtefactsSettings) -> list[Purge]:
+    """Return the purge of the artefacts no longer displayed."""
+    del settings
+    return [
+        removal(
+            rule="artefacts whose display has ended",
+            predicate=artefact.c.display_to < naive_utc(planning.as_of),
+            cutoff=planning.as_of,
+            run_id=planning.run_id,
+        )
+    ]
 
 
 SPEC = JobSpec(
@@ -42,6 +48,7 @@ SPEC = JobSpec(
     ),
     settings=ExpiredArtefactsSettings,
     run=expired_artefacts,
+    purges=purges,
     tables=("artefact", "artefact_search"),
     needs=("BLOB_URL",),
     privileges={

@@ -19,7 +19,7 @@ from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
 from cath_dagster.core.notices import Notice
 from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.purge import Child, Planning, Purge
 from cath_dagster.core.spec import JobSpec
 
 MEDIA_VARIABLES = ("MEDIA_VERIFICATION_LINK",)
@@ -43,23 +43,29 @@ class IdleUser:
 def inactive_verification(run: JobRun, settings: InactiveUserSettings) -> None:
     """Warn who is due for a warning, then delete who may be deleted; the two never meet in one run."""
     warnings = [notice for rule in rule_of.rules(settings) if rule.kind for notice in _warnings(run, rule, rule.kind)]
-    (planned,) = run.plan(
+    (planned,) = run.plan(*purges(run, settings))
+    run.send(warnings)
+    run.purge(planned)
+    _count_the_rest(run, settings)
+
+
+def purges(planning: Planning, settings: InactiveUserSettings) -> list[Purge]:
+    """Return the purge of the users who may be deleted."""
+    return [
         Purge(
             table=user,
             rule="users idle past deletion, warned in time where a warning is due",
-            predicate=rule_of.is_deletable(settings, run.as_of),
-            cutoff=run.as_of,
+            predicate=rule_of.is_deletable(settings, planning.as_of),
+            cutoff=planning.as_of,
             reads_other_rows=True,
             lock_others=lambda keys: rule_of.lock_people(sa.select(user.c.user_id).where(is_any(user.c.user_id, keys))),
             children=(
                 Child(subscription, subscription.c.user_id, SUBSCRIPTION_CHILDREN),
                 Child(subscription_list_type, subscription_list_type.c.user_id),
             ),
+            conditions=rule_of.deletion_conditions(settings, planning.as_of),
         )
-    )
-    run.send(warnings)
-    run.purge(planned)
-    _count_the_rest(run, settings)
+    ]
 
 
 def _warnings(run: JobRun, rule: Rule, kind: str) -> list[Notice]:
@@ -144,6 +150,7 @@ SPEC = JobSpec(
     ),
     settings=InactiveUserSettings,
     run=inactive_verification,
+    purges=purges,
     tables=("user", "subscription", "subscription_list_type", "notification_audit_log"),
     privileges={
         "user": ("SELECT", "UPDATE", "DELETE"),

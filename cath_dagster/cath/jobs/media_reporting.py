@@ -29,7 +29,7 @@ from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import Notice
 from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.purge import Purge
-from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import JobSpec
 
 JOB = "media_reporting"
@@ -38,7 +38,7 @@ REMOVABLE = ("APPROVED", "REJECTED")
 _REPORT_FILE = re.compile(rf"{FOLDER}/(\d{{4}}-\d{{2}}-\d{{2}})/([^/]+)\.(csv|png|json)$")
 
 
-class MediaReportingSettings(JobSettings):
+class MediaReportingSettings(PurgeSettings):
     """What happens to the applications once reported, and to the reports once old."""
 
     load_only = frozenset({"start_date"})

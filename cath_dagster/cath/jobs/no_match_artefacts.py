@@ -1,6 +1,6 @@
 """Tell the team about artefacts that match no location, and remove those that have waited long enough."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -15,7 +15,8 @@ from cath_dagster.core.mail import Delivery, Message
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import Notice
 from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.settings import Days, JobSettings
+from cath_dagster.core.purge import Planning, Purge
+from cath_dagster.core.settings import Days, PurgeSettings
 from cath_dagster.core.spec import JobSpec
 
 JOB = "no_match_artefacts"
@@ -24,7 +25,7 @@ MAX_REMOVED = 500
 """Removed artefacts that one mail names, the newest first: where no mail was ever delivered there may be years of them."""
 
 
-class NoMatchArtefactsSettings(JobSettings):
+class NoMatchArtefactsSettings(PurgeSettings):
     """How long the team has to add the missing location."""
 
     retention_days: Days = Field(
@@ -39,23 +40,38 @@ def no_match_artefacts(run: JobRun, settings: NoMatchArtefactsSettings) -> None:
     that an upload has turned into a no-match one, so it is listed apart and leaves only when it expires.
     """
     notices = _report(run)
-    cutoff = run.as_of - timedelta(days=settings.retention_days)
-    received_before = sa.and_(artefact.c.no_match, artefact.c.last_received_date < naive_utc(cutoff))
-    at_a_location = is_location(artefact.c.location_id)
-    (planned,) = run.plan(
-        removal(
-            rule=f"no-match artefacts received more than {settings.retention_days} days ago",
-            predicate=sa.and_(received_before, sa.not_(at_a_location)),
-            cutoff=cutoff,
-            run_id=run.run_id,
-            reads_other_rows=True,
-        )
-    )
+    (planned,) = run.plan(*purges(run, settings))
     run.send(notices)
     run.purge(planned)
-    kept = run.read(sa.select(sa.func.count()).select_from(artefact).where(received_before, at_a_location))
+    is_old = artefact.c.last_received_date < naive_utc(_cutoff(run, settings))
+    to_review = (artefact.c.no_match, is_old, is_location(artefact.c.location_id))
+    kept = run.read(sa.select(sa.func.count()).select_from(artefact).where(*to_review))
     run.record(Outcome(target="artefact", kept=kept))
     run.drain_files()
+
+
+def purges(planning: Planning, settings: NoMatchArtefactsSettings) -> list[Purge]:
+    """Return the purge of the no-match artefacts received too long ago."""
+    cutoff = _cutoff(planning, settings)
+    conditions = {
+        "the artefact matches no location": artefact.c.no_match,
+        f"received more than {settings.retention_days} days ago": artefact.c.last_received_date < naive_utc(cutoff),
+        "its location id is no existing location's": sa.not_(is_location(artefact.c.location_id)),
+    }
+    return [
+        removal(
+            rule=f"no-match artefacts received more than {settings.retention_days} days ago",
+            predicate=sa.and_(*conditions.values()),
+            cutoff=cutoff,
+            run_id=planning.run_id,
+            reads_other_rows=True,
+            conditions=conditions,
+        )
+    ]
+
+
+def _cutoff(planning: Planning, settings: NoMatchArtefactsSettings) -> datetime:
+    return planning.as_of - timedelta(days=settings.retention_days)
 
 
 def _report(run: JobRun) -> list[Notice]:
@@ -129,6 +145,7 @@ SPEC = JobSpec(
     ),
     settings=NoMatchArtefactsSettings,
     run=no_match_artefacts,
+    purges=purges,
     tables=("artefact", "artefact_search"),
     needs=("BLOB_URL",),
     privileges={

@@ -22,12 +22,12 @@ from cath_dagster.cath.tables import (
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Child, Purge, Revision
-from cath_dagster.core.settings import Days, JobSettings, plain_settings, read_settings
+from cath_dagster.core.purge import Child, Planning, Purge, Revision
+from cath_dagster.core.settings import Days, PurgeSettings, plain_settings, read_settings
 from cath_dagster.core.spec import JobSpec
 
 
-class SubscriptionsSettings(JobSettings):
+class SubscriptionsSettings(PurgeSettings):
     """How long what is subscribed to may be gone before the subscription goes too."""
 
     location_grace_days: Days = Field(
@@ -42,20 +42,28 @@ class SubscriptionsSettings(JobSettings):
 
 def subscriptions(run: JobRun, settings: SubscriptionsSettings) -> None:
     """Delete orphaned subscriptions, and take vanished list types out of list-type subscriptions."""
-    idle_settings = read_settings(
-        InactiveUserSettings, {}, location=LOCATION.name, job=inactive_users.JOB, environ=run.environ
-    )
-    run.borrowed_settings |= plain_settings(idle_settings)
-    orphans, without_list_type = run.plan(_orphaned(run, settings, idle_settings), _without_list_type(run, settings))
-    run.purge(orphans)
-    run.purge(without_list_type)
+    run.borrowed_settings |= plain_settings(_idle_settings(run))
+    for planned in run.plan(*purges(run, settings)):
+        run.purge(planned)
     run.revise(_vanished_list_types(run, settings))
 
 
-def _orphaned(run: JobRun, settings: SubscriptionsSettings, idle: InactiveUserSettings) -> Purge:
-    gone_before = naive_utc(run.as_of - timedelta(days=settings.location_grace_days))
+def purges(planning: Planning, settings: SubscriptionsSettings) -> list[Purge]:
+    """Return the purges of the orphaned subscriptions and of the list-type subscriptions that are empty."""
+    return [_orphaned(planning, settings, _idle_settings(planning)), _without_list_type(planning, settings)]
+
+
+def _idle_settings(planning: Planning) -> InactiveUserSettings:
+    """Return the settings of the job whose rule on idle users this one shares."""
+    return read_settings(
+        InactiveUserSettings, {}, location=LOCATION.name, job=inactive_users.JOB, environ=planning.environ
+    )
+
+
+def _orphaned(planning: Planning, settings: SubscriptionsSettings, idle: InactiveUserSettings) -> Purge:
+    gone_before = naive_utc(planning.as_of - timedelta(days=settings.location_grace_days))
     is_live = sa.or_(location.c.deleted_at.is_(None), location.c.deleted_at >= gone_before)
-    deletable = sa.select(user.c.user_id).where(inactive_users.is_deletable(idle, run.as_of))
+    deletable = sa.select(user.c.user_id).where(inactive_users.is_deletable(idle, planning.as_of))
     return Purge(
         table=subscription,
         rule=f"subscriptions to no location, to one deleted over {settings.location_grace_days} days ago, "
@@ -66,7 +74,7 @@ def _orphaned(run: JobRun, settings: SubscriptionsSettings, idle: InactiveUserSe
             ),
             subscription.c.user_id.in_(deletable),
         ),
-        cutoff=run.as_of,
+        cutoff=planning.as_of,
         age=subscription.c.date_added,
         reads_other_rows=True,
         lock_others=_lock_others,
@@ -100,14 +108,14 @@ def _lock_list_types(keys: Sequence[Any]) -> list[sa.Select[Any]]:
     ]
 
 
-def _live_list_types(run: JobRun, settings: SubscriptionsSettings) -> sa.Select[tuple[int]]:
-    gone_before = naive_utc(run.as_of - timedelta(days=settings.list_type_grace_days))
+def _live_list_types(planning: Planning, settings: SubscriptionsSettings) -> sa.Select[tuple[int]]:
+    gone_before = naive_utc(planning.as_of - timedelta(days=settings.list_type_grace_days))
     return sa.select(list_types.c.id).where(
         sa.or_(list_types.c.deleted_at.is_(None), list_types.c.deleted_at >= gone_before)
     )
 
 
-def _remaining(run: JobRun, settings: SubscriptionsSettings) -> sa.ColumnElement[list[int]]:
+def _remaining(planning: Planning, settings: SubscriptionsSettings) -> sa.ColumnElement[list[int]]:
     """Return the subscribed list types that exist still, in their order."""
     listed = (
         sa.func.unnest(subscription_list_type.c.list_type_ids)
@@ -116,28 +124,28 @@ def _remaining(run: JobRun, settings: SubscriptionsSettings) -> sa.ColumnElement
     )
     kept = (
         sa.select(listed.c.list_type_id)
-        .where(listed.c.list_type_id.in_(_live_list_types(run, settings)))
+        .where(listed.c.list_type_id.in_(_live_list_types(planning, settings)))
         .order_by(listed.c.place)
         .correlate(subscription_list_type)
     )
     return sa.func.array(kept.scalar_subquery(), type_=ARRAY(sa.Integer))
 
 
-def _without_list_type(run: JobRun, settings: SubscriptionsSettings) -> Purge:
+def _without_list_type(planning: Planning, settings: SubscriptionsSettings) -> Purge:
     subscribed = sa.func.cardinality(subscription_list_type.c.list_type_ids)
     return Purge(
         table=subscription_list_type,
         rule="list-type subscriptions of which no list type is left",
         # A row that never named a list type was not emptied by us, and is not ours to delete.
-        predicate=sa.and_(subscribed > 0, sa.func.cardinality(_remaining(run, settings)) == 0),
-        cutoff=run.as_of,
+        predicate=sa.and_(subscribed > 0, sa.func.cardinality(_remaining(planning, settings)) == 0),
+        cutoff=planning.as_of,
         reads_other_rows=True,
         lock_others=_lock_list_types,
     )
 
 
-def _vanished_list_types(run: JobRun, settings: SubscriptionsSettings) -> Revision:
-    remaining = _remaining(run, settings)
+def _vanished_list_types(planning: Planning, settings: SubscriptionsSettings) -> Revision:
+    remaining = _remaining(planning, settings)
     subscribed = sa.func.cardinality(subscription_list_type.c.list_type_ids)
     count = sa.func.cardinality(remaining)
     return Revision(
@@ -164,6 +172,7 @@ SPEC = JobSpec(
     ),
     settings=SubscriptionsSettings,
     run=subscriptions,
+    purges=purges,
     tables=("subscription", "notification_audit_log", "subscription_list_type"),
     privileges={
         "subscription": ("SELECT", "UPDATE", "DELETE"),

@@ -1,4 +1,4 @@
-"""Create the ledger, the file outbox, the sent notices and the state of the views."""
+"""Create the ledger, the deleted keys, the file outbox, the sent notices and the state of the views."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,8 +31,8 @@ SELECT
     table_name,
     bool_or(dry_run) AS dry_run,
     max(as_of) AS as_of,
-    max(cutoff) AS cutoff,
-    max(rule) AS rule,
+    max(cutoff) FILTER (WHERE kind = 'started') AS cutoff,
+    max(rule) FILTER (WHERE kind = 'started') AS rule,
     {", ".join(map(_total, COUNTS))},
     coalesce(max(batches) FILTER (WHERE kind = 'finished'), count(*) FILTER (WHERE kind = 'batch')) AS batches,
     max(longest_transaction_seconds) AS longest_transaction_seconds,
@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("as_of", INSTANT, nullable=False),
         sa.Column("cutoff", INSTANT),
         sa.Column("rule", sa.Text),
+        sa.Column("keys_kept", sa.Boolean, nullable=False, server_default=sa.false()),
         *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in (*COUNTS, "batches")),
         sa.Column("longest_transaction_seconds", sa.Double, nullable=False, server_default="0"),
         sa.Column("seconds", sa.Double, nullable=False, server_default="0"),
@@ -72,7 +73,18 @@ def upgrade() -> None:
     )
     op.create_index("ledger_event_run_id", "ledger_event", ["run_id", "table_name"], schema=SCHEMA)
     op.create_index("ledger_event_job_at", "ledger_event", ["job", "at"], schema=SCHEMA)
+    op.create_index("ledger_event_at", "ledger_event", ["at"], schema=SCHEMA)
     op.execute(PURGE_LEDGER)
+    op.create_table(
+        "deleted_key",
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("table_name", sa.Text, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("deleted_at", INSTANT, nullable=False, server_default=sa.func.now()),
+        schema=SCHEMA,
+    )
+    # Not unique: a key that was deleted may be inserted again, and deleted again.
+    op.create_index("deleted_key_key", "deleted_key", ["table_name", "key"], schema=SCHEMA)
     op.create_table(
         "file_outbox",
         sa.Column("file_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),

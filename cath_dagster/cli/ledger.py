@@ -1,0 +1,117 @@
+"""What the ledger says: how much was deleted each day, and what became of one row."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from rich.table import Table
+
+from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.terminal import out
+from cath_dagster.core.database import Database
+from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.explain import Explanation, explain, tables_deleted_from
+from cath_dagster.core.instants import midnight
+from cath_dagster.core.ledger_report import Day, largest, read_days
+from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.spec import Location, load_specs
+
+BAR = 20
+"""Characters of the longest bar."""
+
+
+@contextmanager
+def _database(location: Location, purpose: str) -> Iterator[Database]:
+    """Yield a location's database; raise `SchemaNotCurrentError` where the ledger is missing or an older one."""
+    engine = EnvironmentResources(location.prefix).engine(purpose)
+    try:
+        with Database(engine) as database:
+            database.transaction(
+                lambda connection: check_current(connection, location=location.name, revision=location.revision)
+            )
+            yield database
+    finally:
+        engine.dispose()
+
+
+def read_ledger(location: Location, *, days: int, job: str | None, now: datetime) -> list[Day]:
+    """Return what the location's jobs did on the last so many days, today included."""
+    since = midnight(now.date() - timedelta(days=days - 1))
+    with _database(location, "ledger") as database:
+        return database.transaction(lambda connection: read_days(connection, since=since, job=job))
+
+
+def explain_row(locations: Sequence[Location], table: str, key: str, *, now: datetime) -> Explanation:
+    """Return what became of a row, in the one location whose jobs delete from the table."""
+    having = [location for location in locations if table in tables_deleted_from(load_specs(location))]
+    if len(having) > 1:
+        names = ", ".join(location.name for location in having)
+        raise ConfigurationError(f"{table} is a table of several locations; say which: {names}")
+    location = having[0] if having else locations[0]
+    environ = EnvironmentResources(location.prefix).environ
+    with _database(location, "explain") as database:
+        return explain(database, load_specs(location), table, key, now=now, environ=environ)
+
+
+def days_as_json(location: Location, days: Sequence[Day]) -> list[dict[str, object]]:
+    return [{"location": location.name, **asdict(day), "day": day.day.isoformat()} for day in days]
+
+
+def print_days(location: Location, days: Sequence[Day]) -> None:
+    """Print a row per day, job, table and rule; what did not end well stands out."""
+    if not days:
+        out.print(f"{location.name}: nothing in the ledger")
+        return
+    table = Table(title=location.name, title_justify="left")
+    for name in ("day", "job", "table", "rule"):
+        table.add_column(name, overflow="fold")
+    for name in ("deleted", "archived", "updated", "runs"):
+        table.add_column(name, justify="right")
+    table.add_column("ended")
+    table.add_column("", width=BAR, no_wrap=True)
+    most = largest(days)
+    for day in days:
+        numbers = [f"{count:,}" for count in (day.deleted, day.archived, day.updated, day.runs)]
+        endings = ", ".join(f"{count} {ending}" for ending, count in day.endings.items())
+        ended = f"[red]{endings}[/red]" if day.trouble else endings
+        table.add_row(
+            day.day.isoformat(), day.job, day.table, day.rule or "-", *numbers, ended, _bar(day.deleted, most)
+        )
+    out.print(table)
+
+
+def _bar(count: int, most: int) -> str:
+    return "█" * max(1, round(BAR * count / most)) if count else ""
+
+
+def explanation_as_json(explanation: Explanation) -> dict[str, object]:
+    return asdict(explanation, dict_factory=lambda items: {name: _plain(value) for name, value in items})
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Print the answer first, then what it rests on."""
+    if not explanation.exists:
+        kind = "" if explanation.is_certain or not explanation.deletions else " An inference:"
+        out.print(f"{explanation.table} {explanation.key} is not there.{kind} {explanation.says}.", markup=False)
+    else:
+        out.print(f"{explanation.table} {explanation.key}: {explanation.says}.", markup=False)
+    for gone in explanation.deletions:
+        cutoff = f"cutoff {gone.cutoff.isoformat()}" if gone.cutoff else "no cutoff"
+        out.print(
+            f"  {gone.deleted_at:%Y-%m-%d %H:%M:%S %Z}  run {gone.run_id}, {gone.job}: {gone.rule} "
+            f"({cutoff}; {gone.rows:,} rows)",
+            markup=False,
+        )
+    for forecast in explanation.forecasts:
+        when = f"{forecast.at:%Y-%m-%d %H:%M %Z}" if forecast.at else "never in sight"
+        unmet = f"; kept, because this does not hold: {'; '.join(forecast.unmet)}" if forecast.unmet else ""
+        out.print(f"  {when}  {forecast.job}: {forecast.rule}{unmet}", markup=False)
+    for job in explanation.not_foreseen:
+        out.print(f"  not foreseen  {job}: only its run can tell; ask: cath-dagster plan {job}", markup=False)
+    for job in explanation.switched_off:
+        out.print(f"  switched off  {job}", markup=False)
