@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import Phase, settings
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
@@ -28,6 +29,12 @@ TEMPLATE = "TEST_SUITE_TEMPLATE"
 ENOUGH_MEMORY = 2 * 1024**3
 
 _state: list[EmbeddedPostgres] = []
+
+# The suite tries the same examples each time; `--hypothesis-profile search` looks for new ones.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+settings.register_profile("suite", derandomize=True, max_examples=25, deadline=None, print_blob=True, phases=PHASES)
+settings.register_profile("search", max_examples=2_000, deadline=None, print_blob=True, phases=PHASES)
+settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:

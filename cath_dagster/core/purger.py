@@ -134,8 +134,9 @@ class Purger:
     ) -> None:
         """Read the matching keys and change their rows, until none matches, the limit is reached or nothing moves."""
         rows, idle = FIRST_ROWS, 0
-        while limit is None or progress.changed < limit:
-            room = KEYS_IN_MEMORY if limit is None else min(KEYS_IN_MEMORY, limit - progress.changed)
+        # By the ledger: a batch whose commit went unanswered is tried again and seems to have changed nothing.
+        most = None if limit is None else self._recorded(change) + limit
+        while (room := KEYS_IN_MEMORY if most is None else min(KEYS_IN_MEMORY, most - self._recorded(change))) > 0:
             keys = self.database.transaction(partial(_matching_keys, change, room))
             if not keys:
                 return
@@ -153,6 +154,11 @@ class Purger:
                 progress.gave_up = True
                 return
         progress.reached_limit = True
+
+    def _recorded(self, change: Purge | Revision) -> int:
+        """Return how many of the table's rows this run has changed, by the ledger."""
+        counts = self.ledger.recorded().get(change.table.name, {})
+        return counts.get("deleted" if isinstance(change, Purge) else "updated", 0)
 
     def _delete_keys(self, purge: Purge, keys: Keys, connection: sa.Connection) -> "_Done":
         return self._delete_batch(purge, is_any(purge.key, keys), len(keys), connection)

@@ -462,6 +462,28 @@ def test_does_not_reach_a_limit_above_what_matches(workshop: Workshop) -> None:
     assert not progress.reached_limit
 
 
+def test_takes_no_more_than_its_limit_when_the_answer_to_a_commit_is_lost(workshop: Workshop) -> None:
+    workshop.fill(100)
+    engine = open_engine(workshop.url, variable="CATH_DATABASE_URL", application_name=f"tidy:{RUN}")
+
+    def lose_answer(connection: sa.Connection) -> None:
+        driver = connection.connection.driver_connection
+        if workshop.count("entry") == 100 and driver is not None:
+            # Committed, if it was a batch, and nobody hears of it.
+            driver.commit()
+            if workshop.count("entry") < 100:
+                driver.close()
+
+    sa.event.listen(engine, "commit", lose_answer)
+    with Database(engine, sleep=workshop.pauses.append) as database:
+        progress = Workshop(workshop.url, workshop.sql, database, []).purger().delete(old_entries(), limit=20)
+
+    assert len(workshop.pauses) == 1
+    assert workshop.count("entry") == 80
+    assert workshop.ledger_sum() == 20
+    assert progress.reached_limit
+
+
 # Children, archive and files
 
 FAMILY = (Child(part, part.c.entry_id, (Child(screw, screw.c.part_id),)),)
