@@ -44,9 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     forget_outside()
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
-        # Durability costs time and protects nothing here.
+        # Durability costs time and protects nothing here. A logical replication slot needs its level of WAL.
         home = Path(tempfile.mkdtemp(prefix="cath-dagster-test-", dir=_memory()))
-        cluster = EmbeddedPostgres(home, {"fsync": "off", "max_connections": "200"})
+        cluster = EmbeddedPostgres(home, {"fsync": "off", "max_connections": "200", "wal_level": "logical"})
         cluster.start()
         _state.append(cluster)
         url = cluster.url("postgres")

@@ -36,6 +36,8 @@ app = typer.Typer(
 )
 views_app = typer.Typer(help="The materialised views that refresh_views keeps.", no_args_is_help=True)
 app.add_typer(views_app, name="views")
+indexes_app = typer.Typer(help="The indexes that purges need and the service lacks.", no_args_is_help=True)
+app.add_typer(indexes_app, name="indexes")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 AsOf = Annotated[
@@ -238,6 +240,30 @@ def drop_views(location: LocationName = None, as_json: Json = False) -> None:
 def create_views(as_json: Json = False) -> None:
     """Create what is missing and refresh the rest: the same as `run refresh_views`."""
     _finish(_execute("refresh_views", {}, partition=None, as_json=as_json, quiet=True), as_json=as_json)
+
+
+@indexes_app.command("build")
+def build_indexes(
+    location: LocationName = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the statements, and change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build the indexes on foreign keys that doctor warns of, without locking anyone out.
+
+    As the role of the DATABASE_URL, which must own the tables. The service's own migrations own its schema: to Prisma
+    these indexes are drift, so in the long run move them into the service's migrations.
+    """
+    from cath_dagster.cli.indexes import build_all
+    from cath_dagster.cli.output import print_builds
+
+    builds = {chosen.name: build_all(chosen, dry_run=dry_run) for chosen in _locations(location)}
+    if as_json:
+        print_json({name: [build.as_json() for build in done] for name, done in builds.items()})
+    else:
+        for name, done in builds.items():
+            print_builds(name, done, dry_run=dry_run)
+    if any(build.error for done in builds.values() for build in done):
+        raise typer.Exit(FAILED)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.indexes import IndexBuild
 from cath_dagster.core.outcome import COUNTS, RunResult, Status
 
 WIDE = 130
@@ -51,7 +53,7 @@ def print_result(result: RunResult) -> None:
     for note in result.notes:
         out.print(f"note: {note}", markup=False)
     if result.would_refuse:
-        out.print(f"[yellow]would be refused:[/yellow] {result.would_refuse}")
+        out.print(f"[yellow]would be refused:[/yellow] {escape(result.would_refuse)}")
     style = _STATUS_STYLES[result.status]
     out.print(f"[{style}]{result.status.value}[/] in {result.seconds:.2f} s, run {result.run_id}")
     if result.error:
@@ -85,3 +87,27 @@ def print_findings(findings: Sequence[Finding], *, everything: bool) -> None:
     problems = sum(finding.level is Level.PROBLEM for finding in findings)
     warnings = len(findings) - in_order - problems
     out.print(f"{in_order} in order, {warnings} warnings, {problems} problems")
+
+
+def print_builds(location: str, builds: Sequence[IndexBuild], *, dry_run: bool) -> None:
+    """Print what was done about each missing index; of a dry run the statements only, for a script to take."""
+    if dry_run:
+        for statement in (statement for build in builds for statement in build.statements):
+            out.print(statement, markup=False, highlight=False, soft_wrap=True)
+    elif builds:
+        out.print(_build_table(location, builds))
+        out.print("To Prisma these indexes are drift: in the long run move them into the service's own migrations.")
+    else:
+        out.print(f"{location}: no index is missing")
+    for error in (build.error for build in builds if build.error):
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+
+
+def _build_table(location: str, builds: Sequence[IndexBuild]) -> Table:
+    table = Table(title=location, title_justify="left")
+    for name in ("index", "table", "rows", "done", "seconds"):
+        table.add_column(name, justify="right" if name in ("rows", "seconds") else "left", overflow="fold")
+    for build in builds:
+        done = "failed" if build.error else build.action
+        table.add_row(build.index, build.table, f"{build.rows:,}", done, f"{build.seconds:.1f}")
+    return table

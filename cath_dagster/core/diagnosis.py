@@ -6,18 +6,21 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from cath_dagster.core.catalogue import (
+    SECONDS_PER_SCANNED_ROW,
+    SMALL_TABLE_ROWS,
+    create_index,
+    find_missing_privileges,
+    find_unindexed_foreign_keys,
+    purged_tables,
+)
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
-from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import SCHEMA, check_current
 from cath_dagster.core.spec import JobSpec, Location
 
-SECONDS_PER_SCANNED_ROW = 50e-9
-"""A foreign key's trigger without an index reads a million cached rows in about 50 ms."""
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
-SMALL_TABLE_ROWS = 10_000
-"""Below this a scan costs less than a millisecond, and an index is not worth its upkeep."""
 OURS = {
     "ledger_event": ("SELECT", "INSERT"),
     "deleted_key": ("SELECT", "INSERT"),
@@ -41,16 +44,6 @@ class Finding:
     level: Level
     says: str
     remedy: str | None = None
-
-
-@dataclass(frozen=True)
-class ForeignKey:
-    """A foreign key that no index serves, so that every deleted parent row scans the child table."""
-
-    child: str
-    column: str
-    parent: str
-    child_rows: int
 
 
 def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:
@@ -86,8 +79,7 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     yield from _privileges(connection, SCHEMA, ours)
     wanted = {table: privileges for table, privileges in wanted.items() if "." not in table}
     yield from _privileges(connection, "public", wanted)
-    purged = [table for table, privileges in wanted.items() if "DELETE" in privileges]
-    yield from _unindexed_foreign_keys(connection, purged)
+    yield from _unindexed_foreign_keys(connection, purged_tables(specs))
     yield from _unindexed_cutoffs(connection, specs)
 
 
@@ -109,29 +101,6 @@ def _may_use_schema(connection: sa.Connection) -> bool:
         "SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = :n), true)"
     )
     return bool(connection.scalar(exists, {"n": SCHEMA}))
-
-
-def find_unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> list[ForeignKey]:
-    """Return the foreign keys to the tables that no valid index leads with; one on rows that are not null will do."""
-    query = sa.text(
-        """
-        SELECT child.oid::regclass::text, column_of.attname, parent.relname, greatest(child.reltuples, 0)::bigint
-        FROM pg_constraint AS fk
-        JOIN pg_class AS child ON child.oid = fk.conrelid
-        JOIN pg_class AS parent ON parent.oid = fk.confrelid
-        JOIN pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
-        JOIN pg_attribute AS column_of ON column_of.attrelid = child.oid AND column_of.attnum = fk.conkey[1]
-        WHERE fk.contype = 'f' AND parent.relname = ANY(:parents) AND parent_schema.nspname = 'public'
-          AND NOT EXISTS (
-            SELECT FROM pg_index AS index_of
-            WHERE index_of.indrelid = child.oid AND index_of.indisvalid AND index_of.indkey[0] = fk.conkey[1]
-              AND (index_of.indpred IS NULL OR pg_get_expr(index_of.indpred, child.oid)
-                   = '(' || quote_ident(column_of.attname) || ' IS NOT NULL)')
-          )
-        ORDER BY 4 DESC, 1
-        """
-    )
-    return [ForeignKey(*row) for row in connection.execute(query, {"parents": list(parents)})]
 
 
 def _server(connection: sa.Connection) -> Iterator[Finding]:
@@ -176,44 +145,26 @@ def _pooling(connection: sa.Connection) -> Finding:
 
 
 def _privileges(connection: sa.Connection, schema: str, wanted: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+    missing = {found.table: found for found in find_missing_privileges(connection, schema, wanted)}
     for table, privileges in sorted(wanted.items()):
-        name = f'{schema}."{table}"'
-        if connection.scalar(sa.select(sa.func.to_regclass(name))) is None:
-            yield Finding(
-                subject=f"table {table}",
-                level=Level.PROBLEM,
-                says=f"{schema} has no table {table}",
-                remedy="is this the right database?",
-            )
-            continue
-        missing = [
-            privilege
-            for privilege in privileges
-            if not connection.scalar(sa.select(sa.func.has_table_privilege(name, privilege)))
-        ]
-        if missing:
-            role = connection.scalar(sa.select(sa.func.current_user()))
-            yield Finding(
-                subject=f"table {table}",
-                level=Level.PROBLEM,
-                says=f"{role} may not {', '.join(missing)}",
-                remedy=f'GRANT {", ".join(missing)} ON {name} TO "{role}";',
-            )
-        else:
+        found = missing.get(table)
+        if found is None:
             yield Finding(subject=f"table {table}", level=Level.OK, says=f"may {', '.join(privileges)}")
+        else:
+            yield Finding(subject=f"table {table}", level=Level.PROBLEM, says=found.says, remedy=found.remedy)
 
 
 def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> Iterator[Finding]:
     for key in find_unindexed_foreign_keys(connection, parents):
-        seconds = key.child_rows * SECONDS_PER_SCANNED_ROW
+        seconds = key.seconds_per_parent
         yield Finding(
-            subject=f"foreign key {key.child}.{key.column}",
+            subject=f"foreign key {key.name}",
             level=Level.WARNING if key.child_rows > SMALL_TABLE_ROWS else Level.OK,
             says=(
                 f"no index: each deleted {key.parent} row scans {key.child_rows:,} rows of {key.child}, about "
                 f"{seconds * 1_000:.1f} ms; {DELETED_ROWS:,} deleted rows cost {seconds * DELETED_ROWS:,.1f} s more"
             ),
-            remedy=_create_index(key.child, key.column),
+            remedy=key.create_index,
         )
 
 
@@ -240,11 +191,5 @@ def _unindexed_cutoffs(connection: sa.Connection, specs: Sequence[JobSpec]) -> I
             subject=f"cutoff {table}.{column}",
             level=Level.OK,
             says=f"no index: every run reads {rows:,} rows of {table} twice, about {2 * seconds * 1_000:.0f} ms",
-            remedy=_create_index(table, column),
+            remedy=create_index("public", table, column),
         )
-
-
-def _create_index(table: str, column: str) -> str:
-    # What regclass printed is quoted already.
-    quoted = table if table.startswith('"') else quote(table)
-    return f"CREATE INDEX CONCURRENTLY ON {quoted} ({quote(column)});"

@@ -43,3 +43,7 @@ class LockHeldError(RefusedError):
 
 class BlastRadiusError(RefusedError):
     """The run would delete more of a table than one run may without being told so."""
+
+
+class PreflightError(RefusedError):
+    """The database is in a state in which the run would fail, run for hours, or harm others."""

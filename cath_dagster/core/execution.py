@@ -3,16 +3,25 @@
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from cath_dagster.core.catalogue import is_replica
 from cath_dagster.core.database import Database
-from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
+from cath_dagster.core.errors import (
+    ConfigurationError,
+    IncompleteRunError,
+    MaintenanceError,
+    PreflightError,
+    RefusedError,
+)
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun, Reporter, Resources, required
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
+from cath_dagster.core.preflight import REPLICA
 from cath_dagster.core.settings import JobSettings, PurgeSettings, RunConfig, plain_settings, read_run_config
 from cath_dagster.core.spec import JobSpec
 
@@ -55,6 +64,8 @@ def execute(
         run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, clock)
         try:
             status, error = _run(run, spec, config.settings)
+        except RefusedError as refused:
+            status, error = Status.REFUSED, str(refused)
         except MaintenanceError as failed:
             status, error = Status.FAILED, str(failed)
     engine.dispose()
@@ -145,14 +156,13 @@ def _prepare(
         reporter=reporter,
         clock=clock,
         keeps_keys=isinstance(config.settings, PurgeSettings) and config.settings.ledger_keys,
+        privileges=spec.privileges,
     )
 
 
 def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str | None]:
     """Do the job's work and keep its ledger; return how it ended."""
-    run.database.transaction(
-        lambda connection: check_current(connection, location=spec.location.name, revision=spec.location.revision)
-    )
+    _check_server(run, spec)
     status, error = Status.SUCCESS, None
     run.ledger.start(*spec.tables)
     try:
@@ -174,6 +184,19 @@ def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str
     except MaintenanceError as failed:
         status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
     return status, error
+
+
+def _check_server(run: JobRun, spec: JobSpec) -> None:
+    """Raise where the run could not even keep its ledger; a dry run does without on a replica."""
+    run.database.transaction(
+        lambda connection: check_current(connection, location=spec.location.name, revision=spec.location.revision)
+    )
+    if not run.database.transaction(is_replica):
+        return
+    if not run.dry_run:
+        raise PreflightError(REPLICA)
+    run.would_refuse = REPLICA
+    run.ledger = replace(run.ledger, is_kept=False)
 
 
 def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) -> None:

@@ -1,6 +1,6 @@
 """What a job's function is given: its reference time, its database, its mail and files, and a place for outcomes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -11,12 +11,13 @@ from cath_dagster.core import outbox
 from cath_dagster.core.blast_radius import Measure, measure, refusal
 from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.database import Database
-from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError
+from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError, PreflightError, RefusedError
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.mail import Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.purge import Purge, Revision
 from cath_dagster.core.purger import Progress, Purger
 
@@ -90,6 +91,8 @@ class JobRun:
     borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
     """Settings of other jobs that this one goes by."""
     keeps_keys: bool = False
+    privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the job's specification says that its role needs."""
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
     _taken: int = 0
@@ -145,11 +148,14 @@ class JobRun:
     def plan(self, *purges: Purge) -> list[PlannedPurge]:
         """Measure what each purge would take, its children's rows included.
 
-        Raises `BlastRadiusError` where one would take too much; a dry run remembers that it would.
+        Raises `BlastRadiusError` where one would take too much and `PreflightError` where the database is in no state
+        for it; a dry run remembers that it would.
         """
         if any(purge.files is not None for purge in purges):
             # A store that cannot be opened is found out before anything is deleted.
             self.resources.blobs()
+        # Measuring needs privileges as well, and waits for locks.
+        self._refuse(PreflightError, self._check_access(purges).reasons)
         planned = [self._measure(purge) for purge in purges]
         measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
         self.planned_rows |= {measured.table: measured.matched for measured in measures}
@@ -161,11 +167,14 @@ class JobRun:
                 cutoff=plan.purge.cutoff,
                 matched=plan.measured.matched,
             )
-        reason = None if self.allow_large else refusal(measures)
-        if reason is not None and not self.dry_run:
+        too_large = None if self.allow_large else refusal(measures)
+        found = self.database.transaction(lambda connection: check_purge(connection, self._expected(planned)))
+        for note in found.notes:
+            self.note(note)
+        reasons = (*([too_large] if too_large else ()), *found.reasons)
+        if reasons and not self.dry_run:
             self.outcomes += [Outcome(target=measured.table, matched=measured.matched) for measured in measures]
-            raise BlastRadiusError(reason)
-        self.would_refuse = reason
+        self._refuse(BlastRadiusError if too_large else PreflightError, reasons)
         return planned
 
     def purge(self, planned: PlannedPurge) -> None:
@@ -241,6 +250,29 @@ class JobRun:
             shown = ", ".join(ids) if isinstance(ids, list) else str(ids)
             self.note(f"{outcome.skipped} addresses were rejected for good by the mail provider, of the ids {shown}")
         return outcome
+
+    def _refuse(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
+        """Raise the error if there are reasons to; in a dry run only keep them."""
+        if not reasons:
+            return
+        if not self.dry_run:
+            raise error(". ".join(reasons))
+        self.would_refuse = ". ".join((*([self.would_refuse] if self.would_refuse else ()), *reasons))
+
+    def _check_access(self, purges: Sequence[Purge]) -> Preflight:
+        purged = {table.name for purge in purges for table in (purge.table, *(t for t, _ in purge.every_child()))}
+        return self.database.transaction(lambda connection: check_access(connection, self.privileges, purged))
+
+    def _expected(self, planned: Sequence[PlannedPurge]) -> dict[str, int]:
+        """Return how many rows the run would delete per table: what matches, and with `max_rows` its share of that."""
+        expected: dict[str, int] = {}
+        room = self._room()
+        for plan in planned:
+            matched = plan.measured.matched
+            share = 1.0 if room is None or matched <= room else room / matched
+            for measured in (plan.measured, *plan.children):
+                expected[measured.table] = expected.get(measured.table, 0) + round(measured.matched * share)
+        return expected
 
     def _measure(self, purge: Purge) -> PlannedPurge:
         def work(connection: sa.Connection) -> PlannedPurge:

@@ -5,7 +5,7 @@ The ledger is a log of events (a table's work started, a batch committed, it fin
 that a run which is killed has said exactly what it did.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from cath_dagster.core.outcome import COUNTS, Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The ledger of one run."""
+    """The ledger of one run. With `is_kept` false nothing is recorded: a dry run on a replica cannot write."""
 
     database: Database
     run_id: str
@@ -26,18 +26,17 @@ class Ledger:
     job: str
     dry_run: bool
     as_of: datetime
+    is_kept: bool = True
 
     def start(self, *tables: str) -> None:
         """Record that a run that reports on these tables has begun, in a transaction of its own."""
         events = [self._event("started", table) for table in tables]
-        if not events:
-            return
-        self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), events))
+        self._insert(events)
 
     def plan(self, table: str, *, rule: str, cutoff: datetime | None, matched: int) -> None:
         """Record by which rule a table's rows are taken and how many match, in a transaction of its own."""
         event = self._event("started", table) | {"rule": rule, "cutoff": cutoff, "matched": matched}
-        self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), [event]))
+        self._insert([event])
 
     def record_batch(
         self,
@@ -89,8 +88,11 @@ class Ledger:
             }
             for outcome in outcomes
         ]
-        if events:
-            self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), events))
+        self._insert(events)
+
+    def _insert(self, events: Sequence[dict[str, object]]) -> None:
+        if events and self.is_kept:
+            self.database.transaction(lambda connection: connection.execute(sa.insert(ledger_event), list(events)))
 
     def _event(self, kind: str, table: str) -> dict[str, object]:
         return {

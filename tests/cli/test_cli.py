@@ -440,7 +440,14 @@ def test_dropping_views_that_are_not_there_is_no_error(service: Service) -> None
 
 @pytest.mark.parametrize(
     "arguments",
-    [("run", "clear_audit"), ("run", "clear_audit", "--json"), ("migrate",), ("doctor",), ("views", "drop")],
+    [
+        ("run", "clear_audit"),
+        ("run", "clear_audit", "--json"),
+        ("migrate",),
+        ("doctor",),
+        ("views", "drop"),
+        ("indexes", "build"),
+    ],
 )
 def test_an_unreachable_database_is_told_without_its_password(arguments: tuple[str, ...]) -> None:
     done = call({"CATH_DATABASE_URL": UNREACHABLE}, *arguments)
@@ -451,7 +458,9 @@ def test_an_unreachable_database_is_told_without_its_password(arguments: tuple[s
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("run", "clear_audit"), ("migrate",), ("doctor",), ("views", "drop")])
+@pytest.mark.parametrize(
+    "arguments", [("run", "clear_audit"), ("migrate",), ("doctor",), ("views", "drop"), ("indexes", "build")]
+)
 def test_a_wrong_password_is_told_and_never_printed(arguments: tuple[str, ...]) -> None:
     with server_that_refuses_the_password() as port:
         url = f"postgresql://someone:{SECRET}@127.0.0.1:{port}/cath?sslmode=disable"
@@ -463,7 +472,9 @@ def test_a_wrong_password_is_told_and_never_printed(arguments: tuple[str, ...]) 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("run", "clear_audit"), ("migrate",), ("doctor",), ("views", "drop")])
+@pytest.mark.parametrize(
+    "arguments", [("run", "clear_audit"), ("migrate",), ("doctor",), ("views", "drop"), ("indexes", "build")]
+)
 def test_a_missing_variable_is_named(arguments: tuple[str, ...]) -> None:
     done = call({}, *arguments)
 

@@ -1,0 +1,22 @@
+"""Build the indexes that a location's purges need."""
+
+import time
+
+from sqlalchemy.exc import DBAPIError
+
+from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.core.database import translate
+from cath_dagster.core.indexes import IndexBuild, build_missing_indexes
+from cath_dagster.core.spec import Location, load_specs
+
+
+def build_all(location: Location, *, dry_run: bool) -> list[IndexBuild]:
+    """Build every index that the doctor warns of; return what was done, or would be, about each."""
+    engine = EnvironmentResources(location.prefix).engine("indexes build")
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return build_missing_indexes(connection, load_specs(location), dry_run=dry_run, clock=time.perf_counter)
+    except DBAPIError as error:
+        raise translate(error) from None
+    finally:
+        engine.dispose()

@@ -1,0 +1,171 @@
+"""Ask PostgreSQL's catalogue what the doctor, the preflight and the index builder all want to know."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cath_dagster.core.heap import quote
+from cath_dagster.core.spec import JobSpec
+
+SECONDS_PER_SCANNED_ROW = 50e-9
+"""A foreign key's trigger without an index reads a million cached rows in about 50 ms."""
+SMALL_TABLE_ROWS = 10_000
+"""Below this a scan costs less than a millisecond, and an index is not worth its upkeep."""
+ASSUMED_ROWS_PER_BLOCK = 60
+"""For a table without statistics: rows of about 130 bytes."""
+MAX_IDENTIFIER_BYTES = 63
+"""PostgreSQL cuts longer names."""
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key that no index serves, so that every deleted parent row scans the child table."""
+
+    schema: str
+    child: str
+    column: str
+    parent: str
+    owner: str
+    """The role that may create an index on the child table."""
+    child_rows: int
+
+    @property
+    def name(self) -> str:
+        """`table.column`, with the schema where it is not the usual one."""
+        return f"{self.child}.{self.column}" if self.schema == "public" else f"{self.schema}.{self.child}.{self.column}"
+
+    @property
+    def seconds_per_parent(self) -> float:
+        """What the missing index costs for each deleted parent row."""
+        return self.child_rows * SECONDS_PER_SCANNED_ROW
+
+    @property
+    def index(self) -> str:
+        return index_name(self.child, self.column)
+
+    @property
+    def create_index(self) -> str:
+        """The statement that helps."""
+        return create_index(self.schema, self.child, self.column)
+
+
+@dataclass(frozen=True)
+class MissingPrivilege:
+    """A table on which the role lacks privileges, or that is not there at all."""
+
+    schema: str
+    table: str
+    role: str
+    privileges: tuple[str, ...]
+    is_absent: bool = False
+
+    @property
+    def says(self) -> str:
+        if self.is_absent:
+            return f"{self.schema} has no table {self.table}"
+        return f"{self.role} may not {', '.join(self.privileges)}"
+
+    @property
+    def remedy(self) -> str:
+        if self.is_absent:
+            return "is this the right database?"
+        return f'GRANT {", ".join(self.privileges)} ON {self.schema}."{self.table}" TO "{self.role}";'
+
+
+def is_replica(connection: sa.Connection) -> bool:
+    """Return whether the server takes no writes because it follows another."""
+    return bool(connection.scalar(sa.text("SELECT pg_is_in_recovery()")))
+
+
+def purged_tables(specs: Iterable[JobSpec]) -> list[str]:
+    """Return the service's tables from which any of the jobs deletes."""
+    wanted = {table for spec in specs for table, privileges in spec.privileges.items() if "DELETE" in privileges}
+    return sorted(table for table in wanted if "." not in table)
+
+
+def find_missing_privileges(
+    connection: sa.Connection, schema: str, wanted: Mapping[str, Sequence[str]]
+) -> list[MissingPrivilege]:
+    """Return, sorted by table, what the role lacks on tables of a schema that it may use.
+
+    SELECT and UPDATE of single columns will do: which ones a job reads only its statements tell, and locking a row
+    takes UPDATE of any.
+    """
+    query = sa.text(
+        """
+        SELECT given.table_name, current_user::text, to_regclass(given.qualified) IS NULL,
+               array_agg(given.privilege ORDER BY given.place)
+        FROM unnest(CAST(:tables AS text[]), CAST(:qualified AS text[]), CAST(:privileges AS text[])) WITH ORDINALITY
+             AS given (table_name, qualified, privilege, place)
+        WHERE to_regclass(given.qualified) IS NULL
+           OR NOT CASE WHEN given.privilege IN ('SELECT', 'UPDATE')
+                       THEN has_any_column_privilege(to_regclass(given.qualified), given.privilege)
+                       ELSE has_table_privilege(to_regclass(given.qualified), given.privilege) END
+        GROUP BY 1, 2, 3
+        ORDER BY 1
+        """
+    )
+    pairs = [(table, privilege) for table, privileges in wanted.items() for privilege in privileges]
+    parameters = {
+        "tables": [table for table, _ in pairs],
+        "qualified": [f'{schema}."{table}"' for table, _ in pairs],
+        "privileges": [privilege for _, privilege in pairs],
+    }
+    return [
+        MissingPrivilege(schema, table, role, tuple(privileges), is_absent)
+        for table, role, is_absent, privileges in connection.execute(query, parameters)
+    ]
+
+
+def find_unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> list[ForeignKey]:
+    """Return the foreign keys to the tables that no valid index leads with; one on rows that are not null will do.
+
+    The children's rows are as many as their files hold now, at the density of the last ANALYZE. Of a partitioned
+    child each partition is named.
+    """
+    query = sa.text(
+        """
+        SELECT child_schema.nspname, child.relname, column_of.attname, parent.relname, pg_get_userbyid(child.relowner),
+               round(size_of.blocks * CASE WHEN child.reltuples >= 0 AND child.relpages > 0
+                                           THEN child.reltuples / child.relpages ELSE :assumed END)::bigint
+        FROM pg_constraint AS fk
+        JOIN pg_class AS child ON child.oid = fk.conrelid
+        JOIN pg_namespace AS child_schema ON child_schema.oid = child.relnamespace
+        JOIN pg_class AS parent ON parent.oid = fk.confrelid
+        JOIN pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
+        JOIN pg_attribute AS column_of ON column_of.attrelid = child.oid AND column_of.attnum = fk.conkey[1]
+        CROSS JOIN LATERAL (
+            SELECT (pg_relation_size(child.oid) / current_setting('block_size')::bigint)::float AS blocks
+        ) AS size_of
+        WHERE fk.contype = 'f' AND child.relkind = 'r'
+          AND parent.relname = ANY(:parents) AND parent_schema.nspname = 'public'
+          AND NOT EXISTS (
+            SELECT FROM pg_index AS index_of
+            WHERE index_of.indrelid = child.oid AND index_of.indisvalid AND index_of.indkey[0] = fk.conkey[1]
+              AND (index_of.indpred IS NULL OR pg_get_expr(index_of.indpred, child.oid)
+                   = '(' || quote_ident(column_of.attname) || ' IS NOT NULL)')
+          )
+        ORDER BY 6 DESC, 1, 2, 3
+        """
+    )
+    given = {"parents": list(parents), "assumed": float(ASSUMED_ROWS_PER_BLOCK)}
+    return [ForeignKey(*row) for row in connection.execute(query, given)]
+
+
+def index_name(table: str, column: str) -> str:
+    """Return the one name that our index on a column has, so that a second build finds what the first one left."""
+    name = f"cath_dagster_{table}_{column}_idx"
+    if len(name.encode()) <= MAX_IDENTIFIER_BYTES:
+        return name
+    ending = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}_idx"
+    return name.encode()[: MAX_IDENTIFIER_BYTES - len(ending)].decode(errors="ignore") + ending
+
+
+def create_index(schema: str, table: str, column: str) -> str:
+    """Return the statement that makes our index; it must not run in a transaction."""
+    return (
+        f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {quote(index_name(table, column))} "
+        f"ON {quote(schema)}.{quote(table)} ({quote(column)});"
+    )
