@@ -13,7 +13,7 @@ MIN_ROWS = 10_000
 """Below so many rows, a purge that takes most of a table is a small service's ordinary night."""
 EXACT_BLOCKS = 4_096
 """Heaps up to 32 MB are counted; larger ones are sampled, since counting would cost what the walk saves."""
-SAMPLED_BLOCKS = 1_000
+SAMPLED_BLOCKS = 500
 MIN_DRAWN = 30
 """Fewer blocks say too little about how much blocks differ."""
 STANDARD_ERRORS = 2.0
