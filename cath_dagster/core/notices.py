@@ -123,7 +123,7 @@ class Postman:
     def _send(self, notice: Notice) -> Receipt | None:
         """Send one notice; return None where it was settled before."""
         earlier = self.database.transaction(lambda connection: self._claim(connection, notice))
-        receipt = None
+        receipt, reference = None, None
         if earlier is not None:
             if earlier.status in SETTLED:
                 return None
@@ -131,13 +131,16 @@ class Postman:
                 receipt = self.mailer.find(earlier.reference)
             except MailerUnavailableError as error:
                 return Receipt(Delivery.UNKNOWN, error=str(error), is_outage=True)
+            if receipt is not None:
+                reference = earlier.reference
+            else:
+                # It never went out: from here on it is known by this run's reference.
+                self.database.transaction(lambda connection: self._write(connection, notice, _Claim()))
         if receipt is None:
-            self.database.transaction(lambda connection: self._write(connection, notice, _Claim()))
             receipt = self.mailer.send(notice.message)
         if receipt.delivery is Delivery.REJECTED and not notice.settled_by_rejection:
             receipt = Receipt(Delivery.FAILED, error=f"the address that {notice.kind} goes to is rejected for good")
         if receipt.delivery is not Delivery.UNKNOWN:
-            reference = earlier.reference if earlier and receipt.delivery is Delivery.SENT else None
             settled = _Claim(receipt, reference)
             self.database.transaction(lambda connection: self._write(connection, notice, settled))
         return receipt

@@ -4,6 +4,7 @@ Killed between the two, a run leaves its queue to the next. Deleting a file twic
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -28,9 +29,9 @@ def drain(database: Database, store: BlobStore, *, job: str, report: Callable[[s
     total = database.transaction(lambda connection: count_queued(connection, job))
     counts = dict.fromkeys(Removal, 0)
     after, batches = 0, 0
-    while rows := database.transaction(lambda connection, after=after: _next_files(connection, job, after)):  # type: ignore[misc]
+    while rows := database.transaction(partial(_next_files, job, after)):
         results = store.delete([path for _, path in rows])
-        database.transaction(lambda connection, rows=rows, results=results: _settle(connection, rows, results))  # type: ignore[misc]
+        database.transaction(partial(_settle, rows, results))
         for result in results.values():
             counts[result.removal] += 1
         after, batches = rows[-1][0], batches + 1
@@ -45,7 +46,7 @@ def drain(database: Database, store: BlobStore, *, job: str, report: Callable[[s
     )
 
 
-def _next_files(connection: sa.Connection, job: str, after: int) -> list[tuple[int, str]]:
+def _next_files(job: str, after: int, connection: sa.Connection) -> list[tuple[int, str]]:
     query = (
         sa.select(file_outbox.c.file_id, file_outbox.c.path)
         .where(file_outbox.c.job == job, file_outbox.c.file_id > after)
@@ -55,7 +56,7 @@ def _next_files(connection: sa.Connection, job: str, after: int) -> list[tuple[i
     return [(file_id, path) for file_id, path in connection.execute(query)]
 
 
-def _settle(connection: sa.Connection, rows: list[tuple[int, str]], results: Mapping[str, RemovalResult]) -> None:
+def _settle(rows: list[tuple[int, str]], results: Mapping[str, RemovalResult], connection: sa.Connection) -> None:
     gone = [file_id for file_id, path in rows if results[path].removal is not Removal.FAILED]
     if gone:
         connection.execute(sa.delete(file_outbox).where(file_outbox.c.file_id.in_(gone)))

@@ -510,6 +510,20 @@ def test_deletes_nothing_that_the_team_was_told_otherwise_by_a_run_that_was_kill
     assert len(service.notify.sent) == 1
 
 
+def test_knows_which_report_went_out_after_one_that_never_did(service: Service) -> None:
+    service.add_application(status="PENDING")
+    service.notify.fail_next(403, "AuthError", "Invalid token")
+    service.run(JOB)
+    service.connection.execute("UPDATE maintenance.sent_notice SET status = 'claimed', sent_at = NULL")
+    service.connection.execute("UPDATE media_application SET status = 'APPROVED'")
+
+    service.run(JOB, delete_reported=True)
+
+    recorded = service.value("SELECT reference FROM maintenance.sent_notice")
+    assert [mail.reference for mail in service.notify.sent] == [recorded]
+    assert service.count("media_application") == 0
+
+
 # Old reports
 
 
