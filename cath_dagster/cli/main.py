@@ -154,7 +154,7 @@ def examine(
     everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, Notify."""
+    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, mail."""
     from cath_dagster.cli.doctor import examine_location
     from cath_dagster.core.diagnosis import Level
 

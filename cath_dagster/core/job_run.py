@@ -1,8 +1,11 @@
 """What a job's function is given: its reference time, its database, its mail and files, and a place for outcomes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from itertools import islice
+from operator import length_hint
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -15,7 +18,7 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError, PreflightError, RefusedError
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.mail import Mailer
+from cath_dagster.core.mail import Delivery, Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
@@ -27,6 +30,12 @@ from cath_dagster.core.settings import PurgeSettings
 
 SAMPLE_IDS = 5
 """Ids that a dry run shows, for an operator to look a few rows up."""
+NOTICES_AT_ONCE = 500
+"""Notices that are looked up together, whether an earlier run is done with them."""
+SKIPPED_MESSAGES = {
+    Delivery.REJECTED: "addresses were rejected for good by the mail provider",
+    Delivery.GIVEN_UP: "messages of an earlier run that was interrupted may have arrived, and are not sent again",
+}
 
 
 class Resources(Protocol):
@@ -46,6 +55,8 @@ class Resources(Protocol):
     def blobs(self) -> BlobStore: ...
 
     def reports(self) -> BlobStore: ...
+
+    def mail_variables(self, template: str) -> tuple[str, ...]: ...
 
     def mailer(self) -> Mailer: ...
 
@@ -117,16 +128,18 @@ class JobRun:
         """Return an environment variable of the location by its name without the prefix, None if it is not set."""
         return self.resources.environ.get(f"{self.resources.prefix}_{name}")
 
-    def team_address(self, template: str) -> str:
-        """Return where the team's mail goes, "" without a provider; everything that sending it needs is checked.
+    def require_mail(self, template: str, *names: str) -> dict[str, str]:
+        """Return environment variables by which messages of a template are written; all that sending needs is checked.
 
         Raises `ConfigurationError` for what is missing or unusable, so that a run finds out before it changes anything.
         """
-        if not self.has_mail:
-            return ""
-        address = self.require("TEAM_EMAIL", f"NOTIFY_TEMPLATE_{template.upper()}")["TEAM_EMAIL"]
+        found = self.require(*names, *self.resources.mail_variables(template))
         self.resources.mailer()
-        return address
+        return found
+
+    def team_address(self, template: str) -> str:
+        """Return where the team's mail goes, "" without a provider; see `require_mail`."""
+        return self.require_mail(template, "TEAM_EMAIL")["TEAM_EMAIL"] if self.has_mail else ""
 
     @property
     def has_mail(self) -> bool:
@@ -236,11 +249,14 @@ class JobRun:
         if outcome.failed:
             self.fail(f"{outcome.failed} files could not be deleted; they stay queued and the next run tries again")
 
-    def send(self, notices: list[Notice]) -> Outcome:
-        """Send the notices that were not sent before, and record them; in a dry run only count them."""
-        notices = self.database.transaction(lambda connection: not_settled(connection, self.job, notices))
+    def send(self, notices: Iterable[Notice]) -> Outcome:
+        """Send the notices that were not sent before, and record them; in a dry run only count them.
+
+        They may be made one by one, as those before them go: then few are in memory at a time.
+        """
+        pending = self._pending(notices)
         if self.dry_run:
-            outcome = Outcome(target="mail", matched=len(notices))
+            outcome = Outcome(target="mail", matched=sum(1 for _ in pending))
             self.record(outcome)
             return outcome
         postman = Postman(
@@ -252,17 +268,22 @@ class JobRun:
             report=self.reporter.progress,
         )
         started = self.clock()
-        outcome = postman.send_all(notices)
+        outcome = postman.send_all(pending, total=length_hint(notices))
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); the next run tries again")
         if outcome.undelivered:
             self.note(f"{outcome.undelivered} messages were rendered and not delivered ({_reasons(outcome)})")
-        if outcome.skipped:
-            ids = outcome.details.get("rejected_ids") or []
-            shown = ", ".join(ids) if isinstance(ids, list) else str(ids)
-            self.note(f"{outcome.skipped} addresses were rejected for good by the mail provider, of the ids {shown}")
+        for name, says in SKIPPED_MESSAGES.items():
+            if ids := outcome.details.get(f"{name}_ids"):
+                self.note(f"{says}, of the ids {', '.join(ids) if isinstance(ids, list) else ids}")
         return outcome
+
+    def _pending(self, notices: Iterable[Notice]) -> Iterator[Notice]:
+        """Yield the notices that no earlier run is done with."""
+        source = iter(notices)
+        while some := list(islice(source, NOTICES_AT_ONCE)):
+            yield from self.database.transaction(partial(not_settled, job=self.job, notices=some))
 
     def _refuse(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
         """Raise the error if there are reasons to; in a dry run only keep them."""

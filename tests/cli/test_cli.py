@@ -412,7 +412,7 @@ def test_doctor_tells_of_a_blob_store_that_cannot_be_reached(service: Service) -
 def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service) -> None:
     environ = {**service.environ, "CATH_NOTIFY_API_KEY": ""}
 
-    (finding,) = [item for item in findings(environ) if item["subject"] == "GOV.UK Notify"]
+    (finding,) = [item for item in findings(environ) if item["subject"] == "mail"]
 
     assert finding["level"] == "warning"
     assert "CATH_NOTIFY_API_KEY" in finding["remedy"]
@@ -421,7 +421,7 @@ def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service
 def test_doctor_examines_the_rest_where_the_database_cannot_be_reached(service: Service) -> None:
     subjects = {item["subject"] for item in findings({**service.environ, "CATH_DATABASE_URL": UNREACHABLE})}
 
-    assert {"CATH_DATABASE_URL", "CATH_BLOB_URL, container artefact", "GOV.UK Notify"} <= subjects
+    assert {"CATH_DATABASE_URL", "CATH_BLOB_URL, container artefact", "mail"} <= subjects
 
 
 def test_views_are_dropped_and_created_again(service: Service) -> None:
