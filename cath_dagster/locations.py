@@ -2,5 +2,6 @@
 
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.core.spec import Location
+from cath_dagster.operations import LOCATION as OPERATIONS
 
-LOCATIONS: tuple[Location, ...] = (CATH,)
+LOCATIONS: tuple[Location, ...] = (CATH, OPERATIONS)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
@@ -359,11 +359,14 @@ def _list_settings(specs: Sequence[JobSpec], *, as_json: bool) -> None:
 
 
 def _locations(name: str | None) -> tuple[Location, ...]:
-    return LOCATIONS if name is None else (find_location(name),)
+    """Return the location of that name; without one those whose database is configured, all where none is."""
+    if name is not None:
+        return (find_location(name),)
+    return tuple(each for each in LOCATIONS if _resources(each).is_configured) or LOCATIONS
 
 
 def _resources(location: Location) -> EnvironmentResources:
-    return EnvironmentResources(location.prefix)
+    return open_resources(location)
 
 
 def _driver_errors() -> type[Exception]:

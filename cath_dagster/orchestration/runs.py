@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.execution import execute
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec
@@ -45,12 +45,14 @@ def run_job(
     selection: frozenset[str] | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
+    resources = open_resources(spec.location, context.instance)
+    resources.prepare()
     result = execute(
         spec,
         context.op_config or {},
         run_id=context.run_id,
         now=datetime.now(UTC),
-        resources=EnvironmentResources(spec.location.prefix),
+        resources=resources,
         reporter=DagsterReporter(context.log),
         partition=partition,
         selection=selection,
