@@ -98,7 +98,7 @@ class ComputeLogs:
         return {path: self._delete(path) for path in paths}
 
     def put(self, path: str, content: bytes) -> None:
-        raise BlobStoreError(f"{path}: runs alone write compute logs")
+        raise BlobStoreError(f"{path}: runs alone write compute logs, not {len(content)} bytes from here")
 
     def get(self, path: str) -> bytes:
         raise BlobStoreError(f"{path}: compute logs are not read here")

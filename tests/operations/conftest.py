@@ -15,12 +15,12 @@ def shared_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instan
 
 
 @pytest.fixture
-def instance(shared_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
-    """Yield an instance with nothing in it, which is also that of `DAGSTER_HOME`."""
+def instance(shared_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
+    """Return an instance with nothing in it, which is also that of `DAGSTER_HOME`."""
     shared_instance.wipe()
     monkeypatch.setenv("DAGSTER_HOME", str(shared_instance.home))
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", shared_instance.url)
-    yield shared_instance
+    return shared_instance
 
 
 @pytest.fixture

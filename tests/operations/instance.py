@@ -27,7 +27,7 @@ from dagster._core.scheduler.instigation import (
     TickData,
     TickStatus,
 )
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 from psycopg import sql
 
 from tests.conftest import SERVER, database_url
@@ -46,10 +46,13 @@ def open_instance(home: Path) -> Iterator["Instance"]:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         url = database_url(name)
         try:
-            with pytest_environment(home, url), dg.DagsterInstance.get() as opened:
-                with psycopg.connect(url, autocommit=True) as connection:
-                    connection.execute("SET timezone = 'UTC'")
-                    yield Instance(home, url, opened, connection)
+            with (
+                pytest_environment(home, url),
+                dg.DagsterInstance.get() as opened,
+                psycopg.connect(url, autocommit=True) as connection,
+            ):
+                connection.execute("SET timezone = 'UTC'")
+                yield Instance(home, url, opened, connection)
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -135,7 +138,9 @@ class Instance:
             ],
         )
         for number in range(events):
-            self.add_event(run, DagsterEventType.ENGINE_EVENT, at=ended_at, message=f"event {number}", data=EngineEventData({}))
+            self.add_event(
+                run, DagsterEventType.ENGINE_EVENT, at=ended_at, message=f"event {number}", data=EngineEventData({})
+            )
         return run.run_id
 
     def add_event(
@@ -144,7 +149,7 @@ class Instance:
         run = self.run(run) if isinstance(run, str) else run
         event = DagsterEvent(kind.value, run.job_name, event_specific_data=data, message=message)
         self.dagster.event_log_storage.store_event(
-            EventLogEntry(
+            EventLogEntry(  # type: ignore[no-untyped-call]
                 error_info=None,
                 level=20,
                 user_message=message,

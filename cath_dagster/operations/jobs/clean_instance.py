@@ -37,7 +37,9 @@ class CleanInstanceSettings(PurgeSettings):
     """How long Dagster's own history is kept."""
 
     retention_days: Days = Field(default=30, description="Days for which runs, their logs, and ticks are kept.")
-    failure_retention_days: Days = Field(default=90, description="Days for which failed runs and failed ticks are kept.")
+    failure_retention_days: Days = Field(
+        default=90, description="Days for which failed runs and failed ticks are kept."
+    )
 
 
 def clean_instance(run: JobRun, settings: CleanInstanceSettings) -> None:
