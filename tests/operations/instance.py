@@ -30,7 +30,13 @@ from dagster._core.scheduler.instigation import (
 from dagster_shared.error import SerializableErrorInfo
 from psycopg import sql
 
+from cath_dagster.core.execution import execute
+from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.spec import load_specs
+from cath_dagster.operations import LOCATION
+from cath_dagster.operations.resources import open_resources
 from tests.conftest import SERVER, database_url
+from tests.service import SilentReporter
 
 REPOSITORY = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -81,11 +87,11 @@ class Instance:
     connection: psycopg.Connection[Any]
 
     def wipe(self) -> None:
-        self.dagster.wipe()
-        self.dagster.schedule_storage.wipe()  # type: ignore[union-attr]
-        self.dagster.wipe_daemon_heartbeats()
-        self.connection.execute("DROP SCHEMA IF EXISTS maintenance CASCADE")
-        self.connection.execute("TRUNCATE job_ticks, instigators, jobs, snapshots, asset_check_executions CASCADE")
+        tables = self.connection.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname IN ('public', 'maintenance') AND tablename NOT IN ('alembic_version', 'secondary_indexes')"
+        ).fetchall()
+        self.connection.execute(f"TRUNCATE {', '.join(name for (name,) in tables)} RESTART IDENTITY CASCADE")
 
     def value(self, query: str, *parameters: Any) -> Any:
         row = self.connection.execute(query, parameters or None).fetchone()
@@ -166,9 +172,28 @@ class Instance:
         return run
 
     def materialise(self, run_id: str, asset: str, partition: str | None = None, *, at: datetime = NOW) -> None:
-        made = dg.AssetMaterialization(dg.AssetKey(["cath", asset]), partition=partition, tags={"a": "tag"})
+        made = dg.AssetMaterialization(dg.AssetKey(["cath", asset]), partition=partition)
         data = StepMaterializationData(made)
         self.add_event(run_id, DagsterEventType.ASSET_MATERIALIZATION, at=at, data=data)
+        self.connection.execute(
+            "INSERT INTO asset_event_tags (event_id, asset_key, key, value) SELECT max(id), 'k', 'a', 'tag' FROM event_logs"
+        )
+
+    def evaluate_check(
+        self, run_id: str, asset: str, check: str, *, passed: bool, at: datetime = NOW, says: str | None = None
+    ) -> None:
+        done = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(["cath", asset]), check_name=check, passed=passed, metadata={}, description=says
+        )
+        self.add_event(run_id, DagsterEventType.ASSET_CHECK_EVALUATION, at=at, data=done)
+
+    def print_log(self, run_id: str) -> Path:
+        """Leave what a step of a run printed; return the file."""
+        manager: Any = self.dagster.compute_log_manager
+        path = Path(manager.get_captured_local_path([run_id, "compute_logs", "step"], "out"))
+        path.parent.mkdir(parents=True)
+        path.write_text("printed")
+        return path
 
     def add_tick(
         self,
@@ -179,7 +204,7 @@ class Instance:
         location: str = "cath",
         kind: InstigatorType = InstigatorType.SCHEDULE,
         skip_reason: str | None = None,
-        error: str | None = None,
+        error: str = "it went wrong",
         run_ids: Sequence[str] = (),
     ) -> None:
         origin = RemoteInstigatorOrigin(location_origin(location), name)
@@ -192,7 +217,7 @@ class Instance:
             timestamp=at.timestamp(),
             run_ids=list(run_ids),
             skip_reason=skip_reason,
-            error=SerializableErrorInfo(error, [], "RuntimeError") if error else None,
+            error=SerializableErrorInfo(error, [], "RuntimeError") if status is TickStatus.FAILURE else None,
         )
         self.dagster.create_tick(tick)
 
@@ -215,3 +240,31 @@ def selector_id(origin: RemoteInstigatorOrigin) -> str:
     return InstigatorState(
         origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, ScheduleInstigatorData("* * * * *")
     ).selector_id
+
+
+def run_job(instance: Instance, name: str, *, run_id: str | None = None, **config: Any) -> RunResult:
+    """Run a job of this location, as of `NOW` unless told otherwise."""
+    resources = open_resources(instance.dagster)
+    resources.prepare()
+    return execute(
+        next(spec for spec in load_specs(LOCATION) if spec.name == name),
+        {"as_of": NOW, **config},
+        run_id=run_id or str(uuid.uuid4()),
+        now=NOW + timedelta(days=3_650),
+        resources=resources,
+        reporter=SilentReporter(),
+    )
+
+
+def clean_for_ever() -> None:
+    """Run `clean_instance` in a process of its own, until it is killed."""
+    resources = open_resources()
+    resources.prepare()
+    execute(
+        next(spec for spec in load_specs(LOCATION) if spec.name == "clean_instance"),
+        {"as_of": NOW},
+        run_id=str(uuid.uuid4()),
+        now=NOW + timedelta(days=3_650),
+        resources=resources,
+        reporter=SilentReporter(),
+    )

@@ -148,4 +148,4 @@ def _success_after(instance: dg.DagsterInstance, subject: str, since: datetime) 
 
 def _is_dry(run: dg.DagsterRun) -> bool:
     config = run.run_config
-    return isinstance(config, Mapping) and bool(config.get("dry_run"))
+    return bool(config.get("dry_run"))
