@@ -87,7 +87,7 @@ def read_alert_settings(environ: Mapping[str, str]) -> AlertSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """A message as it goes to every channel."""
+    """A message as it goes to every channel; its body is Markdown, which each channel makes its own of."""
 
     title: str
     body: str
@@ -102,8 +102,13 @@ def write_letter(
     if others:
         lines.append(f"It stands for {others} earlier {'alert' if others == 1 else 'alerts'} of the same kind as well.")
     if path:
-        lines.append(f"Look: {settings.ui_url.rstrip('/')}{path}" if settings.ui_url else f"Look in the UI at {path}")
+        lines.append(f"See {_link(settings.ui_url.rstrip('/') + path)}.")
     if not is_over:
-        lines.append(f"What to do: {settings.runbook_url}#{kind.replace('_', '-')}")
+        lines.append(f"What to do: {_link(settings.runbook_url + '#' + kind.replace('_', '-'))}.")
     prefix = f"{settings.env_name}: " if settings.env_name else ""
-    return Letter(title=f"{prefix}{title}", body="\n".join(lines), is_over=is_over)
+    return Letter(title=f"{prefix}{title}", body="\n\n".join(lines), is_over=is_over)
+
+
+def _link(target: str) -> str:
+    """Return a link; of what is no URL the text, for whoever knows where to look."""
+    return f"[{target}]({target})" if target.startswith(("http://", "https://")) else f"`{target}`"

@@ -31,7 +31,7 @@ class Channel:
         # What the library logs may hold addresses: it is read for a status, and not passed on.
         with LogCapture(level=logging.WARNING) as said:  # type: ignore[no-untyped-call]
             taken = self._notifier.notify(
-                title=letter.title, body=letter.body, notify_type=kind, body_format=NotifyFormat.TEXT
+                title=letter.title, body=letter.body, notify_type=kind, body_format=NotifyFormat.MARKDOWN
             )
             status = _STATUS.search(said.getvalue())
         if taken:
@@ -44,11 +44,16 @@ def open_channels(urls: Sequence[str], *, variable: str) -> list[Channel]:
     if not urls:
         return []
     # It brings a hundred services with it, and takes most of a second to load.
-    from apprise import Apprise
+    from apprise import Apprise, AppriseAsset
+
+    # Without pictures: by default they are fetched from somebody else's server by whoever reads the message.
+    asset = AppriseAsset(
+        app_id="cath-dagster", app_desc="cath-dagster", app_url="", image_url_mask="", image_url_logo=""
+    )
 
     opened = []
     for number, url in enumerate(urls, 1):
-        notifier = Apprise()
+        notifier = Apprise(asset=asset)
         scheme = url.partition("://")[0] if "://" in url else "no scheme"
         if not notifier.add(url):
             raise ConfigurationError(
