@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-import dagster as dg
 import pytest
 
+from cath_dagster.core.database import Database
+from cath_dagster.operations.resources import open_resources
 from tests.operations.instance import Instance, open_instance
 
 
@@ -24,5 +25,11 @@ def instance(shared_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> Inst
 
 
 @pytest.fixture
-def dagster(instance: Instance) -> dg.DagsterInstance:
-    return instance.dagster
+def database(instance: Instance) -> Iterator[Database]:
+    """Yield the instance's database, with our tables in it."""
+    resources = open_resources(instance.dagster)
+    resources.prepare()
+    engine = resources.engine("test")
+    with Database(engine) as opened:
+        yield opened
+    engine.dispose()

@@ -12,23 +12,12 @@ from cath_dagster.development.smtp import SmtpServer
 from cath_dagster.operations.alerts import Alert, AlertSettings, Kind
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import LOCK, Delivered, deliver
-from cath_dagster.operations.resources import open_resources
 from cath_dagster.operations.store import AlertStore
 from tests.certificate import make_certificate
-from tests.operations.instance import NOW, Instance
+from tests.operations.instance import NOW
 from tests.operations.receivers import Proxy, Receiver, Request
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-
-
-@pytest.fixture
-def database(instance: Instance) -> Iterator[Database]:
-    resources = open_resources(instance.dagster)
-    resources.prepare()
-    engine = resources.engine("test")
-    with Database(engine) as opened:
-        yield opened
-    engine.dispose()
 
 
 @pytest.fixture
