@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+WITHIN_SIGHT = timedelta(days=3_650)
+"""What takes ten years at the present rate is never caught up in practice."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -44,5 +47,7 @@ def find_trend(points: Sequence[Point], *, runs: int) -> Trend | None:
     gained = first.left - last.left
     if gained <= 0:
         return Trend(points=tuple(recent), caught_up_at=None)
-    per_row = (last.at - first.at) / gained
-    return Trend(points=tuple(recent), caught_up_at=last.at + min(per_row * last.left, timedelta(days=36_500)))
+    seconds = (last.at - first.at).total_seconds() / gained * last.left
+    if seconds > WITHIN_SIGHT.total_seconds():
+        return Trend(points=tuple(recent), caught_up_at=None)
+    return Trend(points=tuple(recent), caught_up_at=last.at + timedelta(seconds=seconds))

@@ -9,7 +9,7 @@ from cath_dagster.operations.resources import open_resources
 from tests.operations.instance import Instance, open_instance
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     with open_instance(tmp_path_factory.mktemp("home")) as opened:
         yield opened
