@@ -13,6 +13,7 @@ import dagster as dg
 import psycopg
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, EventLogEntry
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.definitions.sensor_definition import SensorType
 from dagster._core.events import EngineEventData, StepMaterializationData
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
@@ -20,7 +21,6 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from dagster._core.definitions.sensor_definition import SensorType
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,

@@ -5,6 +5,7 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -32,7 +33,7 @@ def days_ago(days: float) -> datetime:
     return NOW - timedelta(days=days)
 
 
-def clean(instance: Instance, **config: object) -> RunResult:
+def clean(instance: Instance, **config: Any) -> RunResult:
     result = run_job(instance, "clean_instance", **config)
     assert result.status is Status.SUCCESS, result.error
     return result

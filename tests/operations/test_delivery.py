@@ -1,12 +1,14 @@
 """Alerts reach mail, Teams and Slack once each, at a limited rate, and what failed is tried again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.database import Database, Limits
 from cath_dagster.core.errors import ConfigurationError, LockHeldError
 from cath_dagster.development.smtp import SmtpServer
 from cath_dagster.operations.alerts import Alert, AlertSettings, Kind
@@ -238,7 +240,7 @@ def test_killed_between_sending_and_remembering_it_tells_again_and_loses_nothing
     class Dying(Database):
         """Dies with the statement that would remember the first channel's answer."""
 
-        def transaction(self, work, *, limits=None):  # type: ignore[no-untyped-def]
+        def transaction(self, work: Callable[[sa.Connection], Any], *, limits: Limits | None = None) -> Any:
             if webhook.requests:
                 raise KilledError
             return super().transaction(work, limits=limits)

@@ -1,6 +1,7 @@
 """A purge that falls behind is found by what its runs observed of each table."""
 
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -29,7 +30,7 @@ def observe(
     """Leave what a run observed of audit_log; a dry run's observation has no `deleted`."""
     at = NOW - days_ago * DAY
     run = instance.add_run(job, ended_at=at, events=0)
-    metadata: dict[str, object] = {"job": job, "rows_matched": matched, "oldest_age_days": age}
+    metadata: dict[str, Any] = {"job": job, "rows_matched": matched, "oldest_age_days": age}
     if deleted is not None:
         metadata["rows_deleted"] = deleted
     seen = dg.AssetObservation(dg.AssetKey(["cath", "audit_log"]), metadata=metadata)

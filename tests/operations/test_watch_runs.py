@@ -1,6 +1,7 @@
 """A failed run is told once, at the end of its retries, in words that are ours; and that its job works again."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -30,18 +31,23 @@ def look(instance: Instance, database: Database, *, now: datetime = NOW, cursor:
 
 
 def fail_step(
-    instance: Instance, run_id: str, description: str | None = None, *, error: str = "", **metadata: object
+    instance: Instance, run_id: str, description: str | None = None, *, error: str = "", **metadata: Any
 ) -> None:
     """Leave the failure of a run's step: of our own making with a description, else an error that nobody foresaw."""
-    user = UserFailureData("failure", description, _normalised(metadata)) if description else None
+    user = (
+        UserFailureData(  # type: ignore[no-untyped-call]
+            "failure", description, _normalised(metadata)
+        )
+        if description
+        else None
+    )
     cause = SerializableErrorInfo(error or "Failure", [], "KeyError" if error else "Failure")
     wrapper = SerializableErrorInfo("Error in step", [], "DagsterExecutionStepExecutionError", cause)
-    instance.add_event(
-        run_id, DagsterEventType.STEP_FAILURE, at=NOW, data=StepFailureData(error=wrapper, user_failure_data=user)
-    )
+    failed = StepFailureData(error=wrapper, user_failure_data=user)  # type: ignore[no-untyped-call]
+    instance.add_event(run_id, DagsterEventType.STEP_FAILURE, at=NOW, data=failed)
 
 
-def _normalised(metadata: dict[str, object]) -> dict[str, dg.MetadataValue[object]]:
+def _normalised(metadata: dict[str, Any]) -> dict[str, Any]:
     return dict(dg.AssetObservation("x", metadata=metadata).metadata)
 
 
@@ -108,7 +114,7 @@ def test_of_an_error_nobody_foresaw_the_kind_is_told_and_not_the_message(
     (alert,) = look(instance, database)
 
     assert "KeyError" in alert.says[0]
-    assert "ada" not in str(alert)
+    assert "example.com" not in str(alert)
 
 
 def test_a_lost_worker_is_told_by_dagsters_reason(instance: Instance, database: Database) -> None:
