@@ -10,7 +10,12 @@ import sqlalchemy as sa
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import BlobStore, BlobStoreError, Removal, RemovalResult
-from cath_dagster.core.errors import ConfigurationError, MissingConfigurationError, SchemaNotCurrentError
+from cath_dagster.core.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    MissingConfigurationError,
+    SchemaNotCurrentError,
+)
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.migrations import migrate
 from cath_dagster.operations import LOCATION
@@ -47,11 +52,15 @@ class InstanceResources(EnvironmentResources):
         if not os.environ.get(HOME):
             raise MissingConfigurationError(f"{HOME} not set; set it to the folder of the instance's dagster.yaml")
         import dagster as dg
+        from dagster_postgres.utils import DagsterPostgresException
 
         try:
             return dg.DagsterInstance.get()
         except dg.DagsterInvalidInvocationError as error:
             raise ConfigurationError(str(error)) from None
+        except DagsterPostgresException as error:
+            said = str(error).splitlines()[0]
+            raise DatabaseUnavailableError(f"the instance's storage cannot be reached: {said}") from None
 
     @property
     def url(self) -> str:

@@ -22,8 +22,10 @@ from cath_dagster.operations.watch.runs import watch_runs
 from cath_dagster.operations.watch.ticks import DELIVERY, watch_schedules, watch_ticks
 from cath_dagster.orchestration.schedules import default_status
 
-EVERY_MINUTE, EVERY_TEN_MINUTES = 60, 600
-"""Seconds between two looks. A purge's trend changes with its runs only, of which the most frequent are 15 minutes apart."""
+EVERY_HALF_MINUTE, EVERY_MINUTE, EVERY_TEN_MINUTES = 30, 60, 600
+"""Seconds between two ticks: of the telling, which adds to what a watch takes; of a watch; of the watch for trends, which
+change with runs only, and the most frequent of those are 15 minutes apart.
+"""
 URLS = f"{LOCATION.prefix}_ALERT_URLS"
 
 
@@ -89,7 +91,7 @@ def build_delivery() -> dg.SensorDefinition:
     return dg.SensorDefinition(
         name=DELIVERY,
         evaluation_fn=evaluate,
-        minimum_interval_seconds=EVERY_MINUTE,
+        minimum_interval_seconds=EVERY_HALF_MINUTE,
         default_status=_default_status(),
         description="Tells the operators' channels what the other sensors found; what failed is tried again, later each time.",
     )

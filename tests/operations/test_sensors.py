@@ -115,9 +115,7 @@ def test_the_tick_of_a_delivery_that_fails_fails_and_says_which_channel(instance
         evaluate(instance, "deliver_alerts")
 
 
-def test_a_setting_that_cannot_be_used_names_its_variable(
-    instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_setting_that_cannot_be_used_names_its_variable(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPERATIONS_SKIPPED_TICKS", "none")
 
     with pytest.raises(Exception, match="OPERATIONS_SKIPPED_TICKS is 'none'"):
