@@ -1,0 +1,45 @@
+"""Purge a database by `clear_audit` and print what it took: a process of its own, whose memory can be told."""
+
+import json
+import resource
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+
+from benchmarks.measures import Quiet
+from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.cath.jobs.clear_audit import SPEC
+from cath_dagster.core.execution import execute
+from cath_dagster.core.outcome import Status
+
+
+def main(url: str, as_of: str, pace: str) -> None:
+    """Run the job as any run does; what Python needs to start is not counted."""
+    began_at, started = time.time(), time.perf_counter()
+    result = execute(
+        SPEC,
+        {"as_of": as_of, "allow_large": True, "pace": pace},
+        run_id=str(uuid.uuid4()),
+        now=datetime.now(UTC),
+        resources=EnvironmentResources("CATH", {"CATH_DATABASE_URL": url}),
+        reporter=Quiet(),
+    )
+    whole = time.perf_counter() - started
+    outcome = next(outcome for outcome in result.outcomes if outcome.target == "audit_log")
+    if result.status is not Status.SUCCESS:
+        raise SystemExit(result.error)
+    measured = {
+        "deleted": outcome.deleted,
+        "deleting": outcome.deleting_seconds,
+        "whole": whole,
+        "longest": outcome.longest_transaction_seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024,
+        "began_at": began_at,
+        "ended_at": time.time(),
+    }
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
