@@ -6,6 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from cath_dagster.core.batch_runner import GROWTH
 from cath_dagster.core.database import Database
 from cath_dagster.core.heap import Heap, between, read_heaps
 from cath_dagster.core.heap_walk import MAX_BLOCKS
@@ -76,6 +77,6 @@ def _look_at(
         left = Left(left.rows + rows, left.matching + found, min(known, default=None))
         seconds = clock() - started
         position += size
-        size = max(1, min(MAX_BLOCKS, int(size * min(2.0, pacer.tempo.target_seconds / max(seconds, 1e-6)))))
+        size = max(1, min(MAX_BLOCKS, int(size * min(GROWTH, pacer.tempo.target_seconds / max(seconds, 1e-6)))))
         pacer.rest(seconds)
     return left
