@@ -83,6 +83,7 @@ def execute(
         notes=tuple(run.notes),
         settings={**run.borrowed_settings, **plain_settings(config.settings)},
         seconds=clock() - started,
+        deleted_today=run.deleted_today,
     )
     reporter.info(summary(result))
     return result
@@ -215,6 +216,7 @@ def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) ->
         run.record(Outcome.of(table, {**run.not_yet_told(committed, table), "matched": matched}))
     run.outcomes = list(collect(run.outcomes))
     run.ledger.finish(run.outcomes, status=status, error=error)
+    run.deleted_today = run.ledger.deleted_today()
 
 
 def _failed_early(

@@ -98,6 +98,8 @@ class JobRun:
     is_scheduled: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the job's specification says that its role needs."""
+    deleted_today: dict[str, int] = field(default_factory=dict)
+    """By rule, once the ledger is closed."""
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
     _taken: int = 0

@@ -115,7 +115,30 @@ def test_a_run_observes_every_table_it_works_on(cath: Service, instance: dg.Dags
         "notification_audit_log",
         "audit_log",
         "ingestion_log",
+        "purge_ledger",
     }
+
+
+def test_a_run_tells_what_each_rule_has_deleted_today_whoever_ran_it(
+    cath: Service, instance: dg.DagsterInstance
+) -> None:
+    add_entries(cath, 3, 91)
+    cath.run("clear_audit")
+    add_entries(cath, 4, 91)
+
+    metadata = observed(launch(cath, instance, "clear_audit"))["purge_ledger"]
+
+    assert metadata == {
+        "clear_audit: audit_log rows older than 90 days": 0,
+        "clear_audit: ingestion_log rows older than 90 days": 7,
+        "clear_audit: notification_audit_log rows older than 90 days": 0,
+    }
+
+
+def test_a_dry_run_adds_nothing_to_the_plot_of_the_ledger(cath: Service, instance: dg.DagsterInstance) -> None:
+    add_entries(cath, 3, 91)
+
+    assert "purge_ledger" not in observed(launch(cath, instance, "clear_audit", dry_run=True))
 
 
 def test_an_observation_tells_what_was_deleted_what_is_left_and_how_old_the_oldest_is(
