@@ -113,7 +113,7 @@ class Purger:
         dropper = PartitionDropper(runner=self._runner(progress), batcher=self._batcher, purge=purge)
         left = WayIn(dropper.drop(way.heaps))
         dropped = len(way.heaps) - len(left.heaps)
-        progress.way = f"{dropped} partitions dropped, {left}" if dropped else str(left)
+        progress.way = f"{dropped} partition{'s' if dropped > 1 else ''} dropped, {left}" if dropped else str(left)
         return left
 
     def _walk_keys(self, purge: Purge, way: WayIn, limit: int | None, progress: Progress) -> None:
