@@ -221,6 +221,18 @@ def test_rows_that_go_by_cascade_are_a_target_of_their_own(service: Service) -> 
     assert outcomes_of(run(service, "expired_artefacts", "--json"))["artefact_search"]["deleted"] == 1
 
 
+def test_run_tells_people_how_and_at_what_pace_it_worked(service: Service) -> None:
+    add_entries(service, 12_000)
+
+    done = run(service, "clear_audit", "--allow-large", "--set", "pace=polite", "--set", "vacuum=true")
+
+    assert done.returncode == 0, done.stderr
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("ingestion_log: ")]
+    assert told.startswith("ingestion_log: by the heap, polite, at work ")
+    assert "s of rest" in done.stdout
+    assert "12,000 dead rows to 0" in " ".join(done.stdout.split())
+
+
 def test_run_shows_a_table_to_people(service: Service) -> None:
     add_entries(service, 3)
 
