@@ -66,13 +66,16 @@ def print_days(location: Location, days: Sequence[Day]) -> None:
     table = Table(title=location.name, title_justify="left")
     for name in ("day", "job", "table", "rule"):
         table.add_column(name, overflow="fold")
-    for name in ("deleted", "archived", "updated", "runs"):
+    # Restores are rare, and terminals narrow.
+    restored = ("restored",) if any(day.restored for day in days) else ()
+    counts = ("deleted", "archived", "updated", *restored, "runs")
+    for name in counts:
         table.add_column(name, justify="right")
     table.add_column("ended")
     table.add_column("", width=BAR, no_wrap=True)
     most = largest(days)
     for day in days:
-        numbers = [f"{count:,}" for count in (day.deleted, day.archived, day.updated, day.runs)]
+        numbers = [f"{getattr(day, name):,}" for name in counts]
         endings = ", ".join(f"{count} {ending}" for ending, count in day.endings.items())
         ended = f"[red]{endings}[/red]" if day.trouble else endings
         table.add_row(

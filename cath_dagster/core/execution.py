@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from cath_dagster.core.archive import UndoPolicy
 from cath_dagster.core.catalogue import is_replica
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
@@ -117,6 +118,13 @@ def summary(result: RunResult) -> str:
     return f"{text}. {result.error}" if result.error else text
 
 
+def undo_policy(settings: JobSettings) -> UndoPolicy:
+    """Return for how long the deletions of a job with these settings can be undone."""
+    if not isinstance(settings, PurgeSettings):
+        return UndoPolicy()
+    return UndoPolicy(settings.undo_days, settings.archive_personal_data_because)
+
+
 def lock_name(spec: JobSpec, partition: str | None) -> str:
     """Return the name under which runs of the job exclude each other."""
     return f"{spec.key}/{partition}" if partition and spec.partitioned else spec.key
@@ -156,6 +164,7 @@ def _prepare(
         reporter=reporter,
         clock=clock,
         keeps_keys=isinstance(config.settings, PurgeSettings) and config.settings.ledger_keys,
+        undo=undo_policy(config.settings),
         privileges=spec.privileges,
     )
 
@@ -169,6 +178,8 @@ def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str
         if not run.dry_run:
             run.database.lock(lock_name(spec, run.partition))
         spec.run(run, settings)
+        if isinstance(settings, PurgeSettings):
+            run.delete_archives()
         if run.failures:
             raise IncompleteRunError("; ".join(run.failures))
     except RefusedError as refused:

@@ -49,6 +49,16 @@ class PurgeSettings(JobSettings):
         description="Write down the key of every row that a run deletes, not of the rows that go along with it, in "
         "maintenance.deleted_key, so that `cath-dagster explain` names the run that deleted a row.",
     )
+    undo_days: Days = Field(
+        default=0,
+        description="Days for which what a run deletes can be brought back by `cath-dagster restore`, its files "
+        "included; 0 keeps nothing.",
+    )
+    archive_personal_data_because: str = Field(
+        default="",
+        description="Why deleted personal data may be kept for so long, in words. Without a reason a run that would "
+        "archive some is refused.",
+    )
 
 
 S = TypeVar("S", bound=JobSettings)

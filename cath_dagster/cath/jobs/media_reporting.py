@@ -227,10 +227,11 @@ def _as_reported(rows: dict[str, int], week: Week) -> Purge:
     )
 
 
-def _proofs_of_identity(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
+def _proofs_of_identity(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str, str]]:
     # Older rows hold the path on a disk of long ago; the file is known by its last segment.
     name = sa.func.regexp_replace(media_application.c.proof_of_id_path, r"^.*[/\\]", "")
-    return sa.select((sa.literal("files/") + name).label("path")).where(
+    key = sa.cast(media_application.c.id, sa.Text)
+    return sa.select(key.label("key"), (sa.literal("files/") + name).label("path")).where(
         chosen, media_application.c.proof_of_id_path.is_not(None), name.not_in(("", ".", ".."))
     )
 
