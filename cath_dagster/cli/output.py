@@ -50,6 +50,9 @@ def print_result(result: RunResult) -> None:
         ids = outcome.details.get("sample_ids")
         if isinstance(ids, list):
             out.print(f"{outcome.target}, for example: {', '.join(ids)}", markup=False)
+    undo_until = {outcome.details.get("undo_until") for outcome in result.outcomes} - {None}
+    if undo_until and not result.dry_run:
+        out.print(f"undo until {max(map(str, undo_until))}: cath-dagster restore {result.run_id}", markup=False)
     for note in result.notes:
         out.print(f"note: {note}", markup=False)
     if result.would_refuse:

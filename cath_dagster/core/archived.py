@@ -150,6 +150,19 @@ def is_linked(reference: Reference, coming: str | None) -> str:
     return f"NOT ({_is_orphan(reference, coming)})"
 
 
+def reference_of(part: Part) -> Reference:
+    """Return what a part says was set to null."""
+    if part.reference is None:
+        raise TypeError(f"archive {part.archive_id} holds rows, and nothing that was set to null")
+    return part.reference
+
+
+def link_conditions(relation: Relation, reference: Reference) -> tuple[str, str]:
+    """Return the conditions that a row is the one which referred to the deleted row, and refers to nothing now."""
+    unset = " AND ".join(f"there.{quote(name)} IS NULL" for name in reference.columns)
+    return _equal(relation.key, relation.key), unset
+
+
 def _is_orphan(reference: Reference, coming: str | None) -> str:
     given = [f"given.{quote(name)}" for name in reference.columns]
     parent = name_of(reference.parent_schema, reference.parent)
