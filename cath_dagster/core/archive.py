@@ -319,9 +319,9 @@ def _insert(
     described = json.dumps([{"name": name, "type": types[name]} for name in names], ensure_ascii=False)
     refers = None if reference is None else json.dumps(asdict(reference), ensure_ascii=False)
     each = lines.cte("each_row")
-    # `/` would be a division of SQLAlchemy's, with a fraction; the server's cuts it off.
-    size = sa.func.sum(sa.func.octet_length(each.c.line)).over(rows=(None, 0)).op("/")(BYTES_PER_ARCHIVE)
-    place = (sa.func.row_number().over() - 1).op("/")(ROWS_PER_ARCHIVE)
+    so_far = sa.func.sum(sa.func.octet_length(each.c.line), type_=sa.BigInteger).over(rows=(None, 0))
+    number = sa.func.row_number().over() - 1
+    size, place = sa.func.floor(so_far / BYTES_PER_ARCHIVE), sa.func.floor(number / ROWS_PER_ARCHIVE)
     placed = sa.select(each.c.line, size.label("by_size"), place.label("by_number")).subquery("placed")
     rows = sa.func.concat("[", sa.func.string_agg(placed.c.line, ",\n"), "]", type_=sa.Text)
     some = (

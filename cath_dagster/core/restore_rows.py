@@ -1,10 +1,9 @@
 """Put archived rows back, a part in one transaction: insert, leave alone for a while, take their files off the queue."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,9 +43,9 @@ class Done:
     restored: int = 0
     taken: tuple[str, ...] = ()
     """Keys of rows whose unique values another row has."""
-    refused: Mapping[str, str] = MappingProxyType({})
+    refused: Mapping[str, str] = field(default_factory=dict)
     """Keys of rows that the table does not take, each with what is in the way."""
-    lacking: Mapping[int, tuple[str, str]] = MappingProxyType({})
+    lacking: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """By place, the key of a row and the foreign key whose row is not there, or not yet."""
 
 
