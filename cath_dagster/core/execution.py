@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cath_dagster.core.archive import UndoPolicy
@@ -63,6 +63,7 @@ def execute(
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
         run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, clock)
+        _warn_of_ended_window(run, now)
         try:
             status, error = _run(run, spec, config.settings)
         except RefusedError as refused:
@@ -128,6 +129,14 @@ def undo_policy(settings: JobSettings) -> UndoPolicy:
 def lock_name(spec: JobSpec, partition: str | None) -> str:
     """Return the name under which runs of the job exclude each other."""
     return f"{spec.key}/{partition}" if partition and spec.partitioned else spec.key
+
+
+def _warn_of_ended_window(run: JobRun, now: datetime) -> None:
+    ends = run.as_of + timedelta(days=run.undo.days)
+    if run.undo.days and ends <= as_utc(now):
+        run.note(
+            f"as_of lies so far back that what this run deletes cannot be restored: that ended on {ends.isoformat()}"
+        )
 
 
 def _prepare(

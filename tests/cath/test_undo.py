@@ -244,6 +244,16 @@ def test_a_job_that_keeps_nothing_by_default_keeps_on_request_with_a_reason(serv
     assert (service.rows('SELECT * FROM "user"'), everything(service)) == before
 
 
+def test_notes_that_a_run_measured_from_long_ago_leaves_nothing_to_restore(service: Service) -> None:
+    add_orphan(service)
+
+    result = service.run(SUBSCRIPTIONS)
+
+    # The suite's clock is ten years ahead.
+    assert any("cannot be restored" in note for note in result.notes)
+    assert not any("cannot be restored" in note for note in service.run(SUBSCRIPTIONS, undo_days=0).notes)
+
+
 def test_refuses_to_undo_where_the_database_would_take_rows_unseen(service: Service) -> None:
     add_orphan(service)
     service.connection.execute(
@@ -420,7 +430,7 @@ def test_an_artefact_deleted_again_after_its_restore_can_be_restored_again(servi
 
 
 def test_files_shared_by_two_rows_go_when_neither_can_come_back(service: Service) -> None:
-    reason = {"archive_personal_data_because": "a trial", "delete_reported": True}
+    reason: dict[str, Any] = {"archive_personal_data_because": "a trial", "delete_reported": True}
     for number in range(2):
         service.add_application(proof_of_id_path="uploads/shared.pdf", applied_date=service.days_ago(5 + number))
     proof = service.add_file("files/shared.pdf")

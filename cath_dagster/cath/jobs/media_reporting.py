@@ -273,7 +273,7 @@ SPEC = JobSpec(
         "Writes a week's media applications as CSV, a chart and counts to the report store and mails the team a "
         "download link, once a week. Stored reports are deleted after 78 weeks. With delete_reported, the week's "
         "APPROVED and REJECTED applications are deleted exactly as reported, with their proof of identity, after "
-        "the report was delivered; they cannot be brought back."
+        "the report was delivered; they cannot be brought back, unless undo_days is set."
     ),
     settings=MediaReportingSettings,
     run=media_reporting,
