@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.archive import PERSONAL
+from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.database import Database
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.outcome import RunResult
 from cath_dagster.core.purge import Child, Purge, Undo
-from cath_dagster.core.purger import Progress, Purger
+from cath_dagster.core.purger import Purger
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
 from cath_dagster.core.settings import PurgeSettings
@@ -97,10 +98,19 @@ class Vault:
         self.sql.execute("INSERT INTO crumb SELECT 10 * id + k, id FROM piece, generate_series(1, 2) AS k")
         self.sql.execute(f"INSERT INTO mention SELECT n, n FROM {numbers}")
 
-    def purge(self, purge: Purge = OLD_THINGS, *, run_id: str = RUN, as_of: datetime = AS_OF) -> Progress:
+    def purge(
+        self, purge: Purge = OLD_THINGS, *, run_id: str = RUN, as_of: datetime = AS_OF, drops_partitions: bool = False
+    ) -> Progress:
         """Purge, and archive for thirty days."""
         ledger = Ledger(database=self.database, run_id=run_id, location="cath", job="tidy", dry_run=False, as_of=as_of)
-        purger = Purger(database=self.database, ledger=ledger, job="tidy", run_id=run_id, report=silent)
+        purger = Purger(
+            database=self.database,
+            ledger=ledger,
+            job="tidy",
+            run_id=run_id,
+            report=silent,
+            drops_partitions=drops_partitions,
+        )
         undo = Undo(days=DAYS, keep_until=as_of + timedelta(days=DAYS))
         return purger.delete(replace(purge, undo=undo), limit=None)
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from cath_dagster.core.archive import UndoPolicy
 from cath_dagster.core.catalogue import is_replica
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
@@ -40,6 +39,7 @@ def execute(
     reporter: Reporter,
     partition: str | None = None,
     selection: frozenset[str] | None = None,
+    is_scheduled: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
@@ -62,7 +62,7 @@ def execute(
     if spec.default_partition is not None and partition is None:
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
-        run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, clock)
+        run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock)
         _warn_of_ended_window(run, now)
         try:
             status, error = _run(run, spec, config.settings)
@@ -119,13 +119,6 @@ def summary(result: RunResult) -> str:
     return f"{text}. {result.error}" if result.error else text
 
 
-def undo_policy(settings: JobSettings) -> UndoPolicy:
-    """Return for how long the deletions of a job with these settings can be undone."""
-    if not isinstance(settings, PurgeSettings):
-        return UndoPolicy()
-    return UndoPolicy(settings.undo_days, settings.archive_personal_data_because)
-
-
 def lock_name(spec: JobSpec, partition: str | None) -> str:
     """Return the name under which runs of the job exclude each other."""
     return f"{spec.key}/{partition}" if partition and spec.partitioned else spec.key
@@ -148,6 +141,7 @@ def _prepare(
     reporter: Reporter,
     partition: str | None,
     selection: frozenset[str] | None,
+    is_scheduled: bool,
     clock: Callable[[], float],
 ) -> JobRun:
     ledger = Ledger(
@@ -172,8 +166,8 @@ def _prepare(
         resources=resources,
         reporter=reporter,
         clock=clock,
-        keeps_keys=isinstance(config.settings, PurgeSettings) and config.settings.ledger_keys,
-        undo=undo_policy(config.settings),
+        purging=config.settings if isinstance(config.settings, PurgeSettings) else PurgeSettings(),
+        is_scheduled=is_scheduled,
         privileges=spec.privileges,
     )
 

@@ -17,6 +17,7 @@ from cath_dagster.core.archive import (
     find_obstacles,
 )
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.outcome import Status
 from cath_dagster.core.purge import Child, Purge
 from tests.vault import AS_OF, DAYS, OLD_THINGS, RUN, Vault, crumb, piece, silent, thing
 
@@ -316,3 +317,23 @@ def test_declares_the_tables_that_the_migration_makes(vault: Vault) -> None:
 
     for made, declared in vault.database.transaction(compare).values():
         assert made == declared
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_archives_the_rows_of_a_partitioned_table_and_drops_none_of_its_partitions(
+    vault: Vault, partitions: int
+) -> None:
+    vault.sql.execute("CREATE TABLE day (id int PRIMARY KEY, is_old boolean DEFAULT true) PARTITION BY RANGE (id)")
+    for number in range(partitions):
+        bounds = f"FROM ({number * 10}) TO ({number * 10 + 10})"
+        vault.sql.execute(f"CREATE TABLE day_{number} PARTITION OF day FOR VALUES {bounds}")
+    vault.sql.execute(f"INSERT INTO day SELECT generate_series(0, {partitions * 10 - 1})")
+    day = sa.Table("day", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean))
+    purge = Purge(table=day, rule="old days", predicate=day.c.is_old)
+
+    vault.purge(purge, drops_partitions=True)
+
+    assert archived(vault) == {"day": partitions * 10}
+    assert vault.count("day") == 0
+    assert vault.restore().status is Status.SUCCESS
+    assert vault.rows("SELECT id FROM day ORDER BY id") == [(number,) for number in range(partitions * 10)]
