@@ -28,6 +28,7 @@ from cath_dagster.core.relations import (
     Relation,
     read_references,
     read_relation,
+    read_relations,
 )
 
 ROWS_PER_ARCHIVE = 500
@@ -194,7 +195,10 @@ def _family(purge: Purge) -> list[tuple[sa.Table, frozenset[tuple[str, str]]]]:
 
 
 def _relation(connection: sa.Connection, name: str, schema: str | None) -> Relation:
-    relation = read_relation(connection, name, schema)
+    return _there(read_relation(connection, name, schema), name)
+
+
+def _there(relation: Relation | None, name: str) -> Relation:
     if relation is None:
         raise DatabaseStatementError(f"there is no table {name}; is this the right database?")
     return relation
@@ -203,7 +207,9 @@ def _relation(connection: sa.Connection, name: str, schema: str | None) -> Relat
 def _relations(
     connection: sa.Connection, family: Sequence[tuple[sa.Table, frozenset[tuple[str, str]]]]
 ) -> dict[str, Relation]:
-    return {table.name: _relation(connection, table.name, table.schema) for table, _ in family}
+    tables = [table for table, _ in family]
+    found = read_relations(connection, [(table.schema, table.name) for table in tables])
+    return {table.name: _there(relation, table.name) for table, relation in zip(tables, found, strict=True)}
 
 
 def _references_to(references: Sequence[Reference], relation: Relation) -> list[Reference]:

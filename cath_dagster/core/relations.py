@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -56,22 +57,23 @@ class Relation:
 
 def read_relation(connection: sa.Connection, name: str, schema: str | None = None) -> Relation | None:
     """Return the table of that name, in the first schema of the search path that has one unless told; None without."""
-    found = connection.execute(
-        sa.text(
-            """
-            SELECT relation.oid::bigint, its_schema.nspname
-            FROM pg_class AS relation JOIN pg_namespace AS its_schema ON its_schema.oid = relation.relnamespace
-            WHERE relation.oid = to_regclass(coalesce(quote_ident(CAST(:schema AS text)) || '.', '') || quote_ident(:name))
-            """
-        ),
-        {"schema": schema, "name": name},
-    ).one_or_none()
-    if found is None:
-        return None
-    oid, its_schema = found
-    indexes = _unique_indexes(connection, oid)
-    key = next((columns for is_primary, columns in indexes if is_primary), ())
-    return Relation(its_schema, name, _columns(connection, oid), key, tuple(columns for _, columns in indexes))
+    return read_relations(connection, [(schema, name)])[0]
+
+
+def read_relations(connection: sa.Connection, names: Sequence[tuple[str | None, str]]) -> list[Relation | None]:
+    """Return the tables of these schemas and names, in their order, by one statement."""
+    given = {"schemas": [schema for schema, _ in names], "names": [name for _, name in names]}
+    rows = connection.execute(_RELATIONS, given)
+    return [
+        None if schema is None else _as_relation(schema, name, columns, indexes or [])
+        for (_, name), (schema, columns, indexes) in zip(names, rows, strict=True)
+    ]
+
+
+def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any]) -> Relation:
+    uniques = [(is_primary, tuple(names)) for is_primary, names in indexes]
+    key = next((names for is_primary, names in uniques if is_primary), ())
+    return Relation(schema, name, tuple(Column(*each) for each in columns), key, tuple(names for _, names in uniques))
 
 
 def read_references(connection: sa.Connection, tables: Iterable[Relation]) -> list[Reference]:
@@ -131,27 +133,24 @@ class TypeNamed(sa.types.UserDefinedType[object]):
         return self.name
 
 
-def _columns(connection: sa.Connection, oid: int) -> tuple[Column, ...]:
-    # With the modifier -1 a type's name casts as the type's own input does: to bpchar and "bit", which cut nothing.
-    query = sa.text(
-        """
-        SELECT attname, format_type(atttypid, -1), attgenerated <> '', attnotnull AND NOT atthasdef AND attidentity = ''
-        FROM pg_attribute WHERE attrelid = CAST(:oid AS oid) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
-        """
-    )
-    return tuple(Column(*row) for row in connection.execute(query, {"oid": oid}))
-
-
-def _unique_indexes(connection: sa.Connection, oid: int) -> list[tuple[bool, tuple[str, ...]]]:
-    query = sa.text(
-        """
-        SELECT indisprimary, array_agg(attname::text ORDER BY place)
-        FROM pg_index CROSS JOIN LATERAL unnest(indkey) WITH ORDINALITY AS k (number, place)
-        JOIN pg_attribute ON attrelid = indrelid AND attnum = number
-        WHERE indrelid = CAST(:oid AS oid) AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL
-          AND place <= indnkeyatts
-        GROUP BY indexrelid, indisprimary
-        ORDER BY indisprimary DESC, indexrelid
-        """
-    )
-    return [(is_primary, tuple(columns)) for is_primary, columns in connection.execute(query, {"oid": oid})]
+# With the modifier -1 a type's name casts as the type's own input does: to bpchar and "bit", which cut nothing.
+_RELATIONS = sa.text(
+    """
+    SELECT its_schema.nspname,
+        (SELECT json_agg(json_build_array(attname, format_type(atttypid, -1), attgenerated <> '',
+                                          attnotnull AND NOT atthasdef AND attidentity = '') ORDER BY attnum)
+         FROM pg_attribute WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped),
+        (SELECT json_agg(json_build_array(indisprimary, its.names) ORDER BY indisprimary DESC, indexrelid)
+         FROM pg_index CROSS JOIN LATERAL (
+             SELECT json_agg(attname ORDER BY ordinal) AS names
+             FROM unnest(indkey) WITH ORDINALITY AS k (number, ordinal)
+             JOIN pg_attribute ON attrelid = indrelid AND attnum = number WHERE ordinal <= indnkeyatts
+         ) AS its
+         WHERE indrelid = relation.oid AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL)
+    FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) WITH ORDINALITY AS wanted (schema_name, name, place)
+    LEFT JOIN pg_class AS relation
+        ON relation.oid = to_regclass(coalesce(quote_ident(schema_name) || '.', '') || quote_ident(name))
+    LEFT JOIN pg_namespace AS its_schema ON its_schema.oid = relation.relnamespace
+    ORDER BY place
+    """
+)
