@@ -32,7 +32,9 @@ JOBS = {
     "refresh_views": "0 2 * * *",
     "subscriptions": "0 1 * * *",
 }
-NUMBERS = ["matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped"]
+NUMBERS = [
+    "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
+]  # fmt: skip
 SECRET = "hunter2"
 UNREACHABLE = f"postgresql://someone:{SECRET}@127.0.0.1:1/cath"
 SLOW = """
