@@ -21,11 +21,15 @@ from cath_dagster.core.spec import JobSpec, Location
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
-OURS = {
-    "ledger_event": ("SELECT", "INSERT"),
-    "deleted_key": ("SELECT", "INSERT"),
-    "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-} | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
+OURS = (
+    {
+        "ledger_event": ("SELECT", "INSERT"),
+        "deleted_key": ("SELECT", "INSERT"),
+        "archived_rows": ("SELECT", "INSERT", "DELETE"),
+    }
+    | dict.fromkeys(("file_outbox", "restored_row"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
+    | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
+)
 
 
 class Level(enum.StrEnum):
@@ -122,6 +126,7 @@ def _server(connection: sa.Connection) -> Iterator[Finding]:
     else:
         yield Finding(subject="server", level=Level.OK, says=name)
     yield _pooling(connection)
+    yield _visibility(connection)
 
 
 def _pooling(connection: sa.Connection) -> Finding:
@@ -141,6 +146,21 @@ def _pooling(connection: sa.Connection) -> Finding:
         level=Level.PROBLEM,
         says="changes its session between transactions, so that no advisory lock holds",
         remedy="connect directly, or through a pooler in session mode",
+    )
+
+
+def _visibility(connection: sa.Connection) -> Finding:
+    """The polite pace goes by what other sessions wait for, which a role may not see of others without being told."""
+    role, sees = connection.execute(
+        sa.text("SELECT current_user::text, pg_has_role('pg_read_all_stats', 'USAGE')")
+    ).one()
+    if sees:
+        return Finding(subject="other sessions", level=Level.OK, says=f"{role} sees what they wait for")
+    return Finding(
+        subject="other sessions",
+        level=Level.OK,
+        says=f"{role} sees their locks only: a polite purge does not notice that they wait for the disk",
+        remedy=f'GRANT pg_read_all_stats TO "{role}";',
     )
 
 

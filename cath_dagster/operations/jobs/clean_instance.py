@@ -6,7 +6,7 @@ would be none that its page could show.
 """
 
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -37,6 +37,9 @@ class CleanInstanceSettings(PurgeSettings):
     """How long Dagster's own history is kept."""
 
     retention_days: Days = Field(default=30, description="Days for which runs, their logs, and ticks are kept.")
+    undo_days: Annotated[int, Field(ge=0, le=0)] = Field(
+        default=0, description="Dagster's own history cannot be brought back: a run is spread over its tables."
+    )
     failure_retention_days: Days = Field(
         default=90, description="Days for which failed runs and failed ticks are kept."
     )
