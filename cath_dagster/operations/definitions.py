@@ -6,6 +6,7 @@ from cath_dagster.core.spec import load_specs
 from cath_dagster.operations import LOCATION, OWNER
 from cath_dagster.operations.sensors import build_sensors
 from cath_dagster.orchestration.jobs import EXECUTOR, build_op_job
+from cath_dagster.orchestration.runs import ledger_spec
 from cath_dagster.orchestration.schedules import build_schedule
 
 JOBS = [(spec, build_op_job(spec)) for spec in load_specs(LOCATION)]
@@ -21,7 +22,7 @@ TABLES = [
 ]
 
 defs = dg.Definitions(
-    assets=TABLES,
+    assets=[*TABLES, ledger_spec(LOCATION, OWNER)],
     jobs=[job for _, job in JOBS],
     schedules=[build_schedule(spec, job) for spec, job in JOBS],
     sensors=build_sensors(),

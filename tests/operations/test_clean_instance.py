@@ -313,6 +313,6 @@ def test_a_run_launched_by_dagster_leaves_observations_and_the_schema_is_made_wh
 
     assert result.success
     seen = [event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()]
-    assert {one.asset_key.path[-1] for one in seen} == {"runs", "event_logs", "job_ticks"}
+    assert {one.asset_key.path[-1] for one in seen} == {"runs", "event_logs", "job_ticks", "purge_ledger"}
     assert result.dagster_run.tags[QUEUE_KEY] == "operations/clean_instance"
     assert DagsterEventType.ASSET_OBSERVATION in {event.event_type for event in result.all_events}

@@ -87,7 +87,8 @@ def purges(planning: Planning, settings: CleanInstanceSettings) -> list[Purge]:
                 Child(asset_check_executions, asset_check_executions.c.run_id),
                 # Tags go by their foreign key's CASCADE: the predicate reads them until the run itself goes.
             ),
-            files=lambda chosen: sa.select(runs.c.run_id).where(chosen),
+            # Queued under the primary key that the database knows, which is another than ours.
+            files=lambda chosen: sa.select(sa.cast(runs.c.id, sa.Text), runs.c.run_id).where(chosen),
             conditions=conditions,
         ),
         Purge(
