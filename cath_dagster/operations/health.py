@@ -32,8 +32,8 @@ from cath_dagster.operations.watched import all_specs
 from cath_dagster.orchestration.jobs import QUEUE_KEY
 
 WAITING = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
-LOOK_BACK = timedelta(hours=25)
-"""For missed ticks: a daily job's last tick, and no older story."""
+LOOK_BACK = timedelta(hours=2)
+"""For missed ticks: what is older was told by an alert, and a probe shall not be red for it until tomorrow."""
 MAX_SKEW = timedelta(seconds=10)
 """Cutoffs are days; what ten seconds tell is that nobody keeps the clocks, and ticks may then come twice or late."""
 SLACK = timedelta(hours=1)

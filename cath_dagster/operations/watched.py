@@ -1,12 +1,15 @@
 """What is watched over: the jobs and schedules of every code location of this version."""
 
+from functools import cache
+
 from cath_dagster.core.spec import JobSpec, load_specs
 from cath_dagster.locations import LOCATIONS  # the only upward import: whoever watches over all must know all
 
 
-def all_specs() -> list[JobSpec]:
+@cache
+def all_specs() -> tuple[JobSpec, ...]:
     """Return every job of every location."""
-    return [spec for location in LOCATIONS for spec in load_specs(location)]
+    return tuple(spec for location in LOCATIONS for spec in load_specs(location))
 
 
 def spec_of(key: str) -> JobSpec | None:

@@ -76,14 +76,14 @@ def test_a_daemon_that_beats_no_more_is_a_problem_after_five_minutes(instance: I
 
 def test_a_tick_that_is_late_or_failed_is_a_problem_of_the_probe(instance: Instance, database: Database) -> None:
     beat(instance)
-    instance.add_schedule("clear_audit_cron", "0 1 * * *")
-    instance.add_schedule("subscriptions_cron", "0 3 1 1 *")
-    instance.add_tick("subscriptions_cron", TickStatus.FAILURE, NOW - HOUR, error="ada@example.com")
+    instance.add_schedule("an_own_cron", "0 11 * * *")
+    instance.add_schedule("another_cron", "0 3 1 1 *")
+    instance.add_tick("another_cron", TickStatus.FAILURE, NOW - HOUR, error="ada@example.com")
 
     found = problems(instance, database)
 
-    assert "2026-11-18 01:00 UTC was never made" in found["ticks cath/clear_audit_cron"]
-    assert "failed: RuntimeError" in found["ticks cath/subscriptions_cron"]
+    assert "2026-11-18 11:00 UTC was never made" in found["ticks cath/an_own_cron"]
+    assert "failed: RuntimeError" in found["ticks cath/another_cron"]
     assert "example.com" not in str(found)
 
 

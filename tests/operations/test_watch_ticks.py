@@ -114,9 +114,9 @@ def test_a_tick_that_was_made_late_was_made(instance: Instance, database: Databa
 def test_of_the_ticks_that_a_dead_daemon_missed_all_but_the_latest_are_told_as_one(
     instance: Instance, database: Database
 ) -> None:
-    instance.add_schedule("clear_audit_cron", "0 * * * *")
-    instance.add_tick("clear_audit_cron", TickStatus.SUCCESS, NOW - 6 * HOUR)
-    instance.add_tick("clear_audit_cron", TickStatus.SUCCESS, NOW)
+    instance.add_schedule("an_own_cron", "0 * * * *")
+    instance.add_tick("an_own_cron", TickStatus.SUCCESS, NOW - 6 * HOUR)
+    instance.add_tick("an_own_cron", TickStatus.SUCCESS, NOW)
 
     (alert,) = look(instance, database, watch_schedules, now=NOW + HOUR / 2, cursor=NOW - 6 * HOUR)
 
@@ -150,15 +150,15 @@ def test_a_schedule_ticks_in_the_zone_of_its_location(
 def test_a_job_skipped_three_times_in_a_row_is_told_with_the_run_that_stands_in_its_way(
     instance: Instance, database: Database
 ) -> None:
-    instance.add_schedule("clear_audit_cron", "0 * * * *", since=NOW - 3 * HOUR)
+    instance.add_schedule("an_own_cron", "0 * * * *", since=NOW - 3 * HOUR)
     for hours in (2, 1):
-        instance.add_tick("clear_audit_cron", TickStatus.SKIPPED, NOW - hours * HOUR, skip_reason=SKIP)
+        instance.add_tick("an_own_cron", TickStatus.SKIPPED, NOW - hours * HOUR, skip_reason=SKIP)
     assert look(instance, database, watch_schedules, now=NOW - MINUTE) == []
-    instance.add_tick("clear_audit_cron", TickStatus.SKIPPED, NOW, skip_reason=SKIP)
+    instance.add_tick("an_own_cron", TickStatus.SKIPPED, NOW, skip_reason=SKIP)
 
     (alert,) = look(instance, database, watch_schedules, now=NOW + MINUTE)
 
-    assert alert.title == "cath/clear_audit_cron was skipped 3 times in a row"
+    assert alert.title == "cath/an_own_cron was skipped 3 times in a row"
     assert "run 1 of cath/clear_audit is started" in alert.says[0]
 
 
@@ -166,10 +166,10 @@ def test_a_job_skipped_three_times_in_a_row_is_told_with_the_run_that_stands_in_
 def test_skips_that_something_came_between_are_not_in_a_row(
     instance: Instance, database: Database, last: TickStatus
 ) -> None:
-    instance.add_schedule("clear_audit_cron", "0 * * * *", since=NOW - 4 * HOUR)
+    instance.add_schedule("an_own_cron", "0 * * * *", since=NOW - 4 * HOUR)
     for hours in (3, 2, 0):
-        instance.add_tick("clear_audit_cron", TickStatus.SKIPPED, NOW - hours * HOUR, skip_reason=SKIP)
-    instance.add_tick("clear_audit_cron", last, NOW - HOUR)
+        instance.add_tick("an_own_cron", TickStatus.SKIPPED, NOW - hours * HOUR, skip_reason=SKIP)
+    instance.add_tick("an_own_cron", last, NOW - HOUR)
 
     assert look(instance, database, watch_schedules, now=NOW + MINUTE) == []
 
@@ -192,3 +192,10 @@ def test_that_a_job_runs_again_is_told(instance: Instance, database: Database) -
     (alert,) = look(instance, database, watch_schedules, now=TICK + DAY + HOUR, cursor=TICK + DAY)
 
     assert (alert.is_over, alert.title) == (True, "cath/clear_audit_cron runs again")
+
+
+def test_a_cron_that_was_changed_is_expected_as_it_is_now(instance: Instance, database: Database) -> None:
+    # Dagster keeps the cron under which it first saw a schedule.
+    instance.add_schedule("clear_audit_cron", "0 11 * * *")
+
+    assert look(instance, database, watch_schedules, cursor=NOW - 2 * HOUR) == []

@@ -38,4 +38,4 @@ def upgrade() -> None:
     op.create_index(
         "alert_unsettled", "alert", ["alert_id"], schema=SCHEMA, postgresql_where=sa.text("settled_at IS NULL")
     )
-    op.create_index("alert_fingerprint", "alert", ["fingerprint", "alert_id"], schema=SCHEMA)
+    op.create_index("alert_kind", "alert", ["kind", "fingerprint", "alert_id"], schema=SCHEMA)

@@ -1,6 +1,6 @@
 """Find ticks that failed, and jobs that should have run and did not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,7 +32,13 @@ LONGEST_LOOK = timedelta(days=32)
 
 def watch_ticks(look: Look) -> Seen:
     """Look for ticks of any schedule or sensor that failed since the last look."""
-    found = [alert for state in running(look.instance) for alert in _of_instigator(look, state)]
+    failing = look.open_problems(Kind.TICK_FAILED)
+    found = [
+        alert
+        for state in running(look.instance)
+        if state.instigator_name != DELIVERY
+        for alert in _of_instigator(look, state, failing.get(key_of(state)))
+    ]
     return Seen(tuple(found), look.now.isoformat())
 
 
@@ -51,9 +57,7 @@ def ticks_of(instance: dg.DagsterInstance, state: InstigatorState, **limits: Any
     return list(instance.get_ticks(state.instigator_origin_id, state.selector_id, **limits))
 
 
-def _of_instigator(look: Look, state: InstigatorState) -> Iterator[Alert]:
-    if state.instigator_name == DELIVERY:
-        return
+def _of_instigator(look: Look, state: InstigatorState, failing_since: datetime | None) -> Iterator[Alert]:
     subject = key_of(state)
     after = (look.since - OVERLAP).timestamp()
     # One a look: a sensor that fails every 30 seconds is told once an hour, with how often it did.
@@ -68,10 +72,9 @@ def _of_instigator(look: Look, state: InstigatorState) -> Iterator[Alert]:
             at=_at(tick),
             path=_path(state),
         )
-    since = look.open_problems(Kind.TICK_FAILED).get(subject) if not failed else None
-    if since is not None:
+    if failing_since is not None and not failed:
         well = [TickStatus.SUCCESS, TickStatus.SKIPPED]
-        for tick in ticks_of(look.instance, state, after=since.timestamp(), statuses=well, limit=1):
+        for tick in ticks_of(look.instance, state, after=failing_since.timestamp(), statuses=well, limit=1):
             yield Alert(
                 kind=Kind.TICK_FAILED,
                 subject=subject,
@@ -105,11 +108,16 @@ def watch_schedules(look: Look) -> Seen:
     until = look.now - late
     since = datetime.fromisoformat(look.cursor) if look.cursor else look.now - FIRST_LOOK
     since = max(since, look.now - LONGEST_LOOK)
+    idle = look.open_problems(Kind.DID_NOT_RUN)
     alerts = [
         alert
         for state in running(look.instance)
         if state.instigator_type == InstigatorType.SCHEDULE
-        for alert in (*_missed(look, state, since, until), *_skipped(look, state), *_ran_again(look, state))
+        for alert in (
+            *_missed(look, state, since, until),
+            *_skipped(look, state),
+            *_ran_again(look, state, idle.get(key_of(state))),
+        )
     ]
     return Seen(tuple(alerts), until.isoformat())
 
@@ -123,7 +131,7 @@ def missed_ticks(
         return []
     first = max(since.timestamp(), data.start_timestamp)
     expected = []
-    for at in schedule_execution_time_iterator(first, data.cron_schedule, _timezone(state)):
+    for at in schedule_execution_time_iterator(first, *_cron(state, data)):
         if at > until:
             break
         if at.timestamp() > first:
@@ -135,11 +143,13 @@ def missed_ticks(
     return [at for at in expected if at.timestamp() not in made]
 
 
-def _timezone(state: InstigatorState) -> str:
-    """Return the zone in which a schedule's cron is meant; the state that Dagster keeps has none."""
+def _cron(state: InstigatorState, data: ScheduleInstigatorData) -> tuple[str | Sequence[str], str]:
+    """Return a schedule's cron and the zone it is meant in: what Dagster keeps has no zone, and may be an older cron."""
     location, name = state.repository_selector.location_name, state.instigator_name
-    specs = (spec for spec in all_specs() if spec.location.name == location and spec.schedule_name == name)
-    return next((spec.location.timezone for spec in specs), "UTC")
+    for spec in all_specs():
+        if spec.location.name == location and spec.schedule_name == name:
+            return spec.cron, spec.location.timezone
+    return data.cron_schedule, "UTC"
 
 
 def _missed(look: Look, state: InstigatorState, since: datetime, until: datetime) -> Iterator[Alert]:
@@ -181,11 +191,10 @@ def _skipped(look: Look, state: InstigatorState) -> Iterator[Alert]:
     )
 
 
-def _ran_again(look: Look, state: InstigatorState) -> Iterator[Alert]:
-    subject = key_of(state)
-    since = look.open_problems(Kind.DID_NOT_RUN).get(subject)
+def _ran_again(look: Look, state: InstigatorState, since: datetime | None) -> Iterator[Alert]:
     if since is None:
         return
+    subject = key_of(state)
     for tick in ticks_of(look.instance, state, after=since.timestamp(), statuses=[TickStatus.SUCCESS], limit=1):
         yield Alert(
             kind=Kind.DID_NOT_RUN,
