@@ -114,6 +114,12 @@ class Dagster:
         """Return the runs that were launched again for a run."""
         return [run["runId"] for run in self.ask(CHILDREN, id=run_id)["results"]]
 
+    def relaunched(self, run_id: str) -> str:
+        """Wait until a run was launched again; return the new run."""
+        self.wait(lambda: bool(self.children(run_id)), f"run {run_id} was not launched again")
+        (again,) = self.children(run_id)
+        return again
+
     def log(self, run_id: str) -> str:
         return "\n".join(event.get("message", "") for event in self.ask(LOG, id=run_id)["events"])
 

@@ -1,4 +1,4 @@
-"""What the chart makes of the values: the run launcher's configuration, and what a code server tells of its location.
+"""What the chart makes of the values: the queue's and the launcher's configuration, and a code server's own.
 
 With the chart at hand, `test_chart.py` holds this against what it renders.
 """
@@ -29,6 +29,18 @@ def run_launcher(values: Tree) -> Tree:
         "resources": given["resources"],
         "fail_pod_on_run_failure": given["failPodOnRunFailure"],
         "run_k8s_config": {RUN_K8S_CONFIG[name]: one for name, one in given["runK8sConfig"].items()},
+    }
+
+
+def run_coordinator(values: Tree) -> Tree:
+    """Return the configuration of the `QueuedRunCoordinator` in the instance."""
+    queue = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    return {
+        "max_concurrent_runs": queue["maxConcurrentRuns"],
+        "tag_concurrency_limits": queue["tagConcurrencyLimits"],
+        "dequeue_interval_seconds": queue["dequeueIntervalSeconds"],
+        "dequeue_use_threads": queue["dequeueUseThreads"],
+        "dequeue_num_workers": queue["dequeueNumWorkers"],
     }
 
 

@@ -36,7 +36,7 @@ ROUTE = re.compile(
 
 @dataclass
 class Fault:
-    """An answer in place of the right one, so many times.
+    """An answer in place of the right one, so many times, to requests whose path or body contains `of`.
 
     `after` what was asked for has been done: the answer was lost on the way.
     """
@@ -44,6 +44,7 @@ class Fault:
     method: str
     resource: str
     status: int
+    of: str
     times: int = 1
     after: bool = False
 
@@ -55,8 +56,8 @@ class KubernetesApi:
     cluster: Cluster
     kubeconfig: Path
     faults: list[Fault] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    """The method and path of every request."""
+    requests: list[str] = field(default_factory=list)
+    """The method, path and body of every request."""
     _server: ThreadingHTTPServer | None = None
     _port: int = 0
 
@@ -83,10 +84,10 @@ class KubernetesApi:
         finally:
             self._listen()
 
-    def fault(self, method: str, resource: str) -> Fault | None:
-        """Return the fault that the next request of this kind meets, and use it up."""
+    def fault(self, method: str, resource: str, text: str) -> Fault | None:
+        """Return the fault that a request meets, and use it up."""
         for fault in self.faults:
-            if (fault.method, fault.resource) == (method, resource) and fault.times > 0:
+            if (fault.method, fault.resource) == (method, resource) and fault.of in text and fault.times > 0:
                 fault.times -= 1
                 return fault
         return None
@@ -127,7 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else {}
-        self.server_api.asked.append(f"{self.command} {url.path}")
+        text = f"{url.path} {json.dumps(body)}"
+        self.server_api.requests.append(f"{self.command} {text}")
         route = ROUTE.fullmatch(url.path)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._refuse(HTTPStatus.UNAUTHORIZED, "Unauthorized")
@@ -135,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, f"{url.path} is not served here")
         else:
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            fault = self.server_api.fault(self.command, route["resource"])
+            fault = self.server_api.fault(self.command, route["resource"], text)
             if fault is None or fault.after:
                 self._carry_out_or_refuse(route, query, body, fault)
             else:

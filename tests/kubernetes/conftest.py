@@ -17,7 +17,7 @@ import yaml
 from cath_dagster.development.local import Stack
 from cath_dagster.development.notify import NotifySimulator
 from tests.conftest import TEMPLATE
-from tests.deployment.instance import container_context, image, run_launcher
+from tests.deployment.instance import container_context, image, run_coordinator, run_launcher
 from tests.deployment.values import NAMESPACE, Tree, deployments, merged
 from tests.kubernetes.api import KubernetesApi
 from tests.kubernetes.cluster import Cluster
@@ -27,10 +27,15 @@ from tests.stack import Dagster, database, started
 REPOSITORY = Path(__file__).parents[2]
 REAL = ("KUBECONFIG", "TEST_KUBERNETES_IMAGE", "TEST_DATABASE_URL")
 """With all of them set the tests run on that cluster: the image holds this version, its pods reach that database."""
-START_TIMEOUT_SECONDS = 25
+START_TIMEOUT_SECONDS = 20
 """Five minutes in the values; long enough here for a pod on a busy machine."""
 MONITORING_SECONDS = 1
 """Half a minute in the values."""
+ACTIVE = """
+query {
+  runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) { ... on Runs { count } }
+}
+"""
 
 
 @dataclass
@@ -67,12 +72,26 @@ class Platform(Dagster):
         conditions = (job.status.conditions or []) if job is not None else []
         return next((f"{one.type} {one.reason or ''}".strip() for one in conditions if one.status == "True"), "")
 
+    def job_ended(self, run_id: str) -> str:
+        """Wait for the end of a run's Job; return how it ended."""
+        self.wait(lambda: self.condition(run_id) != "", f"the Job of {run_id} did not end")
+        return self.condition(run_id)
+
+    def asked(self, method: str, run_id: str) -> int:
+        """Return how often the API was asked about the Job of a run, or to make it."""
+        requests = self.simulator.requests
+        return sum(asked.startswith(f"{method} ") and "/jobs" in asked and run_id in asked for asked in requests)
+
+    def active(self) -> int:
+        """Return how many runs have not ended."""
+        count: int = self.ask(ACTIVE)["count"]
+        return count
+
     def kill_pod(self, run_id: str) -> None:
         (pod,) = self.pods(run_id)
         self.core.delete_namespaced_pod(pod.metadata.name, self.namespace, grace_period_seconds=0)
 
-    def restart_daemon(self) -> None:
-        self.stop_daemon()
+    def start_daemon(self) -> None:
         self.stack.start("daemon", ["dagster-daemon", "run", "-w", str(self.folder / "workspace.yaml")])
 
     def stop_daemon(self) -> None:
@@ -108,9 +127,7 @@ def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platf
         for made in configuration(service, storage, values):
             opened.callback(lay_down(core, made))
         with started(stack, folder) as port:
-            yield Platform(
-                stack, port, service, kubernetes.client.BatchV1Api(client), core, NAMESPACE, folder, api
-            )
+            yield Platform(stack, port, service, kubernetes.client.BatchV1Api(client), core, NAMESPACE, folder, api)
 
 
 @pytest.fixture
@@ -120,7 +137,12 @@ def platform(running_platform: Platform) -> Iterator[Platform]:
     running_platform.service.connection.execute("TRUNCATE ingestion_log")
     yield running_platform
     running_platform.hurry()
-    running_platform.wait(lambda: running_platform.sessions() == 0, "a run did not end")
+    if "daemon" not in running_platform.stack.processes:
+        running_platform.start_daemon()
+    running_platform.wait(lambda: running_platform.active() == 0, "a run did not end")
+    running_platform.wait(lambda: running_platform.sessions() == 0, "a query did not end")
+    if running_platform.api is not None:
+        running_platform.api.faults.clear()
 
 
 def simulated(folder: Path, values: Tree) -> KubernetesApi:
@@ -136,6 +158,7 @@ def environ(folder: Path, values: Tree, storage: str, kubeconfig: Path, real: bo
     deployment = deployments(values)["cath"]
     launcher = {**run_launcher(values), "load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
     instance = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+    instance["run_coordinator"]["config"] = run_coordinator(values)
     instance["run_launcher"] = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": launcher}
     instance["run_monitoring"] |= {
         "poll_interval_seconds": MONITORING_SECONDS,

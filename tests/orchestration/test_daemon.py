@@ -1,6 +1,5 @@
 """The instance as production has it: a code server, the daemon and the UI, driven as a person drives them."""
 
-import json
 import os
 import re
 import signal
@@ -129,8 +128,7 @@ def test_a_run_whose_worker_was_killed_fails_and_is_launched_again_and_finishes(
 
     dagster.hurry()
     assert dagster.ended(run_id) == "FAILURE"
-    dagster.wait(lambda: bool(dagster.children(run_id)), "the run was not launched again")
-    (again,) = dagster.children(run_id)
+    again = dagster.relaunched(run_id)
     assert dagster.ended(again) == "SUCCESS", dagster.log(again)
     assert dagster.service.count("ingestion_log") == 0
     ledger = "SELECT sum(deleted) FROM maintenance.purge_ledger WHERE table_name = 'ingestion_log' AND run_id = ANY(%s)"
