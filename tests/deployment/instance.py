@@ -55,6 +55,7 @@ def container_context(values: Tree, deployment: Tree) -> Tree:
         "env_secrets": [one["name"] for one in deployment["envSecrets"]],
         "volume_mounts": deployment["volumeMounts"],
         "volumes": deployment["volumes"],
+        "labels": deployment["labels"],
         "resources": deployment["resources"],
         "namespace": NAMESPACE,
         "service_account_name": values["dagster-user-deployments"]["serviceAccount"]["name"],
