@@ -14,7 +14,8 @@ import dagster as dg
 import kubernetes_validate
 import pytest
 import yaml
-from dagster._core.launcher import RunLauncher  # the base class has no public name
+from dagster._core.run_coordinator import QueuedRunCoordinator  # has no public name
+from dagster_k8s import K8sRunLauncher
 
 from tests.conftest import CHART
 from tests.deployment.instance import container_context, run_coordinator, run_launcher
@@ -152,10 +153,10 @@ def test_dagster_loads_the_instance(
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not asked for")
 
     with dg.DagsterInstance.from_config(str(tmp_path)) as loaded:
-        # What is not used until then is made by asking for it.
-        assert isinstance(loaded.run_launcher, RunLauncher)
-        assert loaded.run_launcher.inst_data is not None
-        assert loaded.run_coordinator.inst_data is not None
+        # Launcher and coordinator are made, and their configuration checked, by asking for them.
+        assert isinstance(loaded.run_launcher, K8sRunLauncher)
+        assert loaded.run_launcher.fail_pod_on_run_failure
+        assert isinstance(loaded.run_coordinator, QueuedRunCoordinator)
         assert loaded.run_monitoring_enabled
         assert loaded.run_monitoring_poll_interval_seconds == 30
         assert loaded.run_retries_max_retries == 1

@@ -3,9 +3,10 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -46,7 +47,7 @@ def look(workspace: WorkspaceProcessContext, at: datetime) -> None:
     """Let the scheduler look once what is due."""
     logger = logging.getLogger(SchedulerDaemon.daemon_type())
     with ThreadPoolExecutor(1) as pool:
-        futures: dict[str, object] = {}
+        futures: dict[str, Future[Any]] = {}
         errors = [
             error
             for error in launch_scheduled_runs(
