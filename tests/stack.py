@@ -114,6 +114,11 @@ class Dagster:
         """Return the runs that were launched again for a run."""
         return [run["runId"] for run in self.ask(CHILDREN, id=run_id)["results"]]
 
+    def will_be_relaunched(self, run_id: str) -> bool:
+        """Wait until Dagster has decided whether it launches a failed run again; return what it decided."""
+        self.wait(lambda: "dagster/will_retry" in self.tags(run_id), f"nothing was decided about run {run_id}")
+        return self.tags(run_id)["dagster/will_retry"] == "true"
+
     def relaunched(self, run_id: str) -> str:
         """Wait until a run was launched again; return the new run."""
         self.wait(lambda: bool(self.children(run_id)), f"run {run_id} was not launched again")

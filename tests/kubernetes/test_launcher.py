@@ -98,7 +98,7 @@ def test_a_refused_purge_is_a_failed_job_and_neither_dagster_nor_kubernetes_repe
     assert platform.job_ended(run_id) == "Failed BackoffLimitExceeded"
     (pod,) = platform.pods(run_id)
     assert pod.status.container_statuses[0].state.terminated.exit_code != 0
-    assert platform.tags(run_id)["dagster/will_retry"] == "false"
+    assert not platform.will_be_relaunched(run_id)
     assert platform.service.count("ingestion_log") == 10_001
 
 

@@ -141,8 +141,7 @@ def test_a_purge_that_was_refused_is_not_launched_again(dagster: Dagster) -> Non
     run_id = dagster.launch()
 
     assert dagster.ended(run_id) == "FAILURE"
-    # Dagster decides as the run fails, and says so.
-    assert dagster.tags(run_id)["dagster/will_retry"] == "false"
+    assert not dagster.will_be_relaunched(run_id)
     assert dagster.service.count("ingestion_log") == 10_001
 
 
