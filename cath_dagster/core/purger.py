@@ -57,8 +57,9 @@ class Purger:
         """
         progress = Progress()
         way = self.database.transaction(lambda connection: choose_way(connection, purge))
-        # A partition's rows take along nothing that the walk would have to know of.
-        is_walkable = not purge.reads_other_rows and (purge.is_plain or len(way.heaps) == 1)
+        # Of a partition the walk knows its rows only, and nothing that goes along or is kept.
+        is_whole = all(heap.table is purge.table for heap in way.heaps)
+        is_walkable = not purge.reads_other_rows and (purge.is_plain or is_whole)
         if is_walkable and way.along is None and limit is None:
             self._walk_heaps(purge, way, progress)
         else:
