@@ -1,5 +1,6 @@
 """What a job's function is given: its reference time, its database, its mail and files, and a place for outcomes."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +17,7 @@ from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError, PreflightError, RefusedError
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.mail import Delivery, Mailer
+from cath_dagster.core.mail import Content, Delivery, Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
@@ -24,8 +25,12 @@ from cath_dagster.core.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.purge import Purge, Revision
 from cath_dagster.core.purger import Progress, Purger
 
+MAX_APPLICATION_NAME = 63
+"""PostgreSQL cuts longer ones; what must not be cut is the run id."""
 SAMPLE_IDS = 5
 """Ids that a dry run shows, for an operator to look a few rows up."""
+GROUPS_SHOWN = 50
+"""Businesses, say, of which a purge tells how many rows each lost."""
 NOTICES_AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
 SKIPPED_MESSAGES = {
@@ -101,6 +106,8 @@ class JobRun:
     would_refuse: str | None = None
     borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
     """Settings of other jobs that this one goes by."""
+    previews: dict[str, Content] = field(default_factory=dict)
+    """By template, a message to be looked at from the run; without personal data."""
     keeps_keys: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the job's specification says that its role needs."""
@@ -111,6 +118,17 @@ class JobRun:
     def read(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
         return self.database.transaction(lambda connection: connection.scalar(query)) or 0
+
+    @contextlib.contextmanager
+    def open_database(self) -> Iterator[Database]:
+        """Yield another connection to the maintained database, for work that goes on in several threads.
+
+        It does not hold the job's lock: what may not be done twice needs row locks.
+        """
+        engine = self.resources.engine(application_name(self.job, self.run_id))
+        with Database(engine) as database:
+            yield database
+        engine.dispose()
 
     def require(self, *names: str) -> dict[str, str]:
         """Return environment variables of the location by their names without its prefix.
@@ -199,15 +217,18 @@ class JobRun:
         progress = self._purger().delete(planned.purge, limit=self._room())
         self._record_done(planned, progress, self.clock() - started)
 
-    def revise(self, revision: Revision) -> None:
-        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it."""
+    def revise(self, revision: Revision) -> int:
+        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it.
+
+        Return how many changed, in a dry run how many would.
+        """
         table = revision.table.name
         matched = self.read(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
         if self.dry_run:
             self.record(Outcome(target=table, matched=matched))
-            return
+            return matched
         started = self.clock()
-        progress = self._purger().update(revision, limit=self._room())
+        progress = self._purger().update(revision, limit=self._room(), matched=matched)
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
         left = max(0, matched - updated) if progress.reached_limit else 0
@@ -223,6 +244,7 @@ class JobRun:
             )
         )
         self._tell_left(table, left, progress)
+        return updated
 
     def drain_files(self) -> None:
         """Delete the files this job has queued, those of an earlier run that was killed included."""
@@ -340,7 +362,10 @@ class JobRun:
                 deleting_seconds=progress.seconds,
                 rows_left=progress.rows_left,
                 oldest_at=progress.oldest_at,
-                details={} if measured.is_exact else {"estimated": measured.matched, "margin": measured.margin},
+                details={
+                    **({} if measured.is_exact else {"estimated": measured.matched, "margin": measured.margin}),
+                    **_by_group(planned.purge, progress),
+                },
             )
         )
         for child in dict.fromkeys(measured.table for measured in planned.children):
@@ -379,9 +404,22 @@ class JobRun:
         }
 
 
+def _by_group(purge: Purge, progress: Progress) -> dict[str, Scalar]:
+    """Return how many rows went by group, the largest first."""
+    if purge.counted_by is None or not progress.by_group:
+        return {}
+    largest = progress.by_group.most_common(GROUPS_SHOWN)
+    return {f"by_{purge.counted_by.name}": [f"{group}: {count:,}" for group, count in largest]}
+
+
 def _reasons(outcome: Outcome) -> str:
     errors = outcome.details.get("errors") or []
     return "; ".join(errors) if isinstance(errors, list) else str(errors)
+
+
+def application_name(job: str, run_id: str) -> str:
+    """Return how other sessions see a run of a job."""
+    return f"{job[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}"
 
 
 def required(resources: Resources, *names: str) -> dict[str, str]:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+from cath_dagster.core.mail import Content
+
 Scalar = str | int | float | bool | None | list[str]
 
 COUNTS = ("matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped")
@@ -98,6 +100,7 @@ class RunResult:
     would_refuse: str | None = None
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Scalar] = field(default_factory=dict)
+    previews: Mapping[str, Content] = field(default_factory=dict)
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, object]:

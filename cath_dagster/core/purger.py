@@ -10,7 +10,8 @@ if that stays short should all of its rows match.
 """
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -25,6 +26,7 @@ from cath_dagster.core.instants import as_utc
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import deleted_key, file_outbox
 from cath_dagster.core.purge import Purge, Revision, descend
+from cath_dagster.core.revision_walk import Reach, is_worth_a_walk
 
 TARGET_SECONDS = 0.1
 """A batch's aim: long enough for the speed of one DELETE, short enough that nobody waits for its locks."""
@@ -59,6 +61,8 @@ class Progress:
     oldest_at: datetime | None = None
     overhead: float = MAX_OVERHEAD
     """Seconds that a batch takes however few rows it has."""
+    by_group: Counter[str] = field(default_factory=Counter)
+    """Deleted rows by the value of the purge's `counted_by`."""
 
     def add(self, batch: "_Batch") -> None:
         self.changed += batch.changed
@@ -66,6 +70,7 @@ class Progress:
         self.seconds += batch.seconds
         self.overhead = min(self.overhead, batch.row_seconds)
         self.longest_seconds = max(self.longest_seconds, batch.seconds)
+        self.by_group.update(batch.by_group)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class _Done:
     decide_seconds: float = 0.0
     is_full: bool = False
     """Whether the room ended it, so that more may match in the same range."""
+    by_group: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,14 @@ class Purger:
         progress.gave_up = True
         return progress
 
-    def update(self, revision: Revision, *, limit: int | None) -> Progress:
-        """Change every row that matches, at most `limit`, in short transactions."""
+    def update(self, revision: Revision, *, limit: int | None, matched: int = 0) -> Progress:
+        """Change every row that matches, at most `limit`, in short transactions; about `matched` are expected."""
         progress = Progress()
+        if revision.is_plain and limit is None:
+            shape = self.database.transaction(lambda connection: heap_shape(connection, revision.table))
+            if is_worth_a_walk(matched, *shape):
+                self._walk_revision(revision, progress)
+                return progress
         self._change_by_keys(revision, limit, progress, partial(self._update_keys, revision))
         return progress
 
@@ -163,19 +174,46 @@ class Purger:
     def _delete_keys(self, purge: Purge, keys: Keys, connection: sa.Connection) -> "_Done":
         return self._delete_batch(purge, is_any(purge.key, keys), len(keys), connection)
 
+    def _walk_revision(self, revision: Revision, progress: Progress) -> None:
+        """Change the heap's rows range by range, until none matches.
+
+        Changed rows lie in other blocks, some of them ahead, and match no longer. What others move past the end that
+        was read at the start is found by the next pass.
+        """
+        matches = sa.select(sa.exists().where(revision.predicate))
+        for _ in range(MAX_PASSES):
+            blocks, density = self.database.transaction(lambda connection: heap_shape(connection, revision.table))
+            position, reach = 0, Reach.first(density)
+            while position < blocks:
+                until = min(position + reach.blocks, blocks)
+                batch = self._timed(partial(self._update_plain, revision, between(revision.table, position, until)))
+                progress.add(batch)
+                position, reach = until, reach.after(batch.seconds, batch.changed)
+                self.report(revision.table.name, position, blocks)
+            if not self.database.transaction(lambda connection: connection.scalar(matches)):
+                return
+        progress.gave_up = True
+
+    def _update_plain(self, revision: Revision, chosen: sa.ColumnElement[bool], connection: sa.Connection) -> "_Done":
+        """Change the chosen rows that match: a row that another rescued is judged anew once its lock is had."""
+        values = {revision.table.c[name]: value for name, value in revision.values.items()}
+        statement = sa.update(revision.table).where(chosen, revision.predicate).values(values)
+        updated = connection.execute(statement).rowcount
+        self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}}, rule=revision.rule)
+        return _Done(updated, updated)
+
     def _update_keys(self, revision: Revision, keys: Keys, connection: sa.Connection) -> "_Done":
         started = self.clock()
         chosen = is_any(revision.key, keys)
+        if revision.is_plain:
+            return self._update_plain(revision, chosen, connection)
         locked = connection.scalars(
             sa.select(revision.key).where(chosen, revision.predicate).with_for_update(of=revision.table)
         ).all()
         _lock_others(connection, revision, locked)
         decide_seconds = self.clock() - started
-        values = {revision.table.c[name]: value for name, value in revision.values.items()}
-        statement = sa.update(revision.table).where(is_any(revision.key, locked), revision.predicate).values(values)
-        updated = connection.execute(statement).rowcount
-        self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}}, rule=revision.rule)
-        return _Done(len(keys), updated, decide_seconds)
+        done = self._update_plain(revision, is_any(revision.key, locked), connection)
+        return _Done(len(keys), done.changed, decide_seconds)
 
     def _walk(self, purge: Purge, progress: Progress) -> None:
         blocks, density = self.database.transaction(lambda connection: heap_shape(connection, purge.table))
@@ -263,9 +301,10 @@ class Purger:
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
         keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
         decide_seconds = self.clock() - started
+        by_group = _count_by_group(connection, purge, keys)
         if keys:
             self._record(connection, purge, self._delete_decided(connection, purge, keys))
-        return _Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room)
+        return _Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room, by_group=by_group)
 
     def _delete_decided(self, connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, dict[str, int]]:
         chosen = is_any(purge.key, keys)
@@ -320,6 +359,14 @@ def _next_rows(rows: int, batch: _Batch, overhead: float) -> int:
         return rows
     affordable = int(batch.changed * TARGET_SECONDS / max(batch.row_seconds - overhead, 1e-6))
     return max(1, min(2 * rows, affordable))
+
+
+def _count_by_group(connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, int]:
+    if purge.counted_by is None or not keys:
+        return {}
+    group = sa.cast(purge.counted_by, sa.Text)
+    query = sa.select(group, sa.func.count()).where(is_any(purge.key, keys)).group_by(group)
+    return dict(connection.execute(query).tuples().all())
 
 
 def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys) -> None:

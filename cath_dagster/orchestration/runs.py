@@ -87,6 +87,8 @@ def run_metadata(result: RunResult) -> Metadata:
         metadata["as_of"] = dg.MetadataValue.timestamp(result.as_of)
     if result.would_refuse is not None:
         metadata["would_refuse"] = result.would_refuse
+    for template, content in result.previews.items():
+        metadata[f"preview_{template}"] = dg.MetadataValue.md(f"**{content.subject}**\n\n{content.html}")
     if result.notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
     return metadata
