@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -19,7 +19,7 @@ def work_on(
     own: Callable[[], AbstractContextManager[Own]],
     threads: int,
     stop: threading.Event,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield what `work` returns for each item, as they end; each thread opens its own `own`.
 
     Once `stop` is set no other item is begun, and those under way are finished: also on an interrupt, because an effect

@@ -42,9 +42,7 @@ def test_writes_an_amount_of_another_currency_with_its_own_minor_units() -> None
     assert "123,450" in amount(123_450, "JPY")
 
 
-@pytest.mark.parametrize(
-    ("count", "subject"), [(1, "חשבונית אחת באיחור — סטודיו"), (2, "2 חשבוניות באיחור — סטודיו")]
-)
+@pytest.mark.parametrize(("count", "subject"), [(1, "חשבונית אחת באיחור — סטודיו"), (2, "2 חשבוניות באיחור — סטודיו")])
 def test_the_subject_says_how_many_and_of_which_business(count: int, subject: str) -> None:
     assert overdue_digest(digest(*[invoice()] * count)).subject == subject
 

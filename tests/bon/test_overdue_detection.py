@@ -410,7 +410,12 @@ def test_goes_through_notify_where_that_is_the_provider(bon: Bon, business: uuid
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("BON_MAIL_FROM", ""), ("BON_MAIL_FROM", "nobody"), ("BON_SMTP_URL", "http://planted"), ("BON_NOTIFY_API_KEY", "k")],
+    [
+        ("BON_MAIL_FROM", ""),
+        ("BON_MAIL_FROM", "nobody"),
+        ("BON_SMTP_URL", "http://planted"),
+        ("BON_NOTIFY_API_KEY", "k"),
+    ],
 )
 def test_a_mistake_in_the_settings_of_mail_stops_the_run_before_it_changes_anything(
     bon: Bon, business: uuid.UUID, name: str, value: str
