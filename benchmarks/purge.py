@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from statistics import median
 
 import psycopg
-from psycopg import sql
 
+from benchmarks.databases import Quiet, copy_database, create_database
 from benchmarks.measures import Ratio, Say, at_least, bounded
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
@@ -44,14 +44,6 @@ class _Round:
     longest: float
 
 
-class _Quiet:
-    def info(self, message: str) -> None:
-        pass
-
-    def progress(self, target: str, done: int, total: int) -> None:
-        pass
-
-
 def measure_purge(cluster: EmbeddedPostgres, *, rows: int, rounds: int, say: Say) -> Iterator[Ratio]:
     """Yield the ratios of the deleting phase and of the whole run, and the longest transaction."""
     as_of = datetime.now(UTC).replace(microsecond=0)
@@ -75,7 +67,7 @@ def measure_purge(cluster: EmbeddedPostgres, *, rows: int, rounds: int, say: Say
 
 
 def _make_template(cluster: EmbeddedPostgres, rows: int, as_of: datetime) -> None:
-    _create(cluster, TEMPLATE, "template1")
+    create_database(cluster, TEMPLATE, "template1")
     with psycopg.connect(cluster.url(TEMPLATE), autocommit=True) as connection:
         create_schema(connection)
         connection.execute(FILL, {"rows": rows, "as_of": as_of.replace(tzinfo=None)})
@@ -86,7 +78,7 @@ def _make_template(cluster: EmbeddedPostgres, rows: int, as_of: datetime) -> Non
 
 
 def _measure(cluster: EmbeddedPostgres, as_of: datetime) -> _Round:
-    url = _copy(cluster, "bench_delete")
+    url = copy_database(cluster, "bench_delete", TEMPLATE)
     with psycopg.connect(url, autocommit=True) as connection:
         _warm(connection)
         started = time.perf_counter()
@@ -95,7 +87,7 @@ def _measure(cluster: EmbeddedPostgres, as_of: datetime) -> _Round:
             [as_of.replace(tzinfo=None)],
         ).rowcount
         one_delete = time.perf_counter() - started
-    url = _copy(cluster, "bench_purge")
+    url = copy_database(cluster, "bench_purge", TEMPLATE)
     with psycopg.connect(url, autocommit=True) as connection:
         _warm(connection)
     started = time.perf_counter()
@@ -105,29 +97,13 @@ def _measure(cluster: EmbeddedPostgres, as_of: datetime) -> _Round:
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
         resources=EnvironmentResources("CATH", {"CATH_DATABASE_URL": url}),
-        reporter=_Quiet(),
+        reporter=Quiet(),
     )
     whole = time.perf_counter() - started
     outcome = next(outcome for outcome in result.outcomes if outcome.target == "audit_log")
     if result.status is not Status.SUCCESS or outcome.deleted != expected:
         raise SystemExit(f"the two did not do the same work: {outcome.deleted} and {expected} rows; {result.error}")
     return _Round(one_delete, outcome.deleting_seconds, whole, outcome.longest_transaction_seconds)
-
-
-def _copy(cluster: EmbeddedPostgres, name: str) -> str:
-    _create(cluster, name, TEMPLATE)
-    return cluster.url(name)
-
-
-def _create(cluster: EmbeddedPostgres, name: str, template: str) -> None:
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        admin.execute("CHECKPOINT")
 
 
 def _warm(connection: psycopg.Connection[tuple[object, ...]]) -> None:
