@@ -31,6 +31,10 @@ JOBS = {
     "no_match_artefacts": "0 1 * * *",
     "refresh_views": "0 2 * * *",
     "subscriptions": "0 1 * * *",
+    "draft_cleanup": "0 3 * * *",
+    "overdue_detection": "0 6 * * *",
+    "session_cleanup": "0 4 * * *",
+    "shaam_token_refresh": "*/15 * * * *",
 }
 NUMBERS = ["matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped"]
 SECRET = "hunter2"
