@@ -74,6 +74,7 @@ class _Exchange:
         self._ended: Ended | None = None
 
     def run(self, database: Database) -> Ended:
+        failure: MaintenanceError | None = None
         for _ in range(SAVE_ATTEMPTS):
             try:
                 return database.transaction(self._work)
@@ -82,7 +83,8 @@ class _Exchange:
                 if not self._values:
                     break
             except MaintenanceError as error:
-                return self._end(Ending.FAILED, str(error))
+                failure = error
+                break
         lost = "new tokens came and could not be saved; the owner may have to authorise again: " if self._values else ""
         return self._end(Ending.FAILED, f"{lost}{failure}")
 
@@ -97,11 +99,10 @@ class _Exchange:
         else:
             # The lost session may hold the row still; it is waited for.
             row = self._lock(connection, skip_locked=False)
-        if not self._values or row is None:
+        if not self._values:
             return self._ended
-        if row.encrypted_refresh_token != self._spent or row.needs_reauth:
-            # Either the commit came through after all, or the owner has authorised anew meanwhile: both stand.
-            return self._ended
+        if row is None or row.encrypted_refresh_token != self._spent or row.needs_reauth:
+            return self._ended if self._is_saved(row) else self._end(Ending.SKIPPED)
         connection.execute(
             sa.update(credentials)
             .where(credentials.c.business_id == self._business_id)
@@ -109,6 +110,14 @@ class _Exchange:
         )
         self._by.on_change(connection, self._ended)
         return self._ended
+
+    def _is_saved(self, row: "sa.Row[tuple[str, bool]] | None") -> bool:
+        """Return whether the commit came through after all; else the owner has authorised anew meanwhile, which stands."""
+        if row is None:
+            return False
+        if self._ended is not None and self._ended.ending is Ending.REVOKED:
+            return row.encrypted_refresh_token == self._spent
+        return row.encrypted_refresh_token == self._values["encrypted_refresh_token"]
 
     def _lock(self, connection: sa.Connection, *, skip_locked: bool) -> sa.Row[tuple[str, bool]] | None:
         query = sa.select(credentials.c.encrypted_refresh_token, credentials.c.needs_reauth).where(

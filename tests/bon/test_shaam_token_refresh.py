@@ -415,10 +415,11 @@ def test_new_tokens_do_not_replace_those_of_an_owner_who_authorised_meanwhile(bo
 
     bon.provider.before_answer = authorise
 
-    bon.run(JOB)
+    result = bon.run(JOB)
 
     assert bon.credential(business)["refresh"] == "theirs"
     assert bon.credential(business)["access"] == "old-access"
+    assert (outcome(result, TABLE).updated, outcome(result, TABLE).skipped) == (0, 1)
 
 
 def test_the_service_s_own_write_waits_for_a_refresh_under_way_and_wins(bon: Bon) -> None:
