@@ -1,8 +1,9 @@
-"""What of BON is an asset: the tables that its jobs report on."""
+"""What of BON is an asset: the tables that its jobs report on, and their ledger."""
 
 import dagster as dg
 
 from cath_dagster.bon import LOCATION, OWNER
+from cath_dagster.orchestration.runs import ledger_spec
 
 TABLES = {
     "business_shaam_credentials": "Each business's tokens at the tax authority, encrypted.",
@@ -21,4 +22,4 @@ TABLE_SPECS = [
         owners=[OWNER],
     )
     for name, description in TABLES.items()
-]
+] + [ledger_spec(LOCATION, OWNER)]

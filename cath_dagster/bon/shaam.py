@@ -116,8 +116,8 @@ class _Exchange:
         if row is None:
             return False
         if self._ended is not None and self._ended.ending is Ending.REVOKED:
-            return row.encrypted_refresh_token == self._spent
-        return row.encrypted_refresh_token == self._values["encrypted_refresh_token"]
+            return bool(row.encrypted_refresh_token == self._spent)
+        return bool(row.encrypted_refresh_token == self._values["encrypted_refresh_token"])
 
     def _lock(self, connection: sa.Connection, *, skip_locked: bool) -> sa.Row[tuple[str, bool]] | None:
         query = sa.select(credentials.c.encrypted_refresh_token, credentials.c.needs_reauth).where(

@@ -22,7 +22,14 @@ from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
-from cath_dagster.core.settings import JobSettings, PurgeSettings, RunConfig, plain_settings, read_run_config
+from cath_dagster.core.settings import (
+    JobSettings,
+    PacedSettings,
+    PurgeSettings,
+    RunConfig,
+    plain_settings,
+    read_run_config,
+)
 from cath_dagster.core.spec import JobSpec
 
 
@@ -36,6 +43,7 @@ def execute(
     reporter: Reporter,
     partition: str | None = None,
     selection: frozenset[str] | None = None,
+    is_scheduled: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
@@ -58,7 +66,7 @@ def execute(
     if spec.default_partition is not None and partition is None:
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
-        run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, clock)
+        run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock)
         try:
             status, error = _run(run, spec, config.settings)
         except RefusedError as refused:
@@ -80,6 +88,7 @@ def execute(
         settings={**run.borrowed_settings, **plain_settings(config.settings)},
         previews=run.previews,
         seconds=clock() - started,
+        deleted_today=run.deleted_today,
     )
     reporter.info(summary(result))
     return result
@@ -129,6 +138,7 @@ def _prepare(
     reporter: Reporter,
     partition: str | None,
     selection: frozenset[str] | None,
+    is_scheduled: bool,
     clock: Callable[[], float],
 ) -> JobRun:
     ledger = Ledger(
@@ -153,9 +163,17 @@ def _prepare(
         resources=resources,
         reporter=reporter,
         clock=clock,
-        keeps_keys=isinstance(config.settings, PurgeSettings) and config.settings.ledger_keys,
+        purging=_purging(config.settings),
+        is_scheduled=is_scheduled,
         privileges=spec.privileges,
     )
+
+
+def _purging(settings: JobSettings) -> PurgeSettings:
+    """Return what the settings say of purging; of a job that only changes rows, its pace."""
+    if isinstance(settings, PurgeSettings):
+        return settings
+    return PurgeSettings(pace=settings.pace) if isinstance(settings, PacedSettings) else PurgeSettings()
 
 
 def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str | None]:
@@ -210,6 +228,7 @@ def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) ->
         run.record(Outcome.of(table, {**run.not_yet_told(committed, table), "matched": matched}))
     run.outcomes = list(collect(run.outcomes))
     run.ledger.finish(run.outcomes, status=status, error=error)
+    run.deleted_today = run.ledger.deleted_today()
 
 
 def _failed_early(

@@ -30,7 +30,7 @@ def role_of(bon: Bon, spec: JobSpec, *, without: tuple[str, str] | None = None) 
     for table, needs in grants:
         wanted = [need for need in needs if (table[1], need) != without]
         if wanted:
-            privileges = sql.SQL(", ").join(map(sql.SQL, wanted))  # type: ignore[arg-type]  # our own words
+            privileges = sql.SQL(", ").join(map(sql.SQL, wanted))
             statement = sql.SQL("GRANT {} ON {} TO {}")
             bon.connection.execute(statement.format(privileges, sql.Identifier(*table), role))
     parts = urlsplit(bon.url)

@@ -17,7 +17,7 @@ from cath_dagster.core.mail import Message
 from cath_dagster.core.notices import Notice
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.purge import Revision
-from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.settings import PacedSettings
 from cath_dagster.core.spec import JobSpec
 
 JOB = "overdue_detection"
@@ -25,8 +25,8 @@ TEMPLATE = "overdue_digest"
 CALENDAR = ZoneInfo(LOCATION.timezone)
 
 
-class OverdueDetectionSettings(JobSettings):
-    """What a digest looks like."""
+class OverdueDetectionSettings(PacedSettings):
+    """How fast invoices are marked, and what a digest looks like."""
 
     digest_rows: int = Field(
         default=1_000,
@@ -47,7 +47,7 @@ def overdue_detection(run: JobRun, settings: OverdueDetectionSettings) -> None:
     marked = run.revise(
         Revision(
             table=invoices,
-            rule=f"invoices due before {day} and not paid are marked overdue",
+            rule="invoices past their due date and not paid are marked overdue",
             predicate=to_be_marked(day),
             values={"is_overdue": sa.true(), **changed_at},
             is_plain=True,
