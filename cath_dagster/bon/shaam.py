@@ -2,7 +2,7 @@
 
 The credential's row is locked from before its refresh token is read until the new tokens are committed. The exchange is
 made once, whatever becomes of the database meanwhile: the answer outlives the transaction, and is saved by a later one if
-the row still has the token that was spent. docs/adr/0010-token-refresh.md goes through what a crash can do.
+the row still has the token that was spent. docs/adr/0016-token-refresh.md goes through what a crash can do.
 """
 
 import enum

@@ -1,10 +1,13 @@
 """The service's tables: only the columns the jobs use. Its migrations own them; ours never touch them.
 
-All instants are aware; due dates are calendar dates in Israel.
+All instants are aware; due dates are calendar dates in Israel. `info` names the columns with personal data of the tables
+that jobs delete from, those that are not declared here included: a deleted row is archived whole, if it is.
 """
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ENUM
+
+from cath_dagster.core.archive import PERSONAL
 
 METADATA = sa.MetaData()
 _INSTANT = sa.DateTime(timezone=True)
@@ -29,6 +32,12 @@ invoices = sa.Table(
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("total_incl_vat_minor_units", sa.Integer, nullable=False),
     sa.Column("updated_at", _INSTANT, nullable=False),
+    info={
+        PERSONAL: (
+            *("customer_id", "customer_name", "customer_tax_id", "customer_address", "customer_email"),
+            *("notes", "internal_notes"),
+        )
+    },
 )
 
 invoice_items = sa.Table(
@@ -36,6 +45,7 @@ invoice_items = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("invoice_id", sa.Uuid, nullable=False),
+    info={PERSONAL: ("description",)},
 )
 
 invoice_payments = sa.Table(
@@ -43,6 +53,7 @@ invoice_payments = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("invoice_id", sa.Uuid, nullable=False),
+    info={PERSONAL: ("recorded_by_user_id",)},
 )
 
 shaam_audit_log = sa.Table(
@@ -57,6 +68,7 @@ sessions = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("expires_at", _INSTANT, nullable=False),
+    info={PERSONAL: ("user_id",)},
 )
 
 businesses = sa.Table(

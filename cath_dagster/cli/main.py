@@ -18,7 +18,13 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
-from cath_dagster.core.errors import ConfigurationError, MaintenanceError, MissingConfigurationError, UnknownJobError
+from cath_dagster.core.errors import (
+    ConfigurationError,
+    MaintenanceError,
+    MissingConfigurationError,
+    RefusedError,
+    UnknownJobError,
+)
 from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.settings import variable
@@ -205,6 +211,41 @@ def explain_row(
         print_json(explanation_as_json(explanation))
     else:
         print_explanation(explanation)
+
+
+@app.command("restore")
+def restore_deleted(
+    run_id: Annotated[str, typer.Argument(help="The run whose deletions to undo, as the ledger names it.")],
+    table: Annotated[str | None, typer.Option(help="Put back rows of this table only.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help="Put back only rows for which this condition over their columns holds."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what would come back, and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put back what a run deleted, while the job's undo_days last; what exists is skipped.
+
+    Files that wait for their deletion are taken off the queue. What was put back is left alone for as long again.
+    """
+    from cath_dagster.cli.restore import restore_run
+    from cath_dagster.core.restorable import Request
+
+    request = Request(run_id=run_id, table=table, where=where, dry_run=dry_run)
+    try:
+        with TerminalReporter(verbose=not as_json, quiet=True) as reporter:
+            result = restore_run(LOCATIONS, request, now=datetime.now(UTC), reporter=reporter)
+    except MaintenanceError as error:
+        if as_json:
+            status = Status.REFUSED if isinstance(error, RefusedError) else Status.FAILED
+            unusable = RunResult(
+                location="", job="", run_id=run_id, dry_run=dry_run, as_of=None, status=status, error=str(error)
+            )
+            print_json(unusable.as_json())
+        raise
+    _finish(result, as_json=as_json)
 
 
 @app.command("sample")

@@ -11,7 +11,7 @@ from rich.table import Table
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.indexes import IndexBuild
-from cath_dagster.core.outcome import COUNTS, RunResult, Scalar, Status
+from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Scalar, Status
 
 WIDE = 130
 """Columns of a terminal from which on a job's summary has room beside it."""
@@ -47,11 +47,10 @@ def print_result(result: RunResult) -> None:
     if result.outcomes:
         out.print(_outcome_table(result))
     for outcome in result.outcomes:
-        ids = outcome.details.get("sample_ids")
-        if isinstance(ids, list):
-            out.print(f"{outcome.target}, for example: {', '.join(ids)}", markup=False)
-        if outcome.changed and (how := _how(outcome.details)):
-            out.print(f"{outcome.target}: {how}", markup=False, style="dim")
+        _print_details(outcome)
+    undo_until = {outcome.details.get("undo_until") for outcome in result.outcomes} - {None}
+    if undo_until and not result.dry_run:
+        out.print(f"undo until {max(map(str, undo_until))}: cath-dagster restore {result.run_id}", markup=False)
     for note in result.notes:
         out.print(f"note: {note}", markup=False)
     if result.would_refuse:
@@ -60,6 +59,14 @@ def print_result(result: RunResult) -> None:
     out.print(f"[{style}]{result.status.value}[/] in {result.seconds:.2f} s, run {result.run_id}")
     if result.error:
         err.print(f"error: {result.error}", style="red", markup=False)
+
+
+def _print_details(outcome: Outcome) -> None:
+    ids = outcome.details.get("sample_ids")
+    if isinstance(ids, list):
+        out.print(f"{outcome.target}, for example: {', '.join(ids)}", markup=False)
+    if outcome.changed and (how := _how(outcome.details)):
+        out.print(f"{outcome.target}: {how}", markup=False, style="dim")
 
 
 def _how(details: Mapping[str, Scalar]) -> str:

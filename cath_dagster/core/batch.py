@@ -8,10 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from cath_dagster.core import archive, outbox
 from cath_dagster.core.database import BatchConflictError
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.maintenance import deleted_key, file_outbox
+from cath_dagster.core.maintenance import deleted_key
 from cath_dagster.core.purge import Purge, Revision, descend
 
 
@@ -130,14 +131,23 @@ class Batcher:
         chosen = is_any(purge.key, keys)
         archived = _archive(connection, purge, chosen)
         self._queue_files(connection, purge, chosen)
+        if purge.undo is not None:
+            archive.keep(connection, purge, chosen, job=self.job, run_id=self.run_id)
         counts: dict[str, dict[str, int]] = {}
         for child, its_rows in reversed(descend(purge.children, sa.select(purge.key).where(chosen))):
-            gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
+            gone = self._delete_child(connection, purge, child, its_rows)
             counts.setdefault(child.name, {"deleted": 0})["deleted"] += gone
         deleted = self._delete_rows(connection, purge, chosen)
         if deleted != len(keys):
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
         return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
+
+    def _delete_child(
+        self, connection: sa.Connection, purge: Purge, child: sa.Table, its_rows: sa.ColumnElement[bool]
+    ) -> int:
+        if purge.undo is not None:
+            return archive.delete_kept(connection, purge, child, its_rows, job=self.job, run_id=self.run_id)
+        return connection.execute(sa.delete(child).where(its_rows)).rowcount
 
     def _delete_rows(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
         """Delete the chosen rows that match, and write their keys down if they are kept; return how many went."""
@@ -164,14 +174,13 @@ class Batcher:
     def _queue_files(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> None:
         if purge.files is None:
             return
-        paths = purge.files(chosen).subquery()
-        (path,) = paths.c
-        connection.execute(
-            insert(file_outbox)
-            .from_select(
-                ["job", "run_id", "path"], sa.select(sa.literal(self.job), sa.literal(self.run_id), path).distinct()
-            )
-            .on_conflict_do_nothing()
+        outbox.queue(
+            connection,
+            purge.files(chosen),
+            job=self.job,
+            run_id=self.run_id,
+            table=purge.table.name,
+            due_at=purge.undo.keep_until if purge.undo else None,
         )
 
 

@@ -111,10 +111,12 @@ class BatchRunner:
 
     def next_rows(self, rows: int, batch: Batch) -> int:
         """Return how many rows the next batch may take, by what these cost; a batch that changed none tells nothing."""
-        per_row = self.progress.cost.per_row
-        if not batch.changed or per_row is None:
+        cost = self.progress.cost
+        if not batch.changed or cost.per_row is None:
             return rows
-        return max(1, rows // GROWTH, min(GROWTH * rows, int(self.pacer.tempo.target_seconds / per_row)))
+        # Where a batch takes longer than its aim whatever it holds, its rows may take as long again.
+        seconds = max(self.pacer.tempo.target_seconds, cost.overhead)
+        return max(1, rows // GROWTH, min(GROWTH * rows, int(seconds / cost.per_row)))
 
     def growth(self, seconds: float) -> float:
         """Return by how much a range that took so long may be longer the next time, or must be shorter."""

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cath_dagster.core.catalogue import is_replica
@@ -67,6 +67,7 @@ def execute(
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
         run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock)
+        _warn_of_ended_window(run, now)
         try:
             status, error = _run(run, spec, config.settings)
         except RefusedError as refused:
@@ -129,6 +130,14 @@ def lock_name(spec: JobSpec, partition: str | None) -> str:
     return f"{spec.key}/{partition}" if partition and spec.partitioned else spec.key
 
 
+def _warn_of_ended_window(run: JobRun, now: datetime) -> None:
+    ends = run.as_of + timedelta(days=run.undo.days)
+    if run.undo.days and ends <= as_utc(now):
+        run.note(
+            f"as_of lies so far back that what this run deletes cannot be restored: that ended on {ends.isoformat()}"
+        )
+
+
 def _prepare(
     spec: JobSpec,
     config: RunConfig[JobSettings],
@@ -185,6 +194,8 @@ def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str
         if not run.dry_run:
             run.database.lock(lock_name(spec, run.partition))
         spec.run(run, settings)
+        if isinstance(settings, PurgeSettings):
+            run.delete_archives()
         if run.failures:
             raise IncompleteRunError("; ".join(run.failures))
     except RefusedError as refused:

@@ -10,7 +10,9 @@ from cath_dagster.core.mail import Content
 
 Scalar = str | int | float | bool | None | list[str]
 
-COUNTS = ("matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped")
+COUNTS = (
+    "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
+)  # fmt: skip
 """The numbers of an outcome, in the order they are shown."""
 
 
@@ -34,6 +36,7 @@ class Outcome:
     deleted: int = 0
     archived: int = 0
     updated: int = 0
+    restored: int = 0
     notified: int = 0
     undelivered: int = 0
     failed: int = 0
@@ -57,7 +60,7 @@ class Outcome:
     @property
     def changed(self) -> int:
         """Rows, files and messages that are no longer what they were."""
-        return self.deleted + self.updated + self.notified
+        return self.deleted + self.updated + self.restored + self.notified
 
     def counts(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in COUNTS}

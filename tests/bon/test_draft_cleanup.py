@@ -4,6 +4,11 @@ import uuid
 
 import pytest
 
+from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.core.database import Database
+from cath_dagster.core.restorable import Request
+from cath_dagster.core.restore import restore
+from cath_dagster.core.spec import load_specs
 from tests.bon.bon import Bon
 from tests.maintained import outcome
 
@@ -189,3 +194,29 @@ def test_a_second_run_finds_nothing(bon: Bon, business: uuid.UUID) -> None:
     again = bon.run(JOB)
 
     assert outcome(again, "invoices").counts() == dict.fromkeys(outcome(again, "invoices").counts(), 0)
+
+
+def test_what_was_deleted_can_be_brought_back_where_the_settings_say_so(bon: Bon, business: uuid.UUID) -> None:
+    draft = bon.add_draft(business)
+    bon.add_item(draft)
+    bon.add_payment(draft)
+    bon.insert("emergency_allocation_numbers", business_id=business, number="1", used_for_invoice_id=draft)
+    before = bon.rows("SELECT row_to_json(i)::text FROM invoices i")
+
+    result = bon.run(JOB, undo_days=30, archive_personal_data_because="a test", run_id="undone")
+    with Database(open_engine(bon.url, variable="URL", application_name="restore:1")) as database:
+        restored = restore(
+            database,
+            bon.location,
+            load_specs(bon.location),
+            Request(run_id="undone"),
+            restore_id="1",
+            now=bon.as_of,
+            report=bon.reporter.progress,
+        )
+
+    assert result.status == "success"
+    assert restored.status == "success"
+    assert bon.rows("SELECT row_to_json(i)::text FROM invoices i") == before
+    assert [bon.count(table) for table in ("invoice_items", "invoice_payments")] == [1, 1]
+    assert bon.count("emergency_allocation_numbers", f"used_for_invoice_id = '{draft}'") == 1

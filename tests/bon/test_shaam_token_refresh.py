@@ -446,7 +446,7 @@ def test_the_service_s_own_write_waits_for_a_refresh_under_way_and_wins(bon: Bon
 
 
 def test_a_run_that_is_killed_between_the_answer_and_our_commit_loses_that_token_and_says_so(bon: Bon) -> None:
-    """What cannot be prevented: docs/adr/0010-token-refresh.md."""
+    """What cannot be prevented: docs/adr/0016-token-refresh.md."""
     business = bon.add_credential(token="r-1")
     other = bon.add_credential(token="r-2", minutes=10)
     is_spent, is_dead = threading.Event(), threading.Event()

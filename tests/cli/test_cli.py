@@ -36,7 +36,9 @@ JOBS = {
     "session_cleanup": "0 4 * * *",
     "shaam_token_refresh": "*/15 * * * *",
 }
-NUMBERS = ["matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped"]
+NUMBERS = [
+    "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
+]  # fmt: skip
 SECRET = "hunter2"
 UNREACHABLE = f"postgresql://someone:{SECRET}@127.0.0.1:1/cath"
 SLOW = """

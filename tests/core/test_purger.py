@@ -364,8 +364,9 @@ FAMILY = (Child(part, part.c.entry_id, (Child(screw, screw.c.part_id),)),)
 ARCHIVE = Archive(kept_entry, {"id": entry.c.id, "seen_at": entry.c.seen_at, "kept_by": sa.literal(RUN)})
 
 
-def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
-    return sa.select((sa.literal("files/") + sa.cast(entry.c.id, sa.Text)).label("path")).where(chosen)
+def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str, str]]:
+    key = sa.cast(entry.c.id, sa.Text)
+    return sa.select(key.label("key"), (sa.literal("files/") + key).label("path")).where(chosen)
 
 
 def add_family(workshop: Workshop, on_delete: str) -> None:
@@ -446,7 +447,10 @@ def test_queues_the_files_of_what_it_deletes(workshop: Workshop, way: Callable[.
 
 def test_queues_a_file_once_that_is_queued_already(workshop: Workshop) -> None:
     workshop.fill(1)
-    workshop.sql.execute("INSERT INTO maintenance.file_outbox (job, run_id, path) VALUES ('tidy', 'old', 'files/1')")
+    workshop.sql.execute(
+        "INSERT INTO maintenance.file_outbox (job, run_id, path, table_name, row_key)"
+        " VALUES ('tidy', 'old', 'files/1', 'entry', '1')"
+    )
 
     workshop.purger().delete(old_entries(files=select_files), limit=None)
 

@@ -90,7 +90,7 @@ SPEC = JobSpec(
     description=(
         "Deletes invoices of status draft whose updated_at is more than 30 days ago, with their items and payments, and "
         "counts them per business. A draft that a SHAAM audit entry or another invoice refers to is kept and reported. "
-        "Deleted drafts are not archived and cannot be brought back."
+        "Deleted drafts cannot be brought back, unless undo_days is set."
     ),
     settings=DraftCleanupSettings,
     run=draft_cleanup,

@@ -36,7 +36,7 @@ SPEC = JobSpec(
     summary="Purges sessions that have expired.",
     description=(
         "Deletes rows of sessions whose expires_at has passed. The service accepts none of them any more, so nobody is "
-        "logged out. They are not archived and cannot be brought back."
+        "logged out. They cannot be brought back, unless undo_days is set."
     ),
     settings=PurgeSettings,
     run=session_cleanup,
