@@ -31,6 +31,10 @@ JOBS = {
     "no_match_artefacts": "0 1 * * *",
     "refresh_views": "0 2 * * *",
     "subscriptions": "0 1 * * *",
+    "draft_cleanup": "0 3 * * *",
+    "overdue_detection": "0 6 * * *",
+    "session_cleanup": "0 4 * * *",
+    "shaam_token_refresh": "*/15 * * * *",
 }
 NUMBERS = [
     "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
@@ -154,7 +158,7 @@ def test_jobs_shows_a_table_to_people() -> None:
     done = call({}, "jobs")
 
     assert done.returncode == 0
-    assert [job for job in JOBS if f"cath/{job}" not in done.stdout] == []
+    assert [job for job in JOBS if f"/{job}" not in done.stdout] == []
 
 
 def test_jobs_tells_every_setting_with_its_variable_and_what_it_is_set_to() -> None:
@@ -436,7 +440,7 @@ def test_doctor_tells_of_a_blob_store_that_cannot_be_reached(service: Service) -
 def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service) -> None:
     environ = {**service.environ, "CATH_NOTIFY_API_KEY": ""}
 
-    (finding,) = [item for item in findings(environ) if item["subject"] == "GOV.UK Notify"]
+    (finding,) = [item for item in findings(environ) if item["subject"] == "mail"]
 
     assert finding["level"] == "warning"
     assert "CATH_NOTIFY_API_KEY" in finding["remedy"]
@@ -445,7 +449,7 @@ def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service
 def test_doctor_examines_the_rest_where_the_database_cannot_be_reached(service: Service) -> None:
     subjects = {item["subject"] for item in findings({**service.environ, "CATH_DATABASE_URL": UNREACHABLE})}
 
-    assert {"CATH_DATABASE_URL", "CATH_BLOB_URL, container artefact", "GOV.UK Notify"} <= subjects
+    assert {"CATH_DATABASE_URL", "CATH_BLOB_URL, container artefact", "mail"} <= subjects
 
 
 def test_views_are_dropped_and_created_again(service: Service) -> None:
