@@ -34,7 +34,7 @@ def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
     if is_wide:
         table.add_column("what it does")
     for row in rows:
-        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z")
+        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z").replace("UTC+", "+")
         cells = [f"{row['location']}/{row['job']}", row["cron"], next_tick, row["owner"]]
         table.add_row(*cells, *([row["summary"]] if is_wide else []))
     out.print(table)

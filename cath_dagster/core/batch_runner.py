@@ -1,6 +1,7 @@
 """Run batches one after the other at a pace, each a transaction, and size the next by what they took."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -56,6 +57,8 @@ class Progress:
     way: str = ""
     """How the rows were found, in words."""
     cost: Cost = field(default_factory=Cost)
+    by_group: Counter[str] = field(default_factory=Counter)
+    """Deleted rows by the value of the purge's `counted_by`."""
 
     def add(self, batch: Batch) -> None:
         self.changed += batch.changed
@@ -64,6 +67,7 @@ class Progress:
         if batch.changed:
             self.cost.add(batch.changed, batch.row_seconds)
         self.longest_seconds = max(self.longest_seconds, batch.seconds)
+        self.by_group.update(batch.by_group)
 
 
 @dataclass(frozen=True, kw_only=True)

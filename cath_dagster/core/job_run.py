@@ -1,5 +1,6 @@
 """What a job's function is given: its reference time, its database, its mail and files, and a place for outcomes."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError, PreflightError, RefusedError
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.mail import Delivery, Mailer
+from cath_dagster.core.mail import Content, Delivery, Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
@@ -30,8 +31,12 @@ from cath_dagster.core.purger import Purger
 from cath_dagster.core.restored import count_spared, spare, spare_revision, tables_left_alone
 from cath_dagster.core.settings import PurgeSettings
 
+MAX_APPLICATION_NAME = 63
+"""PostgreSQL cuts longer ones; what must not be cut is the run id."""
 SAMPLE_IDS = 5
 """Ids that a dry run shows, for an operator to look a few rows up."""
+GROUPS_SHOWN = 50
+"""Businesses, say, of which a purge tells how many rows each lost."""
 NOTICES_AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
 SKIPPED_MESSAGES = {
@@ -107,6 +112,8 @@ class JobRun:
     would_refuse: str | None = None
     borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
     """Settings of other jobs that this one goes by."""
+    previews: dict[str, Content] = field(default_factory=dict)
+    """By template, a message to be looked at from the run; without personal data."""
     purging: PurgeSettings = field(default_factory=PurgeSettings)
     is_scheduled: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -122,6 +129,17 @@ class JobRun:
     def read(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
         return self.database.transaction(lambda connection: connection.scalar(query)) or 0
+
+    @contextlib.contextmanager
+    def open_database(self) -> Iterator[Database]:
+        """Yield another connection to the maintained database, for work that goes on in several threads.
+
+        It does not hold the job's lock: what may not be done twice needs row locks.
+        """
+        engine = self.resources.engine(application_name(self.job, self.run_id))
+        with Database(engine) as database:
+            yield database
+        engine.dispose()
 
     def require(self, *names: str) -> dict[str, str]:
         """Return environment variables of the location by their names without its prefix.
@@ -222,18 +240,21 @@ class JobRun:
             how |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
         self._record_done(planned, progress, how, self.clock() - started)
 
-    def revise(self, revision: Revision) -> None:
-        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it."""
+    def revise(self, revision: Revision) -> int:
+        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it.
+
+        Return how many changed, in a dry run how many would.
+        """
         table = revision.table.name
         revision = spare_revision(revision, self._left_alone(), self.as_of)
         matched = self.read(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
         if self.dry_run:
             self.record(Outcome(target=table, matched=matched))
-            return
+            return matched
         started = self.clock()
         heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
         pacer = self._pacer(sum(heap.bytes for heap in heaps))
-        progress = self._purger(pacer).update(revision, limit=self._room())
+        progress = self._purger(pacer).update(revision, limit=self._room(), matched=matched)
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
         left = max(0, matched - updated) if progress.reached_limit else 0
@@ -250,6 +271,7 @@ class JobRun:
             )
         )
         self._tell_left(table, left, progress)
+        return updated
 
     def drain_files(self) -> None:
         """Delete the files this job has queued, those of an earlier run that was killed included."""
@@ -418,6 +440,7 @@ class JobRun:
         left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
         if not measured.is_exact:
             details |= {"estimated": measured.matched, "margin": measured.margin}
+        details |= _by_group(planned.purge, progress)
         if done["deleted"]:
             details |= _undo_until(planned.purge)
         rows_left = progress.rows_left
@@ -486,6 +509,14 @@ class JobRun:
         }
 
 
+def _by_group(purge: Purge, progress: Progress) -> dict[str, Scalar]:
+    """Return how many rows went by group, the largest first."""
+    if purge.counted_by is None or not progress.by_group:
+        return {}
+    largest = progress.by_group.most_common(GROUPS_SHOWN)
+    return {f"by_{purge.counted_by.name}": [f"{group}: {count:,}" for group, count in largest]}
+
+
 def _undo_until(purge: Purge) -> dict[str, Scalar]:
     return {"undo_until": purge.undo.keep_until.isoformat()} if purge.undo else {}
 
@@ -499,6 +530,11 @@ def _how(progress: Progress, pacer: Pacer) -> dict[str, Scalar]:
 def _reasons(outcome: Outcome) -> str:
     errors = outcome.details.get("errors") or []
     return "; ".join(errors) if isinstance(errors, list) else str(errors)
+
+
+def application_name(job: str, run_id: str) -> str:
+    """Return how other sessions see a run of a job."""
+    return f"{job[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}"
 
 
 def required(resources: Resources, *names: str) -> dict[str, str]:
