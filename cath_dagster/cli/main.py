@@ -18,7 +18,13 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
-from cath_dagster.core.errors import ConfigurationError, MaintenanceError, RefusedError, UnknownJobError
+from cath_dagster.core.errors import (
+    ConfigurationError,
+    MaintenanceError,
+    MissingConfigurationError,
+    RefusedError,
+    UnknownJobError,
+)
 from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.settings import variable
@@ -52,7 +58,9 @@ Week = Annotated[
     str | None,
     typer.Option("--partition", metavar="KEY", help="The week, by its Monday, for a job that reports weeks."),
 ]
-LocationName = Annotated[str | None, typer.Argument(help="A code location; all of them if it is left out.")]
+LocationName = Annotated[
+    str | None, typer.Argument(help="A code location; all that have a DATABASE_URL if it is left out.")
+]
 
 
 @app.command("jobs")
@@ -154,7 +162,7 @@ def examine(
     everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, Notify."""
+    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, mail."""
     from cath_dagster.cli.doctor import examine_location
     from cath_dagster.core.diagnosis import Level
 
@@ -242,18 +250,18 @@ def restore_deleted(
 
 @app.command("sample")
 def make_sample(
-    scale: Annotated[float, typer.Option(help="1 makes about 200,000 rows.", min=0.01, max=1_000)] = 1.0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Drop the sample database and make it anew.")] = False,
+    scale: Annotated[float, typer.Option(help="1 makes about 260,000 rows.", min=0.01, max=1_000)] = 1.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Drop the sample databases and make them anew.")] = False,
 ) -> None:
-    """Create and fill a sample database on an embedded PostgreSQL, and say how to use it."""
+    """Create and fill a sample database of each service on an embedded PostgreSQL, and say how to use them."""
     from cath_dagster.development.local import Local, forget_outside
 
     forget_outside()
     local = Local.here()
     local.start_database()
     with TerminalReporter(verbose=True) as reporter:
-        local.make_sample(scale=scale, fresh=fresh, reporter=reporter)
-    out.print("The sample is ready. To use it in this shell:")
+        local.make_samples(scale=scale, fresh=fresh, reporter=reporter)
+    out.print("The samples are ready. To use them in this shell:")
     for name, value in sorted(local.shell_environment().items()):
         out.print(f"export {name}='{value}'", markup=False, soft_wrap=True)
 
@@ -394,7 +402,14 @@ def _list_settings(specs: Sequence[JobSpec], *, as_json: bool) -> None:
 
 
 def _locations(name: str | None) -> tuple[Location, ...]:
-    return LOCATIONS if name is None else (find_location(name),)
+    """Return the location called `name`, without one all that are in use here: those with a database."""
+    if name is not None:
+        return (find_location(name),)
+    in_use = tuple(location for location in LOCATIONS if os.environ.get(f"{location.prefix}_DATABASE_URL"))
+    if not in_use:
+        variables = ", ".join(f"{location.prefix}_DATABASE_URL" for location in LOCATIONS)
+        raise MissingConfigurationError(f"none of {variables} is set; set that of the service you mean")
+    return in_use
 
 
 def _resources(location: Location) -> EnvironmentResources:

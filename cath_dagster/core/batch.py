@@ -1,7 +1,7 @@
 """Delete or change one batch: everything that happens in one transaction of a purge or a revision."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,8 @@ class Done:
     decide_seconds: float = 0.0
     is_full: bool = False
     """Whether the room ended it, so that more may match in the same range."""
+    by_group: Mapping[str, int] = field(default_factory=dict)
+    """Deleted rows by the value of the purge's `counted_by`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +73,23 @@ class Batcher:
         """Change the rows of these keys that match still."""
         started = self.clock()
         chosen = is_any(revision.key, keys)
+        if revision.is_plain:
+            return self.update_plain(revision, chosen, connection)
         locked = connection.scalars(
             sa.select(revision.key).where(chosen, revision.predicate).with_for_update(of=revision.table)
         ).all()
         _lock_others(connection, revision, locked)
         decide_seconds = self.clock() - started
+        done = self.update_plain(revision, is_any(revision.key, locked), connection)
+        return Done(len(keys), done.changed, decide_seconds)
+
+    def update_plain(self, revision: Revision, within: sa.ColumnElement[bool], connection: sa.Connection) -> Done:
+        """Change what matches `within` by one statement; a row is judged anew once the lock on it is had."""
         values = {revision.table.c[name]: value for name, value in revision.values.items()}
-        statement = sa.update(revision.table).where(is_any(revision.key, locked), revision.predicate).values(values)
+        statement = sa.update(revision.table).where(within, revision.predicate).values(values)
         updated = connection.execute(statement).rowcount
         self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}}, rule=revision.rule)
-        return Done(len(keys), updated, decide_seconds)
+        return Done(updated, updated)
 
     def _delete_by_keys_found(
         self,
@@ -115,9 +124,10 @@ class Batcher:
         keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
         keeper = Keeper.open(connection, purge, job=self.job, run_id=self.run_id) if keys else None
         decide_seconds = self.clock() - started
+        by_group = _count_by_group(connection, purge, keys)
         if keys:
             self._record(connection, purge, self._delete_decided(connection, purge, keys, keeper))
-        return Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room)
+        return Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room, by_group=by_group)
 
     def _delete_decided(
         self, connection: sa.Connection, purge: Purge, keys: Keys, keeper: Keeper | None
@@ -172,6 +182,14 @@ class Batcher:
             table=purge.table.name,
             due_at=purge.undo.keep_until if purge.undo else None,
         )
+
+
+def _count_by_group(connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, int]:
+    if purge.counted_by is None or not keys:
+        return {}
+    group = sa.cast(purge.counted_by, sa.Text)
+    query = sa.select(group, sa.func.count()).where(is_any(purge.key, keys)).group_by(group)
+    return dict(connection.execute(query).tuples().all())
 
 
 def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys) -> None:

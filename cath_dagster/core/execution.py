@@ -17,16 +17,20 @@ from cath_dagster.core.errors import (
     RefusedError,
 )
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import JobRun, Reporter, Resources, required
+from cath_dagster.core.job_run import JobRun, Reporter, Resources, application_name, required
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
-from cath_dagster.core.settings import JobSettings, PurgeSettings, RunConfig, plain_settings, read_run_config
+from cath_dagster.core.settings import (
+    JobSettings,
+    PacedSettings,
+    PurgeSettings,
+    RunConfig,
+    plain_settings,
+    read_run_config,
+)
 from cath_dagster.core.spec import JobSpec
-
-MAX_APPLICATION_NAME = 63
-"""PostgreSQL cuts longer ones; what must not be cut is the run id."""
 
 
 def execute(
@@ -56,7 +60,7 @@ def execute(
     reporter.info(f"as of {config.as_of.isoformat()}{', dry run: nothing is changed' if config.dry_run else ''}")
     try:
         required(resources, "DATABASE_URL", *spec.needs)
-        engine = resources.engine(f"{spec.name[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}")
+        engine = resources.engine(application_name(spec.name, run_id))
     except MaintenanceError as missing:
         return _failed_early(spec, run_id, missing, reporter, dry_run=config.dry_run, as_of=config.as_of)
     if spec.default_partition is not None and partition is None:
@@ -83,7 +87,9 @@ def execute(
         would_refuse=run.would_refuse,
         notes=tuple(run.notes),
         settings={**run.borrowed_settings, **plain_settings(config.settings)},
+        previews=run.previews,
         seconds=clock() - started,
+        deleted_today=run.deleted_today,
     )
     reporter.info(summary(result))
     return result
@@ -166,10 +172,17 @@ def _prepare(
         resources=resources,
         reporter=reporter,
         clock=clock,
-        purging=config.settings if isinstance(config.settings, PurgeSettings) else PurgeSettings(),
+        purging=_purging(config.settings),
         is_scheduled=is_scheduled,
         privileges=spec.privileges,
     )
+
+
+def _purging(settings: JobSettings) -> PurgeSettings:
+    """Return what the settings say of purging; of a job that only changes rows, its pace."""
+    if isinstance(settings, PurgeSettings):
+        return settings
+    return PurgeSettings(pace=settings.pace) if isinstance(settings, PacedSettings) else PurgeSettings()
 
 
 def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str | None]:
@@ -226,6 +239,7 @@ def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) ->
         run.record(Outcome.of(table, {**run.not_yet_told(committed, table), "matched": matched}))
     run.outcomes = list(collect(run.outcomes))
     run.ledger.finish(run.outcomes, status=status, error=error)
+    run.deleted_today = run.ledger.deleted_today()
 
 
 def _failed_early(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -17,6 +17,7 @@ MOST_ROWS_PER_BLOCK = 291
 """With PostgreSQL's usual blocks of 8 kB, and rows that hold nothing but their header."""
 
 Keys = Sequence[Any]
+E = TypeVar("E")
 
 _PREPARER = PGDialect().identifier_preparer  # type: ignore[no-untyped-call]  # SQLAlchemy types the class, not its constructor
 
@@ -54,6 +55,8 @@ class Heap:
     blocks: int
     rows_per_block: int
     """By the planner's statistics."""
+    has_statistics: bool
+    """Whether the planner knows more of it than its length."""
     filenode: int
     """Changes when the table is rewritten, and every row with it gets another place."""
     bytes: int
@@ -90,8 +93,9 @@ _HEAPS = sa.text(
 
 def _heap(table: sa.Table, row: sa.Row[Any]) -> Heap:
     own = table if row.is_root else _like(table, row.schema, row.name)
-    density = ceil(row.rows / row.pages) if row.rows > 0 and row.pages > 0 else MOST_ROWS_PER_BLOCK
-    return Heap(own, row.bytes // row.block_size, max(1, density), row.filenode, row.bytes)
+    is_known = row.rows > 0 and row.pages > 0
+    density = ceil(row.rows / row.pages) if is_known else MOST_ROWS_PER_BLOCK
+    return Heap(own, row.bytes // row.block_size, max(1, density), is_known, row.filenode, row.bytes)
 
 
 def _like(table: sa.Table, schema: str, name: str) -> sa.Table:
@@ -110,15 +114,15 @@ def quote(name: str) -> str:
     return str(_PREPARER.quote(name))
 
 
-def rebind(predicate: sa.ColumnElement[bool], table: sa.Table, source: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return the predicate over another source of the same rows: a sample, an alias."""
+def rebind(expression: sa.ColumnElement[E], table: sa.Table, source: sa.FromClause) -> sa.ColumnElement[E]:
+    """Return an expression over another source of the same rows: a sample, an alias, a partition."""
 
     def replace(element: Any, **_: Any) -> Any:
         if isinstance(element, sa.Column) and element.table is table:
             return source.c[element.key]
         return None
 
-    result: sa.ColumnElement[bool] = replacement_traverse(predicate, {}, replace)
+    result: sa.ColumnElement[E] = replacement_traverse(expression, {}, replace)
     return result
 
 

@@ -1,9 +1,12 @@
 """What a job's function is given: its reference time, its database, its mail and files, and a place for outcomes."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
+from operator import length_hint
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -16,7 +19,7 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError, PreflightError, RefusedError
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.mail import Mailer
+from cath_dagster.core.mail import Content, Delivery, Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
@@ -28,8 +31,18 @@ from cath_dagster.core.restored import count_spared, spare, spare_revision, tabl
 from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.undo_check import UndoPolicy, find_obstacles
 
+MAX_APPLICATION_NAME = 63
+"""PostgreSQL cuts longer ones; what must not be cut is the run id."""
 SAMPLE_IDS = 5
 """Ids that a dry run shows, for an operator to look a few rows up."""
+GROUPS_SHOWN = 50
+"""Businesses, say, of which a purge tells how many rows each lost."""
+NOTICES_AT_ONCE = 500
+"""Notices that are looked up together, whether an earlier run is done with them."""
+SKIPPED_MESSAGES = {
+    Delivery.REJECTED: "addresses were rejected for good by the mail provider",
+    Delivery.GIVEN_UP: "messages of an earlier run that was interrupted may have arrived, and are not sent again",
+}
 
 
 class Resources(Protocol):
@@ -49,6 +62,8 @@ class Resources(Protocol):
     def blobs(self) -> BlobStore: ...
 
     def reports(self) -> BlobStore: ...
+
+    def mail_variables(self, template: str) -> tuple[str, ...]: ...
 
     def mailer(self) -> Mailer: ...
 
@@ -97,10 +112,14 @@ class JobRun:
     would_refuse: str | None = None
     borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
     """Settings of other jobs that this one goes by."""
+    previews: dict[str, Content] = field(default_factory=dict)
+    """By template, a message to be looked at from the run; without personal data."""
     purging: PurgeSettings = field(default_factory=PurgeSettings)
     is_scheduled: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the job's specification says that its role needs."""
+    deleted_today: dict[str, int] = field(default_factory=dict)
+    """By rule, once the ledger is closed."""
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
     _taken: int = 0
@@ -110,6 +129,17 @@ class JobRun:
     def read(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
         return self.database.transaction(lambda connection: connection.scalar(query)) or 0
+
+    @contextlib.contextmanager
+    def open_database(self) -> Iterator[Database]:
+        """Yield another connection to the maintained database, for work that goes on in several threads.
+
+        It does not hold the job's lock: what may not be done twice needs row locks.
+        """
+        engine = self.resources.engine(application_name(self.job, self.run_id))
+        with Database(engine) as database:
+            yield database
+        engine.dispose()
 
     def require(self, *names: str) -> dict[str, str]:
         """Return environment variables of the location by their names without its prefix.
@@ -122,16 +152,18 @@ class JobRun:
         """Return an environment variable of the location by its name without the prefix, None if it is not set."""
         return self.resources.environ.get(f"{self.resources.prefix}_{name}")
 
-    def team_address(self, template: str) -> str:
-        """Return where the team's mail goes, "" without a provider; everything that sending it needs is checked.
+    def require_mail(self, template: str, *names: str) -> dict[str, str]:
+        """Return environment variables by which messages of a template are written; all that sending needs is checked.
 
         Raises `ConfigurationError` for what is missing or unusable, so that a run finds out before it changes anything.
         """
-        if not self.has_mail:
-            return ""
-        address = self.require("TEAM_EMAIL", f"NOTIFY_TEMPLATE_{template.upper()}")["TEAM_EMAIL"]
+        found = self.require(*names, *self.resources.mail_variables(template))
         self.resources.mailer()
-        return address
+        return found
+
+    def team_address(self, template: str) -> str:
+        """Return where the team's mail goes, "" without a provider; see `require_mail`."""
+        return self.require_mail(template, "TEAM_EMAIL")["TEAM_EMAIL"] if self.has_mail else ""
 
     @property
     def has_mail(self) -> bool:
@@ -208,18 +240,21 @@ class JobRun:
             how |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
         self._record_done(planned, progress, how, self.clock() - started)
 
-    def revise(self, revision: Revision) -> None:
-        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it."""
+    def revise(self, revision: Revision) -> int:
+        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it.
+
+        Return how many changed, in a dry run how many would.
+        """
         table = revision.table.name
         revision = spare_revision(revision, self._left_alone(), self.as_of)
         matched = self.read(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
         if self.dry_run:
             self.record(Outcome(target=table, matched=matched))
-            return
+            return matched
         started = self.clock()
         heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
         pacer = self._pacer(sum(heap.bytes for heap in heaps))
-        progress = self._purger(pacer).update(revision, limit=self._room())
+        progress = self._purger(pacer).update(revision, limit=self._room(), matched=matched)
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
         left = max(0, matched - updated) if progress.reached_limit else 0
@@ -236,6 +271,7 @@ class JobRun:
             )
         )
         self._tell_left(table, left, progress)
+        return updated
 
     def drain_files(self) -> None:
         """Delete the files this job has queued, those of an earlier run that was killed included."""
@@ -262,11 +298,14 @@ class JobRun:
         if ended:
             self.record(Outcome(target="archives", matched=ended, deleted=ended))
 
-    def send(self, notices: list[Notice]) -> Outcome:
-        """Send the notices that were not sent before, and record them; in a dry run only count them."""
-        notices = self.database.transaction(lambda connection: not_settled(connection, self.job, notices))
+    def send(self, notices: Iterable[Notice]) -> Outcome:
+        """Send the notices that were not sent before, and record them; in a dry run only count them.
+
+        They may be made one by one, as those before them go: then few are in memory at a time.
+        """
+        pending = self._pending(notices)
         if self.dry_run:
-            outcome = Outcome(target="mail", matched=len(notices))
+            outcome = Outcome(target="mail", matched=sum(1 for _ in pending))
             self.record(outcome)
             return outcome
         postman = Postman(
@@ -278,17 +317,22 @@ class JobRun:
             report=self.reporter.progress,
         )
         started = self.clock()
-        outcome = postman.send_all(notices)
+        outcome = postman.send_all(pending, total=length_hint(notices))
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); the next run tries again")
         if outcome.undelivered:
             self.note(f"{outcome.undelivered} messages were rendered and not delivered ({_reasons(outcome)})")
-        if outcome.skipped:
-            ids = outcome.details.get("rejected_ids") or []
-            shown = ", ".join(ids) if isinstance(ids, list) else str(ids)
-            self.note(f"{outcome.skipped} addresses were rejected for good by the mail provider, of the ids {shown}")
+        for name, says in SKIPPED_MESSAGES.items():
+            if ids := outcome.details.get(f"{name}_ids"):
+                self.note(f"{says}, of the ids {', '.join(ids) if isinstance(ids, list) else ids}")
         return outcome
+
+    def _pending(self, notices: Iterable[Notice]) -> Iterator[Notice]:
+        """Yield the notices that no earlier run is done with."""
+        source = iter(notices)
+        while some := list(islice(source, NOTICES_AT_ONCE)):
+            yield from self.database.transaction(partial(not_settled, job=self.job, notices=some))
 
     def _refuse(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
         """Raise the error if there are reasons to; in a dry run only keep them."""
@@ -396,6 +440,7 @@ class JobRun:
         left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
         if not measured.is_exact:
             details |= {"estimated": measured.matched, "margin": measured.margin}
+        details |= _by_group(planned.purge, progress)
         if done["deleted"]:
             details |= _undo_until(planned.purge)
         rows_left = progress.rows_left
@@ -464,6 +509,14 @@ class JobRun:
         }
 
 
+def _by_group(purge: Purge, progress: Progress) -> dict[str, Scalar]:
+    """Return how many rows went by group, the largest first."""
+    if purge.counted_by is None or not progress.by_group:
+        return {}
+    largest = progress.by_group.most_common(GROUPS_SHOWN)
+    return {f"by_{purge.counted_by.name}": [f"{group}: {count:,}" for group, count in largest]}
+
+
 def _undo_until(purge: Purge) -> dict[str, Scalar]:
     return {"undo_until": purge.undo.keep_until.isoformat()} if purge.undo else {}
 
@@ -477,6 +530,11 @@ def _how(progress: Progress, pacer: Pacer) -> dict[str, Scalar]:
 def _reasons(outcome: Outcome) -> str:
     errors = outcome.details.get("errors") or []
     return "; ".join(errors) if isinstance(errors, list) else str(errors)
+
+
+def application_name(job: str, run_id: str) -> str:
+    """Return how other sessions see a run of a job."""
+    return f"{job[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}"
 
 
 def required(resources: Resources, *names: str) -> dict[str, str]:

@@ -139,7 +139,7 @@ view_state = sa.Table(
 )
 
 
-def check_current(connection: sa.Connection, *, location: str, revision: str) -> None:
+def check_current(connection: sa.Connection, *, location: str, revision: str | None) -> None:
     """Raise `SchemaNotCurrentError` unless the schema is at the revisions this version needs."""
     remedy = f"run: cath-dagster migrate {location}"
     found = connection.scalar(sa.select(sa.func.to_regclass(f"{SCHEMA}.alembic_version")))
@@ -147,7 +147,7 @@ def check_current(connection: sa.Connection, *, location: str, revision: str) ->
         raise SchemaNotCurrentError(f"the database has no schema {SCHEMA!r} of ours; {remedy}")
     version = sa.table("alembic_version", sa.column("version_num"), schema=SCHEMA)
     at = set(connection.scalars(sa.select(version.c.version_num)))
-    needed = {REVISION, revision}
+    needed = {REVISION, revision} if revision else {REVISION}
     if at != needed:
         raise SchemaNotCurrentError(
             f"the schema {SCHEMA!r} is at {', '.join(sorted(at)) or 'no revision'}, "

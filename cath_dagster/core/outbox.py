@@ -87,6 +87,8 @@ def drain(
 
     `skipped` counts files that were not there, `kept` those whose rows are there again.
     """
+    # A crash of the server must not bring a row back whose file is gone.
+    database.flush()
     total = count_due(database, job, as_of)
     counts = dict.fromkeys(Removal, 0)
     batches, kept = 0, 0

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+from cath_dagster.core.mail import Content
+
 Scalar = str | int | float | bool | None | list[str]
 
 COUNTS = (
@@ -101,7 +103,10 @@ class RunResult:
     would_refuse: str | None = None
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Scalar] = field(default_factory=dict)
+    previews: Mapping[str, Content] = field(default_factory=dict)
     seconds: float = 0.0
+    deleted_today: Mapping[str, int] = field(default_factory=dict)
+    """By rule, what the job's runs have deleted on this day, in UTC."""
 
     def as_json(self) -> dict[str, object]:
         """Return the machine-readable form: stable keys, instants in ISO 8601."""
@@ -117,6 +122,7 @@ class RunResult:
             "would_refuse": self.would_refuse,
             "notes": list(self.notes),
             "settings": dict(self.settings),
+            "deleted_today": dict(self.deleted_today),
             "seconds": round(self.seconds, 3),
         }
 

@@ -61,7 +61,9 @@ class Purge:
     oldest row left is. `reads_other_rows` says that the predicate looks at rows other than the one deleted;
     `lock_others` returns the statements that lock those before the decision, given the keys in question.
     `files` returns the files that belong to the rows chosen: each row's key as text, and a path.
-    `conditions` says in words what a row must fulfil to match, to tell why another is kept.
+    `counted_by` is a column by whose values the deleted rows are counted apart, such as the tenant's id; only for rows
+    that are decided in two steps. `conditions` says in words what a row must fulfil to match, to tell why another is
+    kept.
     """
 
     table: sa.Table
@@ -74,6 +76,7 @@ class Purge:
     children: tuple[Child, ...] = ()
     archive: Archive | None = None
     files: Callable[[sa.ColumnElement[bool]], sa.Select[tuple[str, str]]] | None = None
+    counted_by: sa.Column[Any] | None = None
     conditions: Mapping[str, sa.ColumnElement[bool]] = field(default_factory=dict)
     undo: Undo | None = None
     partition_of: str | None = None
@@ -106,12 +109,17 @@ class Purge:
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """Rows of one table to be changed, as one predicate that counting and updating share."""
+    """Rows of one table to be changed, as one predicate that counting and updating share.
+
+    `is_plain` says that the predicate looks at nothing but the row itself and that a changed row matches no longer, so
+    that one statement decides and changes.
+    """
 
     table: sa.Table
     rule: str
     predicate: sa.ColumnElement[bool]
     values: dict[str, sa.ColumnElement[Any]]
+    is_plain: bool = False
     lock_others: Callable[[Keys], Sequence[sa.Select[Any]]] | None = None
 
     @property

@@ -15,14 +15,16 @@ import sqlalchemy as sa
 from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import BatchRunner, Progress
 from cath_dagster.core.database import Database
-from cath_dagster.core.heap import Tid, is_any, tid_of
+from cath_dagster.core.heap import is_any, read_heaps
 from cath_dagster.core.heap_walk import HeapWalk
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk
 from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.look_back import look_back
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.partitions import PartitionDropper
 from cath_dagster.core.purge import Purge, Revision
+from cath_dagster.core.revision_walk import RevisionWalk, is_worth_a_walk
 from cath_dagster.core.way_in import WayIn, choose_way, on_heap
 
 MAX_PASSES = 5
@@ -67,8 +69,12 @@ class Purger:
             self.database.flush()
         return progress
 
-    def update(self, revision: Revision, *, limit: int | None) -> Progress:
-        """Change every row that matches, at most `limit`, in short transactions."""
+    def update(self, revision: Revision, *, limit: int | None, matched: int = 0) -> Progress:
+        """Change every row that matches, at most `limit`, in short transactions; about `matched` are expected."""
+        if revision.is_plain and limit is None:
+            heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
+            if len(heaps) == 1 and is_worth_a_walk(matched, heaps[0]):
+                return self._walk_revision(revision)
         progress = Progress(way="by keys")
         KeyWalk(
             runner=self._runner(progress),
@@ -79,6 +85,28 @@ class Purger:
         ).run()
         if not self.pacer.tempo.limits.waits_for_flush:
             self.database.flush()
+        return progress
+
+    def _walk_revision(self, revision: Revision) -> Progress:
+        progress = Progress(way="by the heap")
+        matches = sa.select(sa.exists().where(revision.predicate))
+        for number in range(MAX_PASSES):
+            if progress.passed_over:
+                self.pacer.back_off("locked rows", FIRST_WAIT_SECONDS * 2 ** (number - 1))
+            progress.passed_over = 0
+            (heap,) = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
+            RevisionWalk(
+                runner=self._runner(progress),
+                batcher=self._batcher,
+                revision=revision,
+                heap=heap,
+                report=partial(self.report, revision.table.name),
+            ).run()
+            self.database.flush()
+            # What others moved past the end that was read at the start is found by the next pass.
+            if not self.database.transaction(lambda connection: connection.scalar(matches)):
+                return progress
+        progress.gave_up = True
         return progress
 
     def _walk_heaps(self, purge: Purge, way: WayIn, progress: Progress) -> None:
@@ -103,7 +131,7 @@ class Purger:
                     position=left_off.get(heap.filenode, 0) if number == 0 else 0,
                 ).run()
                 before += heap.blocks
-            if not self._look_back(purge, progress):
+            if not self._look_back(purge, progress, asks_for_matches=True):
                 return
             way = self.database.transaction(lambda connection: choose_way(connection, purge))
         progress.gave_up = True
@@ -113,7 +141,7 @@ class Purger:
         dropper = PartitionDropper(runner=self._runner(progress), batcher=self._batcher, purge=purge)
         left = WayIn(dropper.drop(way.heaps))
         dropped = len(way.heaps) - len(left.heaps)
-        progress.way = f"{dropped} partitions dropped, {left}" if dropped else str(left)
+        progress.way = f"{dropped} partition{'s' if dropped > 1 else ''} dropped, {left}" if dropped else str(left)
         return left
 
     def _walk_keys(self, purge: Purge, way: WayIn, limit: int | None, progress: Progress) -> None:
@@ -128,26 +156,18 @@ class Purger:
             along=along,
         ).run()
         if along is None:
-            self._look_back(purge, progress)
+            self._look_back(purge, progress, asks_for_matches=False)
             return
         # The walk ends with a look along the index that finds nothing. To count what is left would read the whole
         # table, which the index is there to avoid.
         oldest = self.database.transaction(lambda connection: connection.scalar(sa.select(sa.func.min(along))))
         progress.oldest_at = as_utc(oldest) if oldest else None
 
-    def _look_back(self, purge: Purge, progress: Progress) -> int:
+    def _look_back(self, purge: Purge, progress: Progress, *, asks_for_matches: bool) -> int:
         """Return how many rows match still; the same scan tells how many are left and how old the oldest is."""
-        oldest = sa.func.min(purge.age) if purge.age is not None else sa.null()
-        count = sa.func.count()
-        is_walked = not purge.reads_other_rows
-        # By TIDs: a sequential scan of a large table goes through a small ring of buffers, and would have to write
-        # every page that it prunes of the rows just deleted before it may read the next.
-        everywhere = tid_of(purge.table) >= sa.literal("(0,0)", Tid)
-        matching = count.filter(purge.predicate) if is_walked else sa.literal(0)
-        query = sa.select(count, oldest, matching).select_from(purge.table).where(everywhere)
-        left, oldest_at, found = self.database.transaction(lambda connection: connection.execute(query).one())
-        progress.rows_left, progress.oldest_at = left, as_utc(oldest_at) if oldest_at else None
-        return int(found)
+        left = look_back(self.database, purge, asks_for_matches=asks_for_matches, pacer=self.pacer, clock=self.clock)
+        progress.rows_left, progress.oldest_at = left.rows, left.oldest_at
+        return left.matching
 
     def _room(self, table: sa.Table, count: str, limit: int | None) -> Callable[[], int | None]:
         if limit is None:

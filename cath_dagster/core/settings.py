@@ -42,7 +42,7 @@ class JobSettings(BaseModel):
     """Names that only the environment sets, because they are needed before any run."""
 
 
-class PurgeSettings(JobSettings):
+class PacedSettings(JobSettings):
     """What every job that deletes or changes rows may be told."""
 
     pace: Pace | None = Field(
@@ -51,6 +51,10 @@ class PurgeSettings(JobSettings):
         "with rests in between, longer while the server shows that others wait. Unset: polite for a scheduled run on a "
         "table of 256 MB or more, bulk otherwise.",
     )
+
+
+class PurgeSettings(PacedSettings):
+    """What every job that deletes rows may be told besides."""
 
     drop_partitions: bool = Field(
         default=False,

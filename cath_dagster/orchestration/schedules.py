@@ -18,6 +18,13 @@ ACTIVE = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+STANDBY = "standby"
+SCHEDULES = {
+    "running": dg.DefaultScheduleStatus.RUNNING,
+    "stopped": dg.DefaultScheduleStatus.STOPPED,
+    STANDBY: dg.DefaultScheduleStatus.STOPPED,
+}
+"""The values of `<LOCATION>_SCHEDULES`, and whether schedules then run from the start."""
 WEEKS_A_TICK = 12
 """After a long pause the newest weeks are reported first, the others by the ticks that follow."""
 
@@ -33,6 +40,9 @@ def build_schedule(
     """
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if schedules_word(spec.location) == STANDBY:
+            yield dg.SkipReason(f"{schedules_variable(spec.location)} is {STANDBY}: another cluster runs the schedules")
+            return
         active = find_active_run(context.instance, spec, asset_keys)
         if active is not None:
             yield dg.SkipReason(
@@ -96,13 +106,23 @@ def find_active_run(
 
 
 def default_status(location: Location) -> dg.DefaultScheduleStatus:
-    """Return whether schedules run from the start; `<LOCATION>_SCHEDULES=stopped` says no.
+    """Return whether schedules run from the start.
 
-    Raises `ConfigurationError` for another word: schedules that run because of a typing error would delete.
+    `<LOCATION>_SCHEDULES=stopped` says no, until somebody starts them; `standby` says no whoever starts them. Raises
+    `ConfigurationError` for another word: schedules that run because of a typing error would delete.
     """
-    variable = f"{location.prefix}_SCHEDULES"
+    return SCHEDULES[schedules_word(location)]
+
+
+def schedules_word(location: Location) -> str:
+    """Return the value of `<LOCATION>_SCHEDULES`, `running` unless set."""
+    variable = schedules_variable(location)
     value = os.environ.get(variable) or "running"
-    statuses = {"running": dg.DefaultScheduleStatus.RUNNING, "stopped": dg.DefaultScheduleStatus.STOPPED}
-    if value not in statuses:
-        raise ConfigurationError(f"{variable} is {value!r}; it may be running or stopped")
-    return statuses[value]
+    if value not in SCHEDULES:
+        raise ConfigurationError(f"{variable} is {value!r}; it may be {', '.join(SCHEDULES)}")
+    return value
+
+
+def schedules_variable(location: Location) -> str:
+    """Return the name of the variable that says whether a location's schedules run."""
+    return f"{location.prefix}_SCHEDULES"

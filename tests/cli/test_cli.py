@@ -31,6 +31,10 @@ JOBS = {
     "no_match_artefacts": "0 1 * * *",
     "refresh_views": "0 2 * * *",
     "subscriptions": "0 1 * * *",
+    "draft_cleanup": "0 3 * * *",
+    "overdue_detection": "0 6 * * *",
+    "session_cleanup": "0 4 * * *",
+    "shaam_token_refresh": "*/15 * * * *",
 }
 NUMBERS = [
     "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
@@ -154,7 +158,7 @@ def test_jobs_shows_a_table_to_people() -> None:
     done = call({}, "jobs")
 
     assert done.returncode == 0
-    assert [job for job in JOBS if f"cath/{job}" not in done.stdout] == []
+    assert [job for job in JOBS if f"/{job}" not in done.stdout] == []
 
 
 def test_jobs_tells_every_setting_with_its_variable_and_what_it_is_set_to() -> None:
@@ -221,6 +225,18 @@ def test_rows_that_go_by_cascade_are_a_target_of_their_own(service: Service) -> 
     service.insert("artefact_search", id=uuid.uuid4().hex, artefact_id=artefact_id, case_name="R v R")
 
     assert outcomes_of(run(service, "expired_artefacts", "--json"))["artefact_search"]["deleted"] == 1
+
+
+def test_run_tells_people_how_and_at_what_pace_it_worked(service: Service) -> None:
+    add_entries(service, 12_000)
+
+    done = run(service, "clear_audit", "--allow-large", "--set", "pace=polite", "--set", "vacuum=true")
+
+    assert done.returncode == 0, done.stderr
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("ingestion_log: ")]
+    assert told.startswith("ingestion_log: by the heap, polite, at work ")
+    assert "s of rest" in done.stdout
+    assert "12,000 dead rows to 0" in " ".join(done.stdout.split())
 
 
 def test_run_shows_a_table_to_people(service: Service) -> None:
@@ -379,11 +395,21 @@ def test_doctor_names_a_missing_privilege_with_the_grant_that_helps(service: Ser
         service.connection.execute(sql.SQL("REVOKE DELETE ON ingestion_log FROM {}").format(role))
         environ = {**service.environ, "CATH_DATABASE_URL": url}
 
-        (grant,) = remedies(environ, "GRANT")
+        (grant,) = remedies(environ, "GRANT DELETE")
         service.connection.execute(grant)
 
         assert "DELETE" in grant
         assert problems(environ) == {}
+
+
+def test_doctor_tells_who_cannot_see_what_others_wait_for_how_to_see_it(service: Service) -> None:
+    with role_without_rights(service) as (role, url):
+        environ = {**service.environ, "CATH_DATABASE_URL": url}
+        (grant,) = remedies(environ, "GRANT pg_read_all_stats")
+        service.connection.execute(grant)
+
+        assert role.as_string(service.connection) in grant
+        assert remedies(environ, "GRANT pg_read_all_stats") == []
 
 
 def test_the_grants_that_doctor_names_are_all_that_a_new_role_needs(service: Service) -> None:
@@ -414,7 +440,7 @@ def test_doctor_tells_of_a_blob_store_that_cannot_be_reached(service: Service) -
 def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service) -> None:
     environ = {**service.environ, "CATH_NOTIFY_API_KEY": ""}
 
-    (finding,) = [item for item in findings(environ) if item["subject"] == "GOV.UK Notify"]
+    (finding,) = [item for item in findings(environ) if item["subject"] == "mail"]
 
     assert finding["level"] == "warning"
     assert "CATH_NOTIFY_API_KEY" in finding["remedy"]
@@ -423,7 +449,7 @@ def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service
 def test_doctor_examines_the_rest_where_the_database_cannot_be_reached(service: Service) -> None:
     subjects = {item["subject"] for item in findings({**service.environ, "CATH_DATABASE_URL": UNREACHABLE})}
 
-    assert {"CATH_DATABASE_URL", "CATH_BLOB_URL, container artefact", "GOV.UK Notify"} <= subjects
+    assert {"CATH_DATABASE_URL", "CATH_BLOB_URL, container artefact", "mail"} <= subjects
 
 
 def test_views_are_dropped_and_created_again(service: Service) -> None:

@@ -74,8 +74,7 @@ def _warnings(run: JobRun, rule: Rule, kind: str) -> list[Notice]:
         links = {name: run.optional(name) or "" for name in (*MEDIA_VARIABLES, *IDAM_VARIABLES)}
     else:
         names = MEDIA_VARIABLES if rule.provenances == rule_of.MEDIA else IDAM_VARIABLES
-        links = run.require(*names, f"NOTIFY_TEMPLATE_{kind.upper()}")
-        run.resources.mailer()
+        links = run.require_mail(kind, *names)
     return [_warning(kind, list(rows), links) for _, rows in groupby(people, key=attrgetter("person"))]
 
 
