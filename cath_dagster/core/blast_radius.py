@@ -1,12 +1,12 @@
 """Learn how much of a table a purge would take, and refuse what looks like a mistake."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
 import sqlalchemy as sa
 
-from cath_dagster.core.heap import heap_shape, rebind
+from cath_dagster.core.heap import read_heaps, rebind
 
 MAX_SHARE = 0.5
 MIN_ROWS = 10_000
@@ -27,6 +27,7 @@ class Measure:
     table: str
     matched: int
     rows: int
+    heap_bytes: int = 0
     margin: int = 0
     share_margin: float = 0.0
 
@@ -58,14 +59,15 @@ def measure(
     connection: sa.Connection, table: sa.Table, predicate: sa.ColumnElement[bool], *, exact: bool = False
 ) -> Measure:
     """Return how many rows match: counted on small tables, where `exact`, and near a limit; else sampled."""
-    blocks, _ = heap_shape(connection, table)
+    heaps = read_heaps(connection, table)
+    blocks, heap_bytes = sum(heap.blocks for heap in heaps), sum(heap.bytes for heap in heaps)
     if not exact and blocks > EXACT_BLOCKS:
         estimate = _sample(connection, table, predicate, blocks)
         if estimate is not None and not estimate.is_near_a_limit:
-            return estimate
+            return replace(estimate, heap_bytes=heap_bytes)
     count = sa.func.count()
     matched, rows = connection.execute(sa.select(count.filter(predicate), count).select_from(table)).one()
-    return Measure(table=table.name, matched=matched, rows=rows)
+    return Measure(table=table.name, matched=matched, rows=rows, heap_bytes=heap_bytes)
 
 
 def refusal(measures: Iterable[Measure]) -> str | None:
@@ -90,7 +92,8 @@ def _sample(
     per_block = (
         sa.select(count.label("n"), count.filter(rebind(predicate, table, source)).label("m"))
         .select_from(source)
-        .group_by(block)
+        # Of a partitioned table every partition has its own blocks.
+        .group_by(sa.literal_column("sampled.tableoid"), block)
         .subquery()
     )
     n, m = sa.cast(per_block.c.n, sa.Double), sa.cast(per_block.c.m, sa.Double)

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ MINIMUM_VERSION = 140_000
 _DEADLOCK = "40P01"
 _SERIALIZATION = "40001"
 _LOCK_TIMEOUT = "55P03"
+_QUERY_CANCELED = "57014"
 _TRANSIENT = frozenset({_DEADLOCK, _SERIALIZATION, _LOCK_TIMEOUT})
 _LOST_CLASSES = ("08", "57P")
 """Connection exceptions, and an administrator's or a crash's shutdown."""
@@ -28,6 +30,38 @@ _LOST_CLASSES = ("08", "57P")
 
 class BatchConflictError(Exception):
     """Another transaction changed what this one had decided; rolled back, the transaction is tried again."""
+
+
+LIMITING = ("lock_timeout", "statement_timeout", "synchronous_commit")
+"""The session's settings that limits touch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a transaction's statements may take, for work that can be tried again in smaller parts."""
+
+    lock_seconds: float
+    statement_seconds: float
+    waits_for_flush: bool = True
+    """Whether a commit is durable when it returns. Without, a crash of the server may undo the last commits, each of
+    them whole; `Database.flush` makes them durable.
+    """
+
+    def session_settings(self) -> dict[str, str]:
+        """Return the settings that differ from the session's usual ones."""
+        settings = {
+            "lock_timeout": f"{round(1_000 * self.lock_seconds)}ms",
+            "statement_timeout": f"{round(1_000 * self.statement_seconds)}ms",
+        }
+        return settings if self.waits_for_flush else {**settings, "synchronous_commit": "off"}
+
+
+class TimedOutError(Exception):
+    """A transaction went beyond its limits and was rolled back; `reason` says which."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Database:
@@ -43,6 +77,9 @@ class Database:
         self._connection: sa.Connection | None = None
         self._lock_name: str | None = None
         self._was_connected = False
+        self._limits: Limits | None = None
+        self._usual: dict[str, str] = {}
+        """The session's settings without limits."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,16 +96,20 @@ class Database:
         self._lock_name = name
         self.transaction(lambda connection: _take_lock(connection, name))
 
-    def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+    def transaction(self, work: Callable[[sa.Connection], T], *, limits: Limits | None = None) -> T:
         """Return what `work` returns, committed.
 
-        Raises `DatabaseUnavailableError` or `DatabaseStatementError` in place of the driver's errors.
+        Raises `TimedOutError` at once where it goes beyond its `limits`, and `DatabaseUnavailableError` or
+        `DatabaseStatementError` in place of the driver's other errors.
         """
         pause = FIRST_PAUSE_SECONDS
         for attempt in range(1, MAX_ATTEMPTS + 1):
+            started = time.monotonic()
             try:
-                return self._attempt(work)
+                return self._attempt(work, limits)
             except (DBAPIError, BatchConflictError) as error:
+                if limits is not None and (reason := _exceeded(limits, error, time.monotonic() - started)):
+                    raise TimedOutError(reason) from None
                 # A first connection that fails is a wrong address more often than a fault that passes.
                 if attempt == MAX_ATTEMPTS or not (self._was_connected and _is_transient(error)):
                     raise translate(error) from None
@@ -76,9 +117,27 @@ class Database:
             pause *= 2
         raise AssertionError("unreachable")
 
-    def _attempt(self, work: Callable[[sa.Connection], T]) -> T:
+    def autocommit(self, *statements: str) -> None:
+        """Execute statements that no transaction may hold, on a connection of their own.
+
+        Raises as `transaction` does, and tries nothing again.
+        """
+        try:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for statement in statements:
+                    connection.execute(sa.text(statement))
+        except DBAPIError as error:
+            raise translate(error) from None
+
+    def flush(self) -> None:
+        """Make durable what was committed without waiting for it: the log reaches the disk up to this commit."""
+        # A transaction without an id of its own writes nothing that its commit would have to wait for.
+        self.transaction(lambda connection: connection.execute(sa.select(sa.func.pg_current_xact_id())))
+
+    def _attempt(self, work: Callable[[sa.Connection], T], limits: Limits | None) -> T:
         connection = self._connected()
         try:
+            self._set(connection, limits)
             with connection.begin():
                 return work(connection)
         except DBAPIError as error:
@@ -108,7 +167,21 @@ class Database:
             self._was_connected = True
         return self._connection
 
+    def _set(self, connection: sa.Connection, limits: Limits | None) -> None:
+        """Give the session the settings that the limits ask for, without a word to the server where it has them."""
+        if limits == self._limits:
+            return
+        with connection.begin():
+            if not self._usual:
+                values = [sa.func.current_setting(name) for name in LIMITING]
+                self._usual = dict(zip(LIMITING, connection.execute(sa.select(*values)).one(), strict=True))
+            wanted = self._usual | (limits.session_settings() if limits is not None else {})
+            is_local = sa.false()
+            connection.execute(sa.select(*(sa.func.set_config(*item, is_local) for item in wanted.items())))
+        self._limits = limits
+
     def _discard(self) -> None:
+        self._limits, self._usual = None, {}
         if self._connection is not None:
             with contextlib.suppress(DBAPIError):
                 # Invalidated, not returned: an advisory lock lives as long as the server's session.
@@ -205,6 +278,17 @@ def _take_lock_back(connection: sa.Connection, name: str) -> None:
         _take_lock(connection, name)
     except LockHeldError as error:
         raise DatabaseUnavailableError(f"the connection was lost, and with it the lock: {error}") from None
+
+
+def _exceeded(limits: Limits, error: DBAPIError | BatchConflictError, seconds: float) -> str | None:
+    """Return which limit an error says was exceeded, None for other errors."""
+    state = sqlstate(error) if isinstance(error, DBAPIError) else None
+    if state == _LOCK_TIMEOUT:
+        return "lock timeout"
+    # An administrator's pg_cancel_backend has the same code, and is no call to try again.
+    if state == _QUERY_CANCELED and seconds >= limits.statement_seconds:
+        return "statement timeout"
+    return None
 
 
 def _is_transient(error: DBAPIError | BatchConflictError) -> bool:

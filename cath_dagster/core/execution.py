@@ -39,6 +39,7 @@ def execute(
     reporter: Reporter,
     partition: str | None = None,
     selection: frozenset[str] | None = None,
+    is_scheduled: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
@@ -61,7 +62,7 @@ def execute(
     if spec.default_partition is not None and partition is None:
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
-        run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, clock)
+        run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock)
         try:
             status, error = _run(run, spec, config.settings)
         except RefusedError as refused:
@@ -131,6 +132,7 @@ def _prepare(
     reporter: Reporter,
     partition: str | None,
     selection: frozenset[str] | None,
+    is_scheduled: bool,
     clock: Callable[[], float],
 ) -> JobRun:
     ledger = Ledger(
@@ -155,7 +157,8 @@ def _prepare(
         resources=resources,
         reporter=reporter,
         clock=clock,
-        keeps_keys=isinstance(config.settings, PurgeSettings) and config.settings.ledger_keys,
+        purging=config.settings if isinstance(config.settings, PurgeSettings) else PurgeSettings(),
+        is_scheduled=is_scheduled,
         privileges=spec.privileges,
     )
 

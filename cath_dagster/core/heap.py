@@ -1,11 +1,12 @@
 """PostgreSQL's own: identifiers, the physical places of rows, and what the catalogue says of a table's heap."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import UserDefinedType
@@ -44,24 +45,59 @@ def between(table: sa.Table, first: int, end: int) -> sa.ColumnElement[bool]:
     return sa.and_(ctid >= sa.literal(f"({first},0)", Tid), ctid < sa.literal(f"({end},0)", Tid))
 
 
-def heap_shape(connection: sa.Connection, table: sa.Table) -> tuple[int, int]:
-    """Return how many blocks the table's heap has, and how many rows one holds by the planner's statistics.
+@dataclass(frozen=True)
+class Heap:
+    """Where the rows of an ordinary table, or of one partition, lie."""
 
-    Raises `DatabaseStatementError` for what has no heap of its own: a partitioned table, a view.
+    table: sa.Table
+    """The partition itself where it is one."""
+    blocks: int
+    rows_per_block: int
+    """By the planner's statistics."""
+    filenode: int
+    """Changes when the table is rewritten, and every row with it gets another place."""
+    bytes: int
+
+
+def read_heaps(connection: sa.Connection, table: sa.Table) -> list[Heap]:
+    """Return the heaps that hold the table's rows: one, or of a partitioned table one for every leaf.
+
+    Raises `DatabaseStatementError` for what has none: a view, a foreign table.
     """
-    relation = sa.cast(qualified_name(table), REGCLASS)
-    pg_class = sa.table("pg_class", *map(sa.column, ("oid", "relkind", "reltuples", "relpages")))
-    block_size = sa.cast(sa.func.current_setting("block_size"), sa.BigInteger)
-    size = sa.func.pg_relation_size(relation) / block_size
-    kind, blocks, rows, pages = connection.execute(
-        sa.select(pg_class.c.relkind, size, pg_class.c.reltuples, pg_class.c.relpages).where(pg_class.c.oid == relation)
-    ).one()
-    if kind not in ("r", b"r"):
+    rows = connection.execute(_HEAPS, {"table": qualified_name(table)}).all()
+    heaps = [_heap(table, row) for row in rows if row.kind != "p"]
+    if any(row.kind not in ("r", "p") for row in rows):
         raise DatabaseStatementError(
-            f"{table.name} is no ordinary table but of kind {kind!r} in pg_class; only ordinary tables are purged"
+            f"{table.name} is no ordinary table but of kind {rows[0].kind!r} in pg_class; only tables are purged"
         )
-    density = ceil(rows / pages) if rows > 0 and pages > 0 else MOST_ROWS_PER_BLOCK
-    return int(blocks), max(1, density)
+    return heaps
+
+
+_HEAPS = sa.text(
+    """
+    WITH root AS (SELECT CAST(:table AS regclass)::oid AS oid)
+    SELECT relation.relkind::text AS kind, namespace.nspname AS schema, relation.relname AS name,
+        relation.oid = root.oid AS is_root, pg_relation_size(relation.oid) AS bytes,
+        current_setting('block_size')::bigint AS block_size, relation.reltuples AS rows, relation.relpages AS pages,
+        coalesce(pg_relation_filenode(relation.oid), 0)::bigint AS filenode
+    FROM root, pg_class AS relation JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
+    WHERE relation.oid = root.oid
+       OR relation.oid IN (SELECT leaf.relid FROM pg_partition_tree(root.oid) AS leaf)
+    ORDER BY is_root DESC, relation.oid
+    """
+)
+
+
+def _heap(table: sa.Table, row: sa.Row[Any]) -> Heap:
+    own = table if row.is_root else _like(table, row.schema, row.name)
+    density = ceil(row.rows / row.pages) if row.rows > 0 and row.pages > 0 else MOST_ROWS_PER_BLOCK
+    return Heap(own, row.bytes // row.block_size, max(1, density), row.filenode, row.bytes)
+
+
+def _like(table: sa.Table, schema: str, name: str) -> sa.Table:
+    """Return a partition with the columns of its table."""
+    columns = [sa.Column(column.name, column.type, primary_key=column.primary_key) for column in table.columns]
+    return sa.Table(name, sa.MetaData(), *columns, schema=schema)
 
 
 def qualified_name(table: sa.Table) -> str:

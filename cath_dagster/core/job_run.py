@@ -10,19 +10,23 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core import outbox
+from cath_dagster.core import outbox, partitions, vacuum
+from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.blast_radius import Measure, measure, refusal
 from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError, PreflightError, RefusedError
+from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.mail import Delivery, Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.purge import Purge, Revision
-from cath_dagster.core.purger import Progress, Purger
+from cath_dagster.core.purger import Purger
+from cath_dagster.core.settings import PurgeSettings
 
 SAMPLE_IDS = 5
 """Ids that a dry run shows, for an operator to look a few rows up."""
@@ -101,7 +105,8 @@ class JobRun:
     would_refuse: str | None = None
     borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
     """Settings of other jobs that this one goes by."""
-    keeps_keys: bool = False
+    purging: PurgeSettings = field(default_factory=PurgeSettings)
+    is_scheduled: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the job's specification says that its role needs."""
     planned_rows: dict[str, int] = field(default_factory=dict)
@@ -168,7 +173,8 @@ class JobRun:
             # A store that cannot be opened is found out before anything is deleted.
             self.resources.blobs()
         # Measuring needs privileges as well, and waits for locks.
-        self._refuse(PreflightError, self._check_access(purges).reasons)
+        reasons = (*self._check_access(purges).reasons, *self._check_extras(purges))
+        self._refuse(PreflightError, reasons)
         planned = [self._measure(purge) for purge in purges]
         measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
         self.planned_rows |= {measured.table: measured.matched for measured in measures}
@@ -196,8 +202,12 @@ class JobRun:
             self._record_dry(planned)
             return
         started = self.clock()
-        progress = self._purger().delete(planned.purge, limit=self._room())
-        self._record_done(planned, progress, self.clock() - started)
+        pacer = self._pacer(planned.measured.heap_bytes)
+        progress = self._purger(pacer).delete(planned.purge, limit=self._room())
+        how = _how(progress, pacer)
+        if self.purging.vacuum and vacuum.is_worthwhile(progress.changed, progress.rows_left):
+            how |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
+        self._record_done(planned, progress, how, self.clock() - started)
 
     def revise(self, revision: Revision) -> None:
         """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it."""
@@ -207,7 +217,9 @@ class JobRun:
             self.record(Outcome(target=table, matched=matched))
             return
         started = self.clock()
-        progress = self._purger().update(revision, limit=self._room())
+        heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
+        pacer = self._pacer(sum(heap.bytes for heap in heaps))
+        progress = self._purger(pacer).update(revision, limit=self._room())
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
         left = max(0, matched - updated) if progress.reached_limit else 0
@@ -220,6 +232,7 @@ class JobRun:
                 batches=progress.batches,
                 longest_transaction_seconds=progress.longest_seconds,
                 seconds=self.clock() - started,
+                details=_how(progress, pacer),
             )
         )
         self._tell_left(table, left, progress)
@@ -284,6 +297,19 @@ class JobRun:
         purged = {table.name for purge in purges for table in (purge.table, *(t for t, _ in purge.every_child()))}
         return self.database.transaction(lambda connection: check_access(connection, self.privileges, purged))
 
+    def _check_extras(self, purges: Sequence[Purge]) -> list[str]:
+        """Return why what the settings ask for beyond deleting could not be done."""
+        checks = [
+            *([partitions.find_obstacle] if self.purging.drop_partitions else []),
+            *([vacuum.find_obstacle] if self.purging.vacuum else []),
+        ]
+        tables = [purge.table for purge in purges]
+
+        def find(connection: sa.Connection) -> list[str | None]:
+            return [check(connection, table) for table in tables for check in checks]
+
+        return [obstacle for obstacle in self.database.transaction(find) if obstacle]
+
     def _expected(self, planned: Sequence[PlannedPurge]) -> dict[str, int]:
         """Return how many rows the run would delete per table: what matches, and with `max_rows` its share of that."""
         expected: dict[str, int] = {}
@@ -321,12 +347,20 @@ class JobRun:
             count = sa.select(sa.func.count()).select_from(paths).where(not_queued)
             self.record(Outcome(target="files", matched=self.read(count)))
 
-    def _record_done(self, planned: PlannedPurge, progress: Progress, seconds: float) -> None:
+    def _record_done(
+        self, planned: PlannedPurge, progress: Progress, details: dict[str, Scalar], seconds: float
+    ) -> None:
         measured, recorded = planned.measured, self.ledger.recorded()
         done = self.not_yet_told(recorded, measured.table)
         self._taken += done["deleted"]
         matched = measured.matched if measured.is_exact or progress.reached_limit else done["deleted"]
         left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
+        if not measured.is_exact:
+            details |= {"estimated": measured.matched, "margin": measured.margin}
+        rows_left = progress.rows_left
+        if rows_left is None:
+            rows_left = max(0, measured.rows - done["deleted"])
+            details["rows_left_estimated"] = True
         self.outcomes.append(
             Outcome(
                 target=measured.table,
@@ -338,9 +372,9 @@ class JobRun:
                 longest_transaction_seconds=progress.longest_seconds,
                 seconds=seconds,
                 deleting_seconds=progress.seconds,
-                rows_left=progress.rows_left,
+                rows_left=rows_left,
                 oldest_at=progress.oldest_at,
-                details={} if measured.is_exact else {"estimated": measured.matched, "margin": measured.margin},
+                details=details,
             )
         )
         for child in dict.fromkeys(measured.table for measured in planned.children):
@@ -352,19 +386,29 @@ class JobRun:
         if left:
             self.note(f"max_rows reached: {left:,} rows of {table} are left for the next run")
         if progress.gave_up:
-            self.fail(f"rows of {table} still match: others keep adding or changing them; the next run tries again")
+            locked = f" ({progress.passed_over} of them locked)" if progress.passed_over else ""
+            self.fail(
+                f"rows of {table} still match: others keep adding, changing or locking them{locked}; "
+                "the next run tries again"
+            )
 
     def _room(self) -> int | None:
         return None if self.max_rows is None else max(0, self.max_rows - self._taken)
 
-    def _purger(self) -> Purger:
+    def _pacer(self, heap_bytes: int) -> Pacer:
+        pace = choose_pace(self.purging.pace, is_scheduled=self.is_scheduled, heap_bytes=heap_bytes)
+        return Pacer(TEMPI[pace], clock=self.clock)
+
+    def _purger(self, pacer: Pacer) -> Purger:
         return Purger(
             database=self.database,
             ledger=self.ledger,
             job=self.job,
             run_id=self.run_id,
             report=self.reporter.progress,
-            keeps_keys=self.keeps_keys,
+            pacer=pacer,
+            keeps_keys=self.purging.ledger_keys,
+            drops_partitions=self.purging.drop_partitions,
             clock=self.clock,
         )
 
@@ -377,6 +421,12 @@ class JobRun:
             name: max(0, counts.get(name, 0) - sum(getattr(outcome, name) for outcome in told))
             for name in ("deleted", "archived", "updated")
         }
+
+
+def _how(progress: Progress, pacer: Pacer) -> dict[str, Scalar]:
+    """Return how the work was done, for an operator who wonders why it took so long."""
+    how: dict[str, Scalar] = {"way": progress.way, **pacer.summary()}
+    return how | ({"timeouts": progress.timeouts} if progress.timeouts else {})
 
 
 def _reasons(outcome: Outcome) -> str:

@@ -8,6 +8,7 @@ that a run which is killed has said exactly what it did.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -46,15 +47,17 @@ class Ledger:
         rule: str | None = None,
         cutoff: datetime | None = None,
         keys_kept: frozenset[str] = frozenset(),
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         """Record per table what one batch changed, and by which rule; commits with the caller's transaction.
 
-        `keys_kept` names the tables whose deleted keys the batch wrote down.
+        `keys_kept` names the tables whose deleted keys the batch wrote down. `details` may say how far the work has
+        come with it, for `left_off`.
         """
         nothing = dict.fromkeys(COUNTS, 0)
         events = [
             self._event("batch", table)
-            | {"rule": rule, "cutoff": cutoff, "keys_kept": table in keys_kept}
+            | {"rule": rule, "cutoff": cutoff, "keys_kept": table in keys_kept, "details": details}
             | nothing
             | dict(done)
             for table, done in counts.items()
@@ -72,6 +75,24 @@ class Ledger:
         )
         rows = self.database.transaction(lambda connection: connection.execute(query).all())
         return {row.table_name: {name: int(getattr(row, name)) for name in COUNTS} for row in rows}
+
+    def left_off(self, table: str, *, rule: str, cutoff: datetime | None) -> dict[int, int]:
+        """Return how far earlier runs of the job have walked with this very rule and cutoff: a block per filenode."""
+        event = ledger_event.c
+        if cutoff is None:
+            return {}
+        filenode = event.details["filenode"].as_integer()
+        block = sa.func.max(event.details["until_block"].as_integer())
+        query = (
+            sa.select(filenode, block)
+            .where(event.job == self.job, event.table_name == table, event.kind == "batch")
+            # A rule and a cutoff belong to one reference time, so that nothing older can have them.
+            .where(event.at >= self.as_of, event.rule == rule, event.cutoff == cutoff)
+            .where(event.details.has_key("until_block"))
+            .group_by(filenode)
+        )
+        rows = self.database.transaction(lambda connection: connection.execute(query).all())
+        return {row[0]: row[1] for row in rows}
 
     def finish(self, outcomes: Iterable[Outcome], *, status: str, error: str | None) -> None:
         """Record the end of the work on every table, in one transaction."""

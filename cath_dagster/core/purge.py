@@ -66,6 +66,13 @@ class Purge:
     archive: Archive | None = None
     files: Callable[[sa.ColumnElement[bool]], sa.Select[tuple[str]]] | None = None
     conditions: Mapping[str, sa.ColumnElement[bool]] = field(default_factory=dict)
+    partition_of: str | None = None
+    """Of a purge of one partition the name of the whole table, by which the ledger knows it."""
+
+    @property
+    def target(self) -> str:
+        """The table's name in the ledger."""
+        return self.partition_of or self.table.name
 
     @property
     def key(self) -> sa.Column[Any]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.outcome import Scalar
+from cath_dagster.core.pace import Pace
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No service is older, and no retention period may lead before the calendar."""
@@ -42,8 +43,25 @@ class JobSettings(BaseModel):
 
 
 class PurgeSettings(JobSettings):
-    """What every job that deletes rows may be told."""
+    """What every job that deletes or changes rows may be told."""
 
+    pace: Pace | None = Field(
+        default=None,
+        description="bulk: as fast as one DELETE, in transactions of about 100 ms. polite: bursts of a few milliseconds "
+        "with rests in between, longer while the server shows that others wait. Unset: polite for a scheduled run on a "
+        "table of 256 MB or more, bulk otherwise.",
+    )
+
+    drop_partitions: bool = Field(
+        default=False,
+        description="Detach and drop a partition whose rows are all past the cutoff, in place of deleting them. It must "
+        "be the role's own, and nothing may refer to it.",
+    )
+    vacuum: bool = Field(
+        default=False,
+        description="VACUUM a table afterwards of which the run has deleted 10,000 rows and a tenth or more, and tell its "
+        "size and dead rows before and after.",
+    )
     ledger_keys: bool = Field(
         default=False,
         description="Write down the key of every row that a run deletes, not of the rows that go along with it, in "

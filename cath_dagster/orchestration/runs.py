@@ -15,6 +15,9 @@ from cath_dagster.core.spec import JobSpec
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
 
+SCHEDULE_TAG = "dagster/schedule_name"
+"""What Dagster puts on a run that a schedule asked for; it has no public name for it."""
+
 Metadata = dict[str, Any]
 
 
@@ -51,6 +54,7 @@ def run_job(
         reporter=DagsterReporter(context.log),
         partition=partition,
         selection=selection,
+        is_scheduled=SCHEDULE_TAG in context.run.tags,
     )
     if not spec.is_asset:
         for observation in observations(spec, result):

@@ -1,13 +1,8 @@
 """The purge engine: every matching row goes and no other, whatever others do to the table meanwhile."""
 
-import contextlib
 import itertools
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 import pytest
@@ -16,144 +11,22 @@ import sqlalchemy as sa
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import DatabaseStatementError, DatabaseUnavailableError
-from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.purge import Archive, Child, Purge, Revision
-from cath_dagster.core.purger import Purger
-
-METADATA = sa.MetaData()
-entry = sa.Table(
-    "entry",
-    METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("seen_at", sa.DateTime),
-    sa.Column("owner", sa.Text),
+from tests.core.workshop import (
+    IS_OLD,
+    NEW,
+    OLD,
+    RUN,
+    WAYS,
+    Workshop,
+    entry,
+    holder,
+    kept_entry,
+    keyed,
+    old_entries,
+    part,
+    screw,
 )
-part = sa.Table("part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer))
-screw = sa.Table("screw", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("part_id", sa.Integer))
-kept_entry = sa.Table(
-    "kept_entry",
-    METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("seen_at", sa.DateTime),
-    sa.Column("kept_by", sa.Text),
-)
-holder = sa.Table("holder", METADATA, sa.Column("owner", sa.Text, primary_key=True), sa.Column("is_held", sa.Boolean))
-
-AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
-CUTOFF = datetime(2026, 8, 20, 1, 0)
-OLD, NEW = "2026-01-01", "2026-11-01"
-IS_OLD = entry.c.seen_at < CUTOFF
-RUN = "run-1"
-
-
-def silent(table: str, done: int, total: int) -> None:
-    del table, done, total
-
-
-@dataclass
-class Workshop:
-    """A database with the table `entry`, and what a purge of it needs."""
-
-    url: str
-    sql: psycopg.Connection[Any]
-    database: Database
-    pauses: list[float]
-
-    def purger(
-        self,
-        report: Callable[[str, int, int], None] = silent,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> Purger:
-        ledger = Ledger(database=self.database, run_id=RUN, location="cath", job="tidy", dry_run=False, as_of=AS_OF)
-        return Purger(database=self.database, ledger=ledger, job="tidy", run_id=RUN, report=report, clock=clock)
-
-    def value(self, query: str) -> Any:
-        row = self.sql.execute(query).fetchone()
-        assert row is not None
-        return row[0]
-
-    def count(self, table: str, condition: str = "true") -> int:
-        return int(self.value(f"SELECT count(*) FROM {table} WHERE {condition}"))
-
-    def ids(self, table: str = "entry") -> list[int]:
-        return [row[0] for row in self.sql.execute(f"SELECT id FROM {table} ORDER BY id")]
-
-    def fill(self, count: int, *, seen_at: str = OLD, first: int = 1, note: str = "") -> None:
-        self.sql.execute(
-            "INSERT INTO entry (id, seen_at, note) SELECT n, %s::timestamp, %s FROM generate_series(%s::int, %s) n",
-            (seen_at, note, first, first + count - 1),
-        )
-
-    def ledger_sum(self, table: str = "entry", column: str = "deleted") -> int:
-        return int(
-            self.value(f"SELECT coalesce(sum({column}), 0) FROM maintenance.purge_ledger WHERE table_name = '{table}'")
-        )
-
-    def batch_sizes(self) -> list[int]:
-        query = "SELECT deleted FROM maintenance.ledger_event WHERE kind = 'batch' ORDER BY event_id"
-        return [row[0] for row in self.sql.execute(query)]
-
-    def on_delete(self, action: str, *, at: int, table: str = "entry") -> None:
-        """Do something in the database in place of the deletion of the `at`-th row, once."""
-        self.sql.execute("CREATE SEQUENCE deletions")
-        self.sql.execute(
-            f"CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-            f"IF nextval('deletions') = {at} THEN {action}; END IF; RETURN OLD; END $$"
-        )
-        self.sql.execute(f"CREATE TRIGGER disturb BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION disturb()")
-
-    @contextlib.contextmanager
-    def held_until_awaited(self, *statements: str) -> Iterator[None]:
-        """Run statements in a transaction of another session, and commit once somebody waits for its locks."""
-        with psycopg.connect(self.url) as writer, ThreadPoolExecutor(1) as pool:
-            for statement in statements:
-                writer.execute(statement)
-
-            def commit() -> None:
-                await_lock_wait(self.url)
-                writer.commit()
-
-            committed = pool.submit(commit)
-            yield
-            committed.result(timeout=10)
-
-
-def await_lock_wait(url: str) -> None:
-    """Return once a session of the database waits for a lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    deadline = time.monotonic() + 10
-    with psycopg.connect(url, autocommit=True) as observer:
-        while observer.execute(waiting).fetchone() == (0,):
-            assert time.monotonic() < deadline, "nobody waited for the lock"
-            time.sleep(0.005)
-
-
-@pytest.fixture
-def workshop(cath_url: str) -> Iterator[Workshop]:
-    engine = open_engine(cath_url, variable="CATH_DATABASE_URL", application_name=f"tidy:{RUN}")
-    pauses: list[float] = []
-    with psycopg.connect(cath_url, autocommit=True) as sql, Database(engine, sleep=pauses.append) as database:
-        sql.execute("CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')")
-        yield Workshop(cath_url, sql, database, pauses)
-
-
-@pytest.fixture
-def patient(workshop: Workshop) -> Workshop:
-    """A workshop whose database really pauses before it tries again."""
-    engine = open_engine(workshop.url, variable="CATH_DATABASE_URL", application_name=f"tidy:{RUN}")
-    return Workshop(workshop.url, workshop.sql, Database(engine), [])
-
-
-def old_entries(**more: Any) -> Purge:
-    return Purge(table=entry, rule="old entries", predicate=IS_OLD, age=entry.c.seen_at, **more)
-
-
-def keyed(**more: Any) -> Purge:
-    return old_entries(reads_other_rows=True, **more)
-
-
-WAYS = pytest.mark.parametrize("way", [old_entries, keyed], ids=["walk", "keys"])
-
 
 # The walk
 
@@ -614,7 +487,7 @@ def test_names_the_constraint_of_a_reference_nobody_declared(workshop: Workshop)
 
 
 @WAYS
-@pytest.mark.parametrize("state", ["40P01", "40001", "55P03"], ids=["deadlock", "serialization", "lock_timeout"])
+@pytest.mark.parametrize("state", ["40P01", "40001"], ids=["deadlock", "serialization"])
 def test_tries_a_batch_again_after_a_fault_that_passes(
     workshop: Workshop, way: Callable[[], Purge], state: str
 ) -> None:
@@ -627,20 +500,6 @@ def test_tries_a_batch_again_after_a_fault_that_passes(
     assert progress.changed == 200
     assert workshop.ledger_sum() == 200
     assert len(workshop.pauses) == 1
-
-
-def test_gives_up_on_a_lock_that_is_never_released(workshop: Workshop) -> None:
-    workshop.fill(20)
-    workshop.database.transaction(lambda connection: connection.execute(sa.text("SET lock_timeout = '30ms'")))
-
-    with psycopg.connect(workshop.url) as other:
-        other.execute("SELECT * FROM entry WHERE id = 3 FOR UPDATE")
-        with pytest.raises(DatabaseUnavailableError, match="55P03"):
-            workshop.purger().delete(old_entries(), limit=None)
-
-    assert 1 <= len(workshop.pauses) <= 10
-    assert workshop.count("entry") == 20
-    assert workshop.ledger_sum() == 0
 
 
 def test_deletes_nothing_twice_when_the_connection_is_cut_between_batches(patient: Workshop) -> None:

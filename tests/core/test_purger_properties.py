@@ -21,11 +21,12 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.purger import Progress, Purger
+from cath_dagster.core.purger import Purger
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 CUTOFF = datetime(2026, 8, 20, 1, 0)

@@ -42,7 +42,7 @@ SELECT
     max(seconds) AS seconds,
     coalesce(max(outcome) FILTER (WHERE kind = 'finished'), 'unfinished') AS outcome,
     max(error) AS error,
-    jsonb_agg(details) FILTER (WHERE details IS NOT NULL) -> 0 AS details
+    jsonb_agg(details) FILTER (WHERE kind = 'finished' AND details IS NOT NULL) -> 0 AS details
 FROM {SCHEMA}.ledger_event
 GROUP BY run_id, location, job, table_name
 """  # noqa: S608 - our own names

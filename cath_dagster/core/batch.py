@@ -1,0 +1,178 @@
+"""Delete or change one batch: everything that happens in one transaction of a purge or a revision."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from cath_dagster.core.database import BatchConflictError
+from cath_dagster.core.heap import Keys, is_any
+from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.maintenance import deleted_key, file_outbox
+from cath_dagster.core.purge import Purge, Revision, descend
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one transaction did. `decide_seconds` is the time that finding and deciding on its rows took."""
+
+    candidates: int
+    changed: int
+    decide_seconds: float = 0.0
+    is_full: bool = False
+    """Whether the room ended it, so that more may match in the same range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batcher:
+    """Does the batches of one run; each method works in the caller's transaction, and records what it did there."""
+
+    ledger: Ledger
+    job: str
+    run_id: str
+    keeps_keys: bool = False
+    """Whether the keys of the purged table's rows are written down as they go, for `cath-dagster explain`."""
+    clock: Callable[[], float] = field(default=time.perf_counter)
+
+    def delete(
+        self,
+        purge: Purge,
+        within: sa.ColumnElement[bool],
+        room: int | None,
+        connection: sa.Connection,
+        *,
+        position: dict[str, Any] | None = None,
+    ) -> Done:
+        """Delete what matches `within`, at most `room` rows by their keys; None deletes them by one statement.
+
+        `position` is what the ledger shall say of how far the purge has come with it, unless the room ended it.
+        """
+        if room is not None and purge.is_decided_in_two_steps:
+            return self._delete_by_decision(connection, purge, within, room)
+        if room is not None:
+            return self._delete_by_keys_found(connection, purge, within, room, position)
+        deleted = self._delete_rows(connection, purge, within)
+        self._record(connection, purge, {purge.target: {"deleted": deleted}}, position)
+        return Done(deleted, deleted)
+
+    def record_whole(self, connection: sa.Connection, purge: Purge, rows: int, details: dict[str, Any]) -> None:
+        """Record that every row of the purge's table goes at once, and write their keys down if they are kept."""
+        if self.keeps_keys:
+            keys = sa.select(sa.literal(self.run_id), sa.literal(purge.target), sa.cast(purge.key, sa.Text))
+            connection.execute(insert(deleted_key).from_select(["run_id", "table_name", "key"], keys))
+        self._record(connection, purge, {purge.target: {"deleted": rows}}, details)
+
+    def update(self, revision: Revision, keys: Keys, connection: sa.Connection) -> Done:
+        """Change the rows of these keys that match still."""
+        started = self.clock()
+        chosen = is_any(revision.key, keys)
+        locked = connection.scalars(
+            sa.select(revision.key).where(chosen, revision.predicate).with_for_update(of=revision.table)
+        ).all()
+        _lock_others(connection, revision, locked)
+        decide_seconds = self.clock() - started
+        values = {revision.table.c[name]: value for name, value in revision.values.items()}
+        statement = sa.update(revision.table).where(is_any(revision.key, locked), revision.predicate).values(values)
+        updated = connection.execute(statement).rowcount
+        self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}}, rule=revision.rule)
+        return Done(len(keys), updated, decide_seconds)
+
+    def _delete_by_keys_found(
+        self,
+        connection: sa.Connection,
+        purge: Purge,
+        within: sa.ColumnElement[bool],
+        room: int,
+        position: dict[str, Any] | None,
+    ) -> Done:
+        started = self.clock()
+        keys = connection.scalars(sa.select(purge.key).where(within, purge.predicate).limit(room)).all()
+        if not keys:
+            return Done(0, 0)
+        decide_seconds = self.clock() - started
+        is_full = len(keys) == room
+        # No lock is needed, nor the right to take one: the predicate is decided again on each row as it is deleted.
+        deleted = self._delete_rows(connection, purge, is_any(purge.key, keys))
+        self._record(connection, purge, {purge.target: {"deleted": deleted}}, None if is_full else position)
+        return Done(len(keys), deleted, decide_seconds, is_full=is_full)
+
+    def _delete_by_decision(
+        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool], room: int
+    ) -> Done:
+        started = self.clock()
+        candidates = connection.scalars(
+            sa.select(purge.key).where(within, purge.predicate).limit(room).with_for_update(of=purge.table)
+        ).all()
+        if not candidates:
+            return Done(0, 0)
+        _lock_others(connection, purge, candidates)
+        # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
+        keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
+        decide_seconds = self.clock() - started
+        if keys:
+            self._record(connection, purge, self._delete_decided(connection, purge, keys))
+        return Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room)
+
+    def _delete_decided(self, connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, dict[str, int]]:
+        chosen = is_any(purge.key, keys)
+        archived = _archive(connection, purge, chosen)
+        self._queue_files(connection, purge, chosen)
+        counts: dict[str, dict[str, int]] = {}
+        for child, its_rows in reversed(descend(purge.children, sa.select(purge.key).where(chosen))):
+            gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
+            counts.setdefault(child.name, {"deleted": 0})["deleted"] += gone
+        deleted = self._delete_rows(connection, purge, chosen)
+        if deleted != len(keys):
+            raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
+        return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
+
+    def _delete_rows(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
+        """Delete the chosen rows that match, and write their keys down if they are kept; return how many went."""
+        statement = sa.delete(purge.table).where(chosen, purge.predicate)
+        if not self.keeps_keys:
+            return connection.execute(statement).rowcount
+        gone = statement.returning(sa.cast(purge.key, sa.Text).label("key")).cte("gone")
+        rows = sa.select(sa.literal(self.run_id), sa.literal(purge.target), gone.c.key)
+        keep = insert(deleted_key).from_select(["run_id", "table_name", "key"], rows)
+        return connection.execute(keep, execution_options={"preserve_rowcount": True}).rowcount
+
+    def _record(
+        self,
+        connection: sa.Connection,
+        purge: Purge,
+        counts: dict[str, dict[str, int]],
+        position: dict[str, Any] | None = None,
+    ) -> None:
+        kept = frozenset({purge.target}) if self.keeps_keys else frozenset[str]()
+        self.ledger.record_batch(
+            connection, counts, rule=purge.rule, cutoff=purge.cutoff, keys_kept=kept, details=position
+        )
+
+    def _queue_files(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> None:
+        if purge.files is None:
+            return
+        paths = purge.files(chosen).subquery()
+        (path,) = paths.c
+        connection.execute(
+            insert(file_outbox)
+            .from_select(
+                ["job", "run_id", "path"], sa.select(sa.literal(self.job), sa.literal(self.run_id), path).distinct()
+            )
+            .on_conflict_do_nothing()
+        )
+
+
+def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys) -> None:
+    for lock in change.lock_others(keys) if change.lock_others is not None else ():
+        connection.execute(lock)
+
+
+def _archive(connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
+    if purge.archive is None:
+        return 0
+    rows = sa.select(*purge.archive.values.values()).where(chosen)
+    statement = insert(purge.archive.table).from_select(list(purge.archive.values), rows).on_conflict_do_nothing()
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount

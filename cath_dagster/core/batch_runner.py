@@ -1,0 +1,112 @@
+"""Run batches one after the other at a pace, each a transaction, and size the next by what they took."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from cath_dagster.core.batch import Done
+from cath_dagster.core.database import Database, Limits, TimedOutError
+from cath_dagster.core.pace import Pacer
+
+FIRST_ROWS = 16
+"""Rows of the first batches: what a row costs is not known before some are deleted."""
+MAX_ROWS = 10_000
+"""Rows of a batch that is decided and deleted by keys."""
+MAX_OVERHEAD = 0.005
+"""Seconds. What a batch takes beyond is put down to its rows."""
+PARTS = 4
+"""A batch that timed out is tried again in so many parts."""
+SINGLE_ROW = Limits(lock_seconds=1.0, statement_seconds=60.0)
+"""A row alone cannot be tried in smaller parts: a foreign key without an index may scan a large table for it."""
+
+
+@dataclass(frozen=True)
+class Batch(Done):
+    """What one batch did, and the seconds that it took."""
+
+    seconds: float = 0.0
+
+    @property
+    def row_seconds(self) -> float:
+        """The time that grows with the rows: their deletion, and the commit with its deferred constraints."""
+        return self.seconds - self.decide_seconds
+
+
+@dataclass
+class Progress:
+    """What a purge or revision has done so far; one per call, never shared."""
+
+    changed: int = 0
+    batches: int = 0
+    timeouts: int = 0
+    passed_over: int = 0
+    """Rows that stayed locked by others, or took too long, since the last look at what matches."""
+    seconds: float = 0.0
+    longest_seconds: float = 0.0
+    reached_limit: bool = False
+    gave_up: bool = False
+    """Rows matched still after every attempt."""
+    rows_left: int | None = None
+    """Rows of the table when the work ended; None where nobody counted them."""
+    oldest_at: datetime | None = None
+    way: str = ""
+    """How the rows were found, in words."""
+    overhead: float = MAX_OVERHEAD
+    """Seconds that a batch takes however few rows it has."""
+
+    def add(self, batch: Batch) -> None:
+        self.changed += batch.changed
+        self.batches += 1
+        self.seconds += batch.seconds
+        self.overhead = min(self.overhead, batch.row_seconds)
+        self.longest_seconds = max(self.longest_seconds, batch.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRunner:
+    """Runs the batches of one purge or revision and keeps count of them."""
+
+    database: Database
+    pacer: Pacer
+    progress: Progress
+    clock: Callable[[], float] = field(default=time.perf_counter)
+
+    def run(self, work: Callable[[sa.Connection], Done], *, limits: Limits | None = None) -> Batch:
+        """Return what one batch did, and rest after it.
+
+        Raises `TimedOutError` for one that went beyond the limits, the pace's if none are given; nothing of it was done.
+        """
+        limits = limits or self.pacer.tempo.limits
+        started = self.clock()
+        try:
+            done = self.database.transaction(lambda connection: self._watched(work, connection), limits=limits)
+        except TimedOutError as error:
+            self.progress.timeouts += 1
+            self.pacer.back_off(error.reason, 0.0)
+            raise
+        batch = Batch(**vars(done), seconds=self.clock() - started)
+        self.progress.add(batch)
+        self.pacer.rest(batch.seconds)
+        return batch
+
+    def _watched(self, work: Callable[[sa.Connection], Done], connection: sa.Connection) -> Done:
+        done = work(connection)
+        self.pacer.look(connection)
+        return done
+
+    def run_single_row(self, work: Callable[[sa.Connection], Done]) -> None:
+        """Run the batch of a row that cannot be tried in smaller parts, and pass over one that stays locked."""
+        try:
+            self.run(work, limits=SINGLE_ROW)
+        except TimedOutError:
+            self.progress.passed_over += 1
+
+    def next_rows(self, rows: int, batch: Batch) -> int:
+        """Return how many rows the next batch may take, by what these cost; a batch that changed none tells nothing."""
+        if not batch.changed:
+            return rows
+        beyond = max(batch.row_seconds - self.progress.overhead, 1e-6)
+        return max(1, min(2 * rows, int(batch.changed * self.pacer.tempo.target_seconds / beyond)))

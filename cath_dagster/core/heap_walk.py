@@ -1,0 +1,100 @@
+"""Purge a table by walking its heap once, by ranges of TIDs, with the predicate in the DELETE.
+
+Linear however many rows are dead already, and the faster the more rows match. A range of blocks is deleted by one
+statement only if that stays short should all of its rows match.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import sqlalchemy as sa
+
+from cath_dagster.core.batch import Batcher
+from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
+from cath_dagster.core.database import TimedOutError
+from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.heap import Heap, between, is_any
+from cath_dagster.core.purge import Purge
+
+MAX_BLOCKS = 4_096
+"""32 MB. Reading more at once gains nothing."""
+DENSE = 16
+"""A range is worth one statement if at least one in so many of the rows that it may take match."""
+MAX_IDLE = 5
+"""Batches that found rows and deleted none, before the rows count as undeletable."""
+
+
+@dataclass(kw_only=True)
+class HeapWalk:
+    """One pass over a heap. `report(blocks)` hears how far it has come."""
+
+    runner: BatchRunner
+    batcher: Batcher
+    purge: Purge
+    heap: Heap
+    report: Callable[[int], None]
+    position: int = 0
+    """The block to go on from."""
+    _size: int = 1
+    _rows: int = FIRST_ROWS
+    _idle: int = 0
+    _knows_cost: bool = False
+
+    def run(self) -> None:
+        """Delete every row that matches when the walk comes by, except those that others keep locked."""
+        while self.position < self.heap.blocks:
+            until = min(self.position + self._size, self.heap.blocks)
+            try:
+                batch = self._take(until)
+            except TimedOutError:
+                self._take_parts(until)
+            else:
+                self._go_on(batch, until)
+            self.report(self.position)
+
+    def _take(self, until: int) -> Batch:
+        within = between(self.purge.table, self.position, until)
+        # One statement deletes a range only if, should all its rows match, it stays short. Where few match, a
+        # longer range with a limit on its rows is as safe and reads the table faster.
+        is_short = self._knows_cost and (until - self.position) * self.heap.rows_per_block <= self._rows
+        room = None if self.purge.is_plain and is_short else min(self._rows, MAX_ROWS)
+        position = {"until_block": until, "filenode": self.heap.filenode}
+        return self.runner.run(partial(self.batcher.delete, self.purge, within, room, position=position))
+
+    def _go_on(self, batch: Batch, until: int) -> None:
+        is_dense = batch.changed * DENSE >= self._rows
+        if batch.changed:
+            self._knows_cost = True
+            self._rows = self.runner.next_rows(self._rows, batch)
+        self._idle = self._idle + 1 if batch.is_full and not batch.changed else 0
+        if self._idle == MAX_IDLE:
+            raise DatabaseStatementError(
+                f"rows of {self.purge.target} match and cannot be deleted: a row-level policy or a trigger keeps them"
+            )
+        if batch.is_full:
+            # More may match in the same range, which is taken again in a smaller part.
+            self._size = max(1, self._size // PARTS)
+            return
+        self.position = until
+        self._size = self._next_size(batch.seconds)
+        if self.purge.is_plain and is_dense:
+            self._size = min(self._size, max(1, self._rows // self.heap.rows_per_block))
+
+    def _next_size(self, seconds: float) -> int:
+        """Return how many blocks to take next, by how long these took."""
+        factor = min(2.0, max(1 / PARTS, self.runner.pacer.tempo.target_seconds / max(seconds, 1e-6)))
+        return max(1, min(MAX_BLOCKS, int(self._size * factor)))
+
+    def _take_parts(self, until: int) -> None:
+        """Go on in smaller parts after a batch that timed out; in a single block row by row."""
+        self._size = max(1, (until - self.position) // PARTS)
+        self._rows = max(1, self._rows // PARTS)
+        if until - self.position > 1:
+            return
+        within = between(self.purge.table, self.position, until)
+        query = sa.select(self.purge.key).where(within, self.purge.predicate)
+        for key in self.runner.database.transaction(lambda connection: connection.scalars(query).all()):
+            chosen = is_any(self.purge.key, [key])
+            self.runner.run_single_row(partial(self.batcher.delete, self.purge, chosen, 1))
+        self.position = until

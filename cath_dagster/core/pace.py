@@ -1,0 +1,173 @@
+"""Set the pace of a purge: as fast as one DELETE, or so that the database's users do not notice it.
+
+What users notice is a burst: while a batch is at work they wait for its locks, for the processor, and with their next
+commit for its write-ahead log. So the polite pace works in bursts of a few milliseconds and rests in between, longer
+as soon as the server shows that others wait.
+"""
+
+import enum
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cath_dagster.core.database import Limits
+from cath_dagster.core.outcome import Scalar
+from cath_dagster.core.pressure import look
+
+LARGE_TABLE_BYTES = 256 * 1024**2
+"""Heap. One DELETE of most of it takes half a second or more: long enough for users to notice."""
+
+MIN_DUTY = 0.02
+"""The purge still gets on, fifty times slower."""
+RECOVERY = 0.01
+"""Duty won back by each calm look: from the least to the most in about two seconds."""
+LOOK_SECONDS = 0.05
+"""Between two looks; one costs about 0.2 ms."""
+BACK_OFF_SECONDS = 0.1
+"""First rest under pressure, doubled while it lasts."""
+MAX_BACK_OFF_SECONDS = 5.0
+SLOW = 5
+"""A batch that takes so many times its aim met something: a cold disk, a lock, a checkpoint."""
+WAL_BURST_BYTES = 512 * 1024**2
+"""Half of PostgreSQL's default max_wal_size: so much may be written without a rest."""
+WAL_BYTES_PER_SECOND = 64 * 1024**2
+"""What the whole server may write for long while a polite purge goes on: half of what a standby receives over 1 Gbit/s."""
+
+
+class Pace(enum.StrEnum):
+    BULK = "bulk"
+    POLITE = "polite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempo:
+    """What a pace asks for. `duty` is the most of its time that a purge is at work."""
+
+    pace: Pace
+    target_seconds: float
+    duty: float
+    limits: Limits
+
+
+TEMPI = {
+    # Long enough for the speed of one DELETE, short enough that nobody waits long for its locks.
+    Pace.BULK: Tempo(
+        pace=Pace.BULK, target_seconds=0.1, duty=1.0, limits=Limits(lock_seconds=1.0, statement_seconds=30.0)
+    ),
+    # `make bench` shows what longer bursts and a higher duty do to the users' 99th percentile. A batch that does not
+    # wait for the disk holds its locks for a shorter time; what a crash undoes, the next run finds.
+    Pace.POLITE: Tempo(
+        pace=Pace.POLITE,
+        target_seconds=0.002,
+        duty=0.45,
+        limits=Limits(lock_seconds=0.1, statement_seconds=5.0, waits_for_flush=False),
+    ),
+}
+
+
+def choose_pace(asked: Pace | None, *, is_scheduled: bool, heap_bytes: int) -> Pace:
+    """Return the pace: as asked; else polite for a scheduled run on a large table, bulk for any other."""
+    if asked is not None:
+        return asked
+    return Pace.POLITE if is_scheduled and heap_bytes >= LARGE_TABLE_BYTES else Pace.BULK
+
+
+class Pacer:
+    """Rests between a purge's batches, and remembers how long and why."""
+
+    def __init__(
+        self,
+        tempo: Tempo,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.tempo = tempo
+        self._sleep = sleep
+        self._clock = clock
+        self._duty = tempo.duty
+        self._back_off = 0.0
+        self._reasons: tuple[str, ...] = ()
+        self._looked_at: float | None = None
+        self._wal_position: int | None = None
+        self._wal_allowance = float(WAL_BURST_BYTES)
+        self._busy_seconds = 0.0
+        self._rested_seconds = 0.0
+        self._backed_off: Counter[str] = Counter()
+
+    @property
+    def is_polite(self) -> bool:
+        return self.tempo.duty < 1
+
+    def look(self, connection: sa.Connection) -> None:
+        """See how others fare, now and then; at a batch's end, when those who wait for it can be seen."""
+        if not self.is_polite:
+            return
+        now = self._clock()
+        since = LOOK_SECONDS if self._looked_at is None else now - self._looked_at
+        if since < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        pressure = look(connection)
+        reasons = pressure.reasons
+        if self._is_wal_spent(pressure.wal_position, since):
+            reasons = (*reasons, "much write-ahead log")
+        self._adapt(reasons)
+
+    def rest(self, seconds: float) -> None:
+        """Rest after a batch that took so long."""
+        self._busy_seconds += seconds
+        if not self.is_polite:
+            return
+        if seconds > SLOW * self.tempo.target_seconds:
+            self._adapt((*self._reasons, "own batch was slow"))
+        rest = min(seconds * (1 - self._duty) / self._duty, MAX_BACK_OFF_SECONDS)
+        if self._reasons:
+            rest = max(rest, self._back_off)
+            self._backed_off.update(self._reasons)
+            self._reasons = ()
+        self._wait(rest)
+
+    def back_off(self, reason: str, seconds: float) -> None:
+        """Wait, at any pace, for what stands in the way to pass."""
+        self._backed_off[reason] += 1
+        if seconds:
+            self._wait(seconds)
+
+    def summary(self) -> dict[str, Scalar]:
+        """Return what an operator may want to know of the pace: what was asked, and what came of it."""
+        total = self._busy_seconds + self._rested_seconds
+        told: dict[str, Scalar] = {"pace": self.tempo.pace.value}
+        if self._rested_seconds:
+            told |= {
+                "duty": round(self._busy_seconds / total, 3),
+                "rested_seconds": round(self._rested_seconds, 3),
+            }
+        if self._backed_off:
+            told["backed_off"] = [f"{reason}: {count}" for reason, count in sorted(self._backed_off.items())]
+        return told
+
+    def _adapt(self, reasons: tuple[str, ...]) -> None:
+        """Step back at once, and come back slowly."""
+        self._reasons = reasons
+        if reasons:
+            self._duty = max(MIN_DUTY, self._duty / 2)
+            self._back_off = min(MAX_BACK_OFF_SECONDS, 2 * self._back_off or BACK_OFF_SECONDS)
+        else:
+            self._duty = min(self.tempo.duty, self._duty + RECOVERY)
+            self._back_off = 0.0
+
+    def _is_wal_spent(self, position: int, seconds: float) -> bool:
+        written = 0 if self._wal_position is None else position - self._wal_position
+        self._wal_position = position
+        earned = self._wal_allowance + WAL_BYTES_PER_SECOND * seconds
+        self._wal_allowance = max(min(WAL_BURST_BYTES, earned) - written, -WAL_BURST_BYTES)
+        return self._wal_allowance < 0
+
+    def _wait(self, seconds: float) -> None:
+        started = self._clock()
+        self._sleep(seconds)
+        self._rested_seconds += self._clock() - started

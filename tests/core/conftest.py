@@ -1,0 +1,26 @@
+"""What the tests of the engine share."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.core.database import Database
+from tests.core.workshop import RUN, Workshop
+
+
+@pytest.fixture
+def workshop(cath_url: str) -> Iterator[Workshop]:
+    engine = open_engine(cath_url, variable="CATH_DATABASE_URL", application_name=f"tidy:{RUN}")
+    pauses: list[float] = []
+    with psycopg.connect(cath_url, autocommit=True) as sql, Database(engine, sleep=pauses.append) as database:
+        sql.execute("CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')")
+        yield Workshop(cath_url, sql, database, pauses)
+
+
+@pytest.fixture
+def patient(workshop: Workshop) -> Workshop:
+    """A workshop whose database really pauses before it tries again."""
+    engine = open_engine(workshop.url, variable="CATH_DATABASE_URL", application_name=f"tidy:{RUN}")
+    return Workshop(workshop.url, workshop.sql, Database(engine), [])

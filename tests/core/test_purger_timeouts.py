@@ -1,0 +1,138 @@
+"""A batch that goes beyond its limits is tried again in parts, and what stays locked holds up nothing else."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from cath_dagster.core.database import Limits
+from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge import Purge
+from tests.core.workshop import WAYS, Workshop, keyed, old_entries
+
+HASTY = replace(TEMPI[Pace.BULK], limits=Limits(lock_seconds=0.03, statement_seconds=0.2))
+
+
+def hasty(workshop: Workshop) -> Pacer:
+    return Pacer(HASTY, sleep=workshop.rests.append)
+
+
+@WAYS
+def test_deletes_everything_but_a_row_that_another_never_lets_go(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
+) -> None:
+    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    workshop.fill(2_000)
+
+    with psycopg.connect(workshop.url) as other:
+        other.execute("SELECT * FROM entry WHERE id = 300 FOR UPDATE")
+        progress = workshop.purger(pacer=hasty(workshop)).delete(way(), limit=None)
+
+    assert workshop.ids() == [300]
+    assert progress.gave_up
+    assert progress.passed_over == 1
+    assert progress.changed == workshop.ledger_sum() == 1_999
+    assert 7 <= sum(workshop.rests) <= 20
+
+
+@WAYS
+def test_takes_a_row_that_is_let_go_before_the_last_pass(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
+) -> None:
+    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    workshop.fill(200)
+
+    with psycopg.connect(workshop.url) as other:
+        other.execute("SELECT * FROM entry WHERE id = 30 FOR UPDATE")
+        pacer = Pacer(HASTY, sleep=lambda seconds: other.rollback())
+        progress = workshop.purger(pacer=pacer).delete(way(), limit=None)
+
+    assert workshop.ids() == []
+    assert not progress.gave_up
+    assert progress.timeouts > 0
+    assert "locked rows: 1" in str(pacer.summary()["backed_off"])
+
+
+@WAYS
+def test_spares_a_row_that_is_rescued_while_it_is_passed_over(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
+) -> None:
+    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    workshop.fill(200)
+
+    with psycopg.connect(workshop.url) as other:
+        other.execute("UPDATE entry SET seen_at = now() WHERE id = 30")
+        pacer = Pacer(HASTY, sleep=lambda seconds: other.commit())
+        progress = workshop.purger(pacer=pacer).delete(way(), limit=None)
+
+    assert workshop.ids() == [30]
+    assert not progress.gave_up
+    assert workshop.ledger_sum() == 199
+
+
+@WAYS
+def test_goes_on_in_smaller_parts_where_a_batch_takes_too_long(workshop: Workshop, way: Callable[[], Purge]) -> None:
+    workshop.fill(400)
+    # From the 100th row on each takes 10 ms, so that a batch of what was affordable before never ends in time.
+    workshop.sql.execute(
+        "CREATE SEQUENCE deletions; CREATE FUNCTION tire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF nextval('deletions') > 100 THEN PERFORM pg_sleep(0.01); END IF; RETURN OLD; END $$;"
+        "CREATE TRIGGER tire BEFORE DELETE ON entry FOR EACH ROW EXECUTE FUNCTION tire()"
+    )
+    workshop.sql.execute("DELETE FROM entry WHERE id > 250")
+    workshop.sql.execute("ALTER SEQUENCE deletions RESTART")
+
+    progress = workshop.purger(pacer=hasty(workshop)).delete(way(), limit=None)
+
+    assert workshop.count("entry") == 0
+    assert progress.changed == workshop.ledger_sum() == 250
+    assert max(workshop.batch_sizes()) < 100 + 20
+
+
+def test_a_statement_that_an_administrator_cancels_ends_the_run(workshop: Workshop) -> None:
+    workshop.fill(200)
+    workshop.on_delete("PERFORM pg_cancel_backend(pg_backend_pid()); PERFORM pg_sleep(1)", at=50)
+
+    with pytest.raises(DatabaseStatementError, match="57014"):
+        workshop.purger().delete(old_entries(), limit=None)
+
+    assert workshop.ledger_sum() + workshop.count("entry") == 200
+
+
+def test_the_limits_of_batches_bind_no_other_statement(workshop: Workshop) -> None:
+    workshop.fill(50)
+    workshop.purger(pacer=hasty(workshop)).delete(keyed(), limit=None)
+    usual = workshop.database.transaction(
+        lambda connection: connection.exec_driver_sql("SELECT current_setting('statement_timeout')").scalar()
+    )
+    slow = workshop.database.transaction(
+        lambda connection: connection.exec_driver_sql("SELECT pg_sleep(0.3), 1").one()[1]
+    )
+
+    assert (usual, slow) == ("0", 1)
+
+
+def test_others_get_the_lock_of_a_row_while_a_batch_waits_for_another(workshop: Workshop) -> None:
+    """A batch holds the locks of the rows it has deleted: it must not wait long for one more."""
+    workshop.fill(100)
+    served = threading.Event()
+
+    with psycopg.connect(workshop.url) as holder, psycopg.connect(workshop.url, autocommit=True) as user:
+        holder.execute("SELECT * FROM entry WHERE id = 90 FOR UPDATE")
+
+        def touch() -> None:
+            user.execute("UPDATE entry SET note = 'touched' WHERE id = 1")
+            served.set()
+            holder.rollback()
+
+        touching = threading.Thread(target=touch)
+        workshop.sql.execute("ALTER TABLE entry SET (autovacuum_enabled = off)")
+        touching.start()
+        workshop.purger(pacer=hasty(workshop)).delete(old_entries(), limit=None)
+        touching.join(timeout=10)
+
+    assert served.is_set()
+    assert workshop.count("entry") == 0

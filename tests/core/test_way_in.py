@@ -1,0 +1,212 @@
+"""How a purge finds its rows: by the planner's choice, the same rows whatever the way, and no whole scan for a few."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.way_in import choose_way
+from tests.core.workshop import Workshop, entry, old_entries, part
+
+NEWEST = datetime(2026, 11, 1)
+ROWS = 20_000
+"""Over 2,000 days, ten a day."""
+
+
+def older_than(days: int, **more: Any) -> Purge:
+    return replace(old_entries(**more), predicate=entry.c.seen_at < NEWEST - timedelta(days=days))
+
+
+def fill(workshop: Workshop, *, index: str = "CREATE INDEX entry_seen_at ON entry (seen_at)") -> None:
+    workshop.sql.execute(
+        "INSERT INTO entry (id, seen_at, note) "
+        f"SELECT n, '{NEWEST}'::timestamp - (n % 2000) * interval '1 day', repeat('x', 100) "
+        f"FROM generate_series(1, {ROWS}) n"
+    )
+    if index:
+        workshop.sql.execute(index)
+    workshop.sql.execute("VACUUM ANALYZE entry")
+
+
+def way(workshop: Workshop, purge: Purge) -> str:
+    return str(workshop.database.transaction(lambda connection: choose_way(connection, purge)))
+
+
+@pytest.mark.parametrize(
+    ("days", "chosen"), [(1_980, "along the index entry_seen_at"), (400, "by the heap")], ids=["few", "many"]
+)
+def test_goes_along_the_index_for_few_rows_and_by_the_heap_for_many(workshop: Workshop, days: int, chosen: str) -> None:
+    fill(workshop)
+
+    progress = workshop.purger().delete(older_than(days), limit=None)
+
+    assert progress.way == chosen
+    assert progress.changed == workshop.ledger_sum() == 10 * (1_999 - days)
+    assert workshop.count("entry", f"seen_at < '{NEWEST - timedelta(days=days)}'") == 0
+    assert workshop.count("entry") == ROWS - progress.changed
+    assert progress.oldest_at is not None
+    assert progress.oldest_at.replace(tzinfo=None) == NEWEST - timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "CREATE INDEX entry_seen_at ON entry (id, seen_at)",
+        "CREATE INDEX entry_seen_at ON entry USING brin (seen_at)",
+        "CREATE INDEX entry_seen_at ON entry (seen_at) WHERE owner IS NOT NULL",
+    ],
+    ids=["none", "of another column first", "without an order", "of some rows"],
+)
+def test_goes_by_the_heap_where_no_index_serves(workshop: Workshop, index: str) -> None:
+    fill(workshop, index=index)
+
+    assert way(workshop, older_than(1_980)) == "by the heap"
+
+
+def test_counts_no_rows_left_where_an_index_spares_the_scan(workshop: Workshop) -> None:
+    fill(workshop)
+
+    assert workshop.purger().delete(older_than(1_980), limit=None).rows_left is None
+    assert workshop.purger().delete(older_than(400), limit=None).rows_left == workshop.count("entry")
+
+
+def test_takes_rows_that_are_moved_below_the_cursor_of_the_index(workshop: Workshop) -> None:
+    fill(workshop)
+    moved = iter([True])
+
+    def move(table: str, done: int, total: int) -> None:
+        del table, done, total
+        if next(moved, None):
+            workshop.sql.execute("UPDATE entry SET seen_at = '2000-01-01' WHERE id = 1")
+            workshop.sql.execute("UPDATE entry SET seen_at = now() WHERE id = 1985")
+
+    progress = workshop.purger(move).delete(older_than(1_980), limit=None)
+
+    assert progress.way.startswith("along")
+    assert workshop.count("entry", "id = 1") == 0
+    assert workshop.count("entry", "id = 1985") == 1
+    assert progress.changed == 190
+
+
+def test_goes_on_through_more_rows_of_one_age_than_it_reads_at_once(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cath_dagster.core.key_walk.KEYS_IN_MEMORY", 7)
+    fill(workshop)
+    workshop.sql.execute("UPDATE entry SET seen_at = '2000-01-01' WHERE id <= 40")
+    workshop.sql.execute("VACUUM ANALYZE entry")
+
+    progress = workshop.purger().delete(older_than(1_980), limit=None)
+
+    assert progress.way.startswith("along")
+    assert workshop.count("entry", f"seen_at < '{NEWEST - timedelta(days=1_980)}'") == 0
+
+
+def test_a_limited_purge_takes_the_oldest_first_along_an_index(workshop: Workshop) -> None:
+    fill(workshop)
+
+    progress = workshop.purger().delete(older_than(1_980), limit=25)
+
+    assert progress.reached_limit
+    assert workshop.count("entry", f"seen_at <= '{NEWEST - timedelta(days=1_998)}'") == 0
+    assert workshop.count("entry", f"seen_at = '{NEWEST - timedelta(days=1_997)}'") == 5
+
+
+def test_takes_children_along_the_index_too(workshop: Workshop) -> None:
+    fill(workshop)
+    workshop.sql.execute("CREATE TABLE part (id int PRIMARY KEY, entry_id int REFERENCES entry)")
+    workshop.sql.execute("CREATE INDEX ON part (entry_id); INSERT INTO part SELECT id, id FROM entry")
+
+    progress = workshop.purger().delete(older_than(1_980, children=(Child(part, part.c.entry_id),)), limit=None)
+
+    assert progress.way.startswith("along")
+    assert workshop.count("entry") == workshop.count("part") == ROWS - 190
+    assert workshop.ledger_sum("part") == 190
+
+
+def test_refuses_what_is_no_table(workshop: Workshop) -> None:
+    workshop.sql.execute("ALTER TABLE entry RENAME TO real_entry; CREATE VIEW entry AS SELECT * FROM real_entry")
+
+    with pytest.raises(DatabaseStatementError, match="entry is no ordinary table"):
+        workshop.purger().delete(old_entries(), limit=None)
+
+
+# Where an earlier run left off
+
+
+def kill_at(block: int) -> Any:
+    def report(table: str, done: int, total: int) -> None:
+        del table, total
+        if done >= block:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def killed_and_run_again(workshop: Workshop, purge: Purge, again: Purge) -> list[int]:
+    """Return the blocks that the second run reports, after a first that was killed half way."""
+    workshop.sql.execute(
+        "INSERT INTO entry (id, seen_at, note) SELECT n, '2026-01-01', repeat('x', 400) FROM generate_series(1, 8000) n"
+    )
+    workshop.sql.execute("ANALYZE entry")
+    with pytest.raises(KeyboardInterrupt):
+        workshop.purger(kill_at(200)).delete(purge, limit=None)
+    seen: list[int] = []
+    workshop.purger(lambda table, done, total: seen.append(done), run_id="run-2").delete(again, limit=None)
+    assert workshop.count("entry") == 0
+    assert workshop.ledger_sum() == 8_000
+    return seen
+
+
+AUGUST = datetime(2026, 8, 20)
+
+
+def test_the_next_run_with_the_same_cutoff_goes_on_where_one_was_killed(workshop: Workshop) -> None:
+    purge = old_entries(cutoff=AUGUST)
+
+    assert killed_and_run_again(workshop, purge, purge)[0] > 200
+
+
+def test_the_next_run_with_another_cutoff_begins_anew(workshop: Workshop) -> None:
+    later = replace(old_entries(cutoff=AUGUST + timedelta(days=1)), predicate=entry.c.seen_at < AUGUST)
+
+    assert killed_and_run_again(workshop, old_entries(cutoff=AUGUST), later)[0] <= 1
+
+
+def test_finds_what_came_in_below_where_it_goes_on(workshop: Workshop) -> None:
+    purge = old_entries(cutoff=AUGUST)
+    workshop.fill(3_000, note="x" * 200)
+    with pytest.raises(KeyboardInterrupt):
+        workshop.purger(kill_at(50)).delete(purge, limit=None)
+    # The freed room at the table's beginning takes the next rows.
+    workshop.sql.execute("VACUUM entry")
+    workshop.fill(10, first=5_000)
+    assert workshop.value("SELECT max((ctid::text::point)[0]) FROM entry WHERE id >= 5000") < 50
+
+    workshop.purger(run_id="run-2").delete(purge, limit=None)
+
+    assert workshop.count("entry") == 0
+
+
+def test_begins_anew_after_the_table_was_rewritten(workshop: Workshop) -> None:
+    purge = old_entries(cutoff=AUGUST)
+    workshop.fill(3_000, note="x" * 200)
+    with pytest.raises(KeyboardInterrupt):
+        workshop.purger(kill_at(50)).delete(purge, limit=None)
+    workshop.sql.execute("VACUUM FULL entry")
+    seen: list[int] = []
+
+    workshop.purger(lambda table, done, total: seen.append(done), run_id="run-2").delete(purge, limit=None)
+
+    assert seen[0] <= 1
+    assert workshop.count("entry") == 0
+
+
+def test_an_empty_table_needs_no_way(workshop: Workshop) -> None:
+    assert way(workshop, old_entries()) == "by the heap"
+    assert workshop.purger().delete(Purge(table=entry, rule="all", predicate=sa.true()), limit=None).changed == 0
