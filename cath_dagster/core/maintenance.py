@@ -27,6 +27,7 @@ ledger_event = sa.Table(
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("location", sa.Text, nullable=False),
     sa.Column("job", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False, server_default=""),
     sa.Column("table_name", sa.Text, nullable=False),
     sa.Column("dry_run", sa.Boolean, nullable=False),
     sa.Column("as_of", _INSTANT, nullable=False),
@@ -97,7 +98,7 @@ view_state = sa.Table(
 )
 
 
-def check_current(connection: sa.Connection, *, location: str, revision: str) -> None:
+def check_current(connection: sa.Connection, *, location: str, revision: str | None) -> None:
     """Raise `SchemaNotCurrentError` unless the schema is at the revisions this version needs."""
     remedy = f"run: cath-dagster migrate {location}"
     found = connection.scalar(sa.select(sa.func.to_regclass(f"{SCHEMA}.alembic_version")))
@@ -105,7 +106,7 @@ def check_current(connection: sa.Connection, *, location: str, revision: str) ->
         raise SchemaNotCurrentError(f"the database has no schema {SCHEMA!r} of ours; {remedy}")
     version = sa.table("alembic_version", sa.column("version_num"), schema=SCHEMA)
     at = set(connection.scalars(sa.select(version.c.version_num)))
-    needed = {REVISION, revision}
+    needed = {REVISION, revision} if revision else {REVISION}
     if at != needed:
         raise SchemaNotCurrentError(
             f"the schema {SCHEMA!r} is at {', '.join(sorted(at)) or 'no revision'}, "

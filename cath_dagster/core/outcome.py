@@ -99,6 +99,8 @@ class RunResult:
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     seconds: float = 0.0
+    began: bool = True
+    """Whether it came to the work; false where something was missing or the run was refused."""
 
     def as_json(self) -> dict[str, object]:
         """Return the machine-readable form: stable keys, instants in ISO 8601."""

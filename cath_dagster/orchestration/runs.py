@@ -43,6 +43,7 @@ def run_job(
     *,
     partition: str | None = None,
     selection: frozenset[str] | None = None,
+    step: str | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
     result = execute(
@@ -55,6 +56,7 @@ def run_job(
         partition=partition,
         selection=selection,
         is_scheduled=SCHEDULE_TAG in context.run.tags,
+        step=step,
     )
     if not spec.is_asset:
         for observation in observations(spec, result):

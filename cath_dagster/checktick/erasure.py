@@ -1,0 +1,208 @@
+"""Delete surveys for good: keys overwritten, every dependent table cleared, a record left, in one transaction."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, array, insert
+
+from cath_dagster.checktick import tables as t
+from cath_dagster.checktick.deletion import DEPENDENT, POLICY, Removal
+from cath_dagster.checktick.retention import WARNING, is_hard_deletable, is_past_hard_deletion, lock_for_decision
+from cath_dagster.core.database import BatchConflictError
+from cath_dagster.core.heap import Keys, is_any
+from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.maintenance import deleted_key, file_outbox, sent_notice
+from cath_dagster.core.notices import SETTLED
+from cath_dagster.core.purge import Purge
+
+ACTION = "survey_hard_deleted"
+SCOPE = "data_governance"
+KEY_BYTES = 64
+"""Nothing of a key is left in its row, however long it was."""
+VAULT_PATH = "surveys/{}/kek"
+"""Where the service keeps a survey's key in its vault. Nothing here can reach that: the record says what is left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyPurge(Purge):
+    """The surveys to be deleted for good: what is measured, and told of in advance.
+
+    `Eraser` deletes them, with the rows of every table that goes along by the same statements.
+    """
+
+    def every_child(self) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
+        """Return each table whose rows go along, with the predicate that finds them."""
+        removal = Removal(lambda column: column.in_(sa.select(t.survey.c.id).where(self.predicate)))
+        return [(table, removal.goes(table)) for table in DEPENDENT]
+
+
+def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
+    """Return the paths of the files of the chosen surveys, without those that a survey that stays shows as well."""
+    removal = Removal(lambda column: column.in_(sa.select(t.survey.c.id).where(chosen)))
+    image, verification, other = t.question_image, t.identity_verification, t.question_image.alias("other")
+    goes = sa.select(image.c.id).where(removal.goes(image))
+    is_shared = sa.exists().where(other.c.image == image.c.image, other.c.id.not_in(goes))
+    images = sa.select(image.c.image.label("path")).where(removal.goes(image), ~is_shared)
+    paths = array([verification.c.document_path, verification.c.video_recording_path])
+    others = sa.select(sa.func.unnest(paths).label("path")).where(removal.goes(verification))
+    every = sa.union(images, others).subquery("every_file")
+    return sa.select(every.c.path).where(every.c.path != "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eraser:
+    """Erases surveys for one run."""
+
+    ledger: Ledger
+    job: str
+    run_id: str
+    as_of: datetime
+    now: datetime
+    rule: str
+
+    def erase(self, survey_ids: Sequence[int], connection: sa.Connection) -> int:
+        """Delete those of the surveys that may be deleted, in the caller's transaction; return how many that were."""
+        locked = lock_for_decision(connection, survey_ids, is_past_hard_deletion(self.as_of))
+        # A statement that waited for a lock decides by its old snapshot of the holds; this one has a new snapshot.
+        chosen = connection.scalars(
+            sa.select(t.survey.c.id).where(is_any(t.survey.c.id, locked), is_hard_deletable(self.as_of))
+        ).all()
+        if not chosen:
+            return 0
+        _overwrite_keys(connection, chosen)
+        self._queue_files(connection, chosen)
+        self._leave_record(connection, chosen)
+        counts = _delete(connection, chosen)
+        connection.execute(
+            sa.insert(deleted_key),
+            [{"run_id": self.run_id, "table_name": t.survey.name, "key": str(key)} for key in chosen],
+        )
+        self.ledger.record_batch(
+            connection, counts, rule=self.rule, cutoff=self.as_of, keys_kept=frozenset({t.survey.name})
+        )
+        return len(chosen)
+
+    def _queue_files(self, connection: sa.Connection, chosen: Keys) -> None:
+        paths = select_files(is_any(t.survey.c.id, chosen)).subquery()
+        rows = sa.select(sa.literal(self.job), sa.literal(self.run_id), paths.c.path).distinct()
+        connection.execute(
+            insert(file_outbox).from_select(["job", "run_id", "path"], rows).on_conflict_do_nothing()
+        )
+
+    def _leave_record(self, connection: sa.Connection, chosen: Keys) -> None:
+        """Write a row for each survey that outlives it, with what a later question may need and no more."""
+        records = connection.execute(_records(chosen)).mappings().all()
+        rows = [
+            {
+                "scope": SCOPE,
+                "action": ACTION,
+                "metadata": {**_plain(dict(record)), "run_id": self.run_id, "as_of": self.as_of.isoformat()},
+                "created_at": self.now,
+                "message": f"Survey {record['survey_id']} was deleted for good, its retention period being over",
+                "severity": "info",
+                "user_agent": "",
+                "username_attempted": "",
+            }
+            for record in records
+        ]
+        connection.execute(sa.insert(t.audit_log), rows)
+
+
+def _overwrite_keys(connection: sa.Connection, chosen: Keys) -> None:
+    """Overwrite what the answers are encrypted with, each with random bytes of its own."""
+    names = [column.name for column in t.KEY_COLUMNS]
+    noise = (
+        sa.func.unnest(
+            sa.literal(list(chosen), ARRAY(sa.BigInteger)),
+            *(
+                sa.literal([secrets.token_bytes(KEY_BYTES) for _ in chosen], ARRAY(sa.LargeBinary))
+                for _ in t.KEY_COLUMNS
+            ),
+        )
+        .table_valued("id", *names, name="noise")
+        .render_derived()
+    )
+    values = {
+        column: sa.case((column.is_not(None), noise.c[column.name]), else_=sa.null()) for column in t.KEY_COLUMNS
+    }
+    has_key = sa.or_(*(column.is_not(None) for column in t.KEY_COLUMNS))
+    connection.execute(sa.update(t.survey).where(t.survey.c.id == noise.c.id, has_key).values(values))
+
+
+def _delete(connection: sa.Connection, chosen: Keys) -> dict[str, dict[str, int]]:
+    """Delete the surveys with all that goes along, children first; return what was done to each table."""
+    removal = Removal(lambda column: is_any(column, chosen))
+    counts: dict[str, dict[str, int]] = {}
+    for reference in POLICY:
+        if reference.is_kept:
+            statement = sa.update(reference.child).where(removal.is_cut_off(reference)).values({reference.column: None})
+            of_table = counts.setdefault(reference.child.name, {"deleted": 0, "updated": 0})
+            of_table["updated"] += connection.execute(statement).rowcount
+    for table in (*DEPENDENT, t.survey):
+        gone = connection.execute(sa.delete(table).where(removal.goes(table))).rowcount
+        counts.setdefault(table.name, {"deleted": 0, "updated": 0})["deleted"] += gone
+    missing = len(chosen) - counts[t.survey.name]["deleted"]
+    if missing:
+        raise BatchConflictError(f"{missing} surveys were gone before they could be deleted")
+    return counts
+
+
+def _count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
+    count = sa.select(sa.func.count()).select_from(table)
+    return count.where(table.c.survey_id == t.survey.c.id, *conditions).correlate(t.survey).scalar_subquery()
+
+
+def _list(value: sa.ColumnElement[Any], *conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+    query = sa.select(sa.func.coalesce(sa.func.jsonb_agg(value), sa.text("'[]'::jsonb")))
+    return query.where(*conditions).correlate(t.survey).scalar_subquery()
+
+
+def _records(chosen: Keys) -> sa.Select[Any]:
+    """Return what the records say of each survey."""
+    s, hold = t.survey, t.legal_hold
+    released = sa.func.jsonb_build_object(
+        *("hold_id", hold.c.id, "authority", hold.c.authority, "placed_by_id", hold.c.placed_by_id),
+        *("placed_at", hold.c.placed_at, "removed_at", hold.c.removed_at),
+    )
+    is_warning = sa.and_(
+        sent_notice.c.subject_id == sa.cast(s.c.id, sa.Text),
+        sent_notice.c.kind.startswith(WARNING),
+        sent_notice.c.period_start == sa.cast(sa.func.timezone("UTC", s.c.deletion_date), sa.Date),
+        sent_notice.c.status.in_(SETTLED),
+    )
+    return sa.select(
+        s.c.id.label("survey_id"),
+        *(s.c.slug, s.c.owner_id, s.c.organization_id),
+        *(s.c.deletion_date, s.c.deleted_at.label("soft_deleted_at"), s.c.hard_deletion_date),
+        _count(t.response).label("responses"),
+        _count(t.response, t.response.c.is_frozen).label("frozen_responses"),
+        _count(t.question).label("questions"),
+        _count(t.data_export).label("exports"),
+        _count(t.data_subject_request, t.data_subject_request.c.resolved_at.is_(None)).label("open_requests"),
+        sa.func.array_remove(
+            array([sa.case((column.is_not(None), column.name), else_=None) for column in t.KEY_COLUMNS]), None
+        ).label("keys_erased"),
+        _list(t.key_escrow.c.vault_path, t.key_escrow.c.survey_id == s.c.id).label("escrow_paths"),
+        _list(
+            t.recovery_request.c.vault_recovery_path,
+            t.recovery_request.c.survey_id == s.c.id,
+            t.recovery_request.c.vault_recovery_path != "",
+        ).label("recovery_paths"),
+        _list(released, hold.c.survey_id == s.c.id).label("released_holds"),
+        _list(sent_notice.c.kind, is_warning).label("warnings"),
+    ).where(is_any(s.c.id, chosen))
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as JSON holds it."""
+    values = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in record.items()
+        if name not in ("escrow_paths", "recovery_paths")
+    }
+    paths = [VAULT_PATH.format(record["survey_id"]), *record["escrow_paths"], *record["recovery_paths"]]
+    return {**values, "vault_paths_to_purge": list(dict.fromkeys(paths))}
