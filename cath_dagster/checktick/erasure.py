@@ -11,7 +11,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 
 from cath_dagster.checktick import tables as t
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, Removal
-from cath_dagster.checktick.retention import WARNING, is_hard_deletable, is_past_hard_deletion, lock_for_decision
+from cath_dagster.checktick.retention import (
+    WARNING,
+    deletion_day,
+    is_hard_deletable,
+    is_past_hard_deletion,
+    lock_for_decision,
+)
 from cath_dagster.core.database import BatchConflictError
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.ledger import Ledger
@@ -89,9 +95,7 @@ class Eraser:
     def _queue_files(self, connection: sa.Connection, chosen: Keys) -> None:
         paths = select_files(is_any(t.survey.c.id, chosen)).subquery()
         rows = sa.select(sa.literal(self.job), sa.literal(self.run_id), paths.c.path).distinct()
-        connection.execute(
-            insert(file_outbox).from_select(["job", "run_id", "path"], rows).on_conflict_do_nothing()
-        )
+        connection.execute(insert(file_outbox).from_select(["job", "run_id", "path"], rows).on_conflict_do_nothing())
 
     def _leave_record(self, connection: sa.Connection, chosen: Keys) -> None:
         """Write a row for each survey that outlives it, with what a later question may need and no more."""
@@ -126,9 +130,7 @@ def _overwrite_keys(connection: sa.Connection, chosen: Keys) -> None:
         .table_valued("id", *names, name="noise")
         .render_derived()
     )
-    values = {
-        column: sa.case((column.is_not(None), noise.c[column.name]), else_=sa.null()) for column in t.KEY_COLUMNS
-    }
+    values = {column: sa.case((column.is_not(None), noise.c[column.name]), else_=sa.null()) for column in t.KEY_COLUMNS}
     has_key = sa.or_(*(column.is_not(None) for column in t.KEY_COLUMNS))
     connection.execute(sa.update(t.survey).where(t.survey.c.id == noise.c.id, has_key).values(values))
 
@@ -171,7 +173,7 @@ def _records(chosen: Keys) -> sa.Select[Any]:
     is_warning = sa.and_(
         sent_notice.c.subject_id == sa.cast(s.c.id, sa.Text),
         sent_notice.c.kind.startswith(WARNING),
-        sent_notice.c.period_start == sa.cast(sa.func.timezone("UTC", s.c.deletion_date), sa.Date),
+        sent_notice.c.period_start == deletion_day(),
         sent_notice.c.status.in_(SETTLED),
     )
     return sa.select(

@@ -1,10 +1,15 @@
-"""What the warnings say, as text and as HTML."""
+"""What CheckTick's mails say; the words themselves are in `templates/`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from html import escape
+from functools import cache
+from typing import TYPE_CHECKING
 
 from cath_dagster.core.mail import Content
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 URGENT_DAYS, IMPORTANT_DAYS = 1, 7
 MAX_MONTHS = 24
@@ -12,7 +17,7 @@ MAX_MONTHS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warning:  # noqa: A001 - what it is
+class UpcomingDeletion:
     """What an owner must know of a survey that will be deleted. `days` are whole days by the calendar, in UTC."""
 
     survey_name: str = field(repr=False)
@@ -36,7 +41,7 @@ class Warning:  # noqa: A001 - what it is
 
     @property
     def date(self) -> str:
-        return f"{self.deletion_date:%-d %B %Y at %H:%M} UTC"
+        return f"{self.deletion_date.day} {self.deletion_date:%B %Y at %H:%M} UTC"
 
     @property
     def dashboard(self) -> str:
@@ -47,50 +52,28 @@ class Warning:  # noqa: A001 - what it is
         return f"{self.site_url}/docs/data-governance-overview/"
 
 
-def deletion_warning(warning: Warning) -> Content:
+def deletion_warning(warning: UpcomingDeletion) -> Content:
     """Return the mail to the owner of a survey whose retention period is about to end."""
-    greeting, what, options, after = _paragraphs(warning)
-    links = [("Open the survey", warning.dashboard), ("How long data is kept, and why", warning.guide)]
-    text = "\n\n".join(
-        [
-            greeting,
-            what,
-            "What you can do:\n" + "\n".join(f"- {option}" for option in options),
-            after,
-            "\n".join(f"{label}: {link}" for label, link in links),
-            f"This message was sent by {warning.site_url} because you own this survey.",
-        ]
+    values = {"warning": warning, "max_months": MAX_MONTHS}
+    return Content(
+        subject=f"{warning.urgency}: “{warning.survey_name}” will be deleted {warning.when}",
+        text=_render("deletion_warning.txt", values),
+        html=_render("deletion_warning.html", values),
     )
-    body = "".join(
-        [
-            f"<p>{escape(greeting)}</p>",
-            f"<p>{escape(what)}</p>",
-            "<p>What you can do:</p>",
-            f"<ul>{''.join(f'<li>{escape(option)}</li>' for option in options)}</ul>",
-            f"<p>{escape(after)}</p>",
-            *(f'<p><a href="{escape(link)}">{escape(label)}</a></p>' for label, link in links),
-            '<p style="color:#555">This message was sent by '
-            f'<a href="{escape(warning.site_url)}">{escape(warning.site_url)}</a> because you own this survey.</p>',
-        ]
-    )
-    subject = f"{warning.urgency}: the data of “{warning.survey_name}” will be deleted {warning.when}"
-    html = (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(subject)}</title></head>'
-        f'<body style="font-family:sans-serif;line-height:1.5;max-width:40em">{body}</body></html>'
-    )
-    return Content(subject=subject, text=f"{text}\n", html=html)
 
 
-def _paragraphs(warning: Warning) -> tuple[str, str, tuple[str, ...], str]:
-    return (
-        f"Hello {warning.owner_name},",
-        f"the retention period of your survey “{warning.survey_name}” ends {warning.when}, on {warning.date}. The survey "
-        "and every response to it are then deleted automatically.",
-        (
-            "Export the data now, if you still need it.",
-            f"Extend the retention period on the survey's dashboard, up to {MAX_MONTHS} months in all.",
-            "Do nothing: the deletion takes place as planned.",
-        ),
-        f"For {warning.grace_days} days after that date an administrator can still bring the survey back. Then it is gone "
-        "for good, with its responses, images and encryption keys.",
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    return Environment(
+        loader=PackageLoader("cath_dagster.checktick"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+
+
+def _render(name: str, values: Mapping[str, object]) -> str:
+    return _templates().get_template(name).render(values)

@@ -1,7 +1,7 @@
 """When a survey is warned about, soft-deleted and hard-deleted: the rules that warnings, deletions and reports share."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -20,9 +20,13 @@ WARNING = "deletion_warning_"
 class DataGovernanceSettings(JobSettings):
     """How long before a deletion its owner is warned, and how long after it a survey can be brought back."""
 
-    first_warning_days: Days = Field(default=30, description="So many days before the deletion the owner is first warned.")
+    first_warning_days: Days = Field(
+        default=30, description="So many days before the deletion the owner is first warned."
+    )
     second_warning_days: Days = Field(default=7, description="So many days before it the owner is warned again.")
-    last_warning_days: Days = Field(default=1, description="So many days before it the owner is warned for the last time.")
+    last_warning_days: Days = Field(
+        default=1, description="So many days before it the owner is warned for the last time."
+    )
     grace_days: Days = Field(
         default=30,
         description="Days between soft and hard deletion. Written into a survey when it is soft-deleted: those that are "
@@ -62,6 +66,11 @@ def is_republished() -> sa.ColumnElement[bool]:
     """
     again = sa.and_(survey.c.closed_at.is_not(None), survey.c.published_at > survey.c.closed_at)
     return sa.or_(survey.c.status == PUBLISHED, sa.func.coalesce(again, sa.false()))
+
+
+def deletion_day() -> sa.ColumnElement[date]:
+    """Return the calendar day, in UTC, of a survey's deletion."""
+    return sa.cast(sa.func.timezone("UTC", survey.c.deletion_date), sa.Date)
 
 
 def is_doomed() -> sa.ColumnElement[bool]:

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 import sqlalchemy as sa
 
-from cath_dagster.checktick.messages import Warning, deletion_warning
-from cath_dagster.checktick.retention import JOB, WARNING, DataGovernanceSettings, is_doomed
+from cath_dagster.checktick.messages import UpcomingDeletion, deletion_warning
+from cath_dagster.checktick.retention import JOB, WARNING, DataGovernanceSettings, deletion_day, is_doomed
 from cath_dagster.checktick.tables import survey, user
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Content, Message
 from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import Notice, not_settled
+from cath_dagster.core.notices import SETTLED, Notice, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
 
 TEMPLATE = "deletion_warning"
@@ -39,7 +39,7 @@ class DueWarning:
 
 def find_due(connection: sa.Connection, settings: DataGovernanceSettings, as_of: datetime) -> list[DueWarning]:
     """Return the warnings that no earlier run is done with, the first tier first."""
-    days_left = sa.cast(sa.func.timezone("UTC", survey.c.deletion_date), sa.Date) - sa.literal(as_of.date(), sa.Date)
+    days_left = deletion_day() - sa.literal(as_of.date(), sa.Date)
     query = (
         sa.select(
             survey.c.id,
@@ -71,6 +71,17 @@ def find_due(connection: sa.Connection, settings: DataGovernanceSettings, as_of:
     return [warning for some in _chunks(due) for warning in _pending(connection, some)]
 
 
+def has_warning() -> sa.ColumnElement[bool]:
+    """Return whether the owner was warned of the survey's present date of deletion, or has no address that takes mail."""
+    return sa.exists().where(
+        sent_notice.c.job == JOB,
+        sent_notice.c.subject_id == sa.cast(survey.c.id, sa.Text),
+        sent_notice.c.kind.startswith(WARNING),
+        sent_notice.c.period_start == deletion_day(),
+        sent_notice.c.status.in_(SETTLED),
+    )
+
+
 def send_warnings(run: JobRun, settings: DataGovernanceSettings) -> None:
     """Send every warning that is due; one that fails does not stop the others."""
     due = run.database.transaction(partial(find_due, settings=settings, as_of=run.as_of))
@@ -96,7 +107,7 @@ def check_mail(run: JobRun, due: Sequence[DueWarning]) -> str:
 
 
 def _write(warning: DueWarning, settings: DataGovernanceSettings, site_url: str) -> "partial[Content]":
-    words = Warning(
+    words = UpcomingDeletion(
         survey_name=warning.survey_name,
         slug=warning.slug,
         owner_name=warning.owner_name,
@@ -110,7 +121,7 @@ def _write(warning: DueWarning, settings: DataGovernanceSettings, site_url: str)
 
 
 def _notice(warning: DueWarning, render: "partial[Content] | None" = None) -> Notice:
-    day = warning.deletion_date.astimezone(UTC).date()
+    day = warning.deletion_date.date()
     kind = f"{WARNING}{warning.tier}"
     return Notice(
         subject_ids=(str(warning.survey_id),),
@@ -142,4 +153,4 @@ def _sent_by(connection: sa.Connection, run_id: str) -> dict[str, int]:
         .where(sent_notice.c.job == JOB, sent_notice.c.run_id == run_id, sent_notice.c.status == "sent")
         .group_by(sent_notice.c.kind)
     )
-    return {kind: count for kind, count in connection.execute(query)}
+    return dict(connection.execute(query).tuples().all())

@@ -268,7 +268,9 @@ class JobRun:
             self.record(Outcome(target="files", matched=queued))
             return
         started = self.clock()
-        outcome = outbox.drain(self.database, self.resources.store(self.file_store), job=self.job, report=self.reporter.progress)
+        outcome = outbox.drain(
+            self.database, self.resources.store(self.file_store), job=self.job, report=self.reporter.progress
+        )
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             self.fail(f"{outcome.failed} files could not be deleted; they stay queued and the next run tries again")

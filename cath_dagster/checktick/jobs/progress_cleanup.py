@@ -40,9 +40,7 @@ def purges(planning: Planning, settings: ProgressCleanupSettings) -> list[Purge]
         untouched = progress.c.updated_at < planning.as_of - timedelta(days=settings.untouched_days)
         is_expired = sa.or_(is_expired, untouched)
         rule = f"{rule}, or was not saved for over {settings.untouched_days} days"
-    return [
-        Purge(table=progress, rule=rule, predicate=is_expired, cutoff=planning.as_of, age=progress.c.expires_at)
-    ]
+    return [Purge(table=progress, rule=rule, predicate=is_expired, cutoff=planning.as_of, age=progress.c.expires_at)]
 
 
 SPEC = JobSpec(
