@@ -1,6 +1,7 @@
 """The code locations of this version, as workspace.yaml names them. Nothing here imports Dagster."""
 
 from cath_dagster.cath import LOCATION as CATH
+from cath_dagster.checktick import LOCATION as CHECKTICK
 from cath_dagster.core.spec import Location
 
-LOCATIONS: tuple[Location, ...] = (CATH,)
+LOCATIONS: tuple[Location, ...] = (CATH, CHECKTICK)

@@ -1,13 +1,14 @@
 """Jobs from specifications: one op each, an op for each step, or the assets that a service's own module defines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (  # define_asset_job's type has no public name
     UnresolvedAssetJobDefinition,
 )
 
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.outcome import RunResult
 from cath_dagster.core.spec import JobSpec, Step
 from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.partitioned import FlatPartitionedAssetJob
@@ -25,8 +26,9 @@ STEP_EXECUTOR = dg.in_process_executor.configured(
     {"step_dependency_config": {"require_upstream_step_success": False}}, name="in_process"
 )
 
-Afterwards = Callable[[dg.OpExecutionContext, RunResult], None]
-"""What an op does with its result, beside telling it."""
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+Afterwards = Callable[[RunResult], Iterable[Event]]
+"""What a job has to say of assets when it has done its work."""
 
 
 def build_op_job(spec: JobSpec) -> dg.JobDefinition:
@@ -62,7 +64,7 @@ def build_step_job(spec: JobSpec, *, afterwards: Afterwards | None = None) -> dg
     """Return the job of a specification with steps: an op for each, one after the other, all with the same config.
 
     One that failed is shown so, and the next does its work all the same; after one that was refused there is none.
-    `afterwards` is called when the last has done its work, however it ended.
+    The last tells what comes `afterwards`, however it ended.
     """
     ops = [_build_step(spec, step, afterwards if step is spec.steps[-1] else None) for step in spec.steps]
 
@@ -90,13 +92,18 @@ def _build_step(spec: JobSpec, step: Step, afterwards: Afterwards | None) -> dg.
         out=dg.Out(dg.Nothing),
         tags={"owner": spec.owner},
     )
-    def work(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
-        result = run_job(context, spec, step=step.name)
-        if afterwards is not None and result.began:
-            afterwards(context, result)
-        if result.status is Status.SUCCESS or result.began:
+    def work(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | Event]:
+        result, untold = run_job(context, spec, step=step.name), ""
+        try:
+            if afterwards is not None and result.began:
+                yield from afterwards(result)
+        except MaintenanceError as error:
+            untold = str(error)
+        if result.began:
             yield dg.Output(None, metadata=run_metadata(result))
         raise_unless_successful(result)
+        if untold:
+            raise dg.Failure(f"the work is done, and could not be reported on: {untold}", allow_retries=False)
 
     return work
 
