@@ -47,8 +47,8 @@ format: install ## Format and repair what can be repaired
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: install ## Measure, as ratios of one run
-	@$(BIN)/python -m benchmarks
+bench: install ## Measure, as ratios of one run (PUBLISH=1 writes docs/benchmark.md)
+	@$(BIN)/python -m benchmarks $(if $(PUBLISH),--publish)
 
 docs: install ## Write the generated parts of the documentation anew
 	@$(BIN)/python -m cath_dagster.development.documentation

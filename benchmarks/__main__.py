@@ -1,18 +1,25 @@
-"""Run every benchmark and print one table: `make bench`."""
+"""Run the benchmarks and print one table: `make bench`."""
 
 import argparse
+import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import foreground, purge, report
+from benchmarks.audit_log import AuditLog
 from benchmarks.cold_start import measure_cold_start
-from benchmarks.measures import Ratio
-from benchmarks.purge import measure_purge
-from cath_dagster.development.local import forget_outside
-from cath_dagster.development.postgres import embedded_postgres, remove_state, running
+from benchmarks.foreign_key import measure_foreign_key
+from benchmarks.measures import Ratio, Say
+from benchmarks.peers import measure_peers
+from cath_dagster.development.local import REPOSITORY, forget_outside
+from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, remove_state, running
 
 SERVER_SETTINGS = {
     "shared_buffers": "'1GB'",
@@ -20,29 +27,77 @@ SERVER_SETTINGS = {
     "autovacuum": "off",
     "checkpoint_timeout": "'1h'",
 }
+"""A small server's; nothing of its own accord comes between two rounds."""
+SIZES = (500_000, 1_000_000, 2_000_000, 5_000_000)
+FOREGROUND_ROWS = 2_000_000
+PEERS_ROWS = 500_000
+"""A loop with LIMIT is quadratic, and an ORM takes a minute for more."""
+PEERS_ROUNDS = 3
 
 
 def main() -> int:
     """Measure, print, and return 1 if a goal was missed."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the table that is purged")
+    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="which ones; all of them unless told")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds; the median counts")
+    parser.add_argument("--publish", action="store_true", help="write the purge suite's results into docs/")
     given = parser.parse_args()
     forget_outside()
     out = Console(highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="cath-dagster-bench-"))
     cluster = embedded_postgres(folder, "pg", SERVER_SETTINGS)
+    publish = REPOSITORY / "docs" if given.publish else None
     try:
         with running(cluster):
-            out.print(f"PostgreSQL on this machine: {', '.join(f'{k}={v}' for k, v in SERVER_SETTINGS.items())}")
+            out.print(_server(cluster))
             ratios = [
-                *measure_purge(cluster, rows=given.rows, rounds=given.rounds, say=out.print),
-                *measure_cold_start(cluster, rounds=given.rounds, say=out.print),
+                ratio
+                for name in given.suites or SUITES
+                for ratio in SUITES[name](cluster, given.rounds, out.print, publish)
             ]
     finally:
         remove_state(folder)
     out.print(_table(ratios))
     return 0 if all(ratio.is_met for ratio in ratios) else 1
+
+
+def _purge(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    sizes = list(purge.measure_sizes(cluster, SIZES, rounds=rounds, say=say))
+    log = AuditLog.make(cluster, FOREGROUND_ROWS)
+    measured = list(foreground.measure_foreground(log, rounds=rounds, say=say))
+    log.drop()
+    alone = next(median(size.one_delete) for size in sizes if size.rows == FOREGROUND_ROWS)
+    ratios = [*purge.ratios(sizes), *foreground.ratios(measured, alone)]
+    suite = report.PurgeSuite(
+        server=_server(cluster),
+        sizes=sizes,
+        foreground=measured,
+        foreground_rows=FOREGROUND_ROWS,
+        peers=list(measure_peers(AuditLog.make(cluster, PEERS_ROWS), rounds=PEERS_ROUNDS, say=say)),
+        peers_rows=PEERS_ROWS,
+        foreign_key=measure_foreign_key(cluster, say=say),
+    )
+    if publish is not None:
+        report.write(suite, ratios, publish)
+    yield from ratios
+
+
+def _cold_start(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_cold_start(cluster, rounds=rounds, say=say)
+
+
+SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
+    "purge": _purge,
+    "cold_start": _cold_start,
+}
+
+
+def _server(cluster: EmbeddedPostgres) -> str:
+    with psycopg.connect(cluster.url("postgres")) as connection:
+        row = connection.execute("SELECT current_setting('server_version')").fetchone()
+    settings = ", ".join(f"{name} {value.strip(chr(39))}" for name, value in SERVER_SETTINGS.items())
+    return f"PostgreSQL {row[0] if row else '?'}, {os.cpu_count()} cores, {settings}."
 
 
 def _table(ratios: list[Ratio]) -> Table:

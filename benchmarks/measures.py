@@ -7,6 +7,10 @@ from statistics import median
 Say = Callable[[str], None]
 
 
+class BenchmarkError(Exception):
+    """A measurement could not be taken, or the two sides did not do the same work."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
     """One comparison: what ours took, what the thing beside it took, and whether the goal is met."""
@@ -17,6 +21,16 @@ class Ratio:
     result: str
     goal: str
     is_met: bool
+
+
+class Quiet:
+    """Hears what a run says, and says nothing."""
+
+    def info(self, message: str) -> None:
+        pass
+
+    def progress(self, target: str, done: int, total: int) -> None:
+        pass
 
 
 Rounds = Sequence[tuple[float, float]]

@@ -1,135 +1,104 @@
-"""Purge an audit table by `clear_audit`, beside one DELETE of the same rows on a fresh copy."""
+"""Purge an audit table by `clear_audit`, beside one DELETE of the same rows on a fresh copy, at several sizes."""
 
-import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from statistics import median
 
-import psycopg
-from psycopg import sql
-
-from benchmarks.measures import Ratio, Say, at_least, bounded
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
-from cath_dagster.cath.jobs.clear_audit import SPEC
-from cath_dagster.core.execution import execute
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Status
-from cath_dagster.development.cath_sample import create_schema
+from benchmarks.audit_log import AuditLog, PurgeRun
+from benchmarks.measures import BenchmarkError, Ratio, Say, at_least, bounded
 from cath_dagster.development.postgres import EmbeddedPostgres
 
-TEMPLATE = "bench_template"
-RETENTION_DAYS = 90
-SPAN_DAYS = 450
-"""Rows over 450 days, so that 80 % of them are older than 90."""
-GOAL_DELETING, GOAL_WHOLE, GOAL_LONGEST_MS = 0.9, 0.8, 250
-
-FILL = f"""
-INSERT INTO audit_log (id, "timestamp", action, details, user_id, user_email, user_role, user_provenance)
-SELECT md5(i::text), %(as_of)s - ((i::bigint * 7919) %% {SPAN_DAYS * 1000}) * interval '86.4 s',
-       'View user', 'details of row ' || i, md5((i %% 500)::text), 'user' || i %% 500 || '@example.com', 'SYSTEM_ADMIN',
-       'SSO'
-FROM generate_series(1, %(rows)s) AS i
-"""
+GOAL_DELETING, GOAL_WHOLE, GOAL_LONGEST_MS = 0.95, 0.85, 250
+GOAL_GROWTH, GOAL_MEMORY = 11, 1.1
 
 
 @dataclass(frozen=True)
-class _Round:
-    one_delete: float
-    deleting: float
-    whole: float
-    longest: float
+class SizeResult:
+    """Rounds at one size: seconds of one DELETE and our run of each."""
+
+    rows: int
+    heap: str
+    one_delete: tuple[float, ...]
+    ours: tuple[PurgeRun, ...]
+
+    @property
+    def deleting(self) -> float:
+        """Throughput of the deleting phase against one DELETE."""
+        return median(beside / run.deleting for beside, run in self._pairs)
+
+    @property
+    def whole(self) -> float:
+        return median(beside / run.whole for beside, run in self._pairs)
+
+    @property
+    def seconds(self) -> float:
+        return median(run.whole for run in self.ours)
+
+    @property
+    def peak_mb(self) -> float:
+        return median(run.peak_mb for run in self.ours)
+
+    @property
+    def _pairs(self) -> list[tuple[float, PurgeRun]]:
+        return list(zip(self.one_delete, self.ours, strict=True))
 
 
-class _Quiet:
-    def info(self, message: str) -> None:
-        pass
+def measure_sizes(cluster: EmbeddedPostgres, sizes: Sequence[int], *, rounds: int, say: Say) -> Iterator[SizeResult]:
+    """Yield the rounds of each size."""
+    for rows in sizes:
+        log = AuditLog.make(cluster, rows)
+        say(f"purge: {rows:,} rows of audit_log, {log.size()}, 80 % expired, {rounds} rounds")
+        beside, ours = [], []
+        for _ in range(rounds):
+            seconds, deleted = log.delete_at_once(log.copy())
+            run = log.purge(log.copy())
+            if run.deleted != deleted:
+                raise BenchmarkError(f"the two did not do the same work: {run.deleted} and {deleted} rows")
+            beside.append(seconds)
+            ours.append(run)
+        yield SizeResult(rows, log.size(), tuple(beside), tuple(ours))
+        log.drop()
 
-    def progress(self, target: str, done: int, total: int) -> None:
-        pass
 
-
-def measure_purge(cluster: EmbeddedPostgres, *, rows: int, rounds: int, say: Say) -> Iterator[Ratio]:
-    """Yield the ratios of the deleting phase and of the whole run, and the longest transaction."""
-    as_of = datetime.now(UTC).replace(microsecond=0)
-    _make_template(cluster, rows, as_of)
-    with psycopg.connect(cluster.url(TEMPLATE)) as connection:
-        size, version = connection.execute(
-            "SELECT pg_size_pretty(pg_table_size('audit_log')), current_setting('server_version')"
-        ).fetchone() or ("?", "?")
-    say(f"purge: {rows:,} rows of audit_log, 80 % expired, {size}, PostgreSQL {version}, {rounds} rounds")
-    measured = [_measure(cluster, as_of) for _ in range(rounds)]
-    deleting = [(each.deleting, each.one_delete) for each in measured]
-    whole = [(each.whole, each.one_delete) for each in measured]
-    yield at_least("purge, deleting phase, throughput against one DELETE", deleting, goal=GOAL_DELETING)
-    yield at_least("purge, whole run, throughput against one DELETE", whole, goal=GOAL_WHOLE)
+def ratios(sizes: Sequence[SizeResult]) -> Iterator[Ratio]:
+    """Yield what the purge is held to."""
+    for size in sizes:
+        rounds = zip(size.one_delete, size.ours, strict=True)
+        pairs = [(run.deleting, run.whole, beside) for beside, run in rounds]
+        name = f"purge of {size.rows:,} rows"
+        deleting = [(ours, beside) for ours, _, beside in pairs]
+        whole = [(ours, beside) for _, ours, beside in pairs]
+        yield at_least(f"{name}, deleting phase against one DELETE", deleting, goal=GOAL_DELETING)
+        yield at_least(f"{name}, whole run against one DELETE", whole, goal=GOAL_WHOLE)
     yield bounded(
-        "purge, longest transaction (one DELETE: the whole time)",
-        milliseconds=1_000 * max(each.longest for each in measured),
-        beside=1_000 * median(each.one_delete for each in measured),
+        "longest transaction, bulk (one DELETE: the whole time)",
+        milliseconds=1_000 * max(run.longest for size in sizes for run in size.ours),
+        beside=1_000 * median(sizes[-1].one_delete),
         goal=GOAL_LONGEST_MS,
     )
+    yield from _growth(sizes[0], sizes[-1])
 
 
-def _make_template(cluster: EmbeddedPostgres, rows: int, as_of: datetime) -> None:
-    _create(cluster, TEMPLATE, "template1")
-    with psycopg.connect(cluster.url(TEMPLATE), autocommit=True) as connection:
-        create_schema(connection)
-        connection.execute(FILL, {"rows": rows, "as_of": as_of.replace(tzinfo=None)})
-        connection.execute("VACUUM (ANALYZE, FREEZE)")
-    engine = open_engine(cluster.url(TEMPLATE), variable="template", application_name="bench")
-    migrate(engine, LOCATION)
-    engine.dispose()
-
-
-def _measure(cluster: EmbeddedPostgres, as_of: datetime) -> _Round:
-    url = _copy(cluster, "bench_delete")
-    with psycopg.connect(url, autocommit=True) as connection:
-        _warm(connection)
-        started = time.perf_counter()
-        expected = connection.execute(
-            f"""DELETE FROM audit_log WHERE "timestamp" < %s - interval '{RETENTION_DAYS} days'""",
-            [as_of.replace(tzinfo=None)],
-        ).rowcount
-        one_delete = time.perf_counter() - started
-    url = _copy(cluster, "bench_purge")
-    with psycopg.connect(url, autocommit=True) as connection:
-        _warm(connection)
-    started = time.perf_counter()
-    result = execute(
-        SPEC,
-        {"as_of": as_of.isoformat(), "allow_large": True},
-        run_id=str(uuid.uuid4()),
-        now=datetime.now(UTC),
-        resources=EnvironmentResources("CATH", {"CATH_DATABASE_URL": url}),
-        reporter=_Quiet(),
+def _growth(least: SizeResult, most: SizeResult) -> Iterator[Ratio]:
+    if least is most:
+        return
+    # Ten times the rows; a factor of eleven leaves the first size's fixed costs out of account.
+    goal = GOAL_GROWTH * most.rows / least.rows / 10
+    growth, memory = most.seconds / least.seconds, most.peak_mb / least.peak_mb
+    between = f"from {least.rows:,} to {most.rows:,} rows"
+    yield Ratio(
+        name=f"growth of the run's time {between}",
+        ours=f"{most.seconds:.2f} s",
+        beside=f"{least.seconds:.2f} s",
+        result=f"{growth:.1f}",
+        goal=f"≤ {goal:.1f}",
+        is_met=growth <= goal,
     )
-    whole = time.perf_counter() - started
-    outcome = next(outcome for outcome in result.outcomes if outcome.target == "audit_log")
-    if result.status is not Status.SUCCESS or outcome.deleted != expected:
-        raise SystemExit(f"the two did not do the same work: {outcome.deleted} and {expected} rows; {result.error}")
-    return _Round(one_delete, outcome.deleting_seconds, whole, outcome.longest_transaction_seconds)
-
-
-def _copy(cluster: EmbeddedPostgres, name: str) -> str:
-    _create(cluster, name, TEMPLATE)
-    return cluster.url(name)
-
-
-def _create(cluster: EmbeddedPostgres, name: str, template: str) -> None:
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        admin.execute("CHECKPOINT")
-
-
-def _warm(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """Read the table once, so that neither side pays for the first look at a fresh copy."""
-    connection.execute("SELECT count(*) FROM audit_log")
+    yield Ratio(
+        name=f"growth of the client's memory {between}",
+        ours=f"{most.peak_mb:.0f} MB",
+        beside=f"{least.peak_mb:.0f} MB",
+        result=f"{memory:.2f}",
+        goal=f"≤ {GOAL_MEMORY:.2f}",
+        is_met=memory <= GOAL_MEMORY,
+    )

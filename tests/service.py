@@ -78,7 +78,15 @@ class Service:
             connection.execute("SET timezone = 'UTC'")
             yield cls(url, environ, blob_root, report_root, connection, as_of, notify)
 
-    def run(self, job: str, *, partition: str | None = None, run_id: str | None = None, **config: Any) -> RunResult:
+    def run(
+        self,
+        job: str,
+        *,
+        partition: str | None = None,
+        run_id: str | None = None,
+        is_scheduled: bool = False,
+        **config: Any,
+    ) -> RunResult:
         """Run a job in this process, as of `self.as_of` unless the config says otherwise."""
         spec = next(spec for spec in load_specs(LOCATION) if spec.name == job)
         return execute(
@@ -89,6 +97,7 @@ class Service:
             resources=EnvironmentResources("CATH", self.environ),
             reporter=self.reporter,
             partition=partition,
+            is_scheduled=is_scheduled,
         )
 
     def run_beside(self, job: str, *changes: Change, then: Sequence[Change] = ()) -> RunResult:

@@ -14,7 +14,13 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.maintenance import view_state
 from cath_dagster.core.settings import read_settings
 from cath_dagster.orchestration.config import config_schema
-from cath_dagster.orchestration.runs import outcome_metadata, raise_unless_successful, run_job, run_metadata
+from cath_dagster.orchestration.runs import (
+    ledger_spec,
+    outcome_metadata,
+    raise_unless_successful,
+    run_job,
+    run_metadata,
+)
 from cath_dagster.orchestration.schedules import unmaterialised
 
 GROUP = "cath"
@@ -61,7 +67,7 @@ TABLE_SPECS = [
         owners=[OWNER],
     )
     for name, description in TABLES.items()
-]
+] + [ledger_spec(LOCATION, OWNER)]
 
 
 @dg.multi_asset(

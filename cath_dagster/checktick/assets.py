@@ -14,6 +14,7 @@ from cath_dagster.checktick.jobs import data_governance
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
 from cath_dagster.core.database import Database
 from cath_dagster.core.outcome import RunResult
+from cath_dagster.orchestration.runs import ledger_spec
 
 GROUP = LOCATION.name
 TABLES = {
@@ -60,7 +61,7 @@ TABLE_SPECS = [
         owners=[OWNER],
     )
     for name, description in TABLES.items()
-]
+] + [ledger_spec(LOCATION, OWNER)]
 
 
 @dg.asset(

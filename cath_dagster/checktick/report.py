@@ -207,6 +207,8 @@ def _existed(life: _Life, deletion: Deletion, at: datetime) -> bool:
 
 def _why(deletion: Deletion, ends: Sequence[_End]) -> str:
     """Return why a deletion that no rule keeps was not done, by the newest run that should have done it."""
+    if deletion.done_at is not None:
+        return f"it was late, and done on {deletion.done_at:%Y-%m-%d}"
     tried = [end for end in ends if end.as_of >= deletion.due_at]
     if not tried:
         return "no run has ended since it was due"
@@ -284,9 +286,7 @@ def _ends(connection: sa.Connection, at: datetime) -> list[_End]:
     event = ledger_event.c
     query = (
         sa.select(event.run_id, event.step, event.as_of, event.outcome, event.details, event.skipped)
-        .where(
-            event.job == JOB, event.kind == "finished", ~event.dry_run, event.at <= sa.func.greatest(at, event.as_of)
-        )
+        .where(event.job == JOB, event.kind == "finished", ~event.dry_run, event.as_of <= at)
         .where(event.table_name.in_((survey.name, "mail")))
         .order_by(event.event_id.desc())
         .limit(RUNS_READ)

@@ -17,6 +17,8 @@ MAX_ROWS = 10_000
 """Rows of a batch that is decided and deleted by keys."""
 MAX_OVERHEAD = 0.005
 """Seconds. What a batch takes beyond is put down to its rows."""
+GROWTH = 4
+"""A batch is at most so many times as large as the one before it, on whose time its size rests."""
 PARTS = 4
 """A batch that timed out is tried again in so many parts."""
 SINGLE_ROW = Limits(lock_seconds=1.0, statement_seconds=60.0)
@@ -109,4 +111,4 @@ class BatchRunner:
         if not batch.changed:
             return rows
         beyond = max(batch.row_seconds - self.progress.overhead, 1e-6)
-        return max(1, min(2 * rows, int(batch.changed * self.pacer.tempo.target_seconds / beyond)))
+        return max(1, min(GROWTH * rows, int(batch.changed * self.pacer.tempo.target_seconds / beyond)))

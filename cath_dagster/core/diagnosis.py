@@ -122,6 +122,7 @@ def _server(connection: sa.Connection) -> Iterator[Finding]:
     else:
         yield Finding(subject="server", level=Level.OK, says=name)
     yield _pooling(connection)
+    yield _visibility(connection)
 
 
 def _pooling(connection: sa.Connection) -> Finding:
@@ -141,6 +142,21 @@ def _pooling(connection: sa.Connection) -> Finding:
         level=Level.PROBLEM,
         says="changes its session between transactions, so that no advisory lock holds",
         remedy="connect directly, or through a pooler in session mode",
+    )
+
+
+def _visibility(connection: sa.Connection) -> Finding:
+    """The polite pace goes by what other sessions wait for, which a role may not see of others without being told."""
+    role, sees = connection.execute(
+        sa.text("SELECT current_user::text, pg_has_role('pg_read_all_stats', 'USAGE')")
+    ).one()
+    if sees:
+        return Finding(subject="other sessions", level=Level.OK, says=f"{role} sees what they wait for")
+    return Finding(
+        subject="other sessions",
+        level=Level.OK,
+        says=f"{role} sees their locks only: a polite purge does not notice that they wait for the disk",
+        remedy=f'GRANT pg_read_all_stats TO "{role}";',
     )
 
 

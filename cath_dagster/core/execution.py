@@ -82,6 +82,7 @@ def execute(
         settings={**run.borrowed_settings, **plain_settings(config.settings)},
         seconds=clock() - started,
         began=ended.began,
+        deleted_today=run.deleted_today,
     )
     reporter.info(summary(result))
     return result
@@ -203,7 +204,7 @@ def _joined(before: _Ended, ended: _Ended, is_named: bool, step: str) -> _Ended:
 def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, is_prepared: bool) -> _Ended:
     status, error, began = Status.SUCCESS, None, is_prepared
     try:
-        run.begin(part.name, part.tables, spec.tables[0] if spec.tables else "")
+        run.begin(part.name, part.tables, purges=part.purges, rule_table=spec.tables[0] if spec.tables else "")
         if not began:
             _let_in(run, spec, settings)
             began = True
@@ -257,12 +258,13 @@ def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> No
     """
     told = {outcome.target for outcome in run.outcomes}
     committed = run.ledger.recorded()
-    planned = [table for table in run.planned_rows if run.is_reported(table)]
+    planned = run.planned_rows if part.purges else ()
     for table in dict.fromkeys((*part.tables, *planned, *committed)):
         matched = 0 if table in told else run.planned_rows.get(table, 0)
         run.record(Outcome.of(table, {**run.not_yet_told(committed, table), "matched": matched}))
     run.outcomes = list(collect(run.outcomes))
     run.ledger.finish(run.outcomes, status=status, error=error)
+    run.deleted_today = run.ledger.deleted_today()
 
 
 def _failed_early(

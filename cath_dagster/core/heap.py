@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -17,6 +17,7 @@ MOST_ROWS_PER_BLOCK = 291
 """With PostgreSQL's usual blocks of 8 kB, and rows that hold nothing but their header."""
 
 Keys = Sequence[Any]
+E = TypeVar("E")
 
 _PREPARER = PGDialect().identifier_preparer  # type: ignore[no-untyped-call]  # SQLAlchemy types the class, not its constructor
 
@@ -110,15 +111,15 @@ def quote(name: str) -> str:
     return str(_PREPARER.quote(name))
 
 
-def rebind(predicate: sa.ColumnElement[bool], table: sa.Table, source: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return the predicate over another source of the same rows: a sample, an alias."""
+def rebind(expression: sa.ColumnElement[E], table: sa.Table, source: sa.FromClause) -> sa.ColumnElement[E]:
+    """Return an expression over another source of the same rows: a sample, an alias, a partition."""
 
     def replace(element: Any, **_: Any) -> Any:
         if isinstance(element, sa.Column) and element.table is table:
             return source.c[element.key]
         return None
 
-    result: sa.ColumnElement[bool] = replacement_traverse(predicate, {}, replace)
+    result: sa.ColumnElement[E] = replacement_traverse(expression, {}, replace)
     return result
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.core.batch import Batcher
-from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
+from cath_dagster.core.batch_runner import FIRST_ROWS, GROWTH, MAX_ROWS, PARTS, Batch, BatchRunner
 from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.heap import Heap, between, is_any
@@ -83,7 +83,7 @@ class HeapWalk:
 
     def _next_size(self, seconds: float) -> int:
         """Return how many blocks to take next, by how long these took."""
-        factor = min(2.0, max(1 / PARTS, self.runner.pacer.tempo.target_seconds / max(seconds, 1e-6)))
+        factor = min(GROWTH, max(1 / PARTS, self.runner.pacer.tempo.target_seconds / max(seconds, 1e-6)))
         return max(1, min(MAX_BLOCKS, int(self._size * factor)))
 
     def _take_parts(self, until: int) -> None:

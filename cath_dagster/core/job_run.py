@@ -109,6 +109,8 @@ class JobRun:
     is_scheduled: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the job's specification says that its role needs."""
+    deleted_today: dict[str, int] = field(default_factory=dict)
+    """By rule, once the ledger is closed."""
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
     planned: list[PlannedPurge] = field(default_factory=list)
@@ -117,29 +119,22 @@ class JobRun:
     """When the run began, for what counts from the moment it is done and not from the reference time."""
     file_store: str = "BLOB_URL"
     """The variable, without the prefix, of the store in which the files of deleted rows lie."""
-    step: str = ""
-    """Of a job of several steps, the one at work."""
-    reports_on: frozenset[str] = frozenset()
-    """The tables of that step."""
+    purges: bool = True
+    """Whether the step at work deletes what was planned."""
     _taken: int = 0
 
-    def begin(self, step: str, tables: Sequence[str], rule_table: str) -> None:
+    def begin(self, step: str, tables: Sequence[str], *, purges: bool, rule_table: str) -> None:
         """Turn to a step, the only one of most jobs: its own outcomes and failures, and its own part of the ledger.
 
         Of a job of several steps, rows of `rule_table` that the others have changed count against `max_rows`.
         """
-        self.step, self.reports_on = step, frozenset(tables)
-        self.outcomes, self.failures = [], []
+        self.purges, self.outcomes, self.failures = purges, [], []
         self.ledger = replace(self.ledger, step=step)
         self.ledger.start(*tables)
         if step:
             self._taken = self.ledger.changed_by_other_steps(rule_table)
         for plan in self.planned:
             self._write_plan(plan)
-
-    def is_reported(self, table: str) -> bool:
-        """Return whether the step at work reports on a table."""
-        return not self.step or table in self.reports_on
 
     def read(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
@@ -320,7 +315,7 @@ class JobRun:
 
     def _write_plan(self, plan: PlannedPurge) -> None:
         purge = plan.purge
-        if self.is_reported(purge.table.name):
+        if self.purges:
             self.ledger.plan(purge.table.name, rule=purge.rule, cutoff=purge.cutoff, matched=plan.measured.matched)
 
     def _refuse(self, error: type[RefusedError], reasons: Sequence[str]) -> None:

@@ -88,6 +88,20 @@ class Ledger:
         )
         return int(self.database.transaction(lambda connection: connection.scalar(query)) or 0)
 
+    def deleted_today(self) -> dict[str, int]:
+        """Return how many rows each rule of the job has deleted on the present day, in UTC, by whatever run."""
+        event = ledger_event.c
+        midnight = sa.func.date_trunc("day", sa.func.now(), "UTC")
+        query = (
+            sa.select(event.rule, sa.cast(sa.func.sum(event.deleted), sa.BigInteger))
+            .where(event.job == self.job, event.at >= midnight, event.rule.is_not(None), sa.not_(event.dry_run))
+            .where(event.kind.in_(["started", "batch"]))
+            .group_by(event.rule)
+            .order_by(event.rule)
+        )
+        rows = self.database.transaction(lambda connection: connection.execute(query).all())
+        return {row[0]: row[1] for row in rows}
+
     def left_off(self, table: str, *, rule: str, cutoff: datetime | None) -> dict[int, int]:
         """Return how far earlier runs of the job have walked with this very rule and cutoff: a block per filenode."""
         event = ledger_event.c

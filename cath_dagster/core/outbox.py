@@ -26,6 +26,8 @@ def drain(database: Database, store: BlobStore, *, job: str, report: Callable[[s
 
     `skipped` counts files that were not there.
     """
+    # A crash of the server must not bring a row back whose file is gone.
+    database.flush()
     total = database.transaction(lambda connection: count_queued(connection, job))
     counts = dict.fromkeys(Removal, 0)
     after, batches = 0, 0

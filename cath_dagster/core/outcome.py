@@ -101,6 +101,8 @@ class RunResult:
     seconds: float = 0.0
     began: bool = True
     """Whether it came to the work; false where something was missing or the run was refused."""
+    deleted_today: Mapping[str, int] = field(default_factory=dict)
+    """By rule, what the job's runs have deleted on this day, in UTC."""
 
     def as_json(self) -> dict[str, object]:
         """Return the machine-readable form: stable keys, instants in ISO 8601."""
@@ -116,6 +118,7 @@ class RunResult:
             "would_refuse": self.would_refuse,
             "notes": list(self.notes),
             "settings": dict(self.settings),
+            "deleted_today": dict(self.deleted_today),
             "seconds": round(self.seconds, 3),
         }
 

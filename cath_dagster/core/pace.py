@@ -29,8 +29,8 @@ LOOK_SECONDS = 0.05
 BACK_OFF_SECONDS = 0.1
 """First rest under pressure, doubled while it lasts."""
 MAX_BACK_OFF_SECONDS = 5.0
-SLOW = 5
-"""A batch that takes so many times its aim met something: a cold disk, a lock, a checkpoint."""
+SLOW_SECONDS = 0.02
+"""A polite batch that takes ten times its aim met something: a cold disk, a lock, a checkpoint, a busy processor."""
 WAL_BURST_BYTES = 512 * 1024**2
 """Half of PostgreSQL's default max_wal_size: so much may be written without a rest."""
 WAL_BYTES_PER_SECOND = 64 * 1024**2
@@ -62,7 +62,7 @@ TEMPI = {
     Pace.POLITE: Tempo(
         pace=Pace.POLITE,
         target_seconds=0.002,
-        duty=0.45,
+        duty=0.4,
         limits=Limits(lock_seconds=0.1, statement_seconds=5.0, waits_for_flush=False),
     ),
 }
@@ -122,7 +122,7 @@ class Pacer:
         self._busy_seconds += seconds
         if not self.is_polite:
             return
-        if seconds > SLOW * self.tempo.target_seconds:
+        if seconds > SLOW_SECONDS:
             self._adapt((*self._reasons, "own batch was slow"))
         rest = min(seconds * (1 - self._duty) / self._duty, MAX_BACK_OFF_SECONDS)
         if self._reasons:

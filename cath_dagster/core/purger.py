@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import BatchRunner, Progress
 from cath_dagster.core.database import Database
-from cath_dagster.core.heap import Tid, is_any, tid_of
+from cath_dagster.core.heap import is_any
 from cath_dagster.core.heap_walk import HeapWalk
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk
 from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.look_back import look_back
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.partitions import PartitionDropper
 from cath_dagster.core.purge import Purge, Revision
@@ -102,7 +103,7 @@ class Purger:
                     position=left_off.get(heap.filenode, 0) if number == 0 else 0,
                 ).run()
                 before += heap.blocks
-            if not self._look_back(purge, progress):
+            if not self._look_back(purge, progress, asks_for_matches=True):
                 return
             way = self.database.transaction(lambda connection: choose_way(connection, purge))
         progress.gave_up = True
@@ -112,7 +113,7 @@ class Purger:
         dropper = PartitionDropper(runner=self._runner(progress), batcher=self._batcher, purge=purge)
         left = WayIn(dropper.drop(way.heaps))
         dropped = len(way.heaps) - len(left.heaps)
-        progress.way = f"{dropped} partitions dropped, {left}" if dropped else str(left)
+        progress.way = f"{dropped} partition{'s' if dropped > 1 else ''} dropped, {left}" if dropped else str(left)
         return left
 
     def _walk_keys(self, purge: Purge, way: WayIn, limit: int | None, progress: Progress) -> None:
@@ -127,26 +128,18 @@ class Purger:
             along=along,
         ).run()
         if along is None:
-            self._look_back(purge, progress)
+            self._look_back(purge, progress, asks_for_matches=False)
             return
         # The walk ends with a look along the index that finds nothing. To count what is left would read the whole
         # table, which the index is there to avoid.
         oldest = self.database.transaction(lambda connection: connection.scalar(sa.select(sa.func.min(along))))
         progress.oldest_at = as_utc(oldest) if oldest else None
 
-    def _look_back(self, purge: Purge, progress: Progress) -> int:
+    def _look_back(self, purge: Purge, progress: Progress, *, asks_for_matches: bool) -> int:
         """Return how many rows match still; the same scan tells how many are left and how old the oldest is."""
-        oldest = sa.func.min(purge.age) if purge.age is not None else sa.null()
-        count = sa.func.count()
-        is_walked = not purge.reads_other_rows
-        # By TIDs: a sequential scan of a large table goes through a small ring of buffers, and would have to write
-        # every page that it prunes of the rows just deleted before it may read the next.
-        everywhere = tid_of(purge.table) >= sa.literal("(0,0)", Tid)
-        matching = count.filter(purge.predicate) if is_walked else sa.literal(0)
-        query = sa.select(count, oldest, matching).select_from(purge.table).where(everywhere)
-        left, oldest_at, found = self.database.transaction(lambda connection: connection.execute(query).one())
-        progress.rows_left, progress.oldest_at = left, as_utc(oldest_at) if oldest_at else None
-        return int(found)
+        left = look_back(self.database, purge, asks_for_matches=asks_for_matches, pacer=self.pacer, clock=self.clock)
+        progress.rows_left, progress.oldest_at = left.rows, left.oldest_at
+        return left.matching
 
     def _room(self, table: sa.Table, count: str, limit: int | None) -> Callable[[], int | None]:
         if limit is None:

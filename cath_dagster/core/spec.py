@@ -57,6 +57,8 @@ class Step:
     summary: str
     tables: tuple[str, ...]
     """The tables that this part reports on."""
+    purges: bool = False
+    """Whether it is this part that deletes what the job plans to purge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,7 @@ class JobSpec:
     def parts(self, name: str | None = None) -> tuple[Step, ...]:
         """Return the steps, one of them if it is named, or all of a job without steps as one that has no name."""
         if self.run is not None:
-            return (Step(name="", run=self.run, summary=self.summary, tables=self.tables),)
+            return (Step(name="", run=self.run, summary=self.summary, tables=self.tables, purges=True),)
         return tuple(step for step in self.steps if name in (None, step.name))
 
 

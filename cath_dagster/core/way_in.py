@@ -68,6 +68,7 @@ def on_heap(purge: Purge, heap: Heap) -> Purge:
         rule=purge.rule,
         predicate=rebind(purge.predicate, purge.table, heap.table),
         cutoff=purge.cutoff,
+        age=None if purge.age is None else rebind(purge.age, purge.table, heap.table),
         partition_of=purge.table.name,
     )
 

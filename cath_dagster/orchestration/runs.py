@@ -10,7 +10,7 @@ import dagster as dg
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.core.execution import execute
 from cath_dagster.core.outcome import Outcome, RunResult, Status
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.spec import JobSpec, Location
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
@@ -107,6 +107,31 @@ def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservati
                 metadata=outcome_metadata(outcome, result),
                 description=f"{spec.name}{', dry run' if result.dry_run else ''}",
             )
+    if result.deleted_today and not result.dry_run:
+        yield dg.AssetObservation(
+            asset_key=ledger_key(spec.location),
+            metadata={f"{spec.name}: {rule}": deleted for rule, deleted in result.deleted_today.items()},
+            description=f"what the rules of {spec.name} have deleted today (UTC)",
+        )
+
+
+def ledger_key(location: Location) -> dg.AssetKey:
+    """Return the key of the asset whose plots show how much each rule deletes from day to day."""
+    return dg.AssetKey([location.name, "purge_ledger"])
+
+
+def ledger_spec(location: Location, owner: str) -> dg.AssetSpec:
+    """Return the ledger as an asset, of which every run of a clean-up job tells the day's numbers."""
+    return dg.AssetSpec(
+        ledger_key(location),
+        description=(
+            "What runs have deleted, day by day and rule by rule: see its plots. Each point is the day's sum so far, over "
+            "all runs of the job, those of the command line included. `cath-dagster ledger` prints the same as a table."
+        ),
+        group_name=location.name,
+        kinds={"postgres", "table"},
+        owners=[owner],
+    )
 
 
 def outcome_metadata(outcome: Outcome, result: RunResult) -> Metadata:

@@ -37,6 +37,15 @@ DEPENDENT = (
 )
 """Every table with rows that belong to a survey, each of which `add_everything` fills."""
 
+PLACE_HOLD = """
+INSERT INTO surveys_legalhold (placed_at, reason, authority, removal_reason, survey_id)
+VALUES (now(), '', 'High Court', '', %s)
+"""
+RESPOND = """
+INSERT INTO surveys_surveyresponse (answers, submitted_at, survey_id, frozen_reason, is_frozen, freeze_source)
+VALUES ('{}', now(), %s, '', false, '')
+"""
+
 _numbers = itertools.count(1)
 
 

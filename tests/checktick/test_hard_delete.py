@@ -3,11 +3,13 @@
 import time
 from typing import Any
 
+import psycopg
 import pytest
 
+from cath_dagster.adapters import postgres
 from cath_dagster.checktick.deletion import POLICY
 from cath_dagster.core.outcome import RunResult, Status
-from tests.checktick.checktick import DEPENDENT, CheckTick
+from tests.checktick.checktick import DEPENDENT, PLACE_HOLD, RESPOND, CheckTick
 from tests.maintained import outcome
 
 REFUSE_ONE = """
@@ -194,11 +196,7 @@ def test_an_active_hold_stops_it_with_all_that_belongs_to_it(checktick: CheckTic
 def test_a_hold_placed_while_the_run_waits_is_seen(checktick: CheckTick) -> None:
     survey_id = checktick.add_doomed()
     lock = ("SELECT 1 FROM surveys_survey WHERE id = %s FOR UPDATE", [survey_id])
-    place = (
-        "INSERT INTO surveys_legalhold (placed_at, reason, authority, removal_reason, survey_id)"
-        " VALUES (now(), '', 'High Court', '', %s)",
-        [survey_id],
-    )
+    place = (PLACE_HOLD, [survey_id])
 
     result = checktick.run_beside("data_governance", lock, then=[place])
 
@@ -216,6 +214,19 @@ def test_a_hold_placed_anew_while_the_run_waits_is_seen(checktick: CheckTick) ->
     assert checktick.survey_ids() == [survey_id]
 
 
+def test_a_hold_that_is_placed_too_late_is_told_so(checktick: CheckTick) -> None:
+    survey_id = checktick.add_doomed()
+    with psycopg.connect(checktick.url) as other:
+        # The foreign key is deferred: the database looks for the survey when the hold is committed.
+        other.execute(PLACE_HOLD, [survey_id])
+
+        result = checktick.govern()
+
+        assert (result.status, checktick.survey_ids()) == (Status.SUCCESS, [])
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            other.commit()
+
+
 def test_a_survey_brought_back_while_the_run_waits_stays(checktick: CheckTick) -> None:
     survey_id = checktick.add_doomed()
     bring_back = (
@@ -231,11 +242,7 @@ def test_a_survey_brought_back_while_the_run_waits_stays(checktick: CheckTick) -
 def test_a_response_that_comes_while_the_run_waits_goes_along(checktick: CheckTick) -> None:
     survey_id = checktick.add_doomed()
     lock = ("SELECT 1 FROM surveys_survey WHERE id = %s FOR UPDATE", [survey_id])
-    respond = (
-        "INSERT INTO surveys_surveyresponse (answers, submitted_at, survey_id, frozen_reason, is_frozen, freeze_source)"
-        " VALUES ('{}', now(), %s, '', false, '')",
-        [survey_id],
-    )
+    respond = (RESPOND, [survey_id])
 
     result = checktick.run_beside("data_governance", lock, then=[respond])
 
@@ -452,10 +459,6 @@ def test_a_row_that_a_deferred_constraint_holds_fails_its_survey_only(checktick:
 def test_a_survey_that_somebody_keeps_locked_holds_back_no_other(
     checktick: CheckTick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import psycopg
-
-    from cath_dagster.adapters import postgres
-
     monkeypatch.setitem(postgres.SESSION_SETTINGS, "lock_timeout", "50ms")
     monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
     locked, free = checktick.add_doomed(), checktick.add_doomed()
@@ -574,8 +577,6 @@ def test_a_large_deletion_is_allowed_for_one_run(checktick: CheckTick) -> None:
 def test_another_run_of_the_job_is_refused_while_one_goes_on(checktick: CheckTick) -> None:
     doomed = checktick.add_doomed()
     lock = ("SELECT pg_advisory_lock(hashtextextended('checktick/data_governance', 0))", ())
-    import psycopg
-
     with psycopg.connect(checktick.url, application_name="data_governance:other") as other:
         other.execute(*lock)
         result = checktick.govern()

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from cath_dagster.core.outcome import Status
-from tests.checktick.checktick import CheckTick
+from tests.checktick.checktick import PLACE_HOLD, CheckTick
 from tests.maintained import outcome
 
 REFUSE_ONE = """
@@ -135,11 +135,7 @@ def test_a_hold_placed_while_the_run_waits_is_seen(checktick: CheckTick) -> None
     survey_id = checktick.add_due()
     # The service locks the survey's row before it places a hold on it.
     lock = ("SELECT 1 FROM surveys_survey WHERE id = %s FOR UPDATE", [survey_id])
-    place = (
-        "INSERT INTO surveys_legalhold (placed_at, reason, authority, removal_reason, survey_id)"
-        " VALUES (now(), '', 'High Court', '', %s)",
-        [survey_id],
-    )
+    place = (PLACE_HOLD, [survey_id])
 
     result = checktick.run_beside("data_governance", lock, then=[place])
 

@@ -377,11 +377,21 @@ def test_doctor_names_a_missing_privilege_with_the_grant_that_helps(service: Ser
         service.connection.execute(sql.SQL("REVOKE DELETE ON ingestion_log FROM {}").format(role))
         environ = {**service.environ, "CATH_DATABASE_URL": url}
 
-        (grant,) = remedies(environ, "GRANT")
+        (grant,) = remedies(environ, "GRANT DELETE")
         service.connection.execute(grant)
 
         assert "DELETE" in grant
         assert problems(environ) == {}
+
+
+def test_doctor_tells_who_cannot_see_what_others_wait_for_how_to_see_it(service: Service) -> None:
+    with role_without_rights(service) as (role, url):
+        environ = {**service.environ, "CATH_DATABASE_URL": url}
+        (grant,) = remedies(environ, "GRANT pg_read_all_stats")
+        service.connection.execute(grant)
+
+        assert role.as_string(service.connection) in grant
+        assert remedies(environ, "GRANT pg_read_all_stats") == []
 
 
 def test_the_grants_that_doctor_names_are_all_that_a_new_role_needs(service: Service) -> None:

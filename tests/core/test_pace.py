@@ -70,8 +70,8 @@ def test_is_polite_when_asked_and_on_a_schedule_where_the_table_is_large(
 def test_a_polite_purge_on_a_calm_server_rests_a_little_longer_than_it_works(server: Server) -> None:
     rests = [server.batch() for _ in range(100)]
 
-    assert all(0.002 < rest < 0.003 for rest in rests)
-    assert server.pacer.summary() == {"pace": "polite", "duty": 0.45, "rested_seconds": pytest.approx(0.244, abs=0.001)}
+    assert all(0.0029 < rest < 0.0031 for rest in rests)
+    assert server.pacer.summary() == {"pace": "polite", "duty": 0.4, "rested_seconds": pytest.approx(0.3, abs=0.001)}
 
 
 def test_a_bulk_purge_never_rests_nor_looks(workshop: Workshop) -> None:
@@ -137,7 +137,7 @@ def test_comes_back_slowly(server: Server) -> None:
     started, rest = server.now, server.batch()
 
     assert rest == pytest.approx(0.002 * (1 - MIN_DUTY) / MIN_DUTY, rel=0.5)
-    while server.batch() > 0.00245:
+    while server.batch() > 0.00305:
         pass
     assert 1 < server.now - started < 10
 

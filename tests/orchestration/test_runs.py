@@ -57,14 +57,20 @@ def launch(
 
 
 def execute(
-    instance: dg.DagsterInstance, job: str, config: Mapping[str, Any], *, week: str | None = None
+    instance: dg.DagsterInstance,
+    job: str,
+    config: Mapping[str, Any],
+    *,
+    week: str | None = None,
+    schedule: str | None = None,
 ) -> dg.JobExecutionResult:
-    """Run a job in this process, the way of `dagster job execute`."""
+    """Run a job in this process, the way of `dagster job execute`; with a schedule as if that had asked for it."""
+    tags = {"dagster/partition": week, "dagster/schedule_name": schedule}
     return dg.execute_job(
         CODE.get_reconstructable_job(job),
         instance,
         run_config=config,
-        tags={"dagster/partition": week} if week else None,
+        tags={name: value for name, value in tags.items() if value},
     )
 
 
@@ -115,7 +121,42 @@ def test_a_run_observes_every_table_it_works_on(cath: Service, instance: dg.Dags
         "notification_audit_log",
         "audit_log",
         "ingestion_log",
+        "purge_ledger",
     }
+
+
+def test_a_run_tells_what_each_rule_has_deleted_today_whoever_ran_it(
+    cath: Service, instance: dg.DagsterInstance
+) -> None:
+    add_entries(cath, 3, 91)
+    cath.run("clear_audit")
+    add_entries(cath, 4, 91)
+
+    metadata = observed(launch(cath, instance, "clear_audit"))["purge_ledger"]
+
+    assert metadata == {
+        "clear_audit: audit_log rows older than 90 days": 0,
+        "clear_audit: ingestion_log rows older than 90 days": 7,
+        "clear_audit: notification_audit_log rows older than 90 days": 0,
+    }
+
+
+@pytest.mark.parametrize(("schedule", "pace"), [("clear_audit_cron", "polite"), (None, "bulk")])
+def test_only_a_run_that_a_schedule_asked_for_is_polite_by_itself(
+    cath: Service, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, schedule: str | None, pace: str
+) -> None:
+    monkeypatch.setattr("cath_dagster.core.pace.LARGE_TABLE_BYTES", 1)
+    add_entries(cath, 3, 91)
+
+    result = execute(instance, "clear_audit", {"as_of": cath.as_of.isoformat()}, schedule=schedule)
+
+    assert observed(result)["ingestion_log"]["pace"] == pace
+
+
+def test_a_dry_run_adds_nothing_to_the_plot_of_the_ledger(cath: Service, instance: dg.DagsterInstance) -> None:
+    add_entries(cath, 3, 91)
+
+    assert "purge_ledger" not in observed(launch(cath, instance, "clear_audit", dry_run=True))
 
 
 def test_an_observation_tells_what_was_deleted_what_is_left_and_how_old_the_oldest_is(

@@ -58,6 +58,7 @@ def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
         partial(find_standing, why=why_not_soft_deleted(), is_past=retention.is_past_soft_deletion(run.as_of))
     )
     ids = _find(run, due, survey.c.deletion_date)
+    run.ledger.plan(SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids))
     details: dict[str, Scalar] = {
         **as_details("soft", standing),
         "soft_unwarned": _count(run, due, ~has_warning()),
@@ -190,7 +191,7 @@ SPEC = JobSpec(
             name="send_warnings",
             run=send_warnings,
             summary="Warn owners 30, 7 and 1 days before a deletion, once for each survey, tier and date.",
-            tables=(),
+            tables=("mail",),
         ),
         Step(
             name="soft_delete",
@@ -202,6 +203,7 @@ SPEC = JobSpec(
             name="hard_delete",
             run=hard_delete,
             summary="Delete for good what was soft-deleted 30 days ago, with all that goes along, and leave a record.",
+            purges=True,
             tables=(SURVEYS, *(table.name for table in DEPENDENT)),
         ),
     ),
