@@ -18,6 +18,7 @@ from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
 from benchmarks.peers import measure_peers
+from benchmarks.surveys import measure_progress, measure_surveys
 from cath_dagster.development.local import REPOSITORY, forget_outside
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, remove_state, running
 
@@ -87,9 +88,16 @@ def _cold_start(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path 
     yield from measure_cold_start(cluster, rounds=rounds, say=say)
 
 
+def _surveys(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_surveys(cluster, rounds=rounds, say=say)
+    yield from measure_progress(cluster, rounds=rounds, say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
+    "surveys": _surveys,
 }
 
 

@@ -1,7 +1,7 @@
 """Delete surveys for good: keys overwritten, every dependent table cleared, a record left, in one transaction."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 
 from cath_dagster.checktick import tables as t
-from cath_dagster.checktick.deletion import DEPENDENT, POLICY, Removal
+from cath_dagster.checktick.deletion import DEPENDENT, POLICY, Reference, Removal
 from cath_dagster.checktick.retention import (
     WARNING,
     deletion_day,
@@ -29,7 +29,7 @@ ACTION = "survey_hard_deleted"
 SCOPE = "data_governance"
 KEY_BYTES = 64
 """Nothing of a key is left in its row, however long it was."""
-VAULT_PATH = "surveys/{}/kek"
+VAULT_PATH = "surveys/%s/kek"
 """Where the service keeps a survey's key in its vault. Nothing here can reach that: the record says what is left."""
 
 
@@ -83,10 +83,10 @@ class Eraser:
         self._queue_files(connection, chosen)
         self._leave_record(connection, chosen)
         counts = _delete(connection, chosen)
-        connection.execute(
-            sa.insert(deleted_key),
-            [{"run_id": self.run_id, "table_name": t.survey.name, "key": str(key)} for key in chosen],
-        )
+        keys = sa.func.unnest(sa.literal([str(key) for key in chosen], ARRAY(sa.Text)))
+        names = ["run_id", "table_name", "key"]
+        rows = sa.select(sa.literal(self.run_id), sa.literal(t.survey.name), keys)
+        connection.execute(sa.insert(deleted_key).from_select(names, rows))
         self.ledger.record_batch(
             connection, counts, rule=self.rule, cutoff=self.as_of, keys_kept=frozenset({t.survey.name})
         )
@@ -99,21 +99,21 @@ class Eraser:
 
     def _leave_record(self, connection: sa.Connection, chosen: Keys) -> None:
         """Write a row for each survey that outlives it, with what a later question may need and no more."""
-        records = connection.execute(_records(chosen)).mappings().all()
-        rows = [
-            {
-                "scope": SCOPE,
-                "action": ACTION,
-                "metadata": {**_plain(dict(record)), "run_id": self.run_id, "as_of": self.as_of.isoformat()},
-                "created_at": self.now,
-                "message": f"Survey {record['survey_id']} was deleted for good, its retention period being over",
-                "severity": "info",
-                "user_agent": "",
-                "username_attempted": "",
-            }
-            for record in records
-        ]
-        connection.execute(sa.insert(t.audit_log), rows)
+        record = _records(chosen).subquery("record")
+        said = sa.func.jsonb_build_object("run_id", self.run_id, "as_of", self.as_of.isoformat())
+        values: dict[str, sa.ColumnElement[Any]] = {
+            "scope": sa.literal(SCOPE),
+            "action": sa.literal(ACTION),
+            "metadata": sa.func.to_jsonb(sa.literal_column("record")).op("||")(said),
+            "created_at": sa.literal(self.now),
+            "message": sa.func.concat("Survey ", record.c.survey_id, " was deleted for good, its retention being over"),
+            "severity": sa.literal("info"),
+            "user_agent": sa.literal(""),
+            "username_attempted": sa.literal(""),
+        }
+        connection.execute(
+            sa.insert(t.audit_log).from_select(list(values), sa.select(*values.values()).select_from(record))
+        )
 
 
 def _overwrite_keys(connection: sa.Connection, chosen: Keys) -> None:
@@ -136,21 +136,35 @@ def _overwrite_keys(connection: sa.Connection, chosen: Keys) -> None:
 
 
 def _delete(connection: sa.Connection, chosen: Keys) -> dict[str, dict[str, int]]:
-    """Delete the surveys with all that goes along, children first; return what was done to each table."""
+    """Delete the surveys with all that goes along; return what was done to each table.
+
+    By one statement, whose parts all see the rows as they were before it: in whatever order they are done, each finds
+    its own by those that go. The foreign keys are checked at commit.
+    """
     removal = Removal(lambda column: is_any(column, chosen))
+    parts = [(table.name, "deleted", sa.delete(table).where(removal.goes(table))) for table in (*DEPENDENT, t.survey)]
+    changes = [
+        (reference.child.name, "updated", _cut_off(removal, reference)) for reference in POLICY if reference.is_kept
+    ]
+    done = [
+        statement.returning(sa.literal(1)).cte(f"part_{number}")
+        for number, (_, _, statement) in enumerate((*parts, *changes))
+    ]
+    rows = connection.execute(
+        sa.select(*(sa.select(sa.func.count()).select_from(part).scalar_subquery() for part in done))
+    )
     counts: dict[str, dict[str, int]] = {}
-    for reference in POLICY:
-        if reference.is_kept:
-            statement = sa.update(reference.child).where(removal.is_cut_off(reference)).values({reference.column: None})
-            of_table = counts.setdefault(reference.child.name, {"deleted": 0, "updated": 0})
-            of_table["updated"] += connection.execute(statement).rowcount
-    for table in (*DEPENDENT, t.survey):
-        gone = connection.execute(sa.delete(table).where(removal.goes(table))).rowcount
-        counts.setdefault(table.name, {"deleted": 0, "updated": 0})["deleted"] += gone
+    for (table, name, _), number in zip((*parts, *changes), rows.one(), strict=True):
+        of_table = counts.setdefault(table, {"deleted": 0, "updated": 0})
+        of_table[name] += number
     missing = len(chosen) - counts[t.survey.name]["deleted"]
     if missing:
         raise BatchConflictError(f"{missing} surveys were gone before they could be deleted")
     return counts
+
+
+def _cut_off(removal: Removal, reference: Reference) -> sa.Update:
+    return sa.update(reference.child).where(removal.is_cut_off(reference)).values({reference.column: None})
 
 
 def _count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
@@ -188,23 +202,16 @@ def _records(chosen: Keys) -> sa.Select[Any]:
         sa.func.array_remove(
             array([sa.case((column.is_not(None), column.name), else_=None) for column in t.KEY_COLUMNS]), None
         ).label("keys_erased"),
-        _list(t.key_escrow.c.vault_path, t.key_escrow.c.survey_id == s.c.id).label("escrow_paths"),
-        _list(
-            t.recovery_request.c.vault_recovery_path,
-            t.recovery_request.c.survey_id == s.c.id,
-            t.recovery_request.c.vault_recovery_path != "",
-        ).label("recovery_paths"),
+        sa.func.jsonb_build_array(sa.func.format(VAULT_PATH, s.c.id))
+        .op("||")(_list(t.key_escrow.c.vault_path, t.key_escrow.c.survey_id == s.c.id))
+        .op("||")(
+            _list(
+                t.recovery_request.c.vault_recovery_path,
+                t.recovery_request.c.survey_id == s.c.id,
+                t.recovery_request.c.vault_recovery_path != "",
+            )
+        )
+        .label("vault_paths_to_purge"),
         _list(released, hold.c.survey_id == s.c.id).label("released_holds"),
         _list(sent_notice.c.kind, is_warning).label("warnings"),
     ).where(is_any(s.c.id, chosen))
-
-
-def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record as JSON holds it."""
-    values = {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in record.items()
-        if name not in ("escrow_paths", "recovery_paths")
-    }
-    paths = [VAULT_PATH.format(record["survey_id"]), *record["escrow_paths"], *record["recovery_paths"]]
-    return {**values, "vault_paths_to_purge": list(dict.fromkeys(paths))}
