@@ -177,8 +177,8 @@ def _delete_one(connection: sa.Connection, survey_id: int) -> None:
     slug, owner_id = connection.execute(sa.select(survey.c.slug, survey.c.owner_id).where(is_the_survey)).one()
     responses = connection.scalar(sa.select(sa.func.count()).where(response.c.survey_id == survey_id))
     paths = connection.scalars(sa.select(key_escrow.c.vault_path).where(key_escrow.c.survey_id == survey_id)).all()
-    for path in connection.scalars(select_files(is_the_survey)).all():
-        connection.execute(sa.insert(file_outbox).values(job="bench", run_id="bench", path=path))
+    for _, file in connection.execute(select_files(is_the_survey)).all():
+        connection.execute(sa.insert(file_outbox).values(job="bench", run_id="bench", path=file))
     removal = Removal(lambda column: column == survey_id)
     for reference in POLICY:
         if reference.is_kept:

@@ -1,7 +1,8 @@
 """The code locations of this version, as workspace.yaml names them. Nothing here imports Dagster."""
 
+from cath_dagster.bon import LOCATION as BON
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.checktick import LOCATION as CHECKTICK
 from cath_dagster.core.spec import Location
 
-LOCATIONS: tuple[Location, ...] = (CATH, CHECKTICK)
+LOCATIONS: tuple[Location, ...] = (CATH, BON, CHECKTICK)

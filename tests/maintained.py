@@ -45,7 +45,15 @@ class Maintained:
     as_of: datetime
     reporter: SilentReporter = field(default_factory=SilentReporter)
 
-    def run(self, job: str, *, partition: str | None = None, run_id: str | None = None, **config: Any) -> RunResult:
+    def run(
+        self,
+        job: str,
+        *,
+        partition: str | None = None,
+        run_id: str | None = None,
+        is_scheduled: bool = False,
+        **config: Any,
+    ) -> RunResult:
         """Run a job in this process, as of `self.as_of` unless the config says otherwise."""
         spec = next(spec for spec in load_specs(self.location) if spec.name == job)
         return execute(
@@ -56,6 +64,7 @@ class Maintained:
             resources=EnvironmentResources(self.location.prefix, self.environ),
             reporter=self.reporter,
             partition=partition,
+            is_scheduled=is_scheduled,
         )
 
     def run_beside(self, job: str, *changes: Change, then: Sequence[Change] = ()) -> RunResult:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, array, insert
+from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from cath_dagster.checktick import tables as t
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, Reference, Removal
@@ -21,8 +21,9 @@ from cath_dagster.checktick.retention import (
 from cath_dagster.core.database import BatchConflictError
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.maintenance import deleted_key, file_outbox, sent_notice
+from cath_dagster.core.maintenance import deleted_key, sent_notice
 from cath_dagster.core.notices import SETTLED
+from cath_dagster.core.outbox import queue
 from cath_dagster.core.purge import Purge
 
 ACTION = "survey_hard_deleted"
@@ -46,17 +47,26 @@ class SurveyPurge(Purge):
         return [(table, removal.goes(table)) for table in DEPENDENT]
 
 
-def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
-    """Return the paths of the files of the chosen surveys, without those that a survey that stays shows as well."""
+def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str, str]]:
+    """Return keys and paths of the chosen surveys' files, without those that a survey that stays shows as well."""
     removal = Removal(lambda column: column.in_(sa.select(t.survey.c.id).where(chosen)))
-    image, verification, other = t.question_image, t.identity_verification, t.question_image.alias("other")
+    image, other = t.question_image, t.question_image.alias("other")
     goes = sa.select(image.c.id).where(removal.goes(image))
     is_shared = sa.exists().where(other.c.image == image.c.image, other.c.id.not_in(goes))
-    images = sa.select(image.c.image.label("path")).where(removal.goes(image), ~is_shared)
+    images = (
+        sa.select(t.question.c.survey_id.label("survey_id"), image.c.image.label("path"))
+        .join(t.question, t.question.c.id == image.c.question_id)
+        .where(removal.goes(image), ~is_shared)
+    )
+    verification = t.identity_verification
     paths = array([verification.c.document_path, verification.c.video_recording_path])
-    others = sa.select(sa.func.unnest(paths).label("path")).where(removal.goes(verification))
-    every = sa.union(images, others).subquery("every_file")
-    return sa.select(every.c.path).where(every.c.path != "")
+    proofs = (
+        sa.select(t.recovery_request.c.survey_id, sa.func.unnest(paths))
+        .join(t.recovery_request, t.recovery_request.c.id == verification.c.recovery_request_id)
+        .where(removal.goes(verification))
+    )
+    every = sa.union(images, proofs).subquery("every_file")
+    return sa.select(sa.cast(every.c.survey_id, sa.Text), every.c.path).where(every.c.path != "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +90,8 @@ class Eraser:
         if not chosen:
             return 0
         _overwrite_keys(connection, chosen)
-        self._queue_files(connection, chosen)
+        files = select_files(is_any(t.survey.c.id, chosen))
+        queue(connection, files, job=self.job, run_id=self.run_id, table=t.survey.name, due_at=None)
         self._leave_record(connection, chosen)
         counts = _delete(connection, chosen)
         keys = sa.func.unnest(sa.literal([str(key) for key in chosen], ARRAY(sa.Text)))
@@ -91,11 +102,6 @@ class Eraser:
             connection, counts, rule=self.rule, cutoff=self.as_of, keys_kept=frozenset({t.survey.name})
         )
         return len(chosen)
-
-    def _queue_files(self, connection: sa.Connection, chosen: Keys) -> None:
-        paths = select_files(is_any(t.survey.c.id, chosen)).subquery()
-        rows = sa.select(sa.literal(self.job), sa.literal(self.run_id), paths.c.path).distinct()
-        connection.execute(insert(file_outbox).from_select(["job", "run_id", "path"], rows).on_conflict_do_nothing())
 
     def _leave_record(self, connection: sa.Connection, chosen: Keys) -> None:
         """Write a row for each survey that outlives it, with what a later question may need and no more."""

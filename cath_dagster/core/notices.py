@@ -19,6 +19,8 @@ from cath_dagster.core.mail import Delivery, Mailer, MailerUnavailableError, Mes
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.outcome import Outcome
 
+DUE = "due"
+"""Put down to be sent, with what makes it necessary, and not tried yet."""
 CLAIMED = "claimed"
 SETTLED = (Delivery.SENT.value, Delivery.REJECTED.value)
 """The provider took a notice in one of these, or will never take it."""
@@ -62,6 +64,26 @@ def not_settled(connection: sa.Connection, job: str, notices: Sequence[Notice]) 
         for notice in notices
         if not any((subject_id, notice.kind, notice.period_start) in settled for subject_id in notice.subject_ids)
     ]
+
+
+def put_down(connection: sa.Connection, notices: Iterable[Notice], *, job: str, run_id: str, as_of: datetime) -> None:
+    """Write notices down to be sent, in the transaction of what makes them necessary: a kill cannot part the two."""
+    rows = [
+        {
+            "job": job,
+            "subject_id": subject_id,
+            "kind": notice.kind,
+            "period_start": notice.period_start,
+            "as_of": as_of,
+            "status": DUE,
+            "reference": notice.message.reference,
+            "run_id": run_id,
+        }
+        for notice in notices
+        for subject_id in notice.subject_ids
+    ]
+    if rows:
+        connection.execute(insert(sent_notice).on_conflict_do_nothing(), rows)
 
 
 def _tell(errors: Counter[str]) -> list[str]:

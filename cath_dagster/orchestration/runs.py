@@ -9,6 +9,7 @@ import dagster as dg
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.core.execution import execute
+from cath_dagster.core.mail import Content
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec, Location
 
@@ -93,9 +94,20 @@ def run_metadata(result: RunResult) -> Metadata:
         metadata["as_of"] = dg.MetadataValue.timestamp(result.as_of)
     if result.would_refuse is not None:
         metadata["would_refuse"] = result.would_refuse
+    for template, content in result.previews.items():
+        metadata[f"preview_{template}"] = dg.MetadataValue.md(preview_markdown(content))
     if result.notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
     return metadata
+
+
+def preview_markdown(content: Content) -> str:
+    """Return a message as the UI can show it: its text form, since the UI drops HTML.
+
+    Each line is isolated, so that one in Hebrew runs from right to left whatever stands around it.
+    """
+    lines = (f"\u2068{line}\u2069" if line else "" for line in (content.subject, "", *content.text.splitlines()))
+    return "\n".join(("```text", *lines, "```"))
 
 
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:

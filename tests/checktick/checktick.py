@@ -83,6 +83,7 @@ class CheckTick(Maintained):
         *,
         partition: str | None = None,
         run_id: str | None = None,
+        is_scheduled: bool = False,
         now: datetime | None = None,
         **config: Any,
     ) -> RunResult:
@@ -97,6 +98,7 @@ class CheckTick(Maintained):
             resources=EnvironmentResources(self.location.prefix, self.environ),
             reporter=self.reporter,
             partition=partition,
+            is_scheduled=is_scheduled,
         )
 
     def govern(self, **config: Any) -> RunResult:

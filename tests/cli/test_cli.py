@@ -31,8 +31,14 @@ JOBS = {
     "no_match_artefacts": "0 1 * * *",
     "refresh_views": "0 2 * * *",
     "subscriptions": "0 1 * * *",
+    "draft_cleanup": "0 3 * * *",
+    "overdue_detection": "0 6 * * *",
+    "session_cleanup": "0 4 * * *",
+    "shaam_token_refresh": "*/15 * * * *",
 }
-NUMBERS = ["matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped"]
+NUMBERS = [
+    "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
+]  # fmt: skip
 SECRET = "hunter2"
 UNREACHABLE = f"postgresql://someone:{SECRET}@127.0.0.1:1/cath"
 SLOW = """
@@ -152,7 +158,7 @@ def test_jobs_shows_a_table_to_people() -> None:
     done = call({}, "jobs")
 
     assert done.returncode == 0
-    assert [job for job in JOBS if f"cath/{job}" not in done.stdout] == []
+    assert [job for job in JOBS if f"/{job}" not in done.stdout] == []
 
 
 def test_jobs_tells_every_setting_with_its_variable_and_what_it_is_set_to() -> None:
@@ -219,6 +225,18 @@ def test_rows_that_go_by_cascade_are_a_target_of_their_own(service: Service) -> 
     service.insert("artefact_search", id=uuid.uuid4().hex, artefact_id=artefact_id, case_name="R v R")
 
     assert outcomes_of(run(service, "expired_artefacts", "--json"))["artefact_search"]["deleted"] == 1
+
+
+def test_run_tells_people_how_and_at_what_pace_it_worked(service: Service) -> None:
+    add_entries(service, 12_000)
+
+    done = run(service, "clear_audit", "--allow-large", "--set", "pace=polite", "--set", "vacuum=true")
+
+    assert done.returncode == 0, done.stderr
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("ingestion_log: ")]
+    assert told.startswith("ingestion_log: by the heap, polite, at work ")
+    assert "s of rest" in done.stdout
+    assert "12,000 dead rows to 0" in " ".join(done.stdout.split())
 
 
 def test_run_shows_a_table_to_people(service: Service) -> None:

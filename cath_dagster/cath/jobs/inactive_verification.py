@@ -145,7 +145,7 @@ SPEC = JobSpec(
         "after 365, 132 or 208 days, if the warning was sent long enough before; SSO users are deleted after 90 "
         "days without one. Signing in cancels a warning. Subscriptions, list-type subscriptions and notification "
         "rows of a deleted user go along. Never touched: other provenances, and the administrator who was active "
-        "last. Accounts at identity providers stay. Deleted users cannot be brought back."
+        "last. Accounts at identity providers stay. Deleted users cannot be brought back, unless undo_days is set."
     ),
     settings=InactiveUserSettings,
     run=inactive_verification,
