@@ -9,6 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from cath_dagster.core.archive import PERSONAL
+
 METADATA = sa.MetaData()
 _INSTANT = sa.DateTime(timezone=True)
 
@@ -77,6 +79,7 @@ progress = _table(
     sa.Column("updated_at", _INSTANT, nullable=False),
     sa.Column("expires_at", _INSTANT, nullable=False),
 )
+progress.info[PERSONAL] = ("session_key", "partial_answers", "user_id")
 
 audit_log = _table(
     "surveys_auditlog",

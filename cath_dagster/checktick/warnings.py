@@ -7,7 +7,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from cath_dagster.checktick.messages import UpcomingDeletion, deletion_warning
+from cath_dagster.checktick.messages import UpcomingDeletion, deletion_warning, masked
 from cath_dagster.checktick.retention import JOB, WARNING, DataGovernanceSettings, deletion_day, is_doomed
 from cath_dagster.checktick.tables import survey, user
 from cath_dagster.core.instants import as_utc
@@ -86,7 +86,9 @@ def send_warnings(run: JobRun, settings: DataGovernanceSettings) -> None:
     """Send every warning that is due; one that fails does not stop the others."""
     due = run.database.transaction(partial(find_due, settings=settings, as_of=run.as_of))
     site_url = check_mail(run, due)
-    notices = [_notice(warning, _write(warning, settings, site_url)) for warning in due]
+    if due:
+        run.previews[TEMPLATE] = deletion_warning(masked(_words(due[0], settings, site_url)))
+    notices = [_notice(warning, partial(deletion_warning, _words(warning, settings, site_url))) for warning in due]
     run.send(notices)
     sent = {} if run.dry_run else run.database.transaction(partial(_sent_by, run_id=run.run_id))
     details: dict[str, Scalar] = {}
@@ -106,8 +108,8 @@ def check_mail(run: JobRun, due: Sequence[DueWarning]) -> str:
     return run.require_mail(TEMPLATE, "SITE_URL")["SITE_URL"].rstrip("/")
 
 
-def _write(warning: DueWarning, settings: DataGovernanceSettings, site_url: str) -> "partial[Content]":
-    words = UpcomingDeletion(
+def _words(warning: DueWarning, settings: DataGovernanceSettings, site_url: str) -> UpcomingDeletion:
+    return UpcomingDeletion(
         survey_name=warning.survey_name,
         slug=warning.slug,
         owner_name=warning.owner_name,
@@ -117,7 +119,6 @@ def _write(warning: DueWarning, settings: DataGovernanceSettings, site_url: str)
         grace_days=settings.grace_days,
         site_url=site_url,
     )
-    return partial(deletion_warning, words)
 
 
 def _notice(warning: DueWarning, render: "partial[Content] | None" = None) -> Notice:
