@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import dagster as dg
+from cronsim import CronSim
 from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.errors import ConfigurationError
@@ -18,6 +20,8 @@ ACTIVE = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+OVERLAP_SKIP = "this tick is skipped"
+"""What the reason of every tick says that was skipped because of another run: the alerts go by it."""
 STANDBY = "standby"
 SCHEDULES = {
     "running": dg.DefaultScheduleStatus.RUNNING,
@@ -45,9 +49,7 @@ def build_schedule(
             return
         active = find_active_run(context.instance, spec, asset_keys)
         if active is not None:
-            yield dg.SkipReason(
-                f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; this tick is skipped"
-            )
+            yield dg.SkipReason(f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; {OVERLAP_SKIP}")
             return
         tick_at = context.scheduled_execution_time.astimezone(UTC)
         if requests is None:
@@ -89,6 +91,11 @@ def unmaterialised(
     """Return the partitions that had ended at an instant and have no materialisation, oldest first."""
     done = instance.get_materialized_partitions(asset_key)
     return [key for key in partitions.get_partition_keys(current_time=at) if key not in done]
+
+
+def next_tick(spec: JobSpec, after: datetime) -> datetime:
+    """Return when the job's schedule ticks next, in its zone."""
+    return next(CronSim(spec.cron, after.astimezone(ZoneInfo(spec.location.timezone))))
 
 
 def find_active_run(

@@ -28,7 +28,9 @@ def policies() -> dict[str, Tree]:
 
 def components(selector: Tree) -> set[str]:
     """Return which kinds of pods a selector takes, by the label `component`."""
-    named = {selector["matchLabels"]["component"]} if selector.get("matchLabels") else set()
+    # A run pod has a label of its code location instead.
+    labels = selector.get("matchLabels") or {}
+    named = {labels.get("component") or f"runs of {labels['dagster/code-location']}"} if labels else set()
     return named.union(*(one["values"] for one in selector.get("matchExpressions", ())))
 
 
@@ -65,7 +67,11 @@ def test_nothing_may_speak_to_anything_unless_a_policy_says_so() -> None:
 @pytest.mark.parametrize(
     ("target", "port", "allowed"),
     [
-        ("user-deployments", 3030, {"dagster-daemon", "dagster-webserver", "dagster-webserver-read-only"}),
+        (
+            "user-deployments",
+            3030,
+            {"dagster-daemon", "dagster-webserver", "dagster-webserver-read-only", "runs of operations"},
+        ),
         ("dagster-webserver", 3000, {"ui-proxy"}),
         ("dagster-webserver-read-only", 3000, {"ui-proxy-read-only"}),
     ],
@@ -128,6 +134,14 @@ def test_each_ui_has_its_own_proxy_with_its_own_group(name: str, upstream: str) 
     assert f"--upstream=http://{upstream}:3000/" in proxy["args"]
     assert proxy["envFrom"] == [{"secretRef": {"name": name}}]
     assert not any("skip-auth" in argument for argument in proxy["args"])
+
+
+def test_the_probe_is_as_restricted_as_every_other_pod_and_of_this_version() -> None:
+    probe = find(common(), "CronJob", "health")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    image = merged("production")["dagsterDaemon"]["image"]
+
+    check_restricted(probe)
+    assert [one["image"] for one in probe["containers"]] == [f"{image['repository']}:{image['tag']}"]
 
 
 def test_every_kind_of_pod_that_serves_has_a_disruption_budget() -> None:
