@@ -62,9 +62,6 @@ class EnvironmentResources:
         url = required(self, "DATABASE_URL")["DATABASE_URL"]
         return open_engine(url, variable=f"{self.prefix}_DATABASE_URL", application_name=application_name)
 
-    def blobs(self) -> BlobStore:
-        return self.store("BLOB_URL")
-
     def reports(self) -> BlobStore:
         return self.store("REPORT_URL", made_on_demand=True)
 

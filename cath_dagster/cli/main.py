@@ -18,7 +18,7 @@ from cath_dagster.adapters.environment import EnvironmentResources, open_resourc
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
-from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
+from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_report_of_run, print_result
 from cath_dagster.core.errors import (
     ConfigurationError,
     MaintenanceError,
@@ -43,6 +43,8 @@ app = typer.Typer(
 )
 views_app = typer.Typer(help="The materialised views that refresh_views keeps.", no_args_is_help=True)
 app.add_typer(views_app, name="views")
+governance_app = typer.Typer(help="What the law requires to be deleted, and what became of it.", no_args_is_help=True)
+app.add_typer(governance_app, name="governance")
 indexes_app = typer.Typer(help="The indexes that purges need and the service lacks.", no_args_is_help=True)
 app.add_typer(indexes_app, name="indexes")
 
@@ -105,6 +107,9 @@ def run_job(
     settings: Set = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show all there is to say, for jobs that say it in their own words.")
+    ] = False,
 ) -> None:
     """Run one job now, in this process: the same work as a scheduled run, with the same guards."""
     result = _execute(
@@ -114,7 +119,7 @@ def run_job(
         as_json=as_json,
         quiet=quiet,
     )
-    _finish(result, as_json=as_json)
+    _finish(result, as_json=as_json, verbose=verbose)
 
 
 @app.command("plan")
@@ -309,6 +314,26 @@ def create_views(as_json: Json = False) -> None:
     _finish(_execute("refresh_views", {}, partition=None, as_json=as_json, quiet=True), as_json=as_json)
 
 
+@governance_app.command("report")
+def report_governance(
+    day: Annotated[str | None, typer.Option(metavar="DAY", help="A day like 2026-11-20; today by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which of CheckTick's deletions were due on a day, done, held and by whose authority, and overdue and why.
+
+    Exit code 1 if one is overdue that nothing holds.
+    """
+    from cath_dagster.cli.governance import print_report, read_day, report_as_json
+
+    report = read_day(day, now=datetime.now(UTC))
+    if as_json:
+        print_json(report_as_json(report))
+    else:
+        print_report(report)
+    if report.alerts:
+        raise typer.Exit(FAILED)
+
+
 @indexes_app.command("build")
 def build_indexes(
     location: LocationName = None,
@@ -378,9 +403,13 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         return result
 
 
-def _finish(result: RunResult, *, as_json: bool) -> None:
+def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
+    report = find_spec(f"{result.location}/{result.job}").report
     if as_json:
         print_json(result.as_json())
+    elif report is not None:
+        print_report_of_run(report(result, verbose))
+        print_result(result, outcomes=verbose)
     else:
         print_result(result)
     if result.status is not Status.SUCCESS:

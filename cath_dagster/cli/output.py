@@ -42,9 +42,15 @@ def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
         out.print(f"[bold]{row['job']}[/bold]: {row['summary']}")
 
 
-def print_result(result: RunResult) -> None:
-    """Print a run's outcomes as a table, then how it ended and what to know."""
-    if result.outcomes:
+def print_report_of_run(lines: Sequence[str]) -> None:
+    """Print what a job says of its run in its own words."""
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def print_result(result: RunResult, *, outcomes: bool = True) -> None:
+    """Print a run's outcomes as a table, if they are wanted, then how it ended and what to know."""
+    if result.outcomes and outcomes:
         out.print(_outcome_table(result))
     for outcome in result.outcomes:
         _print_details(outcome)

@@ -59,7 +59,7 @@ class Resources(Protocol):
 
     def engine(self, application_name: str) -> sa.Engine: ...
 
-    def blobs(self) -> BlobStore: ...
+    def store(self, name: str) -> BlobStore: ...
 
     def reports(self) -> BlobStore: ...
 
@@ -122,9 +122,30 @@ class JobRun:
     """By rule, once the ledger is closed."""
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
+    planned: list[PlannedPurge] = field(default_factory=list)
+    """The purges that were planned so far."""
+    now: datetime
+    """When the run began, for what counts from the moment it is done and not from the reference time."""
+    file_store: str = "BLOB_URL"
+    """The variable, without the prefix, of the store in which the files of deleted rows lie."""
+    purges: bool = True
+    """Whether the step at work deletes what was planned."""
     _taken: int = 0
     _files_to_hold: int = 0
     """In a dry run, the files that the run would queue for the end of their window."""
+
+    def begin(self, step: str, tables: Sequence[str], *, purges: bool, rule_table: str) -> None:
+        """Turn to a step, the only one of most jobs: its own outcomes and failures, and its own part of the ledger.
+
+        Of a job of several steps, rows of `rule_table` that the others have changed count against `max_rows`.
+        """
+        self.purges, self.outcomes, self.failures = purges, [], []
+        self.ledger = replace(self.ledger, step=step)
+        self.ledger.start(*tables)
+        if step:
+            self._taken = self.ledger.changed_by_other_steps(rule_table)
+        for plan in self.planned:
+            self._write_plan(plan)
 
     def read(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
@@ -200,7 +221,7 @@ class JobRun:
         """
         if any(purge.files is not None for purge in purges):
             # A store that cannot be opened is found out before anything is deleted.
-            self.resources.blobs()
+            self.resources.store(self.file_store)
         # Measuring needs privileges as well, and waits for locks.
         reasons = (*self._check_access(purges).reasons, *self._check_extras(purges))
         self._refuse(PreflightError, reasons)
@@ -211,12 +232,7 @@ class JobRun:
         self.planned_rows |= {measured.table: measured.matched for measured in measures}
         for plan in planned:
             self.reporter.info(f"{plan.purge.rule}: {plan.measured}")
-            self.ledger.plan(
-                plan.purge.table.name,
-                rule=plan.purge.rule,
-                cutoff=plan.purge.cutoff,
-                matched=plan.measured.matched,
-            )
+            self._write_plan(plan)
         too_large = None if self.allow_large else refusal(measures)
         found = self.database.transaction(lambda connection: check_purge(connection, self._expected(planned)))
         for note in found.notes:
@@ -225,6 +241,7 @@ class JobRun:
         if reasons and not self.dry_run:
             self.outcomes += [Outcome(target=measured.table, matched=measured.matched) for measured in measures]
         self._refuse(BlastRadiusError if too_large else PreflightError, reasons)
+        self.planned += planned
         return planned
 
     def purge(self, planned: PlannedPurge) -> None:
@@ -234,7 +251,7 @@ class JobRun:
             return
         started = self.clock()
         pacer = self._pacer(planned.measured.heap_bytes)
-        progress = self._purger(pacer).delete(planned.purge, limit=self._room())
+        progress = self._purger(pacer).delete(planned.purge, limit=self.room())
         how = _how(progress, pacer)
         if self.purging.vacuum and vacuum.is_worthwhile(progress.changed, progress.rows_left):
             how |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
@@ -254,7 +271,7 @@ class JobRun:
         started = self.clock()
         heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
         pacer = self._pacer(sum(heap.bytes for heap in heaps))
-        progress = self._purger(pacer).update(revision, limit=self._room(), matched=matched)
+        progress = self._purger(pacer).update(revision, limit=self.room(), matched=matched)
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
         left = max(0, matched - updated) if progress.reached_limit else 0
@@ -281,7 +298,11 @@ class JobRun:
             return
         started = self.clock()
         outcome = outbox.drain(
-            self.database, self.resources.blobs(), job=self.job, as_of=self.as_of, report=self.reporter.progress
+            self.database,
+            self.resources.store(self.file_store),
+            job=self.job,
+            as_of=self.as_of,
+            report=self.reporter.progress,
         )
         self.record(replace(outcome, seconds=self.clock() - started, details=self._held_files()))
         if outcome.kept:
@@ -333,6 +354,18 @@ class JobRun:
         source = iter(notices)
         while some := list(islice(source, NOTICES_AT_ONCE)):
             yield from self.database.transaction(partial(not_settled, job=self.job, notices=some))
+
+    def refuse(self, reasons: Sequence[str]) -> None:
+        """Refuse the run if there are reasons to; in a dry run only keep them.
+
+        Raises `PreflightError`.
+        """
+        self._refuse(PreflightError, reasons)
+
+    def _write_plan(self, plan: PlannedPurge) -> None:
+        purge = plan.purge
+        if self.purges:
+            self.ledger.plan(purge.table.name, rule=purge.rule, cutoff=purge.cutoff, matched=plan.measured.matched)
 
     def _refuse(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
         """Raise the error if there are reasons to; in a dry run only keep them."""
@@ -394,7 +427,7 @@ class JobRun:
     def _expected(self, planned: Sequence[PlannedPurge]) -> dict[str, int]:
         """Return how many rows the run would delete per table: what matches, and with `max_rows` its share of that."""
         expected: dict[str, int] = {}
-        room = self._room()
+        room = self.room()
         for plan in planned:
             matched = plan.measured.matched
             share = 1.0 if room is None or matched <= room else room / matched
@@ -478,8 +511,13 @@ class JobRun:
                 "the next run tries again"
             )
 
-    def _room(self) -> int | None:
+    def room(self) -> int | None:
+        """Return how many more rows this run may change, None without `max_rows`."""
         return None if self.max_rows is None else max(0, self.max_rows - self._taken)
+
+    def take(self, rows: int) -> None:
+        """Count rows that were changed against `max_rows`."""
+        self._taken += rows
 
     def _pacer(self, heap_bytes: int) -> Pacer:
         pace = choose_pace(self.purging.pace, is_scheduled=self.is_scheduled, heap_bytes=heap_bytes)

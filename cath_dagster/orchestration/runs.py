@@ -46,6 +46,7 @@ def run_job(
     *,
     partition: str | None = None,
     selection: frozenset[str] | None = None,
+    step: str | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
     resources = open_resources(spec.location, context.instance)
@@ -64,6 +65,7 @@ def run_job(
             partition=partition,
             selection=selection,
             is_scheduled=SCHEDULE_TAG in context.run.tags,
+            step=step,
         )
     switch.tell(result)
     if not spec.is_asset:
