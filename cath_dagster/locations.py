@@ -3,5 +3,6 @@
 from cath_dagster.bon import LOCATION as BON
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.core.spec import Location
+from cath_dagster.operations import LOCATION as OPERATIONS
 
-LOCATIONS: tuple[Location, ...] = (CATH, BON)
+LOCATIONS: tuple[Location, ...] = (CATH, BON, OPERATIONS)

@@ -14,7 +14,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
@@ -172,6 +173,29 @@ def examine(
     else:
         print_findings(findings, everything=everything)
     if any(finding.level is Level.PROBLEM for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command("health")
+def look_at_instance(
+    everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look from outside whether Dagster works: daemons, ticks, runs that wait, alerts that nobody was told.
+
+    Of the instance of DAGSTER_HOME, by its database alone: for a probe or a CronJob that is not Dagster's own.
+    """
+    from cath_dagster.cli.health import look
+    from cath_dagster.core.diagnosis import Level
+
+    findings = look(datetime.now(UTC))
+    is_well = not any(finding.level is Level.PROBLEM for finding in findings)
+    if as_json:
+        found = [{**vars(finding), "level": finding.level.value} for finding in findings]
+        print_json({"healthy": is_well, "findings": found})
+    else:
+        print_findings(findings, everything=everything)
+    if not is_well:
         raise typer.Exit(FAILED)
 
 
@@ -338,15 +362,20 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             print_json(unusable.as_json())
         raise
     with TerminalReporter(verbose=not as_json, quiet=quiet) as reporter:
-        return execute(
-            spec,
-            given,
-            run_id=run_id,
-            now=datetime.now(UTC),
-            resources=_resources(spec.location),
-            reporter=reporter,
-            partition=partition,
-        )
+        is_dry = bool(given.get("dry_run"))
+        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=reporter.info)
+        with switch.watching():
+            result = execute(
+                spec,
+                given,
+                run_id=run_id,
+                now=datetime.now(UTC),
+                resources=_resources(spec.location),
+                reporter=reporter,
+                partition=partition,
+            )
+        switch.tell(result)
+        return result
 
 
 def _finish(result: RunResult, *, as_json: bool) -> None:
@@ -405,15 +434,15 @@ def _locations(name: str | None) -> tuple[Location, ...]:
     """Return the location called `name`, without one all that are in use here: those with a database."""
     if name is not None:
         return (find_location(name),)
-    in_use = tuple(location for location in LOCATIONS if os.environ.get(f"{location.prefix}_DATABASE_URL"))
+    in_use = tuple(location for location in LOCATIONS if _resources(location).is_configured)
     if not in_use:
-        variables = ", ".join(f"{location.prefix}_DATABASE_URL" for location in LOCATIONS)
+        variables = ", ".join(f"{location.prefix}_DATABASE_URL" for location in LOCATIONS if not location.resources)
         raise MissingConfigurationError(f"none of {variables} is set; set that of the service you mean")
     return in_use
 
 
 def _resources(location: Location) -> EnvironmentResources:
-    return EnvironmentResources(location.prefix)
+    return open_resources(location)
 
 
 def _driver_errors() -> type[Exception]:

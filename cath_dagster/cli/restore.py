@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import open_resources
 from cath_dagster.cli.ledger import open_database
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
 from cath_dagster.core.job_run import Reporter, required
@@ -23,7 +23,7 @@ def restore_run(locations: Sequence[Location], request: Request, *, now: datetim
     missing: MissingConfigurationError | None = None
     for location in locations:
         try:
-            required(EnvironmentResources(location.prefix), "DATABASE_URL")
+            required(open_resources(location), "DATABASE_URL")
         except MissingConfigurationError as error:
             missing = missing or error
             continue

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from operator import length_hint
@@ -12,7 +12,6 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from cath_dagster.core import archive, outbox, partitions, vacuum
-from cath_dagster.core.archive import UndoPolicy
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.blast_radius import Measure, measure, refusal
 from cath_dagster.core.blobs import BlobStore
@@ -26,10 +25,11 @@ from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.preflight import Preflight, check_access, check_purge
-from cath_dagster.core.purge import Purge, Revision
+from cath_dagster.core.purge import Purge, Revision, Undo
 from cath_dagster.core.purger import Purger
 from cath_dagster.core.restored import count_spared, spare, spare_revision, tables_left_alone
 from cath_dagster.core.settings import PurgeSettings
+from cath_dagster.core.undo_check import UndoPolicy, find_obstacles
 
 MAX_APPLICATION_NAME = 63
 """PostgreSQL cuts longer ones; what must not be cut is the run id."""
@@ -357,15 +357,15 @@ class JobRun:
         return spared
 
     def _undoable(self, purge: Purge) -> Purge:
-        return replace(purge, undo=archive.undo_of(self.undo, as_of=self.as_of, partition=self.partition))
+        if not self.undo.days:
+            return purge
+        keep_until = self.as_of + timedelta(days=self.undo.days)
+        return replace(purge, undo=Undo(days=self.undo.days, keep_until=keep_until, partition=self.partition))
 
     def _find_undo_obstacles(self, purges: Sequence[Purge]) -> list[str]:
         if not self.undo.days:
             return []
-        found = [
-            self.database.transaction(partial(archive.find_obstacles, purge=purge, policy=self.undo))
-            for purge in purges
-        ]
+        found = [self.database.transaction(partial(find_obstacles, purge=purge, policy=self.undo)) for purge in purges]
         return list(dict.fromkeys(reason for reasons in found for reason in reasons))
 
     def _held_files(self) -> dict[str, Scalar]:

@@ -35,6 +35,10 @@ class Location:
     timezone: str = "UTC"
     stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By variable, without the prefix, the containers that its blob stores must have."""
+    resources: str = ""
+    """The module whose `open_resources` says where the location's outside is, for one that its environment variables
+    alone do not describe.
+    """
 
     @property
     def prefix(self) -> str:

@@ -1,5 +1,6 @@
 """Run a job inside a Dagster run, and say in Dagster's words what came of it."""
 
+import os
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -7,7 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.ping import open_switch
 from cath_dagster.core.execution import execute
 from cath_dagster.core.mail import Content
 from cath_dagster.core.outcome import Outcome, RunResult, Status
@@ -46,17 +48,24 @@ def run_job(
     selection: frozenset[str] | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
-    result = execute(
-        spec,
-        context.op_config or {},
-        run_id=context.run_id,
-        now=datetime.now(UTC),
-        resources=EnvironmentResources(spec.location.prefix),
-        reporter=DagsterReporter(context.log),
-        partition=partition,
-        selection=selection,
-        is_scheduled=SCHEDULE_TAG in context.run.tags,
-    )
+    resources = open_resources(spec.location, context.instance)
+    config, reporter = context.op_config or {}, DagsterReporter(context.log)
+    is_dry = bool(config.get("dry_run"))
+    switch = open_switch(spec, os.environ, run_id=context.run_id, dry_run=is_dry, report=reporter.info)
+    with switch.watching():
+        resources.prepare()
+        result = execute(
+            spec,
+            config,
+            run_id=context.run_id,
+            now=datetime.now(UTC),
+            resources=resources,
+            reporter=reporter,
+            partition=partition,
+            selection=selection,
+            is_scheduled=SCHEDULE_TAG in context.run.tags,
+        )
+    switch.tell(result)
     if not spec.is_asset:
         for observation in observations(spec, result):
             context.log_event(observation)
