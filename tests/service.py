@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.core.execution import execute
+from cath_dagster.core.execution import execute, summary
 from cath_dagster.core.outcome import Outcome, RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.development.notify import NotifySimulator
@@ -38,8 +38,14 @@ class SilentReporter:
     def info(self, message: str) -> None:
         self.lines.append(message)
 
+    def warning(self, message: str) -> None:
+        self.lines.append(message)
+
     def progress(self, target: str, done: int, total: int) -> None:
         pass
+
+    def ended(self, result: RunResult) -> None:
+        self.lines.append(summary(result))
 
 
 @dataclass

@@ -15,6 +15,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.logs import JsonReporter, is_json
+from cath_dagster.adapters.telemetry import observed
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
@@ -286,6 +288,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         spec = find_spec(name)
         read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
         check_partition(spec, partition)
+        is_json(os.environ)
     except (ConfigurationError, UnknownJobError) as error:
         if as_json:
             unusable = RunResult(
@@ -294,7 +297,10 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             )  # fmt: skip
             print_json(unusable.as_json())
         raise
-    with TerminalReporter(verbose=not as_json, quiet=quiet) as reporter:
+    with (
+        _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown,
+        observed(spec, run_id, shown, os.environ) as reporter,
+    ):
         return execute(
             spec,
             given,
@@ -306,11 +312,17 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         )
 
 
+def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:
+    if is_json(os.environ):
+        return JsonReporter(spec, run_id, os.environ, quiet=quiet)
+    return TerminalReporter(verbose=not as_json, quiet=quiet)
+
+
 def _finish(result: RunResult, *, as_json: bool) -> None:
     if as_json:
         print_json(result.as_json())
     else:
-        print_result(result)
+        print_result(result, with_error=not is_json(os.environ))
     if result.status is not Status.SUCCESS:
         raise typer.Exit(FAILED)
 

@@ -42,8 +42,8 @@ def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
         out.print(f"[bold]{row['job']}[/bold]: {row['summary']}")
 
 
-def print_result(result: RunResult) -> None:
-    """Print a run's outcomes as a table, then how it ended and what to know."""
+def print_result(result: RunResult, *, with_error: bool = True) -> None:
+    """Print a run's outcomes as a table, then how it ended and what to know; the error unless the log has it."""
     if result.outcomes:
         out.print(_outcome_table(result))
     for outcome in result.outcomes:
@@ -56,7 +56,7 @@ def print_result(result: RunResult) -> None:
         out.print(f"[yellow]would be refused:[/yellow] {escape(result.would_refuse)}")
     style = _STATUS_STYLES[result.status]
     out.print(f"[{style}]{result.status.value}[/] in {result.seconds:.2f} s, run {result.run_id}")
-    if result.error:
+    if result.error and with_error:
         err.print(f"error: {result.error}", style="red", markup=False)
 
 

@@ -24,6 +24,7 @@ from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
 from cath_dagster.core.settings import JobSettings, PurgeSettings, RunConfig, plain_settings, read_run_config
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.telemetry import current_trace_id
 
 MAX_APPLICATION_NAME = 63
 """PostgreSQL cuts longer ones; what must not be cut is the run id."""
@@ -84,8 +85,9 @@ def execute(
         settings={**run.borrowed_settings, **plain_settings(config.settings)},
         seconds=clock() - started,
         deleted_today=run.deleted_today,
+        trace_id=current_trace_id(),
     )
-    reporter.info(summary(result))
+    reporter.ended(result)
     return result
 
 
@@ -236,6 +238,7 @@ def _failed_early(
         as_of=as_of,
         status=Status.FAILED,
         error=str(error),
+        trace_id=current_trace_id(),
     )
-    reporter.info(summary(result))
+    reporter.ended(result)
     return result

@@ -1,5 +1,7 @@
 """Run a job inside a Dagster run, and say in Dagster's words what came of it."""
 
+import logging
+import os
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -8,12 +10,17 @@ from typing import Any
 import dagster as dg
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.core.execution import execute
+from cath_dagster.adapters.telemetry import is_sent, observed
+from cath_dagster.core.execution import execute, summary
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.telemetry import trace_id
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
+
+TRACE_TAG = "cath_dagster/trace_id"
+"""Where telemetry is sent, a run's trace."""
 
 SCHEDULE_TAG = "dagster/schedule_name"
 """What Dagster puts on a run that a schedule asked for; it has no public name for it."""
@@ -31,6 +38,13 @@ class DagsterReporter:
     def info(self, message: str) -> None:
         self._log.info(message)
 
+    def warning(self, message: str) -> None:
+        self._log.warning(message)
+
+    def ended(self, result: RunResult) -> None:
+        level = logging.INFO if result.status is Status.SUCCESS else logging.ERROR
+        self._log.log(level, summary(result))
+
     def progress(self, target: str, done: int, total: int) -> None:
         if time.monotonic() - self._told_at >= SECONDS_BETWEEN_PROGRESS:
             self._told_at = time.monotonic()
@@ -45,17 +59,21 @@ def run_job(
     selection: frozenset[str] | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
-    result = execute(
-        spec,
-        context.op_config or {},
-        run_id=context.run_id,
-        now=datetime.now(UTC),
-        resources=EnvironmentResources(spec.location.prefix),
-        reporter=DagsterReporter(context.log),
-        partition=partition,
-        selection=selection,
-        is_scheduled=SCHEDULE_TAG in context.run.tags,
-    )
+    if is_sent(os.environ):
+        # Also on a run that is killed: its trace has what was sent before.
+        context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, os.environ)})
+    with observed(spec, context.run_id, DagsterReporter(context.log), os.environ) as reporter:
+        result = execute(
+            spec,
+            context.op_config or {},
+            run_id=context.run_id,
+            now=datetime.now(UTC),
+            resources=EnvironmentResources(spec.location.prefix),
+            reporter=reporter,
+            partition=partition,
+            selection=selection,
+            is_scheduled=SCHEDULE_TAG in context.run.tags,
+        )
     if not spec.is_asset:
         for observation in observations(spec, result):
             context.log_event(observation)
@@ -91,6 +109,8 @@ def run_metadata(result: RunResult) -> Metadata:
         metadata["as_of"] = dg.MetadataValue.timestamp(result.as_of)
     if result.would_refuse is not None:
         metadata["would_refuse"] = result.would_refuse
+    if result.trace_id is not None:
+        metadata["trace_id"] = result.trace_id
     if result.notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
     return metadata
