@@ -27,8 +27,11 @@ AZURE_SILENCE = (
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
     "APPLICATIONINSIGHTS_SDKSTATS_DISABLED",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
+    "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
 )
-"""By these Microsoft's exporter leaves off telling Microsoft about itself, and asking it for instructions."""
+"""By these Microsoft's exporter leaves off telling Microsoft about itself, asking it for instructions, and asking the
+process's own telemetry, of which there is none, for a resource.
+"""
 AZURE_SECONDS = 5.0
 """Of one request, to connect and to answer: the exporter's own limits are 10 s and 5 minutes."""
 
