@@ -17,9 +17,9 @@ import typer
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.telemetry import observed
-from cath_dagster.adapters.terminal import TerminalReporter, err, out
+from cath_dagster.adapters.terminal import TerminalReporter, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
-from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
+from cath_dagster.cli.output import print_error, print_findings, print_jobs, print_json, print_result
 from cath_dagster.core.errors import ConfigurationError, MaintenanceError, UnknownJobError
 from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
@@ -274,10 +274,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=arguments, standalone_mode=True)
     except (ConfigurationError, UnknownJobError) as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        print_error(str(error))
         sys.exit(WRONG_USAGE)
     except MaintenanceError as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        print_error(str(error))
         sys.exit(FAILED)
     sys.exit(0)
 

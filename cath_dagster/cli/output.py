@@ -1,13 +1,16 @@
 """What the command line shows: tables for people, one JSON object for machines."""
 
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from cath_dagster.adapters.logs import JSON, VARIABLE, json_line
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.indexes import IndexBuild
@@ -23,6 +26,14 @@ _LEVEL_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
     print(json.dumps(value, indent=2, default=str))  # noqa: T201 - no console may wrap or colour what a machine reads
+
+
+def print_error(message: str) -> None:
+    """Print one line on standard error, in the form that log lines have."""
+    if os.environ.get(VARIABLE) == JSON:
+        print(json_line("error", message, datetime.now(UTC)), file=sys.stderr)  # noqa: T201 - no console may wrap it
+    else:
+        err.print(f"error: {message}", style="red", markup=False)
 
 
 def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:

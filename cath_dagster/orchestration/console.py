@@ -5,6 +5,7 @@ import os
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster._core.events import EVENT_TYPE_TO_DISPLAY_STRING
 from dagster._core.log_manager import get_log_record_metadata  # without a public name
 
 from cath_dagster.adapters.logs import json_line, run_fields
@@ -42,6 +43,8 @@ class _RunFormatter(logging.Formatter):
             datetime.fromtimestamp(record.created, UTC),
             **run_fields(location or None, job or told["job_name"], told["run_id"], os.environ),
             step=told["step_key"],
-            event=event.event_type_value if event is not None else None,
+            event=EVENT_TYPE_TO_DISPLAY_STRING.get(event.event_type, event.event_type_value)
+            if event is not None
+            else None,
             error=error.to_string() if error is not None else None,
         )
