@@ -17,7 +17,9 @@ from benchmarks.audit_log import AuditLog
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
+from benchmarks.overdue import measure_overdue
 from benchmarks.peers import measure_peers
+from benchmarks.tokens import measure_tokens
 from cath_dagster.development.local import REPOSITORY, forget_outside
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, remove_state, running
 
@@ -32,6 +34,7 @@ SIZES = (500_000, 1_000_000, 2_000_000, 5_000_000)
 FOREGROUND_ROWS = 2_000_000
 PEERS_ROWS = 500_000
 """A loop with LIMIT is quadratic, and an ORM takes a minute for more."""
+INVOICES = 1_250_000
 PEERS_ROUNDS = 3
 
 
@@ -87,9 +90,22 @@ def _cold_start(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path 
     yield from measure_cold_start(cluster, rounds=rounds, say=say)
 
 
+def _marking(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    # A round takes minutes; three tell enough.
+    yield from measure_overdue(cluster, rows=INVOICES, rounds=min(3, rounds), say=say)
+
+
+def _tokens(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_tokens(cluster, rounds=rounds, say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
+    "marking": _marking,
+    "tokens": _tokens,
 }
 
 

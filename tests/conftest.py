@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,18 +14,27 @@ from hypothesis import Phase, settings
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.bon import LOCATION as BON
+from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.core.migrations import migrate
-from cath_dagster.development.cath_sample import create_schema
+from cath_dagster.core.spec import Location
+from cath_dagster.development import bon_sample, cath_sample
 from cath_dagster.development.local import forget_outside
 from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.oauth import OAuthProvider
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.smtp import SmtpServer
+from tests.bon.bon import Bon
 from tests.service import Service
 
 SERVER = "TEST_SUITE_SERVER"
 """Where the run's PostgreSQL is, for the workers of a parallel run."""
 TEMPLATE = "TEST_SUITE_TEMPLATE"
 """The name of the run's template database, with CaTH's empty schema and our own tables."""
+CHART = "DAGSTER_CHART"
+"""Where the official Helm chart is, for the tests that render it; the one thing of Dagster's that is not forgotten."""
+BON_TEMPLATE = "TEST_SUITE_BON_TEMPLATE"
+"""The same with BON's."""
 ENOUGH_MEMORY = 2 * 1024**3
 
 _state: list[EmbeddedPostgres] = []
@@ -41,7 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server once, in the process that leads the run, and make the template database."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    chart = os.environ.get(CHART)
     forget_outside()
+    if chart:
+        os.environ[CHART] = chart
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
         # Durability costs time and protects nothing here. A logical replication slot needs its level of WAL.
@@ -51,15 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _state.append(cluster)
         url = cluster.url("postgres")
     os.environ[SERVER] = url
-    os.environ[TEMPLATE] = name = f"template_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    template = database_url(name)
-    with psycopg.connect(template) as connection:
-        create_schema(connection)
-    engine = open_engine(template, variable="template", application_name="template")
-    migrate(engine, LOCATION)
-    engine.dispose()
+    os.environ[TEMPLATE] = _make_template(CATH, cath_sample.create_schema)
+    os.environ[BON_TEMPLATE] = _make_template(BON, bon_sample.create_schema)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -67,12 +72,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or SERVER not in os.environ:
         return
     with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(os.environ.pop(TEMPLATE))))
+        for template in (TEMPLATE, BON_TEMPLATE):
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(os.environ.pop(template))))
     del os.environ[SERVER]
     for cluster in _state:
         cluster.stop()
         shutil.rmtree(cluster.home)
     _state.clear()
+
+
+def _make_template(location: Location, create_schema: Callable[[psycopg.Connection], None]) -> str:
+    """Make a database with a service's empty schema and our own tables; return its name."""
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    template = database_url(name)
+    with psycopg.connect(template) as connection:
+        create_schema(connection)
+    engine = open_engine(template, variable="template", application_name="template")
+    migrate(engine, location)
+    engine.dispose()
+    return name
 
 
 def _memory() -> Path | None:
@@ -101,6 +121,24 @@ def cath_url() -> Iterator[str]:
 
 
 @pytest.fixture
+def bon_url() -> Iterator[str]:
+    """Yield the libpq URL of a database with BON's empty schema and our own tables."""
+    yield from _database(os.environ[BON_TEMPLATE])
+
+
+@pytest.fixture
+def smtp() -> Iterator[SmtpServer]:
+    with SmtpServer() as server:
+        yield server
+
+
+@pytest.fixture
+def provider() -> Iterator[OAuthProvider]:
+    with OAuthProvider() as started:
+        yield started
+
+
+@pytest.fixture
 def notify() -> Iterator[NotifySimulator]:
     with NotifySimulator() as simulator:
         yield simulator
@@ -110,6 +148,13 @@ def notify() -> Iterator[NotifySimulator]:
 def service(cath_url: str, notify: NotifySimulator, tmp_path: Path) -> Iterator[Service]:
     """Yield CaTH with an empty database, a blob store, a report store and a Notify."""
     with Service.open(cath_url, notify, tmp_path, as_of=datetime(2026, 11, 18, 1, 0, tzinfo=UTC)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bon(bon_url: str, smtp: SmtpServer, provider: OAuthProvider) -> Iterator[Bon]:
+    """Yield BON with an empty database, a mail server and a provider of tokens. It is six in the morning in Israel."""
+    with Bon.open(bon_url, smtp, provider, as_of=datetime(2026, 11, 18, 4, 0, tzinfo=UTC)) as opened:
         yield opened
 
 

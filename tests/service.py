@@ -2,64 +2,35 @@
 
 import contextlib
 import itertools
-import time
 import uuid
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import tuple_row
 
-from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.core.execution import execute, summary
-from cath_dagster.core.outcome import Outcome, RunResult
-from cath_dagster.core.spec import load_specs
 from cath_dagster.development.notify import NotifySimulator
+from tests.maintained import Maintained, SilentReporter, outcome
 
-Change = tuple[str, Sequence[Any]]
-"""A statement and its parameters."""
+__all__ = ["Service", "SilentReporter", "outcome"]
 
 _numbers = itertools.count(1)
 
 
-class SilentReporter:
-    """Keeps what a run said, and shows nothing."""
+@dataclass(kw_only=True)
+class Service(Maintained):
+    """A CaTH of its own."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
+    location = LOCATION
 
-    def info(self, message: str) -> None:
-        self.lines.append(message)
-
-    def warning(self, message: str) -> None:
-        self.lines.append(message)
-
-    def progress(self, target: str, done: int, total: int) -> None:
-        pass
-
-    def ended(self, result: RunResult) -> None:
-        self.lines.append(summary(result))
-
-
-@dataclass
-class Service:
-    """A CaTH of its own: `environ` is what its jobs see, `as_of` what they take for now unless told otherwise."""
-
-    url: str
-    environ: dict[str, str]
     blob_root: Path
     report_root: Path
-    connection: psycopg.Connection[Any]
-    as_of: datetime
     notify: NotifySimulator
-    reporter: SilentReporter = field(default_factory=SilentReporter)
 
     @classmethod
     @contextlib.contextmanager
@@ -82,84 +53,19 @@ class Service:
         }
         with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
             connection.execute("SET timezone = 'UTC'")
-            yield cls(url, environ, blob_root, report_root, connection, as_of, notify)
-
-    def run(
-        self,
-        job: str,
-        *,
-        partition: str | None = None,
-        run_id: str | None = None,
-        is_scheduled: bool = False,
-        **config: Any,
-    ) -> RunResult:
-        """Run a job in this process, as of `self.as_of` unless the config says otherwise."""
-        spec = next(spec for spec in load_specs(LOCATION) if spec.name == job)
-        return execute(
-            spec,
-            {"as_of": self.as_of, **config},
-            run_id=run_id or str(uuid.uuid4()),
-            now=datetime.now(UTC) + timedelta(days=3_650),
-            resources=EnvironmentResources("CATH", self.environ),
-            reporter=self.reporter,
-            partition=partition,
-            is_scheduled=is_scheduled,
-        )
-
-    def run_beside(self, job: str, *changes: Change, then: Sequence[Change] = ()) -> RunResult:
-        """Run a job into rows that another transaction has changed or locked.
-
-        Once the job waits for it, that transaction does what comes `then`, and commits.
-        """
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        with ThreadPoolExecutor(1) as pool, psycopg.connect(self.url) as other:
-            for statement, parameters in changes:
-                other.execute(statement, parameters)
-            running = pool.submit(self.run, job)
-            deadline = time.monotonic() + 10
-            while not self.value(waits):
-                assert not running.done(), "the run never waited for the lock"
-                assert time.monotonic() < deadline, "the run never came to the lock"
-                time.sleep(0.005)
-            for statement, parameters in then:
-                other.execute(statement, parameters)
-            other.commit()
-            return running.result(timeout=30)
-
-    def ledger(self, run_id: str) -> dict[str, tuple[Any, ...]]:
-        """Return by table what the ledger says of a run: dry_run, cutoff, matched, deleted, archived and outcome."""
-        rows = self.rows(
-            "SELECT table_name, dry_run, cutoff, matched, deleted, archived, outcome"
-            " FROM maintenance.purge_ledger WHERE run_id = %s",
-            run_id,
-        )
-        return {row[0]: row[1:] for row in rows}
+            yield cls(
+                url=url,
+                environ=environ,
+                blob_root=blob_root,
+                report_root=report_root,
+                connection=connection,
+                as_of=as_of,
+                notify=notify,
+            )
 
     def days_ago(self, days: float, *, seconds: float = 0) -> datetime:
         """Return an instant so long before `as_of`, as the service's naive columns hold it."""
         return (self.as_of - timedelta(days=days, seconds=seconds)).replace(tzinfo=None)
-
-    def count(self, table: str, condition: str = "true") -> int:
-        """Return how many rows a table has; `table` as SQL writes it."""
-        return int(self.value(f"SELECT count(*) FROM {table} WHERE {condition}"))
-
-    def value(self, query: str, *parameters: Any) -> Any:
-        row = self.connection.execute(query, parameters or None).fetchone()
-        assert row is not None
-        return row[0]
-
-    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        return self.connection.execute(query, parameters or None).fetchall()
-
-    def insert(self, table: str, **values: Any) -> Any:
-        """Insert one row and return its first given value."""
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-            sql.Identifier(*table.split(".")),
-            sql.SQL(", ").join(map(sql.Identifier, values)),
-            sql.SQL(", ").join(sql.Placeholder() for _ in values),
-        )
-        self.connection.execute(statement, list(values.values()))
-        return next(iter(values.values()))
 
     def add_user(self, provenance: str = "CFT_IDAM", **values: Any) -> uuid.UUID:
         """Add a user who signed in at `as_of`, unless told otherwise."""
@@ -260,10 +166,3 @@ class Service:
         }
         application_id: uuid.UUID = self.insert("media_application", **{**row, **values})
         return application_id
-
-
-def outcome(result: RunResult, target: str) -> Outcome:
-    """Return what a run did to one target."""
-    found = [outcome for outcome in result.outcomes if outcome.target == target]
-    assert len(found) == 1, f"{target} in {[item.target for item in result.outcomes]}"
-    return found[0]

@@ -1,6 +1,8 @@
 """Read from the environment where a code location's outside is, and open it on demand."""
 
+import importlib
 import os
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -10,10 +12,23 @@ import sqlalchemy as sa
 from cath_dagster.adapters.blobs import open_blob_store
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import BlobStore
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.job_run import required
-from cath_dagster.core.mail import Mailer
+from cath_dagster.core.mail import Delivery, Mailer, Message, Receipt
+from cath_dagster.core.spec import Location
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
+SMTP_URL, NOTIFY_API_KEY = "SMTP_URL", "NOTIFY_API_KEY"
+PROVIDERS = (SMTP_URL, NOTIFY_API_KEY)
+"""The variables, without the prefix, either of which says how mail goes."""
+
+
+def open_resources(location: Location, instance: object = None) -> "EnvironmentResources":
+    """Return the outside of a location; `instance` is the orchestrator that runs its job, if one does."""
+    if location.resources:
+        opened: EnvironmentResources = importlib.import_module(location.resources).open_resources(instance)
+        return opened
+    return EnvironmentResources(location.prefix)
 
 
 class EnvironmentResources:
@@ -24,9 +39,23 @@ class EnvironmentResources:
         self.environ = os.environ if environ is None else environ
 
     @property
+    def is_configured(self) -> bool:
+        """Whether anybody has said where the database is."""
+        return bool(self._get("DATABASE_URL"))
+
+    @property
     def has_mail(self) -> bool:
         """Whether a mail provider is configured."""
-        return bool(self.environ.get(f"{self.prefix}_NOTIFY_API_KEY"))
+        return any(self._get(name) for name in PROVIDERS)
+
+    def mail_variables(self, template: str) -> tuple[str, ...]:
+        """Return the variables that a message of ours needs beside its provider's, named without the prefix."""
+        if self._get(SMTP_URL):
+            return ("MAIL_FROM",)
+        return (f"{TEMPLATE}{template.upper()}",) if self._get(NOTIFY_API_KEY) else ()
+
+    def prepare(self) -> None:
+        """Do what a run under the orchestrator may rely on; a service's database is prepared by `migrate` alone."""
 
     def engine(self, application_name: str) -> sa.Engine:
         """Return an engine for the maintained database; the caller disposes of it."""
@@ -53,17 +82,61 @@ class EnvironmentResources:
 
     @cached_property
     def _mailer(self) -> Mailer:
-        # The client brings an HTTP library with it that most runs do not need.
-        from cath_dagster.adapters.notify import NoMailer, NotifyMailer, check_api_key
+        # The clients bring libraries with them that most runs do not need.
+        if all(self._get(name) for name in PROVIDERS):
+            variables = " and ".join(f"{self.prefix}_{name}" for name in PROVIDERS)
+            raise ConfigurationError(f"{variables} are both set; unset the one by which mail shall not go")
+        if self._get(SMTP_URL):
+            return self._smtp()
+        return self._notify() if self._get(NOTIFY_API_KEY) else NoMailer(self.prefix)
 
-        key = self.environ.get(f"{self.prefix}_NOTIFY_API_KEY")
-        variable = f"{self.prefix}_NOTIFY_API_KEY"
-        if not key:
-            return NoMailer(variable)
-        check_api_key(key, variable)
+    def _smtp(self) -> Mailer:
+        from cath_dagster.adapters.smtp import SmtpMailer, parse_sender, parse_url
+
+        given = required(self, SMTP_URL, "MAIL_FROM")
+        return SmtpMailer(
+            parse_url(given[SMTP_URL], f"{self.prefix}_{SMTP_URL}"),
+            sender=parse_sender(given["MAIL_FROM"], f"{self.prefix}_MAIL_FROM"),
+            now=lambda: datetime.now(UTC),
+        )
+
+    def _notify(self) -> Mailer:
+        from cath_dagster.adapters.notify import NotifyMailer, check_api_key
+
+        key = required(self, NOTIFY_API_KEY)[NOTIFY_API_KEY]
+        check_api_key(key, f"{self.prefix}_{NOTIFY_API_KEY}")
         start = f"{self.prefix}_{TEMPLATE}"
         templates = {
             name.removeprefix(start).lower(): value for name, value in self.environ.items() if name.startswith(start)
         }
-        base_url = self.environ.get(f"{self.prefix}_NOTIFY_BASE_URL") or "https://api.notifications.service.gov.uk"
+        base_url = self._get("NOTIFY_BASE_URL") or "https://api.notifications.service.gov.uk"
         return NotifyMailer(api_key=key, base_url=base_url, templates=templates, now=lambda: datetime.now(UTC))
+
+    def _get(self, name: str) -> str | None:
+        return self.environ.get(f"{self.prefix}_{name}")
+
+
+class NoMailer:
+    """Where no provider is configured: messages are rendered and go nowhere."""
+
+    attachment_limit = sys.maxsize
+
+    def __init__(self, prefix: str) -> None:
+        """Name the variables of the location with this prefix in what is said."""
+        self._says = f"neither {prefix}_SMTP_URL nor {prefix}_NOTIFY_API_KEY is set"
+
+    def send(self, message: Message) -> Receipt:
+        """Send nothing."""
+        del message
+        return Receipt(Delivery.UNDELIVERED, error=self._says)
+
+    def find(self, reference: str) -> Receipt | None:
+        """Find nothing: nothing was sent."""
+        del reference
+        return None
+
+    def check(self) -> None:
+        """There is nothing to check."""
+
+    def close(self) -> None:
+        """There is nothing to close."""

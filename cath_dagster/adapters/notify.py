@@ -124,6 +124,9 @@ class NotifyMailer:
             if not answer.is_success:
                 raise MailerUnavailableError(f"template {template}: {_describe(answer)}")
 
+    def close(self) -> None:
+        """There is nothing to close: each request is its own."""
+
     def _look_up(self, reference: str) -> "_Answer":
         search = partial(self._client.get_all_notifications, template_type="email", reference=reference)
         return _ask(search, "notifications")
@@ -147,28 +150,6 @@ class NotifyMailer:
             return found
         # Silence may mean that it is still being taken, and not yet to be found.
         return unknown
-
-
-class NoMailer:
-    """Where no provider is configured: messages are rendered and go nowhere. `variable` would configure one."""
-
-    attachment_limit = ATTACHMENT_LIMIT
-
-    def __init__(self, variable: str) -> None:
-        self._variable = variable
-
-    def send(self, message: Message) -> Receipt:
-        """Send nothing."""
-        del message
-        return Receipt(Delivery.UNDELIVERED, error=f"{self._variable} is not set")
-
-    def find(self, reference: str) -> Receipt | None:
-        """Find nothing: nothing was sent."""
-        del reference
-        return None
-
-    def check(self) -> None:
-        """There is nothing to check."""
 
 
 class _Client(Protocol):
@@ -326,6 +307,9 @@ def _personalise(message: Message) -> dict[str, Any]:
     from notifications_python_client.utils import prepare_upload
 
     personalisation: dict[str, Any] = dict(message.personalisation)
+    if message.content is not None:
+        # For a template that is nothing but ((subject)) and ((body)).
+        personalisation |= {"subject": message.content.subject, "body": message.content.text}
     if message.attachment is not None:
         personalisation["link_to_file"] = prepare_upload(  # type: ignore[no-untyped-call]  # the client has no types
             io.BytesIO(message.attachment),

@@ -43,7 +43,7 @@ def removal(
     )
 
 
-def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
+def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str, str]]:
     """Return the paths of the chosen artefacts' files: every name the service has ever given them."""
     name = sa.cast(artefact.c.artefact_id, sa.Text)
     extension = sa.func.substring(artefact.c.source_artefact_id, FINAL_EXTENSION)
@@ -59,9 +59,9 @@ def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
             in_publications + ".xlsx",
         ]
     )
-    every = sa.select(sa.func.unnest(paths).label("path")).where(chosen).subquery()
+    every = sa.select(name.label("key"), sa.func.unnest(paths).label("path")).where(chosen).subquery()
     # An artefact without a source file has no extension, and so one path less.
-    return sa.select(every.c.path).where(every.c.path.is_not(None))
+    return sa.select(every.c.key, every.c.path).where(every.c.path.is_not(None))
 
 
 def location_number(value: sa.ColumnElement[str]) -> sa.ColumnElement[int | None]:

@@ -1,12 +1,14 @@
 """The service's tables: only the columns the jobs use. Its migrations own them; ours never touch them.
 
-All instants are naive and UTC, all enumerations free text.
+All instants are naive and UTC, all enumerations free text. `info` names the columns that hold personal data, those that
+are not declared here included: a deleted row is archived whole, if it is. A user's id counts, since it leads to a person.
 """
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.core.maintenance import METADATA as MAINTENANCE
+from cath_dagster.core.undo_check import PERSONAL
 
 METADATA = sa.MetaData()
 _INSTANT = sa.DateTime(timezone=False)
@@ -17,6 +19,7 @@ notification_audit_log = sa.Table(
     sa.Column("notification_id", sa.Uuid, primary_key=True),
     sa.Column("subscription_id", sa.Uuid, nullable=False),
     sa.Column("created_at", _INSTANT, nullable=False),
+    info={PERSONAL: ("user_id", "error_message")},
 )
 
 audit_log = sa.Table(
@@ -24,6 +27,7 @@ audit_log = sa.Table(
     METADATA,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("timestamp", _INSTANT, nullable=False),
+    info={PERSONAL: ("details", "user_id", "user_email")},
 )
 
 ingestion_log = sa.Table(
@@ -31,6 +35,7 @@ ingestion_log = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("timestamp", _INSTANT, nullable=False),
+    info={PERSONAL: ()},
 )
 
 user = sa.Table(
@@ -44,6 +49,7 @@ user = sa.Table(
     sa.Column("role", sa.String(20), nullable=False),
     sa.Column("created_date", _INSTANT, nullable=False),
     sa.Column("last_signed_in_date", _INSTANT),
+    info={PERSONAL: ("user_id", "email", "first_name", "surname", "user_provenance_id")},
 )
 
 subscription = sa.Table(
@@ -54,6 +60,7 @@ subscription = sa.Table(
     sa.Column("search_type", sa.String(50), nullable=False),
     sa.Column("search_value", sa.Text, nullable=False),
     sa.Column("date_added", _INSTANT, nullable=False),
+    info={PERSONAL: ("user_id", "search_value", "case_name", "case_number")},
 )
 
 subscription_list_type = sa.Table(
@@ -62,6 +69,7 @@ subscription_list_type = sa.Table(
     sa.Column("subscription_list_type_id", sa.Uuid, primary_key=True),
     sa.Column("user_id", sa.Uuid, nullable=False),
     sa.Column("list_type_ids", ARRAY(sa.Integer), nullable=False),
+    info={PERSONAL: ("user_id",)},
 )
 
 list_types = sa.Table(
@@ -88,6 +96,7 @@ media_application = sa.Table(
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("applied_date", _INSTANT, nullable=False),
     sa.Column("proof_of_id_path", sa.String(500)),
+    info={PERSONAL: ("name", "email", "employer", "proof_of_id_path", "proof_of_id_original_name")},
 )
 
 artefact = sa.Table(
@@ -108,6 +117,7 @@ artefact = sa.Table(
     sa.Column("no_match", sa.Boolean, nullable=False),
     sa.Column("type", sa.String(50), nullable=False),
     sa.Column("source_artefact_id", sa.Text),
+    info={PERSONAL: ("source_artefact_id",)},
 )
 
 artefact_search = sa.Table(
@@ -115,6 +125,7 @@ artefact_search = sa.Table(
     METADATA,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("artefact_id", sa.Uuid, nullable=False),
+    info={PERSONAL: ("case_number", "case_name")},
 )
 
 artefact_archive = sa.Table(

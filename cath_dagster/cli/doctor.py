@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.core.blobs import BlobStoreError
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
@@ -15,7 +15,7 @@ from cath_dagster.core.spec import Location, load_specs
 
 def examine_location(location: Location) -> list[Finding]:
     """Return every finding; what cannot be examined is a problem and stops nothing else."""
-    resources = EnvironmentResources(location.prefix)
+    resources = open_resources(location)
     return [*_database(location, resources), *_outside(location, resources)]
 
 
@@ -39,20 +39,23 @@ def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Fi
     for variable, containers in location.stores.items():
         for container in containers:
             yield _store(location, resources, variable, container)
+    if not location.resources:
+        yield _mail(location, resources)
+
+
+def _mail(location: Location, resources: EnvironmentResources) -> Finding:
     if not resources.has_mail:
-        yield Finding(
-            subject="GOV.UK Notify",
+        return Finding(
+            subject="mail",
             level=Level.WARNING,
-            says="no key: messages are rendered and not delivered, and nobody is deleted who needs a warning first",
-            remedy=f"set {location.prefix}_NOTIFY_API_KEY",
+            says="no provider: messages are rendered and not delivered, and nobody is deleted who needs a warning first",
+            remedy=f"set {location.prefix}_NOTIFY_API_KEY or {location.prefix}_SMTP_URL",
         )
-        return
     try:
         resources.mailer().check()
     except (MailerUnavailableError, MaintenanceError) as error:
-        yield Finding(subject="GOV.UK Notify", level=Level.PROBLEM, says=str(error))
-    else:
-        yield Finding(subject="GOV.UK Notify", level=Level.OK, says="answers, and knows every template")
+        return Finding(subject="mail", level=Level.PROBLEM, says=str(error))
+    return Finding(subject="mail", level=Level.OK, says="the provider answers, and lets us in")
 
 
 def _store(location: Location, resources: EnvironmentResources, variable: str, container: str) -> Finding:

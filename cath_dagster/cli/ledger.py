@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from rich.table import Table
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
@@ -22,9 +22,9 @@ BAR = 20
 
 
 @contextmanager
-def _database(location: Location, purpose: str) -> Iterator[Database]:
+def open_database(location: Location, purpose: str) -> Iterator[Database]:
     """Yield a location's database; raise `SchemaNotCurrentError` where the ledger is missing or an older one."""
-    engine = EnvironmentResources(location.prefix).engine(purpose)
+    engine = open_resources(location).engine(purpose)
     try:
         with Database(engine) as database:
             database.transaction(
@@ -38,7 +38,7 @@ def _database(location: Location, purpose: str) -> Iterator[Database]:
 def read_ledger(location: Location, *, days: int, job: str | None, now: datetime) -> list[Day]:
     """Return what the location's jobs did on the last so many days, today included."""
     since = midnight(now.date() - timedelta(days=days - 1))
-    with _database(location, "ledger") as database:
+    with open_database(location, "ledger") as database:
         return database.transaction(lambda connection: read_days(connection, since=since, job=job))
 
 
@@ -49,8 +49,8 @@ def explain_row(locations: Sequence[Location], table: str, key: str, *, now: dat
         names = ", ".join(location.name for location in having)
         raise ConfigurationError(f"{table} is a table of several locations; say which: {names}")
     location = having[0] if having else locations[0]
-    environ = EnvironmentResources(location.prefix).environ
-    with _database(location, "explain") as database:
+    environ = open_resources(location).environ
+    with open_database(location, "explain") as database:
         return explain(database, load_specs(location), table, key, now=now, environ=environ)
 
 
@@ -66,13 +66,16 @@ def print_days(location: Location, days: Sequence[Day]) -> None:
     table = Table(title=location.name, title_justify="left")
     for name in ("day", "job", "table", "rule"):
         table.add_column(name, overflow="fold")
-    for name in ("deleted", "archived", "updated", "runs"):
+    # Restores are rare, and terminals narrow.
+    restored = ("restored",) if any(day.restored for day in days) else ()
+    counts = ("deleted", "archived", "updated", *restored, "runs")
+    for name in counts:
         table.add_column(name, justify="right")
     table.add_column("ended")
     table.add_column("", width=BAR, no_wrap=True)
     most = largest(days)
     for day in days:
-        numbers = [f"{count:,}" for count in (day.deleted, day.archived, day.updated, day.runs)]
+        numbers = [f"{getattr(day, name):,}" for name in counts]
         endings = ", ".join(f"{count} {ending}" for ending, count in day.endings.items())
         ended = f"[red]{endings}[/red]" if day.trouble else endings
         table.add_row(

@@ -14,13 +14,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.adapters.logs import JsonReporter, is_json
+from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import observed
 from cath_dagster.adapters.terminal import TerminalReporter, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import print_error, print_findings, print_jobs, print_json, print_result
-from cath_dagster.core.errors import ConfigurationError, MaintenanceError, UnknownJobError
+from cath_dagster.core.errors import (
+    ConfigurationError,
+    MaintenanceError,
+    MissingConfigurationError,
+    RefusedError,
+    UnknownJobError,
+)
 from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.settings import variable
@@ -54,7 +61,9 @@ Week = Annotated[
     str | None,
     typer.Option("--partition", metavar="KEY", help="The week, by its Monday, for a job that reports weeks."),
 ]
-LocationName = Annotated[str | None, typer.Argument(help="A code location; all of them if it is left out.")]
+LocationName = Annotated[
+    str | None, typer.Argument(help="A code location; all that have a DATABASE_URL if it is left out.")
+]
 
 
 @app.command("jobs")
@@ -156,7 +165,7 @@ def examine(
     everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, Notify."""
+    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, mail."""
     from cath_dagster.cli.doctor import examine_location
     from cath_dagster.core.diagnosis import Level
 
@@ -166,6 +175,29 @@ def examine(
     else:
         print_findings(findings, everything=everything)
     if any(finding.level is Level.PROBLEM for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command("health")
+def look_at_instance(
+    everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look from outside whether Dagster works: daemons, ticks, runs that wait, alerts that nobody was told.
+
+    Of the instance of DAGSTER_HOME, by its database alone: for a probe or a CronJob that is not Dagster's own.
+    """
+    from cath_dagster.cli.health import look
+    from cath_dagster.core.diagnosis import Level
+
+    findings = look(datetime.now(UTC))
+    is_well = not any(finding.level is Level.PROBLEM for finding in findings)
+    if as_json:
+        found = [{**vars(finding), "level": finding.level.value} for finding in findings]
+        print_json({"healthy": is_well, "findings": found})
+    else:
+        print_findings(findings, everything=everything)
+    if not is_well:
         raise typer.Exit(FAILED)
 
 
@@ -207,20 +239,55 @@ def explain_row(
         print_explanation(explanation)
 
 
+@app.command("restore")
+def restore_deleted(
+    run_id: Annotated[str, typer.Argument(help="The run whose deletions to undo, as the ledger names it.")],
+    table: Annotated[str | None, typer.Option(help="Put back rows of this table only.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help="Put back only rows for which this condition over their columns holds."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what would come back, and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put back what a run deleted, while the job's undo_days last; what exists is skipped.
+
+    Files that wait for their deletion are taken off the queue. What was put back is left alone for as long again.
+    """
+    from cath_dagster.cli.restore import restore_run
+    from cath_dagster.core.restorable import Request
+
+    request = Request(run_id=run_id, table=table, where=where, dry_run=dry_run)
+    try:
+        with TerminalReporter(verbose=not as_json, quiet=True) as reporter:
+            result = restore_run(LOCATIONS, request, now=datetime.now(UTC), reporter=reporter)
+    except MaintenanceError as error:
+        if as_json:
+            status = Status.REFUSED if isinstance(error, RefusedError) else Status.FAILED
+            unusable = RunResult(
+                location="", job="", run_id=run_id, dry_run=dry_run, as_of=None, status=status, error=str(error)
+            )
+            print_json(unusable.as_json())
+        raise
+    _finish(result, as_json=as_json)
+
+
 @app.command("sample")
 def make_sample(
-    scale: Annotated[float, typer.Option(help="1 makes about 200,000 rows.", min=0.01, max=1_000)] = 1.0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Drop the sample database and make it anew.")] = False,
+    scale: Annotated[float, typer.Option(help="1 makes about 260,000 rows.", min=0.01, max=1_000)] = 1.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Drop the sample databases and make them anew.")] = False,
 ) -> None:
-    """Create and fill a sample database on an embedded PostgreSQL, and say how to use it."""
+    """Create and fill a sample database of each service on an embedded PostgreSQL, and say how to use them."""
     from cath_dagster.development.local import Local, forget_outside
 
     forget_outside()
     local = Local.here()
     local.start_database()
     with TerminalReporter(verbose=True) as reporter:
-        local.make_sample(scale=scale, fresh=fresh, reporter=reporter)
-    out.print("The sample is ready. To use it in this shell:")
+        local.make_samples(scale=scale, fresh=fresh, reporter=reporter)
+    out.print("The samples are ready. To use them in this shell:")
     for name, value in sorted(local.shell_environment().items()):
         out.print(f"export {name}='{value}'", markup=False, soft_wrap=True)
 
@@ -297,19 +364,21 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             )  # fmt: skip
             print_json(unusable.as_json())
         raise
-    with (
-        _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown,
-        observed(spec, run_id, shown, os.environ) as reporter,
-    ):
-        return execute(
-            spec,
-            given,
-            run_id=run_id,
-            now=datetime.now(UTC),
-            resources=_resources(spec.location),
-            reporter=reporter,
-            partition=partition,
-        )
+    with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
+        is_dry = bool(given.get("dry_run"))
+        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=shown.info)
+        with switch.watching(), observed(spec, run_id, shown, os.environ) as reporter:
+            result = execute(
+                spec,
+                given,
+                run_id=run_id,
+                now=datetime.now(UTC),
+                resources=_resources(spec.location),
+                reporter=reporter,
+                partition=partition,
+            )
+        switch.tell(result)
+        return result
 
 
 def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:
@@ -371,11 +440,18 @@ def _list_settings(specs: Sequence[JobSpec], *, as_json: bool) -> None:
 
 
 def _locations(name: str | None) -> tuple[Location, ...]:
-    return LOCATIONS if name is None else (find_location(name),)
+    """Return the location called `name`, without one all that are in use here: those with a database."""
+    if name is not None:
+        return (find_location(name),)
+    in_use = tuple(location for location in LOCATIONS if _resources(location).is_configured)
+    if not in_use:
+        variables = ", ".join(f"{location.prefix}_DATABASE_URL" for location in LOCATIONS if not location.resources)
+        raise MissingConfigurationError(f"none of {variables} is set; set that of the service you mean")
+    return in_use
 
 
 def _resources(location: Location) -> EnvironmentResources:
-    return EnvironmentResources(location.prefix)
+    return open_resources(location)
 
 
 def _driver_errors() -> type[Exception]:

@@ -14,7 +14,7 @@ from cath_dagster.adapters.logs import JSON, VARIABLE, json_line
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.indexes import IndexBuild
-from cath_dagster.core.outcome import COUNTS, RunResult, Status
+from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Scalar, Status
 
 WIDE = 130
 """Columns of a terminal from which on a job's summary has room beside it."""
@@ -45,7 +45,7 @@ def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
     if is_wide:
         table.add_column("what it does")
     for row in rows:
-        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z")
+        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z").replace("UTC+", "+")
         cells = [f"{row['location']}/{row['job']}", row["cron"], next_tick, row["owner"]]
         table.add_row(*cells, *([row["summary"]] if is_wide else []))
     out.print(table)
@@ -58,9 +58,10 @@ def print_result(result: RunResult, *, with_error: bool = True) -> None:
     if result.outcomes:
         out.print(_outcome_table(result))
     for outcome in result.outcomes:
-        ids = outcome.details.get("sample_ids")
-        if isinstance(ids, list):
-            out.print(f"{outcome.target}, for example: {', '.join(ids)}", markup=False)
+        _print_details(outcome)
+    undo_until = {outcome.details.get("undo_until") for outcome in result.outcomes} - {None}
+    if undo_until and not result.dry_run:
+        out.print(f"undo until {max(map(str, undo_until))}: cath-dagster restore {result.run_id}", markup=False)
     for note in result.notes:
         out.print(f"note: {note}", markup=False)
     if result.would_refuse:
@@ -69,6 +70,31 @@ def print_result(result: RunResult, *, with_error: bool = True) -> None:
     out.print(f"[{style}]{result.status.value}[/] in {result.seconds:.2f} s, run {result.run_id}")
     if result.error and with_error:
         err.print(f"error: {result.error}", style="red", markup=False)
+
+
+def _print_details(outcome: Outcome) -> None:
+    ids = outcome.details.get("sample_ids")
+    if isinstance(ids, list):
+        out.print(f"{outcome.target}, for example: {', '.join(ids)}", markup=False)
+    if outcome.changed and (how := _how(outcome.details)):
+        out.print(f"{outcome.target}: {how}", markup=False, style="dim")
+
+
+def _how(details: Mapping[str, Scalar]) -> str:
+    """Return how an outcome's rows were found and at what pace, for one who wonders why it took so long."""
+    told = [str(details[name]) for name in ("way", "pace") if name in details]
+    if "duty" in details:
+        told.append(f"at work {details['duty']:.0%} of the time, {details['rested_seconds']} s of rest")
+    for name in ("backed_off", "timeouts"):
+        if name in details:
+            value = details[name]
+            told.append(f"{name.replace('_', ' ')}: {'; '.join(value) if isinstance(value, list) else value}")
+    if "heap_bytes_before" in details:
+        sizes = [f"{details[f'heap_bytes_{when}']:,} bytes" for when in ("before", "after")]
+        told.append(
+            f"VACUUM: {' to '.join(sizes)}, {details['dead_rows_before']:,} dead rows to {details['dead_rows_after']:,}"
+        )
+    return ", ".join(told)
 
 
 def _outcome_table(result: RunResult) -> Table:

@@ -1,17 +1,19 @@
 """Delete or change one batch: everything that happens in one transaction of a purge or a revision."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from cath_dagster.core import outbox
+from cath_dagster.core.archive import Keeper
 from cath_dagster.core.database import BatchConflictError
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.maintenance import deleted_key, file_outbox
+from cath_dagster.core.maintenance import deleted_key
 from cath_dagster.core.purge import Purge, Revision, descend
 
 
@@ -24,6 +26,8 @@ class Done:
     decide_seconds: float = 0.0
     is_full: bool = False
     """Whether the room ended it, so that more may match in the same range."""
+    by_group: Mapping[str, int] = field(default_factory=dict)
+    """Deleted rows by the value of the purge's `counted_by`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +73,23 @@ class Batcher:
         """Change the rows of these keys that match still."""
         started = self.clock()
         chosen = is_any(revision.key, keys)
+        if revision.is_plain:
+            return self.update_plain(revision, chosen, connection)
         locked = connection.scalars(
             sa.select(revision.key).where(chosen, revision.predicate).with_for_update(of=revision.table)
         ).all()
         _lock_others(connection, revision, locked)
         decide_seconds = self.clock() - started
+        done = self.update_plain(revision, is_any(revision.key, locked), connection)
+        return Done(len(keys), done.changed, decide_seconds)
+
+    def update_plain(self, revision: Revision, within: sa.ColumnElement[bool], connection: sa.Connection) -> Done:
+        """Change what matches `within` by one statement; a row is judged anew once the lock on it is had."""
         values = {revision.table.c[name]: value for name, value in revision.values.items()}
-        statement = sa.update(revision.table).where(is_any(revision.key, locked), revision.predicate).values(values)
+        statement = sa.update(revision.table).where(within, revision.predicate).values(values)
         updated = connection.execute(statement).rowcount
         self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}}, rule=revision.rule)
-        return Done(len(keys), updated, decide_seconds)
+        return Done(updated, updated)
 
     def _delete_by_keys_found(
         self,
@@ -111,18 +122,27 @@ class Batcher:
         _lock_others(connection, purge, candidates)
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
         keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
+        keeper = Keeper.open(connection, purge, job=self.job, run_id=self.run_id) if keys else None
         decide_seconds = self.clock() - started
+        by_group = _count_by_group(connection, purge, keys)
         if keys:
-            self._record(connection, purge, self._delete_decided(connection, purge, keys))
-        return Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room)
+            self._record(connection, purge, self._delete_decided(connection, purge, keys, keeper))
+        return Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room, by_group=by_group)
 
-    def _delete_decided(self, connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, dict[str, int]]:
+    def _delete_decided(
+        self, connection: sa.Connection, purge: Purge, keys: Keys, keeper: Keeper | None
+    ) -> dict[str, dict[str, int]]:
         chosen = is_any(purge.key, keys)
         archived = _archive(connection, purge, chosen)
         self._queue_files(connection, purge, chosen)
+        if keeper is not None:
+            keeper.keep(chosen)
         counts: dict[str, dict[str, int]] = {}
         for child, its_rows in reversed(descend(purge.children, sa.select(purge.key).where(chosen))):
-            gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
+            if keeper is not None:
+                gone = keeper.delete(child, its_rows)
+            else:
+                gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
             counts.setdefault(child.name, {"deleted": 0})["deleted"] += gone
         deleted = self._delete_rows(connection, purge, chosen)
         if deleted != len(keys):
@@ -154,15 +174,22 @@ class Batcher:
     def _queue_files(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> None:
         if purge.files is None:
             return
-        paths = purge.files(chosen).subquery()
-        (path,) = paths.c
-        connection.execute(
-            insert(file_outbox)
-            .from_select(
-                ["job", "run_id", "path"], sa.select(sa.literal(self.job), sa.literal(self.run_id), path).distinct()
-            )
-            .on_conflict_do_nothing()
+        outbox.queue(
+            connection,
+            purge.files(chosen),
+            job=self.job,
+            run_id=self.run_id,
+            table=purge.table.name,
+            due_at=purge.undo.keep_until if purge.undo else None,
         )
+
+
+def _count_by_group(connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, int]:
+    if purge.counted_by is None or not keys:
+        return {}
+    group = sa.cast(purge.counted_by, sa.Text)
+    query = sa.select(group, sa.func.count()).where(is_any(purge.key, keys)).group_by(group)
+    return dict(connection.execute(query).tuples().all())
 
 
 def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys) -> None:

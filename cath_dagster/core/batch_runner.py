@@ -1,6 +1,7 @@
 """Run batches one after the other at a pace, each a transaction, and size the next by what they took."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core import telemetry
 from cath_dagster.core.batch import Done
+from cath_dagster.core.cost import Cost
 from cath_dagster.core.database import Database, Limits, TimedOutError
 from cath_dagster.core.pace import Pacer
 
@@ -16,8 +18,6 @@ FIRST_ROWS = 16
 """Rows of the first batches: what a row costs is not known before some are deleted."""
 MAX_ROWS = 10_000
 """Rows of a batch that is decided and deleted by keys."""
-MAX_OVERHEAD = 0.005
-"""Seconds. What a batch takes beyond is put down to its rows."""
 GROWTH = 4
 """A batch is at most so many times as large as the one before it, on whose time its size rests."""
 PARTS = 4
@@ -57,15 +57,18 @@ class Progress:
     oldest_at: datetime | None = None
     way: str = ""
     """How the rows were found, in words."""
-    overhead: float = MAX_OVERHEAD
-    """Seconds that a batch takes however few rows it has."""
+    cost: Cost = field(default_factory=Cost)
+    by_group: Counter[str] = field(default_factory=Counter)
+    """Deleted rows by the value of the purge's `counted_by`."""
 
     def add(self, batch: Batch) -> None:
         self.changed += batch.changed
         self.batches += 1
         self.seconds += batch.seconds
-        self.overhead = min(self.overhead, batch.row_seconds)
+        if batch.changed:
+            self.cost.add(batch.changed, batch.row_seconds)
         self.longest_seconds = max(self.longest_seconds, batch.seconds)
+        self.by_group.update(batch.by_group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,14 @@ class BatchRunner:
 
     def next_rows(self, rows: int, batch: Batch) -> int:
         """Return how many rows the next batch may take, by what these cost; a batch that changed none tells nothing."""
-        if not batch.changed:
+        cost = self.progress.cost
+        if not batch.changed or cost.per_row is None:
             return rows
-        beyond = max(batch.row_seconds - self.progress.overhead, 1e-6)
-        return max(1, min(GROWTH * rows, int(batch.changed * self.pacer.tempo.target_seconds / beyond)))
+        # Where a batch takes longer than its aim whatever it holds, its rows may take as long again.
+        seconds = max(self.pacer.tempo.target_seconds, cost.overhead)
+        return max(1, rows // GROWTH, min(GROWTH * rows, int(seconds / cost.per_row)))
+
+    def growth(self, seconds: float) -> float:
+        """Return by how much a range that took so long may be longer the next time, or must be shorter."""
+        at_work = max(seconds - self.progress.cost.overhead, seconds / GROWTH, 1e-6)
+        return min(GROWTH, max(1 / GROWTH, self.pacer.tempo.target_seconds / at_work))

@@ -75,7 +75,7 @@ class Database:
         self._engine = engine
         self._sleep = sleep
         self._connection: sa.Connection | None = None
-        self._lock_name: str | None = None
+        self._lock_names: list[str] = []
         self._was_connected = False
         self._limits: Limits | None = None
         self._usual: dict[str, str] = {}
@@ -88,12 +88,12 @@ class Database:
         self._discard()
 
     def lock(self, name: str) -> None:
-        """Take the advisory lock `name` for as long as this object lives.
+        """Take the advisory lock `name` for as long as this object lives, beside those it has.
 
         It is taken anew after a lost connection, and the work refused if another took it meanwhile.
         Raises `LockHeldError` naming the holder.
         """
-        self._lock_name = name
+        self._lock_names.append(name)
         self.transaction(lambda connection: _take_lock(connection, name))
 
     def transaction(self, work: Callable[[sa.Connection], T], *, limits: Limits | None = None) -> T:
@@ -156,9 +156,10 @@ class Database:
         if self._connection is None:
             connection = self._engine.connect()
             try:
-                if self._lock_name is not None and self._was_connected:
+                if self._lock_names and self._was_connected:
                     with connection.begin():
-                        _take_lock_back(connection, self._lock_name)
+                        for name in self._lock_names:
+                            _take_lock_back(connection, name)
             except BaseException:
                 connection.invalidate()
                 connection.close()

@@ -21,11 +21,15 @@ from cath_dagster.core.spec import JobSpec, Location
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
-OURS = {
-    "ledger_event": ("SELECT", "INSERT"),
-    "deleted_key": ("SELECT", "INSERT"),
-    "file_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-} | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
+OURS = (
+    {
+        "ledger_event": ("SELECT", "INSERT"),
+        "deleted_key": ("SELECT", "INSERT"),
+        "archived_rows": ("SELECT", "INSERT", "DELETE"),
+    }
+    | dict.fromkeys(("file_outbox", "restored_row"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
+    | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
+)
 
 
 class Level(enum.StrEnum):

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cath_dagster.core.catalogue import is_replica
@@ -17,17 +17,21 @@ from cath_dagster.core.errors import (
     RefusedError,
 )
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import JobRun, Reporter, Resources, required
+from cath_dagster.core.job_run import JobRun, Reporter, Resources, application_name, required
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
-from cath_dagster.core.settings import JobSettings, PurgeSettings, RunConfig, plain_settings, read_run_config
+from cath_dagster.core.settings import (
+    JobSettings,
+    PacedSettings,
+    PurgeSettings,
+    RunConfig,
+    plain_settings,
+    read_run_config,
+)
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.telemetry import current_trace_id
-
-MAX_APPLICATION_NAME = 63
-"""PostgreSQL cuts longer ones; what must not be cut is the run id."""
 
 
 def execute(
@@ -57,13 +61,14 @@ def execute(
     reporter.info(f"as of {config.as_of.isoformat()}{', dry run: nothing is changed' if config.dry_run else ''}")
     try:
         required(resources, "DATABASE_URL", *spec.needs)
-        engine = resources.engine(f"{spec.name[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}")
+        engine = resources.engine(application_name(spec.name, run_id))
     except MaintenanceError as missing:
         return _failed_early(spec, run_id, missing, reporter, dry_run=config.dry_run, as_of=config.as_of)
     if spec.default_partition is not None and partition is None:
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
         run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock)
+        _warn_of_ended_window(run, now)
         try:
             status, error = _run(run, spec, config.settings)
         except RefusedError as refused:
@@ -83,6 +88,7 @@ def execute(
         would_refuse=run.would_refuse,
         notes=tuple(run.notes),
         settings={**run.borrowed_settings, **plain_settings(config.settings)},
+        previews=run.previews,
         seconds=clock() - started,
         deleted_today=run.deleted_today,
         trace_id=current_trace_id(),
@@ -126,6 +132,14 @@ def lock_name(spec: JobSpec, partition: str | None) -> str:
     return f"{spec.key}/{partition}" if partition and spec.partitioned else spec.key
 
 
+def _warn_of_ended_window(run: JobRun, now: datetime) -> None:
+    ends = run.as_of + timedelta(days=run.undo.days)
+    if run.undo.days and ends <= as_utc(now):
+        run.note(
+            f"as_of lies so far back that what this run deletes cannot be restored: that ended on {ends.isoformat()}"
+        )
+
+
 def _prepare(
     spec: JobSpec,
     config: RunConfig[JobSettings],
@@ -160,10 +174,17 @@ def _prepare(
         resources=resources,
         reporter=reporter,
         clock=clock,
-        purging=config.settings if isinstance(config.settings, PurgeSettings) else PurgeSettings(),
+        purging=_purging(config.settings),
         is_scheduled=is_scheduled,
         privileges=spec.privileges,
     )
+
+
+def _purging(settings: JobSettings) -> PurgeSettings:
+    """Return what the settings say of purging; of a job that only changes rows, its pace."""
+    if isinstance(settings, PurgeSettings):
+        return settings
+    return PurgeSettings(pace=settings.pace) if isinstance(settings, PacedSettings) else PurgeSettings()
 
 
 def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str | None]:
@@ -175,6 +196,8 @@ def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str
         if not run.dry_run:
             run.database.lock(lock_name(spec, run.partition))
         spec.run(run, settings)
+        if isinstance(settings, PurgeSettings):
+            run.delete_archives()
         if run.failures:
             raise IncompleteRunError("; ".join(run.failures))
     except RefusedError as refused:

@@ -19,6 +19,7 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.maintenance import deleted_key, ledger_event
 from cath_dagster.core.purge import Purge
+from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.settings import read_settings
 from cath_dagster.core.spec import JobSpec
 
@@ -94,6 +95,8 @@ class _Question:
     column: str
     key_type: sa.types.TypeEngine[Any]
     key: str
+    left_alone: frozenset[str] = frozenset()
+    """Tables of which restored rows are left alone for a while."""
 
     def exists(self) -> bool:
         return self.holds(sa.true(), sa.table(self.table, sa.column(self.column)))
@@ -133,13 +136,13 @@ def explain(
     known = tables_deleted_from(specs)
     if table not in known:
         raise ConfigurationError(f"no job purges a table named {table!r}; they purge {', '.join(known)}")
-    question = _ask(database, table, key)
+    question = _ask(database, table, key, now)
     if question.exists():
         return _of_a_row_that_is_there(question, specs, now, environ)
     return _of_a_row_that_is_gone(question)
 
 
-def _ask(database: Database, table: str, key: str) -> _Question:
+def _ask(database: Database, table: str, key: str, now: datetime) -> _Question:
     def read(connection: sa.Connection) -> tuple[str, sa.types.TypeEngine[Any], str]:
         inspector = sa.inspect(connection)
         try:
@@ -155,7 +158,8 @@ def _ask(database: Database, table: str, key: str) -> _Question:
             raise ConfigurationError(f"{key!r} is no key of {table}: {column} is of type {types[column]}") from None
 
     column, key_type, canonical = database.transaction(read)
-    return _Question(database, table, column, key_type, canonical)
+    left_alone = database.transaction(lambda connection: tables_left_alone(connection, now))
+    return _Question(database, table, column, key_type, canonical, left_alone)
 
 
 def _of_a_row_that_is_there(
@@ -197,15 +201,15 @@ def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mappi
     """Yield what each rule of the job makes of the row, the rules that take it along with another row included."""
     zone = ZoneInfo(spec.location.timezone)
     ticks = list(takewhile(lambda tick: tick <= now + HORIZON, CronSim(spec.cron, now.astimezone(zone))))
-    ways = len(_ways(spec, Moment(now, environ), question.table))
+    ways = len(_ways(spec, Moment(now, environ), question))
     for number in range(ways):
 
         def takes(as_of: datetime, number: int = number) -> bool:
-            way = _ways(spec, Moment(as_of, environ), question.table)[number]
+            way = _ways(spec, Moment(as_of, environ), question)[number]
             return question.holds(way.predicate, way.table)
 
         first = _first(ticks, takes)
-        way = _ways(spec, Moment(ticks[-1], environ), question.table)[number]
+        way = _ways(spec, Moment(ticks[-1], environ), question)[number]
         unmet = () if first else tuple(words for words, holds in way.conditions if not question.holds(holds, way.table))
         yield Forecast(job=spec.name, rule=way.rule, at=first, matches_now=takes(now), unmet=unmet)
 
@@ -237,11 +241,12 @@ class _Way:
     conditions: tuple[tuple[str, sa.ColumnElement[bool]], ...]
 
 
-def _ways(spec: JobSpec, moment: Moment, table: str) -> list[_Way]:
+def _ways(spec: JobSpec, moment: Moment, question: _Question) -> list[_Way]:
     if spec.purges is None:
         return []
     settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
-    return [way for purge in spec.purges(moment, settings) for way in _ways_of(purge) if way.table.name == table]
+    purges = [spare(purge, question.left_alone, moment.as_of) for purge in spec.purges(moment, settings)]
+    return [way for purge in purges for way in _ways_of(purge) if way.table.name == question.table]
 
 
 def _ways_of(purge: Purge) -> Iterator[_Way]:

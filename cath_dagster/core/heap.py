@@ -55,6 +55,8 @@ class Heap:
     blocks: int
     rows_per_block: int
     """By the planner's statistics."""
+    has_statistics: bool
+    """Whether the planner knows more of it than its length."""
     filenode: int
     """Changes when the table is rewritten, and every row with it gets another place."""
     bytes: int
@@ -91,8 +93,9 @@ _HEAPS = sa.text(
 
 def _heap(table: sa.Table, row: sa.Row[Any]) -> Heap:
     own = table if row.is_root else _like(table, row.schema, row.name)
-    density = ceil(row.rows / row.pages) if row.rows > 0 and row.pages > 0 else MOST_ROWS_PER_BLOCK
-    return Heap(own, row.bytes // row.block_size, max(1, density), row.filenode, row.bytes)
+    is_known = row.rows > 0 and row.pages > 0
+    density = ceil(row.rows / row.pages) if is_known else MOST_ROWS_PER_BLOCK
+    return Heap(own, row.bytes // row.block_size, max(1, density), is_known, row.filenode, row.bytes)
 
 
 def _like(table: sa.Table, schema: str, name: str) -> sa.Table:

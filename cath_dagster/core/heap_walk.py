@@ -11,7 +11,7 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.core.batch import Batcher
-from cath_dagster.core.batch_runner import FIRST_ROWS, GROWTH, MAX_ROWS, PARTS, Batch, BatchRunner
+from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
 from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.heap import Heap, between, is_any
@@ -77,14 +77,9 @@ class HeapWalk:
             self._size = max(1, self._size // PARTS)
             return
         self.position = until
-        self._size = self._next_size(batch.seconds)
+        self._size = max(1, min(MAX_BLOCKS, int(self._size * self.runner.growth(batch.seconds))))
         if self.purge.is_plain and is_dense:
             self._size = min(self._size, max(1, self._rows // self.heap.rows_per_block))
-
-    def _next_size(self, seconds: float) -> int:
-        """Return how many blocks to take next, by how long these took."""
-        factor = min(GROWTH, max(1 / PARTS, self.runner.pacer.tempo.target_seconds / max(seconds, 1e-6)))
-        return max(1, min(MAX_BLOCKS, int(self._size * factor)))
 
     def _take_parts(self, until: int) -> None:
         """Go on in smaller parts after a batch that timed out; in a single block row by row."""

@@ -1,13 +1,17 @@
 """What a job's function is given: its reference time, its database, its mail and files, and a place for outcomes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+from operator import length_hint
 from typing import Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core import outbox, partitions, telemetry, vacuum
+from cath_dagster.core import archive, outbox, partitions, telemetry, vacuum
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.blast_radius import Measure, measure, refusal
 from cath_dagster.core.blobs import BlobStore
@@ -15,18 +19,30 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError, PreflightError, RefusedError
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.mail import Mailer
+from cath_dagster.core.mail import Content, Delivery, Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, RunResult, Scalar
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.preflight import Preflight, check_access, check_purge
-from cath_dagster.core.purge import Purge, Revision
+from cath_dagster.core.purge import Purge, Revision, Undo
 from cath_dagster.core.purger import Purger
+from cath_dagster.core.restored import count_spared, spare, spare_revision, tables_left_alone
 from cath_dagster.core.settings import PurgeSettings
+from cath_dagster.core.undo_check import UndoPolicy, find_obstacles
 
+MAX_APPLICATION_NAME = 63
+"""PostgreSQL cuts longer ones; what must not be cut is the run id."""
 SAMPLE_IDS = 5
 """Ids that a dry run shows, for an operator to look a few rows up."""
+GROUPS_SHOWN = 50
+"""Businesses, say, of which a purge tells how many rows each lost."""
+NOTICES_AT_ONCE = 500
+"""Notices that are looked up together, whether an earlier run is done with them."""
+SKIPPED_MESSAGES = {
+    Delivery.REJECTED: "addresses were rejected for good by the mail provider",
+    Delivery.GIVEN_UP: "messages of an earlier run that was interrupted may have arrived, and are not sent again",
+}
 
 
 class Resources(Protocol):
@@ -46,6 +62,8 @@ class Resources(Protocol):
     def blobs(self) -> BlobStore: ...
 
     def reports(self) -> BlobStore: ...
+
+    def mail_variables(self, template: str) -> tuple[str, ...]: ...
 
     def mailer(self) -> Mailer: ...
 
@@ -98,6 +116,8 @@ class JobRun:
     would_refuse: str | None = None
     borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
     """Settings of other jobs that this one goes by."""
+    previews: dict[str, Content] = field(default_factory=dict)
+    """By template, a message to be looked at from the run; without personal data."""
     purging: PurgeSettings = field(default_factory=PurgeSettings)
     is_scheduled: bool = False
     privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -107,10 +127,23 @@ class JobRun:
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
     _taken: int = 0
+    _files_to_hold: int = 0
+    """In a dry run, the files that the run would queue for the end of their window."""
 
     def read(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
         return self.database.transaction(lambda connection: connection.scalar(query)) or 0
+
+    @contextlib.contextmanager
+    def open_database(self) -> Iterator[Database]:
+        """Yield another connection to the maintained database, for work that goes on in several threads.
+
+        It does not hold the job's lock: what may not be done twice needs row locks.
+        """
+        engine = self.resources.engine(application_name(self.job, self.run_id))
+        with Database(engine) as database:
+            yield database
+        engine.dispose()
 
     def require(self, *names: str) -> dict[str, str]:
         """Return environment variables of the location by their names without its prefix.
@@ -123,21 +156,28 @@ class JobRun:
         """Return an environment variable of the location by its name without the prefix, None if it is not set."""
         return self.resources.environ.get(f"{self.resources.prefix}_{name}")
 
-    def team_address(self, template: str) -> str:
-        """Return where the team's mail goes, "" without a provider; everything that sending it needs is checked.
+    def require_mail(self, template: str, *names: str) -> dict[str, str]:
+        """Return environment variables by which messages of a template are written; all that sending needs is checked.
 
         Raises `ConfigurationError` for what is missing or unusable, so that a run finds out before it changes anything.
         """
-        if not self.has_mail:
-            return ""
-        address = self.require("TEAM_EMAIL", f"NOTIFY_TEMPLATE_{template.upper()}")["TEAM_EMAIL"]
+        found = self.require(*names, *self.resources.mail_variables(template))
         self.resources.mailer()
-        return address
+        return found
+
+    def team_address(self, template: str) -> str:
+        """Return where the team's mail goes, "" without a provider; see `require_mail`."""
+        return self.require_mail(template, "TEAM_EMAIL")["TEAM_EMAIL"] if self.has_mail else ""
 
     @property
     def has_mail(self) -> bool:
         """Whether a mail provider is configured."""
         return self.resources.has_mail
+
+    @property
+    def undo(self) -> UndoPolicy:
+        """For how long what the run deletes is archived, and why."""
+        return UndoPolicy(self.purging.undo_days, self.purging.archive_personal_data_because)
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -168,7 +208,9 @@ class JobRun:
         # Measuring needs privileges as well, and waits for locks.
         reasons = (*self._check_access(purges).reasons, *self._check_extras(purges))
         self._refuse(PreflightError, reasons)
+        purges = tuple(self._undoable(purge) for purge in self._spared(purges))
         planned = [self._measure(purge) for purge in purges]
+        self._refuse(PreflightError, self._find_undo_obstacles(purges))
         measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
         self.planned_rows |= {measured.table: measured.matched for measured in measures}
         for plan in planned:
@@ -204,18 +246,22 @@ class JobRun:
             how |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
         self._record_done(planned, progress, how, self.clock() - started)
 
-    def revise(self, revision: Revision) -> None:
-        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it."""
+    def revise(self, revision: Revision) -> int:
+        """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it.
+
+        Return how many changed, in a dry run how many would.
+        """
         table = revision.table.name
+        revision = spare_revision(revision, self._left_alone(), self.as_of)
         matched = self.read(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
         if self.dry_run:
             self.record(Outcome(target=table, matched=matched))
-            return
+            return matched
         started = self.clock()
         heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
         pacer = self._pacer(sum(heap.bytes for heap in heaps))
         with telemetry.span("batches", target=table, rule=revision.rule) as span:
-            progress = self._purger(pacer).update(revision, limit=self._room())
+            progress = self._purger(pacer).update(revision, limit=self._room(), matched=matched)
             span.tell(changed=progress.changed, batches=progress.batches, **_how(progress, pacer))
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
@@ -233,26 +279,43 @@ class JobRun:
             )
         )
         self._tell_left(table, left, progress)
+        return updated
 
     def drain_files(self) -> None:
         """Delete the files this job has queued, those of an earlier run that was killed included."""
         if self.dry_run:
-            queued = self.database.transaction(lambda connection: outbox.count_queued(connection, self.job))
-            self.record(Outcome(target="files", matched=queued))
+            due = outbox.count_due(self.database, self.job, self.as_of)
+            self.record(Outcome(target="files", matched=due, details=self._held_files()))
             return
         started = self.clock()
         with telemetry.span("outbox", target="files") as span:
-            outcome = outbox.drain(self.database, self.resources.blobs(), job=self.job, report=self.reporter.progress)
+            outcome = outbox.drain(
+                self.database, self.resources.blobs(), job=self.job, as_of=self.as_of, report=self.reporter.progress
+            )
             span.tell_outcome(outcome)
-        self.record(outcome.timed(self.clock() - started))
+        self.record(replace(outcome, seconds=self.clock() - started, details=self._held_files()))
+        if outcome.kept:
+            self.note(f"{outcome.kept} queued files were let be: their rows are there again")
         if outcome.failed:
             self.fail(f"{outcome.failed} files could not be deleted; they stay queued and the next run tries again")
 
-    def send(self, notices: list[Notice]) -> Outcome:
-        """Send the notices that were not sent before, and record them; in a dry run only count them."""
-        notices = self.database.transaction(lambda connection: not_settled(connection, self.job, notices))
+    def delete_archives(self) -> None:
+        """Delete what this job archived and can no longer be restored, whichever of its runs it was."""
         if self.dry_run:
-            outcome = Outcome(target="mail", matched=len(notices))
+            ended = self.database.transaction(lambda connection: archive.count_ended(connection, self.job, self.as_of))
+        else:
+            ended = archive.delete_ended(self.database, self.job, self.as_of, report=self.reporter.progress)
+        if ended:
+            self.record(Outcome(target="archives", matched=ended, deleted=ended))
+
+    def send(self, notices: Iterable[Notice]) -> Outcome:
+        """Send the notices that were not sent before, and record them; in a dry run only count them.
+
+        They may be made one by one, as those before them go: then few are in memory at a time.
+        """
+        pending = self._pending(notices)
+        if self.dry_run:
+            outcome = Outcome(target="mail", matched=sum(1 for _ in pending))
             self.record(outcome)
             return outcome
         postman = Postman(
@@ -265,18 +328,23 @@ class JobRun:
         )
         started = self.clock()
         with telemetry.span("notifications", target="mail") as span:
-            outcome = postman.send_all(notices)
+            outcome = postman.send_all(pending, total=length_hint(notices))
             span.tell_outcome(outcome)
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); the next run tries again")
         if outcome.undelivered:
             self.note(f"{outcome.undelivered} messages were rendered and not delivered ({_reasons(outcome)})")
-        if outcome.skipped:
-            ids = outcome.details.get("rejected_ids") or []
-            shown = ", ".join(ids) if isinstance(ids, list) else str(ids)
-            self.note(f"{outcome.skipped} addresses were rejected for good by the mail provider, of the ids {shown}")
+        for name, says in SKIPPED_MESSAGES.items():
+            if ids := outcome.details.get(f"{name}_ids"):
+                self.note(f"{says}, of the ids {', '.join(ids) if isinstance(ids, list) else ids}")
         return outcome
+
+    def _pending(self, notices: Iterable[Notice]) -> Iterator[Notice]:
+        """Yield the notices that no earlier run is done with."""
+        source = iter(notices)
+        while some := list(islice(source, NOTICES_AT_ONCE)):
+            yield from self.database.transaction(partial(not_settled, job=self.job, notices=some))
 
     def _refuse(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
         """Raise the error if there are reasons to; in a dry run only keep them."""
@@ -285,6 +353,38 @@ class JobRun:
         if not self.dry_run:
             raise error(". ".join(reasons))
         self.would_refuse = ". ".join((*([self.would_refuse] if self.would_refuse else ()), *reasons))
+
+    def _left_alone(self) -> frozenset[str]:
+        return self.database.transaction(lambda connection: tables_left_alone(connection, self.as_of))
+
+    def _spared(self, purges: Sequence[Purge]) -> list[Purge]:
+        """Return the purges without the rows that were restored lately, and say how many rows those are."""
+        left_alone = self._left_alone()
+        spared = [spare(purge, left_alone, self.as_of) for purge in purges]
+        for before, after in zip(purges, spared, strict=True):
+            kept = 0 if after is before else self.read(count_spared(before, after))
+            if kept:
+                self.record(Outcome(target=before.table.name, kept=kept))
+                self.note(f"{kept:,} rows of {before.table.name} match and are left alone: they were restored lately")
+        return spared
+
+    def _undoable(self, purge: Purge) -> Purge:
+        if not self.undo.days:
+            return purge
+        keep_until = self.as_of + timedelta(days=self.undo.days)
+        return replace(purge, undo=Undo(days=self.undo.days, keep_until=keep_until, partition=self.partition))
+
+    def _find_undo_obstacles(self, purges: Sequence[Purge]) -> list[str]:
+        if not self.undo.days:
+            return []
+        found = [self.database.transaction(partial(find_obstacles, purge=purge, policy=self.undo)) for purge in purges]
+        return list(dict.fromkeys(reason for reasons in found for reason in reasons))
+
+    def _held_files(self) -> dict[str, Scalar]:
+        """Return how many files wait for the end of their window, after this run."""
+        queued = self.database.transaction(lambda connection: outbox.count_held(connection, self.job, self.as_of))
+        held = queued + self._files_to_hold
+        return {"held": held} if held else {}
 
     def _check_access(self, purges: Sequence[Purge]) -> Preflight:
         purged = {table.name for purge in purges for table in (purge.table, *(t for t, _ in purge.every_child()))}
@@ -331,17 +431,19 @@ class JobRun:
         purge = planned.purge
         query = sa.select(sa.cast(purge.key, sa.Text)).where(purge.predicate).order_by(purge.key).limit(SAMPLE_IDS)
         ids = self.database.transaction(lambda connection: list(connection.scalars(query)))
-        details: dict[str, Scalar] = {"sample_ids": ids} if ids else {}
+        details: dict[str, Scalar] = {"sample_ids": ids, **_undo_until(purge)} if ids else {}
         self.record(Outcome(target=purge.table.name, matched=planned.measured.matched, details=details))
         for measured in planned.children:
             self.record(Outcome(target=measured.table, matched=measured.matched))
         if purge.files is not None:
-            paths = purge.files(purge.predicate).distinct().subquery()
-            (path,) = paths.c
+            _, path = purge.files(purge.predicate).subquery().c
             # A file that is queued already counts where the queue is counted.
             not_queued = path.not_in(sa.select(file_outbox.c.path))
-            count = sa.select(sa.func.count()).select_from(paths).where(not_queued)
-            self.record(Outcome(target="files", matched=self.read(count)))
+            count = self.read(sa.select(sa.func.count(path.distinct())).where(not_queued))
+            if purge.undo is None:
+                self.record(Outcome(target="files", matched=count))
+            else:
+                self._files_to_hold += count
 
     def _record_done(
         self, planned: PlannedPurge, progress: Progress, details: dict[str, Scalar], seconds: float
@@ -353,6 +455,9 @@ class JobRun:
         left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
         if not measured.is_exact:
             details |= {"estimated": measured.matched, "margin": measured.margin}
+        details |= _by_group(planned.purge, progress)
+        if done["deleted"]:
+            details |= _undo_until(planned.purge)
         rows_left = progress.rows_left
         if rows_left is None:
             rows_left = max(0, measured.rows - done["deleted"])
@@ -419,6 +524,18 @@ class JobRun:
         }
 
 
+def _by_group(purge: Purge, progress: Progress) -> dict[str, Scalar]:
+    """Return how many rows went by group, the largest first."""
+    if purge.counted_by is None or not progress.by_group:
+        return {}
+    largest = progress.by_group.most_common(GROUPS_SHOWN)
+    return {f"by_{purge.counted_by.name}": [f"{group}: {count:,}" for group, count in largest]}
+
+
+def _undo_until(purge: Purge) -> dict[str, Scalar]:
+    return {"undo_until": purge.undo.keep_until.isoformat()} if purge.undo else {}
+
+
 def _how(progress: Progress, pacer: Pacer) -> dict[str, Scalar]:
     """Return how the work was done, for an operator who wonders why it took so long."""
     how: dict[str, Scalar] = {"way": progress.way, **pacer.summary()}
@@ -428,6 +545,11 @@ def _how(progress: Progress, pacer: Pacer) -> dict[str, Scalar]:
 def _reasons(outcome: Outcome) -> str:
     errors = outcome.details.get("errors") or []
     return "; ".join(errors) if isinstance(errors, list) else str(errors)
+
+
+def application_name(job: str, run_id: str) -> str:
+    """Return how other sessions see a run of a job."""
+    return f"{job[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}"
 
 
 def required(resources: Resources, *names: str) -> dict[str, str]:

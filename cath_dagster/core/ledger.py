@@ -85,6 +85,8 @@ class Ledger:
             .where(event.job == self.job, event.at >= midnight, event.rule.is_not(None), sa.not_(event.dry_run))
             .where(event.kind.in_(["started", "batch"]))
             .group_by(event.rule)
+            # Rules that change rows delete none, and are no rules of a purge.
+            .having(sa.func.sum(event.updated) == 0)
             .order_by(event.rule)
         )
         rows = self.database.transaction(lambda connection: connection.execute(query).all())

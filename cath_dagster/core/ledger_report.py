@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.maintenance import ledger_event
 
-EFFECTS = ("deleted", "archived", "updated")
+EFFECTS = ("deleted", "archived", "updated", "restored")
 """What a day's row tells of the rows of a table."""
 UNFINISHED = "unfinished"
 ENDINGS = ("success", "failed", "refused", "interrupted", UNFINISHED)
@@ -26,6 +26,7 @@ class Day:
     deleted: int
     archived: int
     updated: int
+    restored: int
     runs: int
     endings: dict[str, int]
 
@@ -108,6 +109,7 @@ def _as_day(values: sa.RowMapping) -> Day:
         deleted=values["deleted"],
         archived=values["archived"],
         updated=values["updated"],
+        restored=values["restored"],
         runs=values["runs"],
         endings={ending: values[ending] for ending in ENDINGS if values[ending]},
     )

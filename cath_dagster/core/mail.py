@@ -1,9 +1,10 @@
 """What a job asks of a mail provider, and what it hears back."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
 
@@ -20,22 +21,41 @@ class Delivery(enum.StrEnum):
     """No answer came: the provider may or may not have taken it."""
     UNDELIVERED = "undelivered"
     """No provider is configured; the message was rendered and went nowhere."""
+    GIVEN_UP = "given_up"
+    """Nobody can tell any more what became of it, and it must not go twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a message says, in both forms that a mail has."""
+
+    subject: str = field(repr=False)
+    text: str = field(repr=False)
+    html: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One e-mail to be rendered by the provider from its template.
+    """One e-mail: rendered by the provider from its template, or by us.
 
     `template` is our name for it (`media_warning`); the provider's id of that template is configuration.
-    `reference` is ours, unique to what the message is about, and lets the provider be asked for it later.
+    `personalisation` fills the provider's template; `render` writes the whole mail, once and no sooner than it is
+    wanted, so that many can be listed before one is written. `reference` is ours, unique to
+    what the message is about: the provider is asked by it later, and a mail's Message-ID follows from it.
     `attachment` becomes a download link under the personalisation key `link_to_file`.
     """
 
     recipient: str = field(repr=False)
     template: str
-    personalisation: Mapping[str, str | list[str]] = field(repr=False)
+    personalisation: Mapping[str, str | list[str]] = field(default_factory=dict, repr=False)
+    render: Callable[[], Content] | None = field(default=None, repr=False)
     reference: str
     attachment: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def content(self) -> Content | None:
+        """What we wrote; None where the provider writes."""
+        return self.render() if self.render is not None else None
 
 
 @dataclass(frozen=True)
@@ -67,12 +87,16 @@ class Mailer(Protocol):
     def find(self, reference: str) -> Receipt | None:
         """Return what the provider knows of an earlier message, None if it never took it.
 
-        Raises `MailerUnavailableError` where the provider does not answer.
+        `UNKNOWN` from one that cannot be asked. Raises `MailerUnavailableError` where the provider does not answer.
         """
         ...
 
     def check(self) -> None:
-        """Raise `MailerUnavailableError` unless the provider answers, takes the key and knows every template."""
+        """Raise `MailerUnavailableError` unless the provider answers, lets us in and knows every template."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; a later message opens them anew."""
         ...
 
 

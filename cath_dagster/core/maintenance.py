@@ -1,7 +1,7 @@
 """The tables of the schema `maintenance`, the one schema of ours in a maintained database."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 from cath_dagster.core.errors import SchemaNotCurrentError
 
@@ -37,6 +37,7 @@ ledger_event = sa.Table(
     _count("deleted"),
     _count("archived"),
     _count("updated"),
+    _count("restored"),
     _count("notified"),
     _count("undelivered"),
     _count("failed"),
@@ -64,12 +65,53 @@ file_outbox = sa.Table(
     METADATA,
     sa.Column("file_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("job", sa.Text, nullable=False),
-    sa.Column("path", sa.Text, nullable=False, unique=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("table_name", sa.Text, nullable=False, server_default=""),
+    sa.Column("row_key", sa.Text, nullable=False, server_default=""),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("queued_at", _INSTANT, nullable=False, server_default=sa.func.now()),
+    sa.Column("due_at", _INSTANT),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("last_error", sa.Text),
+    # Two rows may have one file.
+    sa.UniqueConstraint("path", "table_name", "row_key"),
 )
+
+archived_rows = sa.Table(
+    "archived_rows",
+    METADATA,
+    sa.Column("archive_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("partition", sa.Text),
+    sa.Column("schema_name", sa.Text, nullable=False),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("cutoff", _INSTANT),
+    # json keeps its text as it was written, and so the checksum.
+    sa.Column("reference", JSON(none_as_null=True)),
+    sa.Column("columns", JSON, nullable=False),
+    sa.Column("row_count", sa.Integer, nullable=False),
+    sa.Column("rows", JSON, nullable=False),
+    sa.Column("checksum", sa.Text, nullable=False),
+    sa.Column("archived_at", _INSTANT, nullable=False, server_default=sa.func.now()),
+    sa.Column("undo_days", sa.Integer, nullable=False),
+    sa.Column("keep_until", _INSTANT, nullable=False),
+)
+"""Rows that a run deleted, a part of a batch each; with `reference`, what the deletion set to null in other rows."""
+
+restored_row = sa.Table(
+    "restored_row",
+    METADATA,
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("restored_by", sa.Text, nullable=False),
+    sa.Column("restored_at", _INSTANT, nullable=False),
+    sa.Column("left_alone_until", _INSTANT, nullable=False),
+)
+"""Rows that were put back: `run_id` had deleted them, `restored_by` is the restore."""
 
 sent_notice = sa.Table(
     "sent_notice",
@@ -97,7 +139,7 @@ view_state = sa.Table(
 )
 
 
-def check_current(connection: sa.Connection, *, location: str, revision: str) -> None:
+def check_current(connection: sa.Connection, *, location: str, revision: str | None) -> None:
     """Raise `SchemaNotCurrentError` unless the schema is at the revisions this version needs."""
     remedy = f"run: cath-dagster migrate {location}"
     found = connection.scalar(sa.select(sa.func.to_regclass(f"{SCHEMA}.alembic_version")))
@@ -105,7 +147,7 @@ def check_current(connection: sa.Connection, *, location: str, revision: str) ->
         raise SchemaNotCurrentError(f"the database has no schema {SCHEMA!r} of ours; {remedy}")
     version = sa.table("alembic_version", sa.column("version_num"), schema=SCHEMA)
     at = set(connection.scalars(sa.select(version.c.version_num)))
-    needed = {REVISION, revision}
+    needed = {REVISION, revision} if revision else {REVISION}
     if at != needed:
         raise SchemaNotCurrentError(
             f"the schema {SCHEMA!r} is at {', '.join(sorted(at)) or 'no revision'}, "

@@ -1,11 +1,12 @@
 """Send each notice once: claimed in the database before it is sent, confirmed after.
 
 A run killed between the two leaves a claim whose outcome nobody knows; the next run asks the provider by our
-reference before it sends anything again.
+reference before it sends anything again. A provider that cannot be asked (SMTP) leaves the choice to the notice:
+what must not be missed goes again under the same reference, what must not come twice is given up.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -13,13 +14,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.core.database import Database
+from cath_dagster.core.heap import is_any
 from cath_dagster.core.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.outcome import Outcome
 
+DUE = "due"
+"""Put down to be sent, with what makes it necessary, and not tried yet."""
 CLAIMED = "claimed"
 SETTLED = (Delivery.SENT.value, Delivery.REJECTED.value)
-"""A notice in one of these is done with: the provider took it, or will never take it."""
+"""The provider took a notice in one of these, or will never take it."""
+DONE = (*SETTLED, Delivery.GIVEN_UP.value)
+"""A notice in one of these does not go again."""
 IDS_SHOWN = 50
 MAX_OUTAGES = 3
 """Messages in a row for which the provider was asked in vain; the others are left to the next run."""
@@ -31,6 +37,9 @@ class Notice:
 
     A person's address that is rejected for good settles the matter. An operator's is a mistake in the settings:
     without `settled_by_rejection` the notice has failed, and is sent once the address is mended.
+
+    `may_repeat`: of an outcome that nobody can tell any more, whether the message goes again (with the same
+    reference, so that a mail program may see that it is the same) or is given up.
     """
 
     subject_ids: tuple[str, ...]
@@ -38,14 +47,16 @@ class Notice:
     period_start: date
     message: Message
     settled_by_rejection: bool = True
+    may_repeat: bool = True
 
 
 def not_settled(connection: sa.Connection, job: str, notices: Sequence[Notice]) -> list[Notice]:
-    """Return the notices that no earlier run has settled."""
+    """Return the notices that no earlier run is done with."""
     query = sa.select(sent_notice.c.subject_id, sent_notice.c.kind, sent_notice.c.period_start).where(
         sent_notice.c.job == job,
-        sent_notice.c.status.in_(SETTLED),
+        sent_notice.c.status.in_(DONE),
         sent_notice.c.period_start.in_({notice.period_start for notice in notices}),
+        is_any(sent_notice.c.subject_id, [subject_id for notice in notices for subject_id in notice.subject_ids]),
     )
     settled = {tuple(row) for row in connection.execute(query)}
     return [
@@ -53,6 +64,26 @@ def not_settled(connection: sa.Connection, job: str, notices: Sequence[Notice]) 
         for notice in notices
         if not any((subject_id, notice.kind, notice.period_start) in settled for subject_id in notice.subject_ids)
     ]
+
+
+def put_down(connection: sa.Connection, notices: Iterable[Notice], *, job: str, run_id: str, as_of: datetime) -> None:
+    """Write notices down to be sent, in the transaction of what makes them necessary: a kill cannot part the two."""
+    rows = [
+        {
+            "job": job,
+            "subject_id": subject_id,
+            "kind": notice.kind,
+            "period_start": notice.period_start,
+            "as_of": as_of,
+            "status": DUE,
+            "reference": notice.message.reference,
+            "run_id": run_id,
+        }
+        for notice in notices
+        for subject_id in notice.subject_ids
+    ]
+    if rows:
+        connection.execute(insert(sent_notice).on_conflict_do_nothing(), rows)
 
 
 def _tell(errors: Counter[str]) -> list[str]:
@@ -87,13 +118,22 @@ class Postman:
     as_of: datetime
     report: Callable[[str, int, int], None]
 
-    def send_all(self, notices: Sequence[Notice]) -> Outcome:
-        """Send every notice not sent before; one that fails does not stop the others, unless all must fail alike."""
+    def send_all(self, notices: Iterable[Notice], *, total: int = 0) -> Outcome:
+        """Send every notice not sent before; one that fails does not stop the others, unless all must fail alike.
+
+        They may come one by one, `total` of them if that is known.
+        """
+        try:
+            return self._send_all(notices, total)
+        finally:
+            self.mailer.close()
+
+    def _send_all(self, notices: Iterable[Notice], total: int) -> Outcome:
         tally: Counter[Delivery] = Counter()
         errors: Counter[str] = Counter()
-        rejected: list[str] = []
+        ids: dict[Delivery, list[str]] = {Delivery.REJECTED: [], Delivery.GIVEN_UP: []}
         stopped_by: Receipt | None = None
-        outages = 0
+        outages = position = 0
         for position, notice in enumerate(notices, start=1):
             receipt = stopped_by or self._send(notice)
             if receipt is None:
@@ -104,40 +144,47 @@ class Postman:
             tally[receipt.delivery] += 1
             if receipt.error:
                 errors[receipt.error] += 1
-            if receipt.delivery is Delivery.REJECTED:
-                rejected += notice.subject_ids
-            self.report("mail", position, len(notices))
+            if receipt.delivery in ids:
+                ids[receipt.delivery] += notice.subject_ids
+            self.report("mail", position, max(position, total))
         return Outcome(
             target="mail",
-            matched=len(notices),
+            matched=position,
             notified=tally[Delivery.SENT],
             undelivered=tally[Delivery.UNDELIVERED],
             failed=tally[Delivery.FAILED] + tally[Delivery.UNKNOWN],
-            skipped=tally[Delivery.REJECTED],
+            skipped=tally[Delivery.REJECTED] + tally[Delivery.GIVEN_UP],
             details={
                 **({"errors": _tell(errors)} if errors else {}),
-                **({"rejected_ids": sorted(rejected)[:IDS_SHOWN]} if rejected else {}),
+                **{f"{delivery}_ids": sorted(found)[:IDS_SHOWN] for delivery, found in ids.items() if found},
             },
         )
 
     def _send(self, notice: Notice) -> Receipt | None:
         """Send one notice; return None where it was settled before."""
+        # Written before it is claimed: of what cannot be written, nobody shall wonder whether it was sent.
+        _ = notice.message.content
         earlier = self.database.transaction(lambda connection: self._claim(connection, notice))
-        receipt, reference = None, None
-        if earlier is not None:
-            if earlier.status in SETTLED:
-                return None
-            try:
-                receipt = self.mailer.find(earlier.reference)
-            except MailerUnavailableError as error:
-                return Receipt(Delivery.UNKNOWN, error=str(error), is_outage=True)
-            if receipt is not None:
-                reference = earlier.reference
-            else:
-                # It never went out: from here on it is known by this run's reference.
-                self.database.transaction(lambda connection: self._write(connection, notice, _Claim()))
-        if receipt is None:
-            receipt = self.mailer.send(notice.message)
+        if earlier is None:
+            return self._settle(notice, self.mailer.send(notice.message))
+        if earlier.status in DONE:
+            return None
+        try:
+            known = self.mailer.find(earlier.reference)
+        except MailerUnavailableError as error:
+            return Receipt(Delivery.UNKNOWN, error=str(error), is_outage=True)
+        if known is None:
+            # It never went out: from here on it is known by this run's reference.
+            self.database.transaction(lambda connection: self._write(connection, notice, _Claim()))
+            return self._settle(notice, self.mailer.send(notice.message))
+        if known.delivery is Delivery.UNKNOWN:
+            known = Receipt(Delivery.GIVEN_UP)
+            if notice.may_repeat:
+                known = self.mailer.send(replace(notice.message, reference=earlier.reference))
+        return self._settle(notice, known, earlier.reference)
+
+    def _settle(self, notice: Notice, receipt: Receipt, reference: str | None = None) -> Receipt:
+        """Write down what became of a notice, if that is known, under the reference it went by; return it."""
         if receipt.delivery is Delivery.REJECTED and not notice.settled_by_rejection:
             receipt = Receipt(Delivery.FAILED, error=f"the address that {notice.kind} goes to is rejected for good")
         if receipt.delivery is not Delivery.UNKNOWN:
@@ -149,14 +196,14 @@ class Postman:
         """Claim the notice; return what an earlier run made of it, if that is settled or unknown."""
         known = connection.execute(
             sa.select(sent_notice.c.status, sent_notice.c.sent_at, sent_notice.c.reference)
-            .where(self._is_about(notice), sent_notice.c.status.in_((*SETTLED, CLAIMED)))
+            .where(self._is_about(notice), sent_notice.c.status.in_((*DONE, CLAIMED)))
             .order_by(sent_notice.c.status == CLAIMED, sent_notice.c.sent_at)
             .with_for_update()
         ).first()
         if known is None:
             self._write(connection, notice, _Claim())
             return None
-        if known.status in SETTLED:
+        if known.status in DONE:
             # A row that joined the matter later, such as a second account of one person, shares its notice.
             receipt = Receipt(Delivery(known.status), known.sent_at)
             self._write(connection, notice, _Claim(receipt, known.reference))
@@ -184,7 +231,7 @@ class Postman:
                 index_elements=list(sent_notice.primary_key.columns),
                 set_=changed,
                 # Not IN: its parameters cannot be expanded for several rows at once.
-                where=sa.and_(*(sent_notice.c.status != settled for settled in SETTLED)),
+                where=sa.and_(*(sent_notice.c.status != done for done in DONE)),
             ),
             rows,
         )

@@ -6,9 +6,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+from cath_dagster.core.mail import Content
+
 Scalar = str | int | float | bool | None | list[str]
 
-COUNTS = ("matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped")
+COUNTS = (
+    "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
+)  # fmt: skip
 """The numbers of an outcome, in the order they are shown."""
 
 
@@ -32,6 +36,7 @@ class Outcome:
     deleted: int = 0
     archived: int = 0
     updated: int = 0
+    restored: int = 0
     notified: int = 0
     undelivered: int = 0
     failed: int = 0
@@ -55,7 +60,7 @@ class Outcome:
     @property
     def changed(self) -> int:
         """Rows, files and messages that are no longer what they were."""
-        return self.deleted + self.updated + self.notified
+        return self.deleted + self.updated + self.restored + self.notified
 
     def counts(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in COUNTS}
@@ -98,6 +103,7 @@ class RunResult:
     would_refuse: str | None = None
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Scalar] = field(default_factory=dict)
+    previews: Mapping[str, Content] = field(default_factory=dict)
     seconds: float = 0.0
     deleted_today: Mapping[str, int] = field(default_factory=dict)
     """By rule, what the job's runs have deleted on this day, in UTC."""

@@ -20,17 +20,21 @@ from cath_dagster.core.pressure import look
 LARGE_TABLE_BYTES = 256 * 1024**2
 """Heap. One DELETE of most of it takes half a second or more: long enough for users to notice."""
 
-MIN_DUTY = 0.02
-"""The purge still gets on, fifty times slower."""
+MIN_DUTY = 0.04
+"""Under lasting pressure the purge still gets on, ten times slower."""
 RECOVERY = 0.01
 """Duty won back by each calm look: from the least to the most in about two seconds."""
 LOOK_SECONDS = 0.05
 """Between two looks; one costs about 0.2 ms."""
 BACK_OFF_SECONDS = 0.1
-"""First rest under pressure, doubled while it lasts."""
-MAX_BACK_OFF_SECONDS = 5.0
+"""The least rest under pressure: time for those who wait to be served."""
+MAX_REST_SECONDS = 5.0
 SLOW_SECONDS = 0.02
-"""A polite batch that takes ten times its aim met something: a cold disk, a lock, a checkpoint, a busy processor."""
+"""Ten times what a polite batch aims at."""
+SLOW = 4
+"""A batch is slow that takes so many times what they took of late: a cold disk, a lock, a checkpoint. On a machine that
+has no time for anybody all of them take long, and none stands out.
+"""
 WAL_BURST_BYTES = 512 * 1024**2
 """Half of PostgreSQL's default max_wal_size: so much may be written without a rest."""
 WAL_BYTES_PER_SECOND = 64 * 1024**2
@@ -89,7 +93,7 @@ class Pacer:
         self._sleep = sleep
         self._clock = clock
         self._duty = tempo.duty
-        self._back_off = 0.0
+        self._usual_seconds = tempo.target_seconds
         self._reasons: tuple[str, ...] = ()
         self._looked_at: float | None = None
         self._wal_position: int | None = None
@@ -122,14 +126,15 @@ class Pacer:
         self._busy_seconds += seconds
         if not self.is_polite:
             return
-        if seconds > SLOW_SECONDS:
+        if seconds > max(SLOW_SECONDS, SLOW * self._usual_seconds):
             self._adapt((*self._reasons, "own batch was slow"))
-        rest = min(seconds * (1 - self._duty) / self._duty, MAX_BACK_OFF_SECONDS)
+        self._usual_seconds += (seconds - self._usual_seconds) / 8
+        rest = seconds * (1 - self._duty) / self._duty
         if self._reasons:
-            rest = max(rest, self._back_off)
+            rest = max(rest, BACK_OFF_SECONDS)
             self._backed_off.update(self._reasons)
             self._reasons = ()
-        self._wait(rest)
+        self._wait(min(rest, MAX_REST_SECONDS))
 
     def back_off(self, reason: str, seconds: float) -> None:
         """Wait, at any pace, for what stands in the way to pass."""
@@ -155,10 +160,8 @@ class Pacer:
         self._reasons = reasons
         if reasons:
             self._duty = max(MIN_DUTY, self._duty / 2)
-            self._back_off = min(MAX_BACK_OFF_SECONDS, 2 * self._back_off or BACK_OFF_SECONDS)
         else:
             self._duty = min(self.tempo.duty, self._duty + RECOVERY)
-            self._back_off = 0.0
 
     def _is_wal_spent(self, position: int, seconds: float) -> bool:
         written = 0 if self._wal_position is None else position - self._wal_position

@@ -45,14 +45,25 @@ class Archive:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Undo:
+    """For how long what a purge deletes is archived, files included; what a run adds to its purges."""
+
+    days: int
+    keep_until: datetime
+    partition: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Purge:
     """Rows of one table to be deleted, as one predicate that counting and deleting share.
 
     `cutoff` is what the rule compares with, for the ledger. `age` is the column whose minimum tells how old the
     oldest row left is. `reads_other_rows` says that the predicate looks at rows other than the one deleted;
     `lock_others` returns the statements that lock those before the decision, given the keys in question.
-    `files` returns the paths, as one column, of the files that belong to the rows of the given keys.
-    `conditions` says in words what a row must fulfil to match, to tell why another is kept.
+    `files` returns the files that belong to the rows chosen: each row's key as text, and a path.
+    `counted_by` is a column by whose values the deleted rows are counted apart, such as the tenant's id; only for rows
+    that are decided in two steps. `conditions` says in words what a row must fulfil to match, to tell why another is
+    kept.
     """
 
     table: sa.Table
@@ -64,8 +75,10 @@ class Purge:
     lock_others: Callable[[Keys], Sequence[sa.Select[Any]]] | None = None
     children: tuple[Child, ...] = ()
     archive: Archive | None = None
-    files: Callable[[sa.ColumnElement[bool]], sa.Select[tuple[str]]] | None = None
+    files: Callable[[sa.ColumnElement[bool]], sa.Select[tuple[str, str]]] | None = None
+    counted_by: sa.Column[Any] | None = None
     conditions: Mapping[str, sa.ColumnElement[bool]] = field(default_factory=dict)
+    undo: Undo | None = None
     partition_of: str | None = None
     """Of a purge of one partition the name of the whole table, by which the ledger knows it."""
 
@@ -82,7 +95,7 @@ class Purge:
     @property
     def is_plain(self) -> bool:
         """Whether nothing goes along, so that one statement deletes a batch."""
-        return not (self.children or self.archive or self.files)
+        return not (self.children or self.archive or self.files or self.undo)
 
     @property
     def is_decided_in_two_steps(self) -> bool:
@@ -96,12 +109,17 @@ class Purge:
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """Rows of one table to be changed, as one predicate that counting and updating share."""
+    """Rows of one table to be changed, as one predicate that counting and updating share.
+
+    `is_plain` says that the predicate looks at nothing but the row itself and that a changed row matches no longer, so
+    that one statement decides and changes.
+    """
 
     table: sa.Table
     rule: str
     predicate: sa.ColumnElement[bool]
     values: dict[str, sa.ColumnElement[Any]]
+    is_plain: bool = False
     lock_others: Callable[[Keys], Sequence[sa.Select[Any]]] | None = None
 
     @property

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import BatchRunner, Progress
 from cath_dagster.core.database import Database
-from cath_dagster.core.heap import is_any
+from cath_dagster.core.heap import is_any, read_heaps
 from cath_dagster.core.heap_walk import HeapWalk
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk
@@ -24,6 +24,7 @@ from cath_dagster.core.look_back import look_back
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.partitions import PartitionDropper
 from cath_dagster.core.purge import Purge, Revision
+from cath_dagster.core.revision_walk import RevisionWalk, is_worth_a_walk
 from cath_dagster.core.way_in import WayIn, choose_way, on_heap
 
 MAX_PASSES = 5
@@ -57,8 +58,9 @@ class Purger:
         """
         progress = Progress()
         way = self.database.transaction(lambda connection: choose_way(connection, purge))
-        # A partition's rows take along nothing that the walk would have to know of.
-        is_walkable = not purge.reads_other_rows and (purge.is_plain or len(way.heaps) == 1)
+        # Of a partition the walk knows its rows only, and nothing that goes along or is kept.
+        is_whole = all(heap.table is purge.table for heap in way.heaps)
+        is_walkable = not purge.reads_other_rows and (purge.is_plain or is_whole)
         if is_walkable and way.along is None and limit is None:
             self._walk_heaps(purge, way, progress)
         else:
@@ -67,8 +69,12 @@ class Purger:
             self.database.flush()
         return progress
 
-    def update(self, revision: Revision, *, limit: int | None) -> Progress:
-        """Change every row that matches, at most `limit`, in short transactions."""
+    def update(self, revision: Revision, *, limit: int | None, matched: int = 0) -> Progress:
+        """Change every row that matches, at most `limit`, in short transactions; about `matched` are expected."""
+        if revision.is_plain and limit is None:
+            heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
+            if len(heaps) == 1 and is_worth_a_walk(matched, heaps[0]):
+                return self._walk_revision(revision)
         progress = Progress(way="by keys")
         KeyWalk(
             runner=self._runner(progress),
@@ -79,6 +85,28 @@ class Purger:
         ).run()
         if not self.pacer.tempo.limits.waits_for_flush:
             self.database.flush()
+        return progress
+
+    def _walk_revision(self, revision: Revision) -> Progress:
+        progress = Progress(way="by the heap")
+        matches = sa.select(sa.exists().where(revision.predicate))
+        for number in range(MAX_PASSES):
+            if progress.passed_over:
+                self.pacer.back_off("locked rows", FIRST_WAIT_SECONDS * 2 ** (number - 1))
+            progress.passed_over = 0
+            (heap,) = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
+            RevisionWalk(
+                runner=self._runner(progress),
+                batcher=self._batcher,
+                revision=revision,
+                heap=heap,
+                report=partial(self.report, revision.table.name),
+            ).run()
+            self.database.flush()
+            # What others moved past the end that was read at the start is found by the next pass.
+            if not self.database.transaction(lambda connection: connection.scalar(matches)):
+                return progress
+        progress.gave_up = True
         return progress
 
     def _walk_heaps(self, purge: Purge, way: WayIn, progress: Progress) -> None:

@@ -42,7 +42,7 @@ class JobSettings(BaseModel):
     """Names that only the environment sets, because they are needed before any run."""
 
 
-class PurgeSettings(JobSettings):
+class PacedSettings(JobSettings):
     """What every job that deletes or changes rows may be told."""
 
     pace: Pace | None = Field(
@@ -52,10 +52,14 @@ class PurgeSettings(JobSettings):
         "table of 256 MB or more, bulk otherwise.",
     )
 
+
+class PurgeSettings(PacedSettings):
+    """What every job that deletes rows may be told besides."""
+
     drop_partitions: bool = Field(
         default=False,
         description="Detach and drop a partition whose rows are all past the cutoff, in place of deleting them. It must "
-        "be the role's own, and nothing may refer to it.",
+        "be the role's own, and nothing may refer to it. With undo_days its rows are deleted and archived instead.",
     )
     vacuum: bool = Field(
         default=False,
@@ -66,6 +70,16 @@ class PurgeSettings(JobSettings):
         default=False,
         description="Write down the key of every row that a run deletes, not of the rows that go along with it, in "
         "maintenance.deleted_key, so that `cath-dagster explain` names the run that deleted a row.",
+    )
+    undo_days: Days = Field(
+        default=0,
+        description="Days for which what a run deletes can be brought back by `cath-dagster restore`, its files "
+        "included; 0 keeps nothing.",
+    )
+    archive_personal_data_because: str = Field(
+        default="",
+        description="Why deleted personal data may be kept for so long, in words. Without a reason a run that would "
+        "archive some is refused.",
     )
 
 

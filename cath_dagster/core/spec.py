@@ -30,11 +30,15 @@ class Location:
 
     name: str
     package: str
-    revision: str
-    """The newest Alembic revision of the service's own tables in the schema `maintenance`."""
+    revision: str | None = None
+    """The newest Alembic revision of tables for this service in the schema `maintenance`, None where it has none."""
     timezone: str = "UTC"
     stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By variable, without the prefix, the containers that its blob stores must have."""
+    resources: str = ""
+    """The module whose `open_resources` says where the location's outside is, for one that its environment variables
+    alone do not describe.
+    """
 
     @property
     def prefix(self) -> str:

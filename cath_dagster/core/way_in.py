@@ -50,7 +50,7 @@ def choose_way(connection: sa.Connection, purge: Purge) -> WayIn:
     """Return how the purge's rows are best found now."""
     heaps = tuple(read_heaps(connection, purge.table))
     age = purge.age
-    if not isinstance(age, sa.Column) or len(heaps) != 1:
+    if not isinstance(age, sa.Column) or len(heaps) != 1 or not heaps[0].has_statistics:
         return WayIn(tuple(_concerned(connection, purge, heaps)))
     for node in _plan(connection, purge, purge.predicate):
         index = node.get("Index Name")

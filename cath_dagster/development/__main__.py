@@ -12,7 +12,7 @@ from typing import NoReturn
 from cath_dagster.adapters.terminal import TerminalReporter, err
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.development.local import Local, LocalError, dagster_stack, forget_outside
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.outside import Outside
 from cath_dagster.development.session import Session, print_summary
 
 UI_PORT = 3000
@@ -22,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do one command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m cath_dagster.development", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, purpose in (("run", "run every job once on the sample"), ("dev", "open the UI on the sample")):
+    for name, purpose in (("run", "run every job once on the samples"), ("dev", "open the UI on the samples")):
         command = commands.add_parser(name, help=purpose)
-        command.add_argument("--scale", type=float, default=1.0, help="1 makes about 200,000 rows")
+        command.add_argument("--scale", type=float, default=1.0, help="1 makes about 260,000 rows")
         command.add_argument("--port", type=int, default=UI_PORT if name == "dev" else None)
     given = parser.parse_args(arguments)
     forget_outside()
@@ -41,37 +41,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(scale: float, port: int | None) -> int:
-    with _sample(scale) as (local, notify):
-        sent_before = len(notify.sent)
-        err.print("starting code server, daemon and UI")
-        with dagster_stack(local, notify.base_url, notify.api_key, port=port, schedules=False) as (stack, web_port):
-            session = Session(stack, web_port, local.postgres.url("cath"))
-            results = session.run_every_job()
-        return print_summary(results, notify.sent[sent_before:], local)
+    with _samples(scale) as (local, outside):
+        mails_before = len(outside.notify.sent)
+        err.print("starting code servers, daemon and UI")
+        with dagster_stack(local, outside.environment(), port=port, schedules=False) as (stack, web_port):
+            results = Session(stack, web_port, local).run_every_job()
+        return print_summary(results, outside, local, mails_before=mails_before)
 
 
 def _dev(scale: float, port: int) -> int:
     with (
-        _sample(scale) as (local, notify),
-        dagster_stack(local, notify.base_url, notify.api_key, port=port, schedules=True) as (stack, web_port),
+        _samples(scale) as (local, outside),
+        dagster_stack(local, outside.environment(), port=port, schedules=True) as (stack, web_port),
     ):
-        err.print(f"UI: http://127.0.0.1:{web_port}   mail: {local.mail_log}   Ctrl-C stops everything")
+        err.print(
+            f"UI: http://127.0.0.1:{web_port}   mail: {local.mail_log}, {local.mail_folder}   Ctrl-C stops everything"
+        )
         while True:
             stack.check()
             time.sleep(1)
 
 
 @contextlib.contextmanager
-def _sample(scale: float) -> Iterator[tuple[Local, NotifySimulator]]:
+def _samples(scale: float) -> Iterator[tuple[Local, Outside]]:
     local = Local.here()
     ran_before = local.postgres.is_running()
     err.print("starting PostgreSQL")
     local.start_database()
     try:
         with TerminalReporter(verbose=True) as reporter:
-            local.make_sample(scale=scale, fresh=False, reporter=reporter)
-        with NotifySimulator(log_path=local.mail_log) as notify:
-            yield local, notify
+            local.make_samples(scale=scale, fresh=False, reporter=reporter)
+        with Outside.listening(notify_log=local.mail_log, mail_folder=local.mail_folder) as outside:
+            yield local, outside
     finally:
         if not ran_before:
             local.postgres.stop()

@@ -1,4 +1,4 @@
-"""A whole CaTH on one machine: an embedded PostgreSQL, the sample in it, a Notify that listens, and Dagster."""
+"""The services on one machine: an embedded PostgreSQL with a sample of each, and Dagster."""
 
 import contextlib
 import os
@@ -12,24 +12,26 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
-from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.job_run import Reporter
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
-from cath_dagster.development import cath_sample
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
+from cath_dagster.development.samples import SAMPLES, Filling, Sample
+from cath_dagster.locations import LOCATIONS
 
 REPOSITORY = Path(__file__).parents[2]
-SAMPLE, STORAGE = "cath", "dagster"
-"""The two databases of the embedded server: the service's sample, and Dagster's own."""
+STORAGE = "dagster"
+"""Dagster's own database on the embedded server, beside one for each sample, of its location's name."""
+OURS = (*(f"{location.prefix}_" for location in LOCATIONS), "DAGSTER_")
+"""How the names of variables begin that the jobs heed."""
 UNFINISHED = "cath_dagster_unfinished_sample_"
 """How the name of a sample begins while it is made; nobody else's begins so."""
 MARKER = "a sample made by cath-dagster"
@@ -37,7 +39,6 @@ MARKER = "a sample made by cath-dagster"
 READY_SECONDS = 90.0
 GRACE_SECONDS = 15.0
 POLL_SECONDS = 0.1
-_NAMESPACE = uuid.UUID("5d1f2e0a-7a6e-4b56-9a5b-0c7f3b1f9c11")
 
 
 class LocalError(MaintenanceError):
@@ -49,13 +50,8 @@ def forget_outside() -> None:
 
     Nobody shall lose data because a variable was exported.
     """
-    for name in [name for name in os.environ if name.startswith(("CATH_", "DAGSTER_", "PG"))]:
+    for name in [name for name in os.environ if name.startswith((*OURS, "PG"))]:
         del os.environ[name]
-
-
-def template_id(name: str) -> str:
-    """Return the provider's id of a template of ours, the same on every machine."""
-    return str(uuid.uuid5(_NAMESPACE, name))
 
 
 @dataclass(frozen=True)
@@ -87,53 +83,61 @@ class Local:
     def mail_log(self) -> Path:
         return self.folder / "notify.jsonl"
 
+    @property
+    def mail_folder(self) -> Path:
+        """Where the local mail server puts what it takes."""
+        return self.folder / "mail"
+
     def start_database(self) -> None:
         """Start the embedded PostgreSQL and make Dagster's database if it is missing."""
         self.postgres.start()
         if not self._has_database(STORAGE):
             self._create_database(STORAGE)
 
-    def make_sample(self, *, scale: float, fresh: bool, reporter: Reporter) -> None:
-        """Create and fill the sample database unless it is there.
+    def make_samples(self, *, scale: float, fresh: bool, reporter: Reporter) -> None:
+        """Create and fill the sample databases that are not there.
 
-        Raises `LocalError` for a database of that name which no sample command made.
+        Raises `LocalError` for a database of such a name which no sample command made.
         """
-        if self._has_database(SAMPLE) and not self._is_ours(SAMPLE):
+        for sample in SAMPLES:
+            self._make_sample(sample, scale=scale, fresh=fresh, reporter=reporter)
+
+    def _make_sample(self, sample: Sample, *, scale: float, fresh: bool, reporter: Reporter) -> None:
+        is_there = self._has_database(sample.name)
+        if is_there and not self._is_ours(sample.name):
             raise LocalError(
-                f"the database {SAMPLE!r} on {self.postgres.home} was not made by cath-dagster and is left alone; "
+                f"the database {sample.name!r} on {self.postgres.home} was not made by cath-dagster and is left alone; "
                 "remove it yourself, or run make clean"
             )
         # Without its blobs, such as after .local was removed by hand, an old sample is of no use.
-        if self._has_database(SAMPLE) and not fresh and self.blob_root.is_dir():
+        has_files = self.blob_root.is_dir() or not sample.location.stores
+        if is_there and not fresh and has_files:
             return
-        self._drop_sample()
-        reporter.info(f"making the sample, scale {scale:g}")
+        self._drop_database(sample.name)
+        reporter.info(f"making the sample of {sample.name}, scale {scale:g}")
         started = time.perf_counter()
         # Under another name first: a kill leaves no half-filled database that looks like the sample.
         for name in self._unfinished():
             self._drop_database(name)
         unfinished = f"{UNFINISHED}{uuid.uuid4().hex}"
         self._create_database(unfinished)
-        rows = self._fill(unfinished, scale, reporter)
+        rows = self._fill(sample, unfinished, scale, reporter)
         with self._admin() as admin:
-            admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*map(sql.Identifier, (unfinished, SAMPLE))))
+            names = map(sql.Identifier, (unfinished, sample.name))
+            admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*names))
         reporter.info(f"{rows:,} rows in {time.perf_counter() - started:.1f} s")
 
-    def environment(self, notify_url: str, notify_key: str) -> dict[str, str]:
-        """Return the environment of every process started here; `forget_outside` comes first."""
-        outside = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
+    def environment(self, outside: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of every process started here; `outside` says where what it speaks to listens.
+
+        `forget_outside` comes first.
+        """
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         return (
-            outside
+            inherited
             | self.shell_environment()
+            | dict(outside)
             | {
-                "CATH_NOTIFY_BASE_URL": notify_url,
-                "CATH_NOTIFY_API_KEY": notify_key,
-                "CATH_TEAM_EMAIL": "team@example.org",
-                "CATH_ENV_NAME": "local",
-                "CATH_CFT_SIGN_IN_LINK": "http://localhost/cft-login",
-                "CATH_CRIME_SIGN_IN_LINK": "http://localhost/crime-login",
-                "CATH_MEDIA_VERIFICATION_LINK": "http://localhost/media-verification",
-                **{f"CATH_NOTIFY_TEMPLATE_{name.upper()}": template_id(name) for name in TEMPLATES},
                 "DAGSTER_HOME": str(self._dagster_home()),
                 "DAGSTER_POSTGRES_URL": self.postgres.url(STORAGE),
                 "PYTHONUNBUFFERED": "1",
@@ -141,35 +145,36 @@ class Local:
         )
 
     def shell_environment(self) -> dict[str, str]:
-        """Return what a shell needs to run jobs on the sample; without a mail provider nothing is sent."""
+        """Return what a shell needs to run jobs on the samples; without a mail provider nothing is sent."""
         return {
-            "CATH_DATABASE_URL": self.postgres.url(SAMPLE),
+            **{f"{sample.location.prefix}_DATABASE_URL": self.postgres.url(sample.name) for sample in SAMPLES},
             "CATH_BLOB_URL": self.blob_root.resolve().as_uri(),
             "CATH_REPORT_URL": self.report_root.resolve().as_uri(),
         }
 
-    def _fill(self, name: str, scale: float, reporter: Reporter) -> int:
+    def _fill(self, sample: Sample, name: str, scale: float, reporter: Reporter) -> int:
         url = self.postgres.url(name)
         with psycopg.connect(url) as connection:
-            cath_sample.create_schema(connection)
+            sample.create_schema(connection)
         engine = open_engine(url, variable="sample", application_name="sample")
-        migrate(engine, LOCATION)
+        migrate(engine, sample.location)
         engine.dispose()
-        for folder in (self.blob_root, self.report_root):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+        self._forget_effects(sample)
         with psycopg.connect(url) as connection:
             connection.execute(
                 sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(SCHEMA), sql.Literal(MARKER))
             )
-            summary = cath_sample.fill(
-                connection,
-                as_of=datetime.now(UTC),
-                scale=scale,
-                blob_root=self.blob_root,
-                progress=lambda table, done, total: reporter.progress("tables", done, total),  # noqa: ARG005
-            )
-        return summary.total
+            return sample.fill(connection, Filling(datetime.now(UTC), scale, self.blob_root, reporter))
+
+    def _forget_effects(self, sample: Sample) -> None:
+        """Remove files and mails of an earlier sample."""
+        if not sample.location.stores:
+            shutil.rmtree(self.mail_folder, ignore_errors=True)
+            return
+        self.mail_log.unlink(missing_ok=True)
+        for folder in (self.blob_root, self.report_root):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
 
     def _is_ours(self, name: str) -> bool:
         with psycopg.connect(self.postgres.url(name)) as connection:
@@ -177,10 +182,6 @@ class Local:
                 "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [SCHEMA]
             ).fetchone()
         return row is not None and row[0] == MARKER
-
-    def _drop_sample(self) -> None:
-        self._drop_database(SAMPLE)
-        self.mail_log.unlink(missing_ok=True)
 
     def _dagster_home(self) -> Path:
         home = self.folder / "dagster"
@@ -277,26 +278,30 @@ def answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def dagster_stack(
-    local: Local, notify_url: str, notify_key: str, *, port: int | None = None, schedules: bool
+    local: Local, outside: Mapping[str, str], *, port: int | None = None, schedules: bool
 ) -> Iterator[tuple[Stack, int]]:
-    """Start code server, daemon and UI on the sample, as production has them; stop all at the end.
+    """Start a code server for each location, daemon and UI on the samples, as production has them; stop all at the end.
 
     Without `schedules` they are stopped by default, so that nothing runs that was not asked for.
     """
-    environ = local.environment(notify_url, notify_key)
+    environ = local.environment(outside)
     if not schedules:
-        environ["CATH_SCHEDULES"] = "stopped"
+        environ |= {f"{location.prefix}_SCHEDULES": "stopped" for location in LOCATIONS}
     stack = Stack(environ, local.folder / "logs")
-    code_port, web_port = free_port(), port or free_port()
+    code_ports, web_port = {location.name: free_port() for location in LOCATIONS}, port or free_port()
+    servers = [
+        f"  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {name}}}\n"
+        for name, port in code_ports.items()
+    ]
     workspace = local.folder / "workspace.yaml"
-    workspace.write_text(
-        f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code_port}, location_name: {LOCATION.name}}}\n"
-    )
-    module = f"{LOCATION.package}.definitions"
-    server = ["dagster", "api", "grpc", "-m", module, "-h", "127.0.0.1", "-p", str(code_port)]
+    workspace.write_text("".join(["load_from:\n", *servers]))
     try:
-        stack.start("code-server", [*server, "--location-name", LOCATION.name])
-        wait_until(lambda: _listens(code_port), "the code server does not listen", stack)
+        for location in LOCATIONS:
+            server = ["dagster", "api", "grpc", "-m", f"{location.package}.definitions", "-h", "127.0.0.1"]
+            rest = ["-p", str(code_ports[location.name]), "--location-name", location.name]
+            stack.start(f"code-server-{location.name}", [*server, *rest])
+        for code_port in code_ports.values():
+            wait_until(partial(_listens, code_port), "a code server does not listen", stack)
         stack.start("daemon", ["dagster-daemon", "run", "-w", str(workspace)])
         stack.start("ui", ["dagster-webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(web_port)])
         wait_until(lambda: answers(f"http://127.0.0.1:{web_port}/server_info"), "the UI does not answer", stack)

@@ -13,12 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cath_dagster.adapters.terminal import err, out
-from cath_dagster.cath import LOCATION
-from cath_dagster.cath.media_report import Week
 from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.spec import JobSpec, load_specs
-from cath_dagster.development.local import REPOSITORY, Local, LocalError, Stack, template_id
-from cath_dagster.development.notify import SentMail
+from cath_dagster.development.local import REPOSITORY, Local, LocalError, Stack
+from cath_dagster.development.outside import Outside, template_id
+from cath_dagster.locations import LOCATIONS
 
 RUN_SECONDS = 900.0
 POLL_SECONDS = 0.2
@@ -48,17 +47,17 @@ class _Totals:
 class Session:
     """A connection to the UI's own interface, on which runs are submitted and watched."""
 
-    def __init__(self, stack: Stack, port: int, database_url: str) -> None:
+    def __init__(self, stack: Stack, port: int, local: Local) -> None:
         self._stack = stack
         self._client = DagsterGraphQLClient("127.0.0.1", port_number=port)
-        self._database_url = database_url
+        self._local = local
 
     def run_every_job(self) -> list[JobResult]:
-        """Run the jobs one after the other, so that their counts add up, and last those that show what others did."""
-        specs = sorted(load_specs(LOCATION), key=_order)
+        """Run each location's jobs one after the other, so that their counts add up, and last those that show the rest."""
+        specs = [spec for location in LOCATIONS for spec in sorted(load_specs(location), key=_order)]
         results: list[JobResult] = []
         with Progress(
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<26}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -69,7 +68,7 @@ class Session:
         ) as bars:
             bar = bars.add_task("jobs", total=len(specs), doing="")
             for spec in specs:
-                bars.update(bar, description=spec.name)
+                bars.update(bar, description=spec.key)
                 for doing in self._run(spec, results):
                     bars.update(bar, doing=doing)
                 bars.update(bar, advance=1)
@@ -79,24 +78,24 @@ class Session:
 
     def _run(self, spec: JobSpec, results: list[JobResult]) -> Iterator[str]:
         """Submit one run and watch it; yield what it has done so far, append its result."""
-        tags = {"dagster/partition": str(Week.ended_before(datetime.now(UTC)))} if spec.partitioned else {}
+        now = datetime.now(UTC)
+        tags = {"dagster/partition": spec.default_partition(now)} if spec.default_partition is not None else {}
         run_id = self._client.submit_job_execution(
-            spec.name, repository_location_name=LOCATION.name, run_config={}, tags=tags
+            spec.name, repository_location_name=spec.location.name, run_config={}, tags=tags
         )
         deadline = time.monotonic() + RUN_SECONDS
         while (status := self._client.get_run_status(run_id).value) not in ENDED:
             self._stack.check()
             if time.monotonic() > deadline:
-                raise LocalError(f"run {run_id} of {spec.name} is {status} after {RUN_SECONDS:.0f} s")
-            yield f"{self._totals(run_id).changed:,} rows"
+                raise LocalError(f"run {run_id} of {spec.key} is {status} after {RUN_SECONDS:.0f} s")
+            yield f"{self._totals(spec, run_id).changed:,} rows"
             time.sleep(POLL_SECONDS)
-        totals = self._totals(run_id)
-        results.append(
-            JobResult(spec.name, status.lower(), totals.matched, totals.changed, totals.kept, totals.seconds)
-        )
+        totals = self._totals(spec, run_id)
+        results.append(JobResult(spec.key, status.lower(), totals.matched, totals.changed, totals.kept, totals.seconds))
 
-    def _totals(self, run_id: str) -> _Totals:
-        with psycopg.connect(self._database_url, row_factory=class_row(_Totals)) as connection:
+    def _totals(self, spec: JobSpec, run_id: str) -> _Totals:
+        url = self._local.postgres.url(spec.location.name)
+        with psycopg.connect(url, row_factory=class_row(_Totals)) as connection:
             found = connection.execute(
                 """
                 SELECT coalesce(sum(CASE table_name WHEN 'files' THEN deleted + updated + failed ELSE matched END), 0)
@@ -111,8 +110,8 @@ class Session:
         return found
 
 
-def print_summary(results: Sequence[JobResult], mails: Sequence[SentMail], local: Local) -> int:
-    """Print one table and what the mail provider was sent; return the exit code."""
+def print_summary(results: Sequence[JobResult], outside: Outside, local: Local, *, mails_before: int) -> int:
+    """Print one table and what the outside was sent; return the exit code."""
     table = Table()
     table.add_column("job")
     for name in ("matched", "changed", "kept", "seconds"):
@@ -121,14 +120,9 @@ def print_summary(results: Sequence[JobResult], mails: Sequence[SentMail], local
         name = result.job if result.status == "success" else f"{result.job} ({result.status})"
         table.add_row(name, *(f"{n:,}" for n in (result.matched, result.changed, result.kept)), f"{result.seconds:.2f}")
     out.print(table)
-    if mails:
-        names = {template_id(name): name for name in TEMPLATES}
-        counted = Counter(names.get(mail.template_id, mail.template_id) for mail in mails)
-        out.print(
-            f"GOV.UK Notify (a local stand-in) was sent {len(mails)} messages: "
-            + ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
-        )
-        out.print(f"Read them in {_shown(local.mail_log)}; the report lies in {_shown(local.report_root)}.")
+    _print_mails(outside, local, mails_before)
+    if outside.provider.spent:
+        out.print(f"An OAuth provider (a local stand-in) refreshed {len(outside.provider.spent)} tokens.")
     failed = [result.job for result in results if result.status != "success"]
     if failed:
         err.print(f"error: {', '.join(failed)} did not succeed; see the logs in {_shown(local.folder / 'logs')}")
@@ -139,6 +133,21 @@ def print_summary(results: Sequence[JobResult], mails: Sequence[SentMail], local
     return 0
 
 
+def _print_mails(outside: Outside, local: Local, mails_before: int) -> None:
+    mails = outside.notify.sent[mails_before:]
+    if mails:
+        names = {template_id(name): name for name in TEMPLATES}
+        counted = Counter(names.get(mail.template_id, mail.template_id) for mail in mails)
+        out.print(
+            f"GOV.UK Notify (a local stand-in) was sent {len(mails)} messages: "
+            + ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
+        )
+        out.print(f"Read them in {_shown(local.mail_log)}; the report lies in {_shown(local.report_root)}.")
+    if outside.smtp.sent:
+        out.print(f"A mail server (a local stand-in) was sent {len(outside.smtp.sent)} mails.")
+        out.print(f"Open them from {_shown(local.mail_folder)} in a browser.")
+
+
 def _shown(path: object) -> str:
     return str(path).removeprefix(f"{REPOSITORY}/")
 
@@ -146,4 +155,6 @@ def _shown(path: object) -> str:
 def _order(spec: JobSpec) -> tuple[bool, int, int, str]:
     """Sort by the time of day, views after all that changes their sources."""
     minute, hour, *_ = spec.cron.split()
-    return spec.is_asset and not spec.partitioned, int(hour), int(minute), spec.name
+    # A job without a time of day comes last.
+    at = (int(hour), int(minute)) if hour.isdigit() and minute.isdigit() else (24, 0)
+    return spec.is_asset and not spec.partitioned, *at, spec.name

@@ -9,9 +9,11 @@ from typing import Any
 
 import dagster as dg
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.execution import execute, summary
+from cath_dagster.core.mail import Content
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.telemetry import trace_id
@@ -59,21 +61,27 @@ def run_job(
     selection: frozenset[str] | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
+    resources = open_resources(spec.location, context.instance)
+    config, shown = context.op_config or {}, DagsterReporter(context.log)
     if is_sent(os.environ):
         # Also on a run that is killed: its trace has what was sent before.
         context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, os.environ)})
-    with observed(spec, context.run_id, DagsterReporter(context.log), os.environ) as reporter:
+    is_dry = bool(config.get("dry_run"))
+    switch = open_switch(spec, os.environ, run_id=context.run_id, dry_run=is_dry, report=shown.info)
+    with switch.watching(), observed(spec, context.run_id, shown, os.environ) as reporter:
+        resources.prepare()
         result = execute(
             spec,
-            context.op_config or {},
+            config,
             run_id=context.run_id,
             now=datetime.now(UTC),
-            resources=EnvironmentResources(spec.location.prefix),
+            resources=resources,
             reporter=reporter,
             partition=partition,
             selection=selection,
             is_scheduled=SCHEDULE_TAG in context.run.tags,
         )
+    switch.tell(result)
     if not spec.is_asset:
         for observation in observations(spec, result):
             context.log_event(observation)
@@ -111,9 +119,20 @@ def run_metadata(result: RunResult) -> Metadata:
         metadata["would_refuse"] = result.would_refuse
     if result.trace_id is not None:
         metadata["trace_id"] = result.trace_id
+    for template, content in result.previews.items():
+        metadata[f"preview_{template}"] = dg.MetadataValue.md(preview_markdown(content))
     if result.notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
     return metadata
+
+
+def preview_markdown(content: Content) -> str:
+    """Return a message as the UI can show it: its text form, since the UI drops HTML.
+
+    Each line is isolated, so that one in Hebrew runs from right to left whatever stands around it.
+    """
+    lines = (f"\u2068{line}\u2069" if line else "" for line in (content.subject, "", *content.text.splitlines()))
+    return "\n".join(("```text", *lines, "```"))
 
 
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:

@@ -181,7 +181,7 @@ def test_deletes_the_artefacts_files_of_every_name(service: Service) -> None:
     artefact_id = add_unmatched(service, source_artefact_id="list.docx")
     add_files(service, artefact_id, *NAMES, "artefact/{}.docx")
 
-    result = service.run(JOB)
+    result = service.run(JOB, undo_days=0)
 
     assert outcome(result, "files").deleted == 6
     assert files_left(service) == set()
@@ -194,7 +194,7 @@ def test_keeps_the_files_of_artefacts_that_stay(service: Service) -> None:
         add_files(service, artefact_id)
     add_unmatched(service)
 
-    service.run(JOB)
+    service.run(JOB, undo_days=0)
 
     assert files_left(service) == {name.format(artefact_id) for artefact_id in ids for name in NAMES}
 
@@ -202,7 +202,7 @@ def test_keeps_the_files_of_artefacts_that_stay(service: Service) -> None:
 def test_a_missing_file_is_no_error(service: Service) -> None:
     add_unmatched(service)
 
-    result = service.run(JOB)
+    result = service.run(JOB, undo_days=0)
 
     assert result.status is Status.SUCCESS
     assert outcome(result, "files").failed == 0
@@ -218,7 +218,7 @@ def test_a_hostile_source_name_touches_no_other_file(service: Service) -> None:
     for source in ("../../x.pdf", "../bystander.txt", "a/b", "bystander", "x.tar.gz"):
         add_unmatched(service, source_artefact_id=source)
 
-    assert service.run(JOB).status is Status.SUCCESS
+    assert service.run(JOB, undo_days=0).status is Status.SUCCESS
     assert files_left(service) == bystanders
     assert outside.exists()
 
@@ -228,7 +228,7 @@ def test_a_file_that_cannot_be_deleted_fails_the_run_after_the_rest_is_done(serv
     add_files(service, stuck_id, *NAMES[1:], "artefact/{}/in-the-way")
     add_files(service, add_unmatched(service))
 
-    result = service.run(JOB)
+    result = service.run(JOB, undo_days=0)
 
     assert result.status is Status.FAILED
     assert (outcome(result, "files").deleted, outcome(result, "files").failed) == (9, 1)
@@ -240,12 +240,12 @@ def test_a_file_that_cannot_be_deleted_fails_the_run_after_the_rest_is_done(serv
 def test_the_next_run_deletes_a_file_that_failed(service: Service) -> None:
     stuck_id = add_unmatched(service)
     (obstacle,) = add_files(service, stuck_id, "artefact/{}/in-the-way")
-    service.run(JOB)
+    service.run(JOB, undo_days=0)
     obstacle.unlink()
     obstacle.parent.rmdir()
     add_files(service, stuck_id, "artefact/{}")
 
-    result = service.run(JOB)
+    result = service.run(JOB, undo_days=0)
 
     assert result.status is Status.SUCCESS
     assert files_left(service) == set()
@@ -435,7 +435,7 @@ def test_a_report_that_is_refused_fails_the_run_after_the_rest_is_done(
     add_files(service, artefact_id)
     service.notify.fail_next(status, name, "Refused")
 
-    result = service.run(JOB)
+    result = service.run(JOB, undo_days=0)
 
     assert result.status is Status.FAILED
     assert str(status) in (result.error or "")
@@ -567,7 +567,7 @@ def test_without_a_key_old_artefacts_and_their_files_are_removed_still(service: 
     del service.environ["CATH_NOTIFY_API_KEY"]
     add_files(service, add_unmatched(service))
 
-    result = service.run(JOB)
+    result = service.run(JOB, undo_days=0)
 
     assert outcome(result, "artefact").deleted == 1
     assert files_left(service) == set()
@@ -632,8 +632,8 @@ def test_dry_run_tells_what_the_run_then_does(service: Service) -> None:
     add_unmatched(service, days=1)
     add_unmatched(service, location_id="7")
 
-    preview = service.run(JOB, dry_run=True)
-    result = service.run(JOB)
+    preview = service.run(JOB, dry_run=True, undo_days=0)
+    result = service.run(JOB, undo_days=0)
 
     matched = {done.target: done.matched for done in preview.outcomes}
     assert matched == {"artefact": 1, "artefact_search": 1, "files": 6, "mail": 1}

@@ -10,7 +10,7 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.database import Database
-from cath_dagster.core.mail import Delivery, MailerUnavailableError, Message, Receipt
+from cath_dagster.core.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome
 
@@ -34,6 +34,7 @@ class Provider:
     references: list[str] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
     is_silent: bool = False
+    keeps_no_account: bool = False
     interrupts: bool = False
     attachment_limit: int = 2_000_000
 
@@ -48,9 +49,14 @@ class Provider:
     def check(self) -> None:
         """Answer always."""
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
     def find(self, reference: str) -> Receipt | None:
         if self.is_silent:
             raise MailerUnavailableError("no answer")
+        if self.keeps_no_account:
+            return Receipt(Delivery.UNKNOWN)
         return self.taken.get(reference)
 
 
@@ -61,7 +67,10 @@ class PostOffice:
     provider: Provider
 
     def send(self, *notices: Notice, as_of: datetime = AS_OF) -> Outcome:
-        postman = Postman(
+        return self.postman(as_of).send_all(notices)
+
+    def postman(self, as_of: datetime) -> Postman:
+        return Postman(
             database=self.database,
             mailer=self.provider,
             job="tidy",
@@ -69,7 +78,9 @@ class PostOffice:
             as_of=as_of,
             report=lambda target, done, total: None,
         )
-        return postman.send_all(notices)
+
+    def send_each(self, notices: Iterator[Notice]) -> Outcome:
+        return self.postman(AS_OF).send_all(notices)
 
     def book(self) -> dict[str, tuple[str, datetime | None]]:
         rows = self.sql.execute("SELECT subject_id, status, sent_at FROM maintenance.sent_notice")
@@ -314,3 +325,75 @@ def test_shows_no_address_in_what_is_written_down(office: PostOffice) -> None:
     written = office.sql.execute("SELECT row(n.*)::text FROM maintenance.sent_notice n").fetchall()
     assert "ann@" not in str(written)
     assert "ann@" not in repr(notice("1", to="ann@example.org"))
+
+
+def claimed_by_a_killed_run(office: PostOffice, notice: Notice) -> None:
+    office.provider.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        office.send(notice)
+    office.provider.interrupts = False
+    office.provider.keeps_no_account = True
+
+
+def test_what_nobody_can_tell_goes_again_under_the_same_reference(office: PostOffice) -> None:
+    claimed_by_a_killed_run(office, notice("1", reference="the-first"))
+
+    outcome = office.send(notice("1", reference="another"))
+
+    assert office.provider.references == ["the-first", "the-first"]
+    assert (outcome.notified, outcome.skipped) == (1, 0)
+    assert office.book() == {"1": ("sent", SENT_AT)}
+
+
+def test_what_must_not_come_twice_is_given_up_once(office: PostOffice) -> None:
+    once = replace(notice("1"), may_repeat=False)
+    claimed_by_a_killed_run(office, once)
+
+    outcome, again = office.send(once), office.send(once)
+
+    assert office.provider.asked == ["ann"]
+    assert (outcome.skipped, outcome.failed, outcome.details) == (1, 0, {"given_up_ids": ["1"]})
+    assert (again.skipped, again.failed) == (0, 0)
+    assert office.book() == {"1": ("given_up", None)}
+    assert office.database.transaction(lambda connection: not_settled(connection, "tidy", [once])) == []
+
+
+def test_a_message_without_an_answer_is_not_tried_twice_in_one_run(office: PostOffice) -> None:
+    office.provider.answers["ann"] = UNKNOWN
+
+    outcome = office.send(replace(notice("1"), may_repeat=False))
+
+    assert office.provider.asked == ["ann"]
+    assert outcome.failed == 1
+    assert office.book() == {"1": ("claimed", None)}
+
+
+def test_claims_nothing_that_cannot_be_written(office: PostOffice) -> None:
+    def render() -> Content:
+        raise ZeroDivisionError
+
+    unwritable = notice("1")
+    with pytest.raises(ZeroDivisionError):
+        office.send(replace(unwritable, message=replace(unwritable.message, render=render)))
+
+    assert office.book() == {}
+
+
+def test_writes_a_message_once_and_only_when_it_goes(office: PostOffice) -> None:
+    written: list[str] = []
+
+    def made() -> Iterator[Notice]:
+        for number in ("1", "2"):
+            one = notice(number)
+            assert len(written) == int(number) - 1
+
+            def render(number: str = number) -> Content:
+                written.append(number)
+                return Content(subject="s", text="t", html="h")
+
+            yield replace(one, message=replace(one.message, render=render))
+
+    outcome = office.send_each(made())
+
+    assert written == ["1", "2"]
+    assert outcome.notified == 2

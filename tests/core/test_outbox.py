@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -10,8 +11,10 @@ import pytest
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import Removal, RemovalResult
 from cath_dagster.core.database import Database
-from cath_dagster.core.outbox import count_queued, drain
+from cath_dagster.core.outbox import count_due, drain
 from cath_dagster.core.outcome import Outcome
+
+AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Office:
         return [row[0] for row in self.sql.execute("SELECT path FROM maintenance.file_outbox ORDER BY path")]
 
     def drain(self, shelf: Shelf) -> Outcome:
-        return drain(self.database, shelf, job="tidy", report=lambda target, done, total: None)
+        return drain(self.database, shelf, job="tidy", as_of=AS_OF, report=lambda target, done, total: None)
 
 
 @pytest.fixture
@@ -163,7 +166,7 @@ def test_counts_what_is_queued_for_a_job(office: Office) -> None:
     office.queue("files/1", "files/2")
     office.queue("files/3", job="another")
 
-    assert office.database.transaction(lambda connection: count_queued(connection, "tidy")) == 2
+    assert count_due(office.database, "tidy", AS_OF) == 2
 
 
 def test_leaves_the_queue_to_the_next_run_when_it_is_interrupted(office: Office) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from cath_dagster.core.database import Database
 from cath_dagster.core.pace import (
     LARGE_TABLE_BYTES,
-    MAX_BACK_OFF_SECONDS,
+    MAX_REST_SECONDS,
     MIN_DUTY,
     TEMPI,
     WAL_BURST_BYTES,
@@ -123,16 +123,17 @@ def test_takes_a_healthy_server_as_it_is(server: Server, shows: Pressure) -> Non
 
 def test_rests_the_longer_the_longer_others_wait_and_never_for_ever(server: Server) -> None:
     server.shows = WAITED_FOR
-    rests = [round(server.batch(), 6) for _ in range(12)]
+    rests = [round(server.batch(0.019), 6) for _ in range(12)]
 
     assert rests == sorted(rests)
-    assert rests[-1] == MAX_BACK_OFF_SECONDS
+    assert rests[-1] == pytest.approx(0.019 * (1 - MIN_DUTY) / MIN_DUTY)
+    assert server.batch(60.0) == pytest.approx(MAX_REST_SECONDS)
 
 
 def test_comes_back_slowly(server: Server) -> None:
     server.shows = WAITED_FOR
-    while server.batch() < MAX_BACK_OFF_SECONDS:
-        pass
+    for _ in range(10):
+        server.batch()
     server.shows = CALM
     started, rest = server.now, server.batch()
 
@@ -145,6 +146,13 @@ def test_comes_back_slowly(server: Server) -> None:
 def test_a_slow_batch_of_its_own_is_a_sign_too(server: Server) -> None:
     assert server.batch(0.2) >= 0.2
     assert server.pacer.summary()["backed_off"] == ["own batch was slow: 1"]
+
+
+def test_gets_on_where_every_batch_is_slow(server: Server) -> None:
+    for _ in range(100):
+        server.batch(0.03)
+
+    assert server.batch(0.03) < 0.05
 
 
 def test_a_real_server_shows_who_waits_for_our_locks(workshop: Workshop) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
@@ -363,8 +364,9 @@ FAMILY = (Child(part, part.c.entry_id, (Child(screw, screw.c.part_id),)),)
 ARCHIVE = Archive(kept_entry, {"id": entry.c.id, "seen_at": entry.c.seen_at, "kept_by": sa.literal(RUN)})
 
 
-def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
-    return sa.select((sa.literal("files/") + sa.cast(entry.c.id, sa.Text)).label("path")).where(chosen)
+def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str, str]]:
+    key = sa.cast(entry.c.id, sa.Text)
+    return sa.select(key.label("key"), (sa.literal("files/") + key).label("path")).where(chosen)
 
 
 def add_family(workshop: Workshop, on_delete: str) -> None:
@@ -445,7 +447,10 @@ def test_queues_the_files_of_what_it_deletes(workshop: Workshop, way: Callable[.
 
 def test_queues_a_file_once_that_is_queued_already(workshop: Workshop) -> None:
     workshop.fill(1)
-    workshop.sql.execute("INSERT INTO maintenance.file_outbox (job, run_id, path) VALUES ('tidy', 'old', 'files/1')")
+    workshop.sql.execute(
+        "INSERT INTO maintenance.file_outbox (job, run_id, path, table_name, row_key)"
+        " VALUES ('tidy', 'old', 'files/1', 'entry', '1')"
+    )
 
     workshop.purger().delete(old_entries(files=select_files), limit=None)
 
@@ -578,11 +583,21 @@ MARK = Revision(
 )
 
 
-def test_changes_every_row_a_revision_describes_and_no_other(workshop: Workshop) -> None:
+PLAIN = replace(MARK, is_plain=True)
+REVISION_WAYS = pytest.mark.parametrize(
+    ("revision", "matched"), [(MARK, 0), (PLAIN, 1), (PLAIN, 100_000)], ids=["decided", "by keys", "walked"]
+)
+"""How a revision comes to its rows: which way is taken follows from how many are expected."""
+
+
+@REVISION_WAYS
+def test_changes_every_row_a_revision_describes_and_no_other(
+    workshop: Workshop, revision: Revision, matched: int
+) -> None:
     workshop.fill(500)
     workshop.fill(10, seen_at=NEW, first=1000)
 
-    progress = workshop.purger().update(MARK, limit=None)
+    progress = workshop.purger().update(revision, limit=None, matched=matched)
 
     assert progress.changed == 500
     assert workshop.count("entry", "owner = 'marked'") == 500
@@ -601,21 +616,103 @@ def test_changes_no_more_rows_than_the_limit(workshop: Workshop, limit: int) -> 
     assert workshop.count("entry", "owner = 'marked'") == limit
 
 
-def test_does_not_change_a_row_rescued_while_its_batch_waited(workshop: Workshop) -> None:
+@REVISION_WAYS
+def test_does_not_change_a_row_rescued_while_its_batch_waited(
+    workshop: Workshop, revision: Revision, matched: int
+) -> None:
     workshop.fill(40)
 
     with workshop.held_until_awaited(f"UPDATE entry SET seen_at = '{NEW}' WHERE id = 7"):
-        progress = workshop.purger().update(MARK, limit=None)
+        progress = workshop.purger().update(revision, limit=None, matched=matched)
 
     assert progress.changed == 39
     assert workshop.value("SELECT owner FROM entry WHERE id = 7") is None
 
 
-def test_goes_on_changing_rows_when_a_whole_batch_was_rescued(workshop: Workshop) -> None:
+@REVISION_WAYS
+def test_goes_on_changing_rows_when_a_whole_batch_was_rescued(
+    workshop: Workshop, revision: Revision, matched: int
+) -> None:
     workshop.fill(40)
 
     with workshop.held_until_awaited(f"UPDATE entry SET seen_at = '{NEW}' WHERE id <= 20"):
-        progress = workshop.purger().update(MARK, limit=None)
+        progress = workshop.purger().update(revision, limit=None, matched=matched)
 
     assert progress.changed == 20
     assert workshop.count("entry", "owner IS NULL AND seen_at < '2026-08-20'") == 0
+
+
+@REVISION_WAYS
+def test_changes_a_row_that_another_transaction_moved_while_its_batch_waited(
+    workshop: Workshop, revision: Revision, matched: int
+) -> None:
+    workshop.fill(40)
+
+    with workshop.held_until_awaited("UPDATE entry SET note = 'moved' WHERE id = 7"):
+        progress = workshop.purger().update(revision, limit=None, matched=matched)
+
+    assert progress.changed == 40
+    assert workshop.count("entry", "owner = 'marked' AND note = 'moved'") == 1
+
+
+@REVISION_WAYS
+def test_changes_rows_that_others_add_and_move_while_it_is_at_work(
+    workshop: Workshop, revision: Revision, matched: int
+) -> None:
+    workshop.fill(10_000, note="x" * 300)
+    disturbed: list[int] = []
+
+    def disturb(table: str, done: int, total: int) -> None:
+        if not disturbed:
+            disturbed.append(total)
+            workshop.fill(20, first=50_000)
+            # To the end of the heap, behind what was read as its end.
+            workshop.sql.execute("UPDATE entry SET note = 'moved' WHERE owner IS NULL AND id % 7 = 0")
+
+    progress = workshop.purger(disturb).update(revision, limit=None, matched=matched)
+
+    assert disturbed
+    assert progress.changed == workshop.ledger_sum(column="updated") == 10_020
+    assert workshop.count("entry", "owner IS NULL") == 0
+    assert progress.batches > 3
+
+
+def test_a_walk_changes_each_row_once(workshop: Workshop) -> None:
+    workshop.fill(20_000, note="x" * 50)
+    workshop.sql.execute("ALTER TABLE entry ADD COLUMN changes int NOT NULL DEFAULT 0")
+    workshop.sql.execute(
+        "CREATE FUNCTION tally() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.changes := OLD.changes + 1; RETURN NEW; END $$"
+    )
+    workshop.sql.execute("CREATE TRIGGER tally BEFORE UPDATE ON entry FOR EACH ROW EXECUTE FUNCTION tally()")
+
+    progress = workshop.purger().update(PLAIN, limit=None, matched=20_000)
+
+    assert progress.changed == 20_000
+    assert workshop.count("entry", "changes = 1") == 20_000
+
+
+def test_a_walk_of_rows_that_are_slow_to_change_takes_few_at_a_time(workshop: Workshop) -> None:
+    workshop.fill(2_000)
+    workshop.sql.execute(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$"
+    )
+    workshop.sql.execute("CREATE TRIGGER dawdle BEFORE UPDATE ON entry FOR EACH ROW EXECUTE FUNCTION dawdle()")
+
+    workshop.purger().update(PLAIN, limit=None, matched=2_000)
+
+    sizes = [
+        row[0] for row in workshop.sql.execute("SELECT updated FROM maintenance.ledger_event WHERE kind = 'batch'")
+    ]
+    assert sum(sizes) == 2_000
+    # A block at a time: there is no less.
+    assert max(sizes) < 500
+
+
+def test_gives_up_on_rows_that_go_on_matching(workshop: Workshop) -> None:
+    workshop.fill(50)
+    never = replace(PLAIN, values={"seen_at": entry.c.seen_at})
+
+    progress = workshop.purger().update(never, limit=None, matched=50)
+
+    assert progress.gave_up

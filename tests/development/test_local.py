@@ -7,10 +7,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cath_dagster.development.local import SAMPLE, Local, LocalError, forget_outside
+from cath_dagster.development.local import Local, LocalError, forget_outside
 from cath_dagster.development.postgres import remove_state
 from tests.service import SilentReporter
 
+SAMPLE = "cath"
 SCALE = 0.01
 
 
@@ -23,7 +24,7 @@ def local(tmp_path: Path) -> Iterator[Local]:
 
 
 def make(local: Local, *, fresh: bool = False) -> None:
-    local.make_sample(scale=SCALE, fresh=fresh, reporter=SilentReporter())
+    local.make_samples(scale=SCALE, fresh=fresh, reporter=SilentReporter())
 
 
 def count(local: Local, table: str) -> int:
@@ -78,11 +79,13 @@ def test_makes_a_sample_anew_whose_files_are_gone(local: Local) -> None:
 def test_starts_its_processes_without_what_a_shell_exports(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CATH_DATABASE_URL", "postgresql://real/service")
     monkeypatch.setenv("CATH_CLEAR_AUDIT_AUDIT_LOG_RETENTION_DAYS", "0")
+    monkeypatch.setenv("BON_SMTP_URL", "smtp://real.example.org")
     monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")
 
     forget_outside()
-    environ = local.environment("http://127.0.0.1:1", "key")
+    environ = local.environment({})
 
     assert environ["CATH_DATABASE_URL"] == local.postgres.url(SAMPLE)
     assert "CATH_CLEAR_AUDIT_AUDIT_LOG_RETENTION_DAYS" not in environ
+    assert "BON_SMTP_URL" not in environ
     assert "PGHOSTADDR" not in os.environ

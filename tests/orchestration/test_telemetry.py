@@ -1,5 +1,6 @@
 """Telemetry and JSON lines of Dagster's runs."""
 
+import importlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
 
+from cath_dagster.locations import LOCATIONS
+from cath_dagster.orchestration.console import LOGGERS
 from tests.collector import collecting, plain
 from tests.orchestration.test_dagster_cli import add_entries, command, root
 from tests.service import Service
@@ -83,6 +86,14 @@ def test_a_run_prints_one_object_a_line(
     assert {(line["location"], line["job"]) for line in said} == {("cath", job)}
     assert {"RUN_START", "STEP_START", "RUN_SUCCESS"} <= {line.get("event") for line in said}
     assert f"cath/{job} started, run {result.run_id}" in {line["message"] for line in said}
+
+
+@pytest.mark.parametrize("location", [location.name for location in LOCATIONS])
+def test_the_jobs_of_every_location_can_print_so(location: str) -> None:
+    module = importlib.import_module(f"cath_dagster.{location}.definitions")
+    jobs = module.defs.resolve_all_job_defs()
+
+    assert {job.name for job in jobs if job.loggers != LOGGERS} == set()
 
 
 def test_job_execute_prints_the_same_and_says_why_it_failed(service: Service, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ SPEC = JobSpec(
     summary="Purges log rows older than 90 days from notification_audit_log, audit_log and ingestion_log.",
     description=(
         "Deletes rows of notification_audit_log, audit_log and ingestion_log that are older than the retention "
-        "period of each (90 days by default). Deleted rows are not archived and cannot be brought back."
+        "period of each (90 days by default). Deleted rows cannot be brought back, unless undo_days is set."
     ),
     settings=ClearAuditSettings,
     run=clear_audit,

@@ -44,7 +44,8 @@ SPEC = JobSpec(
         "Deletes artefacts with display_to in the past, no-match ones included, with their artefact_search rows; "
         "their metadata goes into maintenance.artefact_archive and is kept. ingestion_log rows stay without their "
         "reference. The files in blob storage are queued with the deletion and deleted after it; a file that cannot "
-        "be deleted stays queued, fails the run and is tried again by the next. Files cannot be brought back."
+        "be deleted stays queued, fails the run and is tried again by the next. Nothing can be brought back, unless "
+        "undo_days is set."
     ),
     settings=ExpiredArtefactsSettings,
     run=expired_artefacts,

@@ -74,8 +74,7 @@ def _warnings(run: JobRun, rule: Rule, kind: str) -> list[Notice]:
         links = {name: run.optional(name) or "" for name in (*MEDIA_VARIABLES, *IDAM_VARIABLES)}
     else:
         names = MEDIA_VARIABLES if rule.provenances == rule_of.MEDIA else IDAM_VARIABLES
-        links = run.require(*names, f"NOTIFY_TEMPLATE_{kind.upper()}")
-        run.resources.mailer()
+        links = run.require_mail(kind, *names)
     return [_warning(kind, list(rows), links) for _, rows in groupby(people, key=attrgetter("person"))]
 
 
@@ -146,7 +145,7 @@ SPEC = JobSpec(
         "after 365, 132 or 208 days, if the warning was sent long enough before; SSO users are deleted after 90 "
         "days without one. Signing in cancels a warning. Subscriptions, list-type subscriptions and notification "
         "rows of a deleted user go along. Never touched: other provenances, and the administrator who was active "
-        "last. Accounts at identity providers stay. Deleted users cannot be brought back."
+        "last. Accounts at identity providers stay. Deleted users cannot be brought back, unless undo_days is set."
     ),
     settings=InactiveUserSettings,
     run=inactive_verification,

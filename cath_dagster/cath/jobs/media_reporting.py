@@ -227,10 +227,11 @@ def _as_reported(rows: dict[str, int], week: Week) -> Purge:
     )
 
 
-def _proofs_of_identity(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
+def _proofs_of_identity(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str, str]]:
     # Older rows hold the path on a disk of long ago; the file is known by its last segment.
     name = sa.func.regexp_replace(media_application.c.proof_of_id_path, r"^.*[/\\]", "")
-    return sa.select((sa.literal("files/") + name).label("path")).where(
+    key = sa.cast(media_application.c.id, sa.Text)
+    return sa.select(key.label("key"), (sa.literal("files/") + name).label("path")).where(
         chosen, media_application.c.proof_of_id_path.is_not(None), name.not_in(("", ".", ".."))
     )
 
@@ -272,7 +273,7 @@ SPEC = JobSpec(
         "Writes a week's media applications as CSV, a chart and counts to the report store and mails the team a "
         "download link, once a week. Stored reports are deleted after 78 weeks. With delete_reported, the week's "
         "APPROVED and REJECTED applications are deleted exactly as reported, with their proof of identity, after "
-        "the report was delivered; they cannot be brought back."
+        "the report was delivered; they cannot be brought back, unless undo_days is set."
     ),
     settings=MediaReportingSettings,
     run=media_reporting,

@@ -31,6 +31,16 @@ class NoMatchArtefactsSettings(PurgeSettings):
     retention_days: Days = Field(
         default=7, description="Days after their receipt for which no-match artefacts are kept, by last_received_date."
     )
+    undo_days: Days = Field(
+        default=30,
+        description="Days for which removed artefacts, with their files, can be brought back by `cath-dagster restore`; "
+        "0 keeps nothing and deletes the files at once.",
+    )
+    archive_personal_data_because: str = Field(
+        default="a list that was removed because its location was not added in time is published once it is, and is found "
+        "by the names and numbers of its cases",
+        description="Why what removed artefacts say of cases may be kept for undo_days, in words.",
+    )
 
 
 def no_match_artefacts(run: JobRun, settings: NoMatchArtefactsSettings) -> None:
@@ -140,7 +150,8 @@ SPEC = JobSpec(
     description=(
         "Mails the team one line for every artefact with no_match (location id, provenance, artefact id), once a "
         "day. Removes those received more than 7 days ago like expired ones: metadata into "
-        "maintenance.artefact_archive, row, search rows and files deleted. Not removed: those whose location id "
+        "maintenance.artefact_archive, row and search rows deleted. For 30 days they can be brought back, by "
+        "cath-dagster restore RUN_ID; then their files are deleted. Not removed: those whose location id "
         "equals an existing location's; the mail lists them apart as to be reviewed."
     ),
     settings=NoMatchArtefactsSettings,
@@ -153,6 +164,7 @@ SPEC = JobSpec(
         "artefact_search": ("SELECT", "DELETE"),
         "maintenance.artefact_archive": ("SELECT", "INSERT"),
         "location": ("SELECT",),
+        "ingestion_log": ("SELECT",),
     },
     age_columns={"artefact": "last_received_date"},
 )

@@ -38,6 +38,16 @@ class SubscriptionsSettings(PurgeSettings):
         default=30,
         description="Days after its deletion for which a list type stays in subscriptions; it may be activated again.",
     )
+    undo_days: Days = Field(
+        default=30,
+        description="Days for which deleted subscriptions, with their notification rows, can be brought back by "
+        "`cath-dagster restore`; 0 keeps nothing.",
+    )
+    archive_personal_data_because: str = Field(
+        default="a subscription is its owner's own request, and one that was deleted by mistake, such as with a location "
+        "deleted by mistake, is given back as it was, with the notifications that it was sent",
+        description="Why deleted subscriptions, which name users and cases, may be kept for undo_days, in words.",
+    )
 
 
 def subscriptions(run: JobRun, settings: SubscriptionsSettings) -> None:
@@ -168,7 +178,8 @@ SPEC = JobSpec(
         "than 30 days ago, and all subscriptions of users whom inactive_verification could delete now; their "
         "notification rows go along. Takes list types deleted more than 30 days ago, or unknown, out of list-type "
         "subscriptions, and deletes those of which none is left. CASE_NUMBER and CASE_NAME subscriptions wait for "
-        "their next publication and are never orphans. Deleted subscriptions cannot be brought back."
+        "their next publication and are never orphans. What is deleted can be brought back for 30 days: cath-dagster "
+        "restore RUN_ID. A list type taken out of a subscription cannot."
     ),
     settings=SubscriptionsSettings,
     run=subscriptions,

@@ -21,7 +21,9 @@ def migrate(engine: sa.Engine, location: Location) -> tuple[str, ...]:
     config = Config()
     config.set_main_option("script_location", str(folder))
     config.set_main_option("path_separator", "os")
-    versions = (folder / "versions", package_folder(location.package) / "migrations")
+    versions = [folder / "versions"]
+    if location.revision is not None:
+        versions.append(package_folder(location.package) / "migrations")
     config.set_main_option("version_locations", os.pathsep.join(map(str, versions)))
     with engine.begin() as connection:
         connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))

@@ -1,8 +1,8 @@
-"""Create the ledger, the deleted keys, the file outbox, the sent notices and the state of the views."""
+"""Create the ledger, the deleted keys, the file outbox, the archive, the sent notices and the state of the views."""
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 revision = "core_0001"
 down_revision = None
@@ -10,7 +10,9 @@ branch_labels = ("core",)
 depends_on = None
 
 SCHEMA = "maintenance"
-COUNTS = ("matched", "deleted", "archived", "updated", "notified", "undelivered", "failed", "kept", "skipped")
+COUNTS = (
+    "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
+)  # fmt: skip
 INSTANT = sa.DateTime(timezone=True)
 
 
@@ -89,14 +91,20 @@ def upgrade() -> None:
         "file_outbox",
         sa.Column("file_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
         sa.Column("job", sa.Text, nullable=False),
-        sa.Column("path", sa.Text, nullable=False, unique=True),
+        sa.Column("path", sa.Text, nullable=False),
+        sa.Column("table_name", sa.Text, nullable=False, server_default=""),
+        sa.Column("row_key", sa.Text, nullable=False, server_default=""),
         sa.Column("run_id", sa.Text, nullable=False),
         sa.Column("queued_at", INSTANT, nullable=False, server_default=sa.func.now()),
+        sa.Column("due_at", INSTANT),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
         sa.Column("last_error", sa.Text),
+        sa.UniqueConstraint("path", "table_name", "row_key"),
         schema=SCHEMA,
     )
     op.create_index("file_outbox_job", "file_outbox", ["job", "file_id"], schema=SCHEMA)
+    op.create_index("file_outbox_row", "file_outbox", ["table_name", "row_key"], schema=SCHEMA)
+    _create_archive()
     op.create_table(
         "sent_notice",
         sa.Column("job", sa.Text, primary_key=True),
@@ -120,3 +128,50 @@ def upgrade() -> None:
         sa.Column("readers", ARRAY(sa.Text), nullable=False, server_default="{}"),
         schema=SCHEMA,
     )
+
+
+def _create_archive() -> None:
+    op.create_table(
+        "archived_rows",
+        sa.Column("archive_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("job", sa.Text, nullable=False),
+        sa.Column("partition", sa.Text),
+        sa.Column("schema_name", sa.Text, nullable=False),
+        sa.Column("table_name", sa.Text, nullable=False),
+        sa.Column("rule", sa.Text, nullable=False),
+        sa.Column("cutoff", INSTANT),
+        sa.Column("reference", JSON),
+        sa.Column("columns", JSON, nullable=False),
+        sa.Column("row_count", sa.Integer, nullable=False),
+        sa.Column("rows", JSON, nullable=False),
+        sa.Column("checksum", sa.Text, nullable=False),
+        sa.Column("archived_at", INSTANT, nullable=False, server_default=sa.func.now()),
+        sa.Column("undo_days", sa.Integer, nullable=False),
+        sa.Column("keep_until", INSTANT, nullable=False),
+        schema=SCHEMA,
+    )
+    op.create_index("archived_rows_run_id", "archived_rows", ["run_id", "table_name"], schema=SCHEMA)
+    op.create_index("archived_rows_job", "archived_rows", ["job", "keep_until"], schema=SCHEMA)
+    # Faster than pglz at the same size; a server may be built without it.
+    op.execute(
+        f"""
+        DO $$ BEGIN
+            IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)) THEN
+                ALTER TABLE {SCHEMA}.archived_rows ALTER COLUMN rows SET COMPRESSION lz4;
+            END IF;
+        END $$
+        """
+    )
+    op.create_table(
+        "restored_row",
+        sa.Column("table_name", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("job", sa.Text, nullable=False),
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("restored_by", sa.Text, nullable=False),
+        sa.Column("restored_at", INSTANT, nullable=False),
+        sa.Column("left_alone_until", INSTANT, nullable=False),
+        schema=SCHEMA,
+    )
+    op.create_index("restored_row_job", "restored_row", ["job", "left_alone_until"], schema=SCHEMA)

@@ -1,0 +1,19 @@
+"""The code location `bon`: four jobs with their schedules, in Israel's time."""
+
+import dagster as dg
+
+from cath_dagster.bon import LOCATION, assets
+from cath_dagster.core.spec import load_specs
+from cath_dagster.orchestration.console import LOGGERS
+from cath_dagster.orchestration.jobs import EXECUTOR, build_op_job
+from cath_dagster.orchestration.schedules import build_schedule
+
+JOBS = [(spec, build_op_job(spec)) for spec in load_specs(LOCATION)]
+
+defs = dg.Definitions(
+    assets=assets.TABLE_SPECS,
+    jobs=[job for _, job in JOBS],
+    schedules=[build_schedule(spec, job) for spec, job in JOBS],
+    executor=EXECUTOR,
+    loggers=LOGGERS,
+)

@@ -1,0 +1,1 @@
+"""BON's jobs, one file each."""

@@ -1,0 +1,44 @@
+"""Put back what a run deleted, in whichever location the run was."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from cath_dagster.adapters.environment import open_resources
+from cath_dagster.cli.ledger import open_database
+from cath_dagster.core.errors import MissingConfigurationError, RefusedError
+from cath_dagster.core.job_run import Reporter, required
+from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.restorable import Request
+from cath_dagster.core.restore import UnknownRunError, restore
+from cath_dagster.core.spec import Location, load_specs
+
+
+def restore_run(locations: Sequence[Location], request: Request, *, now: datetime, reporter: Reporter) -> RunResult:
+    """Restore a run of the first location that knows it.
+
+    Raises `RefusedError` where none does, and `MissingConfigurationError` if that is because none has a database.
+    """
+    unknown: RefusedError | None = None
+    missing: MissingConfigurationError | None = None
+    for location in locations:
+        try:
+            required(open_resources(location), "DATABASE_URL")
+        except MissingConfigurationError as error:
+            missing = missing or error
+            continue
+        restore_id = str(uuid.uuid4())
+        with open_database(location, f"restore:{restore_id}") as database:
+            try:
+                return restore(
+                    database,
+                    location,
+                    load_specs(location),
+                    request,
+                    restore_id=restore_id,
+                    now=now,
+                    report=reporter.progress,
+                )
+            except UnknownRunError as error:
+                unknown = error
+    raise unknown or missing or RefusedError("there is no code location")

@@ -1,0 +1,156 @@
+"""What the catalogue says of a table: its columns, its key, its unique indexes, and the foreign keys to and from it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+CASCADE, SET_NULL, SET_DEFAULT = "c", "n", "d"
+"""What a foreign key does ON DELETE, as `pg_constraint.confdeltype` has it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it is now. `type_name` casts text to it without cutting or padding anything."""
+
+    name: str
+    type_name: str
+    is_generated: bool
+    is_required: bool
+    """Whether a row must give it a value: it takes no NULL and has no default."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key, from the columns of a child table to those of its parent."""
+
+    constraint: str
+    schema: str
+    child: str
+    columns: tuple[str, ...]
+    parent_schema: str
+    parent: str
+    parent_columns: tuple[str, ...]
+    on_delete: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table. `uniques` are the column lists of its unique indexes on all of its rows, the primary key's included."""
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    uniques: tuple[tuple[str, ...], ...]
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        """The columns whose values are the row's own, not computed from others."""
+        return tuple(column for column in self.columns if not column.is_generated)
+
+    def as_source(self) -> sa.TableClause:
+        """Return the table with all its columns, of whatever type."""
+        return sa.table(self.name, *(sa.column(column.name) for column in self.columns), schema=self.schema)
+
+
+def read_relation(connection: sa.Connection, name: str, schema: str | None = None) -> Relation | None:
+    """Return the table of that name, in the first schema of the search path that has one unless told; None without."""
+    return read_relations(connection, [(schema, name)])[0]
+
+
+def read_relations(connection: sa.Connection, names: Sequence[tuple[str | None, str]]) -> list[Relation | None]:
+    """Return the tables of these schemas and names, in their order, by one statement."""
+    given = {"schemas": [schema for schema, _ in names], "names": [name for _, name in names]}
+    rows = connection.execute(_RELATIONS, given)
+    return [
+        None if schema is None else _as_relation(schema, name, columns, indexes or [])
+        for (_, name), (schema, columns, indexes) in zip(names, rows, strict=True)
+    ]
+
+
+def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any]) -> Relation:
+    uniques = [(is_primary, tuple(names)) for is_primary, names in indexes]
+    key = next((names for is_primary, names in uniques if is_primary), ())
+    return Relation(schema, name, tuple(Column(*each) for each in columns), key, tuple(names for _, names in uniques))
+
+
+def read_references(connection: sa.Connection, tables: Iterable[Relation]) -> list[Reference]:
+    """Return the foreign keys to or from any of the tables; of partitioned ones the whole table's."""
+    query = sa.text(
+        """
+        SELECT fk.conname, child_schema.nspname, child.relname,
+               (SELECT array_agg(attname::text ORDER BY place) FROM unnest(fk.conkey) WITH ORDINALITY AS k (number, place)
+                JOIN pg_attribute ON attrelid = fk.conrelid AND attnum = number),
+               parent_schema.nspname, parent.relname,
+               (SELECT array_agg(attname::text ORDER BY place) FROM unnest(fk.confkey) WITH ORDINALITY AS k (number, place)
+                JOIN pg_attribute ON attrelid = fk.confrelid AND attnum = number),
+               fk.confdeltype::text
+        FROM pg_constraint AS fk
+        JOIN pg_class AS child ON child.oid = fk.conrelid
+        JOIN pg_namespace AS child_schema ON child_schema.oid = child.relnamespace
+        JOIN pg_class AS parent ON parent.oid = fk.confrelid
+        JOIN pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
+        JOIN unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS wanted (schema_name, table_name)
+          ON (wanted.schema_name, wanted.table_name) = (parent_schema.nspname::text, parent.relname::text)
+          OR (wanted.schema_name, wanted.table_name) = (child_schema.nspname::text, child.relname::text)
+        WHERE fk.contype = 'f' AND fk.conparentid = 0
+        GROUP BY fk.oid, fk.conname, child_schema.nspname, child.relname, parent_schema.nspname, parent.relname
+        ORDER BY child_schema.nspname, child.relname, fk.conname
+        """
+    )
+    named = list(tables)
+    given = {"schemas": [table.schema for table in named], "names": [table.name for table in named]}
+    return [
+        Reference(name, schema, child, tuple(columns), parent_schema, parent, tuple(parent_columns), on_delete)
+        for name, schema, child, columns, parent_schema, parent, parent_columns, on_delete in connection.execute(
+            query, given
+        )
+    ]
+
+
+def existing_keys(connection: sa.Connection, relation: Relation, keys: Sequence[str]) -> set[str]:
+    """Return which of the keys, written as text, rows of the table have."""
+    types = {column.name: column.type_name for column in relation.columns}
+    (key,) = relation.key
+    source = relation.as_source()
+    # By the key's own type, so that its index serves.
+    given = sa.cast(sa.bindparam("keys", list(keys)), TypeNamed("text[]"))
+    is_given = source.c[key] == sa.any_(sa.cast(given, TypeNamed(f"{types[key]}[]")))
+    return set(connection.scalars(sa.select(sa.cast(source.c[key], sa.Text)).where(is_given)))
+
+
+class TypeNamed(sa.types.UserDefinedType[object]):
+    """A type of the server's, by the name that it gives it itself."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: object) -> str:
+        return self.name
+
+
+# With the modifier -1 a type's name casts as the type's own input does: to bpchar and "bit", which cut nothing.
+_RELATIONS = sa.text(
+    """
+    SELECT its_schema.nspname,
+        (SELECT json_agg(json_build_array(attname, format_type(atttypid, -1), attgenerated <> '',
+                                          attnotnull AND NOT atthasdef AND attidentity = '') ORDER BY attnum)
+         FROM pg_attribute WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped),
+        (SELECT json_agg(json_build_array(indisprimary, its.names) ORDER BY indisprimary DESC, indexrelid)
+         FROM pg_index CROSS JOIN LATERAL (
+             SELECT json_agg(attname ORDER BY ordinal) AS names
+             FROM unnest(indkey) WITH ORDINALITY AS k (number, ordinal)
+             JOIN pg_attribute ON attrelid = indrelid AND attnum = number WHERE ordinal <= indnkeyatts
+         ) AS its
+         WHERE indrelid = relation.oid AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL)
+    FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) WITH ORDINALITY AS wanted (schema_name, name, place)
+    LEFT JOIN pg_class AS relation
+        ON relation.oid = to_regclass(coalesce(quote_ident(schema_name) || '.', '') || quote_ident(name))
+    LEFT JOIN pg_namespace AS its_schema ON its_schema.oid = relation.relnamespace
+    ORDER BY place
+    """
+)

@@ -1,0 +1,77 @@
+"""Leave restored rows alone for as long as they had been kept: no purge of any job takes them, or what they belong to.
+
+Whoever restores holds the locks of all jobs that delete from the tables, so that what a run finds here when it plans
+holds until it ends.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from cath_dagster.core.maintenance import restored_row
+from cath_dagster.core.purge import Child, Purge, Revision
+
+LEFT_ALONE = "not restored lately, nor any row that goes along with it"
+
+
+def tables_left_alone(connection: sa.Connection, as_of: datetime) -> frozenset[str]:
+    """Return the tables of which restored rows are left alone still at that reference time."""
+    names = sa.select(restored_row.c.table_name).where(restored_row.c.left_alone_until > as_of).distinct()
+    return frozenset(connection.scalars(names))
+
+
+def spare(purge: Purge, tables: Collection[str], as_of: datetime) -> Purge:
+    """Return the purge without the rows that are left alone at that reference time, all in the given tables."""
+    spared = _spared(purge.table, purge.children, tables, as_of)
+    if not spared:
+        return purge
+    is_free = sa.and_(*spared)
+    return replace(
+        purge,
+        predicate=sa.and_(purge.predicate, is_free),
+        conditions={**(purge.conditions or {purge.rule: purge.predicate}), LEFT_ALONE: is_free},
+    )
+
+
+def spare_revision(revision: Revision, tables: Collection[str], as_of: datetime) -> Revision:
+    """Return the revision without the rows that are left alone at that reference time."""
+    spared = _spared(revision.table, (), tables, as_of)
+    return replace(revision, predicate=sa.and_(revision.predicate, *spared)) if spared else revision
+
+
+def count_spared(purge: Purge, spared: Purge) -> sa.Select[tuple[int]]:
+    """Return the query for how many rows the one purge takes and the other, its spared form, does not."""
+    return sa.select(sa.func.count()).select_from(purge.table).where(purge.predicate, sa.not_(spared.predicate))
+
+
+def _spared(
+    table: sa.Table, children: Sequence[Child], tables: Collection[str], as_of: datetime
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a row that is not left alone: neither it nor any row that would go along."""
+    (key,) = table.primary_key.columns
+    conditions: list[sa.ColumnElement[bool]] = []
+    if table.name in tables:
+        # NOT IN takes no part in what the rows are decided by elsewhere, and is worked out once a statement.
+        conditions.append(sa.cast(key, sa.Text).not_in(_keys_left_alone(table, as_of)))
+    conditions += [key.not_in(parents) for child in children for parents in _parents_of_spared(child, tables, as_of)]
+    return conditions
+
+
+def _parents_of_spared(child: Child, tables: Collection[str], as_of: datetime) -> list[sa.Select[Any]]:
+    (key,) = child.table.primary_key.columns
+    chosen: list[sa.ColumnElement[bool]] = []
+    if child.table.name in tables:
+        chosen.append(sa.cast(key, sa.Text).in_(_keys_left_alone(child.table, as_of)))
+    for grandchild in child.children:
+        chosen += [key.in_(parents) for parents in _parents_of_spared(grandchild, tables, as_of)]
+    # A NULL among them would make every NOT IN unknown.
+    return [sa.select(child.column).where(each, child.column.is_not(None)) for each in chosen]
+
+
+def _keys_left_alone(table: sa.Table, as_of: datetime) -> sa.Select[tuple[str]]:
+    return sa.select(restored_row.c.key).where(
+        restored_row.c.table_name == table.name, restored_row.c.left_alone_until > as_of
+    )

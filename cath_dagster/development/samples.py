@@ -1,0 +1,59 @@
+"""The services of which a sample can be made on this machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psycopg
+
+from cath_dagster.bon import LOCATION as BON
+from cath_dagster.cath import LOCATION as CATH
+from cath_dagster.core.job_run import Reporter
+from cath_dagster.core.spec import Location
+from cath_dagster.development import bon_sample, cath_sample
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What a sample is made from: `blob_root` is where a service's files go, if it has any."""
+
+    as_of: datetime
+    scale: float
+    blob_root: Path
+    reporter: Reporter
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A service's sample, in a database of the location's name."""
+
+    location: Location
+    create_schema: Callable[[psycopg.Connection], None]
+    fill: Callable[[psycopg.Connection, Filling], int]
+    """Fills the empty tables and returns how many rows there are."""
+
+    @property
+    def name(self) -> str:
+        return self.location.name
+
+
+def _fill_cath(connection: psycopg.Connection, filling: Filling) -> int:
+    summary = cath_sample.fill(
+        connection,
+        as_of=filling.as_of,
+        scale=filling.scale,
+        blob_root=filling.blob_root,
+        progress=lambda table, done, total: filling.reporter.progress("tables", done, total),  # noqa: ARG005
+    )
+    return summary.total
+
+
+def _fill_bon(connection: psycopg.Connection, filling: Filling) -> int:
+    return bon_sample.fill(connection, as_of=filling.as_of, scale=filling.scale)
+
+
+SAMPLES = (
+    Sample(CATH, cath_sample.create_schema, _fill_cath),
+    Sample(BON, bon_sample.create_schema, _fill_bon),
+)

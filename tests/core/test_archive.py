@@ -1,0 +1,332 @@
+"""The archive of deleted rows: written with their delete, whole and exact, and gone when its window ends."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from cath_dagster.core.archive import BYTES_PER_ARCHIVE, ROWS_PER_ARCHIVE, count_ended, delete_ended
+from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.outcome import Status
+from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
+from tests.vault import AS_OF, DAYS, OLD_THINGS, RUN, Vault, crumb, piece, silent, thing
+
+ENDED = AS_OF + timedelta(days=DAYS)
+POLICY = UndoPolicy(days=DAYS)
+
+
+@pytest.fixture
+def vault(cath_url: str) -> Iterator[Vault]:
+    with Vault.open(cath_url) as opened:
+        yield opened
+
+
+def archived(vault: Vault) -> dict[str, int]:
+    """Return by table how many rows are archived."""
+    return dict(
+        vault.sql.execute("SELECT table_name, sum(row_count)::int FROM maintenance.archived_rows GROUP BY 1").fetchall()
+    )
+
+
+def obstacles(vault: Vault, purge: Purge = OLD_THINGS, policy: UndoPolicy = POLICY) -> list[str]:
+    return vault.database.transaction(lambda connection: find_obstacles(connection, purge, policy))
+
+
+def test_archives_what_goes_what_goes_along_and_what_is_set_to_null(vault: Vault) -> None:
+    vault.fill(3)
+
+    vault.purge()
+
+    assert archived(vault) == {"thing": 3, "piece": 6, "crumb": 12, "mention": 3}
+    assert vault.count("thing") + vault.count("piece") + vault.count("crumb") == 0
+    assert vault.count("mention", "thing_id IS NULL") == 3
+
+
+def test_archives_nothing_of_what_stays(vault: Vault) -> None:
+    vault.fill(3)
+    vault.sql.execute("UPDATE thing SET is_old = false WHERE id = 2")
+
+    vault.purge()
+
+    assert archived(vault) == {"thing": 2, "piece": 4, "crumb": 8, "mention": 2}
+    assert vault.rows("SELECT id FROM thing") == [(2,)]
+
+
+def test_says_of_each_archive_whose_it_is_by_which_rule_and_until_when(vault: Vault) -> None:
+    vault.fill(1)
+
+    vault.purge(replace(OLD_THINGS, cutoff=AS_OF))
+
+    query = "SELECT DISTINCT run_id, job, rule, cutoff, undo_days, keep_until FROM maintenance.archived_rows"
+    assert vault.rows(query) == [(RUN, "tidy", "old things", AS_OF, DAYS, ENDED)]
+
+
+def test_keeps_the_columns_with_their_types_beside_the_values(vault: Vault) -> None:
+    vault.fill(1)
+
+    vault.purge()
+
+    columns, rows = vault.rows("SELECT columns, rows FROM maintenance.archived_rows WHERE table_name = 'thing'")[0]
+    assert columns == [
+        {"name": "id", "type": "integer"},
+        {"name": "is_old", "type": "boolean"},
+        {"name": "note", "type": "text"},
+    ]
+    assert rows == [["1", "true", "note 1"]]
+
+
+def test_archives_a_column_that_no_job_knows(vault: Vault) -> None:
+    vault.sql.execute("ALTER TABLE thing ADD COLUMN later text DEFAULT 'added later'")
+    vault.fill(1)
+
+    vault.purge()
+
+    assert vault.value("SELECT rows->0->>3 FROM maintenance.archived_rows WHERE table_name = 'thing'") == "added later"
+
+
+def test_divides_many_rows_into_archives_of_bounded_length(vault: Vault) -> None:
+    vault.sql.execute("INSERT INTO thing (id) SELECT generate_series(1, 1200)")
+
+    vault.archive_at_once()
+
+    counts = vault.rows("SELECT row_count FROM maintenance.archived_rows WHERE table_name = 'thing' ORDER BY 1")
+    assert counts == [(200,), (ROWS_PER_ARCHIVE,), (ROWS_PER_ARCHIVE,)]
+
+
+def test_divides_large_rows_into_archives_of_bounded_size(vault: Vault) -> None:
+    vault.sql.execute(
+        f"INSERT INTO thing (id, note) SELECT n, repeat('x', {BYTES_PER_ARCHIVE}) FROM generate_series(1, 6) n"
+    )
+
+    vault.archive_at_once()
+
+    assert archived(vault) == {"thing": 6}
+    assert vault.value("SELECT max(length(rows::text)) FROM maintenance.archived_rows") < 2 * BYTES_PER_ARCHIVE + 1_000
+
+
+def test_stores_archives_compressed(vault: Vault) -> None:
+    vault.sql.execute("INSERT INTO thing (id, note) SELECT n, repeat('long ', 200) FROM generate_series(1, 500) n")
+
+    vault.archive_at_once()
+
+    written, stored = vault.rows(
+        "SELECT sum(octet_length(rows::text)), sum(pg_column_size(rows)) FROM maintenance.archived_rows"
+    )[0]
+    assert stored < written / 4
+
+
+def test_a_batch_that_fails_leaves_neither_delete_nor_archive(vault: Vault) -> None:
+    vault.fill(3)
+    vault.sql.execute("CREATE TABLE holder (thing_id int REFERENCES thing ON DELETE RESTRICT)")
+    vault.sql.execute("INSERT INTO holder VALUES (2)")
+
+    with pytest.raises(MaintenanceError, match="holder"):
+        vault.purge()
+
+    left = {row[0] for row in vault.rows("SELECT id FROM thing")}
+    kept = {
+        int(key)
+        for (key,) in vault.rows(
+            "SELECT r->>0 FROM maintenance.archived_rows, json_array_elements(rows) r WHERE table_name = 'thing'"
+        )
+    }
+    assert 2 in left
+    assert left | kept == {1, 2, 3}
+    assert left & kept == set()
+
+
+def test_archives_nothing_that_a_trigger_keeps(vault: Vault) -> None:
+    vault.fill(1)
+    vault.sql.execute(
+        "CREATE FUNCTION spare() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF OLD.id = 121 THEN RETURN NULL; END IF; RETURN OLD; END $$;"
+        "CREATE TRIGGER spare BEFORE DELETE ON crumb FOR EACH ROW EXECUTE FUNCTION spare()"
+    )
+
+    vault.purge()
+
+    assert vault.rows("SELECT id FROM crumb") == [(121,)]
+    assert archived(vault)["crumb"] == 3
+
+
+def test_archives_each_row_of_a_table_that_goes_along_in_two_ways_once(vault: Vault) -> None:
+    vault.sql.execute("ALTER TABLE piece ADD COLUMN other_id int REFERENCES thing ON DELETE CASCADE")
+    other = sa.Table(
+        "piece",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("thing_id", sa.Integer),
+        sa.Column("other_id", sa.Integer),
+        info={PERSONAL: ()},
+    )
+    vault.sql.execute("INSERT INTO thing (id) VALUES (1), (2)")
+    vault.sql.execute("INSERT INTO piece (id, thing_id, other_id) VALUES (1, 1, 2), (2, 2, NULL), (3, NULL, 1)")
+
+    vault.purge(replace(OLD_THINGS, children=(Child(other, other.c.thing_id), Child(other, other.c.other_id))))
+
+    assert archived(vault) == {"thing": 2, "piece": 3}
+
+
+# What cannot be undone
+
+
+def test_finds_nothing_in_the_way_of_a_family_that_is_known(vault: Vault) -> None:
+    assert obstacles(vault) == []
+
+
+def test_names_a_table_whose_rows_would_go_unseen(vault: Vault) -> None:
+    vault.sql.execute("CREATE TABLE splinter (id int PRIMARY KEY, piece_id int REFERENCES piece ON DELETE CASCADE)")
+
+    (reason,) = obstacles(vault)
+
+    assert "splinter" in reason
+    assert "undo_days: 0" in reason
+
+
+def test_names_a_child_that_the_purge_does_not_declare(vault: Vault) -> None:
+    (reason,) = obstacles(vault, replace(OLD_THINGS, children=()))
+
+    assert "piece_thing_id_fkey" in reason
+
+
+def test_names_a_reference_that_falls_back_to_a_default(vault: Vault) -> None:
+    vault.sql.execute(
+        "CREATE TABLE hint (id int PRIMARY KEY, thing_id int DEFAULT 1 REFERENCES thing ON DELETE SET DEFAULT)"
+    )
+
+    (reason,) = obstacles(vault)
+
+    assert "hint_thing_id_fkey" in reason
+
+
+def test_names_a_referring_table_without_a_key(vault: Vault) -> None:
+    vault.sql.execute("CREATE TABLE hint (thing_id int REFERENCES thing ON DELETE SET NULL)")
+
+    (reason,) = obstacles(vault)
+
+    assert "hint" in reason
+    assert "primary key" in reason
+
+
+def test_names_the_tables_and_columns_with_personal_data(vault: Vault) -> None:
+    person = thing.to_metadata(sa.MetaData())
+    person.info = {PERSONAL: ("name", "email")}
+
+    (reason,) = obstacles(vault, replace(OLD_THINGS, table=person))
+
+    assert "thing (name, email)" in reason
+    assert "archive_personal_data_because" in reason
+
+
+def test_takes_a_table_of_which_nothing_is_said_for_personal(vault: Vault) -> None:
+    unsaid = crumb.to_metadata(sa.MetaData())
+    unsaid.info = {}
+    family = (Child(piece, piece.c.thing_id, (Child(unsaid, unsaid.c.piece_id),)),)
+
+    (reason,) = obstacles(vault, replace(OLD_THINGS, children=family))
+
+    assert "crumb" in reason
+
+
+def test_takes_personal_data_for_which_a_reason_is_given(vault: Vault) -> None:
+    person = thing.to_metadata(sa.MetaData())
+    person.info = {PERSONAL: ("name",)}
+
+    assert obstacles(vault, replace(OLD_THINGS, table=person), UndoPolicy(DAYS, "the owner asked for it")) == []
+    assert obstacles(vault, replace(OLD_THINGS, table=person), UndoPolicy(DAYS, "  ")) != []
+
+
+# The end of the window
+
+
+def test_deletes_archives_when_their_window_ends_and_no_sooner(vault: Vault) -> None:
+    vault.fill(2)
+    vault.purge()
+
+    assert delete_ended(vault.database, "tidy", ENDED - timedelta(seconds=1), report=silent) == 0
+    assert archived(vault)["thing"] == 2
+    assert delete_ended(vault.database, "tidy", ENDED, report=silent) == 2 + 4 + 8 + 2
+    assert archived(vault) == {}
+
+
+def test_leaves_the_archives_of_another_job(vault: Vault) -> None:
+    vault.fill(1)
+    vault.purge()
+
+    assert delete_ended(vault.database, "another", ENDED, report=silent) == 0
+    assert archived(vault) != {}
+
+
+def test_counts_what_has_ended_and_deletes_nothing(vault: Vault) -> None:
+    vault.fill(1)
+    vault.purge()
+
+    assert vault.database.transaction(lambda connection: count_ended(connection, "tidy", ENDED)) == 8
+    assert archived(vault) != {}
+
+
+def test_deletes_more_archives_than_one_transaction_takes(vault: Vault) -> None:
+    vault.fill(1)
+    vault.purge()
+    copied = (
+        "run_id",
+        "job",
+        "schema_name",
+        "table_name",
+        "rule",
+        "columns",
+        "row_count",
+        "rows",
+        "checksum",
+        "undo_days",
+        "keep_until",
+    )
+    names = ", ".join(copied)
+    vault.sql.execute(
+        f"INSERT INTO maintenance.archived_rows ({names}) SELECT {names} FROM maintenance.archived_rows, generate_series(1, 150)"
+    )
+
+    delete_ended(vault.database, "tidy", ENDED, report=silent)
+
+    assert archived(vault) == {}
+
+
+def test_declares_the_tables_that_the_migration_makes(vault: Vault) -> None:
+    from cath_dagster.core.maintenance import METADATA as OURS
+    from cath_dagster.core.maintenance import SCHEMA
+
+    def compare(connection: sa.Connection) -> dict[str, tuple[list[str], list[str]]]:
+        inspector = sa.inspect(connection)
+        return {
+            name: (
+                [column["name"] for column in inspector.get_columns(name, schema=SCHEMA)],
+                [column.name for column in OURS.tables[f"{SCHEMA}.{name}"].columns],
+            )
+            for name in ("ledger_event", "file_outbox", "archived_rows", "restored_row")
+        }
+
+    for made, declared in vault.database.transaction(compare).values():
+        assert made == declared
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_archives_the_rows_of_a_partitioned_table_and_drops_none_of_its_partitions(
+    vault: Vault, partitions: int
+) -> None:
+    vault.sql.execute("CREATE TABLE day (id int PRIMARY KEY, is_old boolean DEFAULT true) PARTITION BY RANGE (id)")
+    for number in range(partitions):
+        bounds = f"FROM ({number * 10}) TO ({number * 10 + 10})"
+        vault.sql.execute(f"CREATE TABLE day_{number} PARTITION OF day FOR VALUES {bounds}")
+    vault.sql.execute(f"INSERT INTO day SELECT generate_series(0, {partitions * 10 - 1})")
+    day = sa.Table("day", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean))
+    purge = Purge(table=day, rule="old days", predicate=day.c.is_old)
+
+    vault.purge(purge, drops_partitions=True)
+
+    assert archived(vault) == {"day": partitions * 10}
+    assert vault.count("day") == 0
+    assert vault.restore().status is Status.SUCCESS
+    assert vault.rows("SELECT id FROM day ORDER BY id") == [(number,) for number in range(partitions * 10)]
