@@ -15,10 +15,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.ping import open_switch
-from cath_dagster.adapters.terminal import TerminalReporter, err, out
+from cath_dagster.adapters.telemetry import observed
+from cath_dagster.adapters.terminal import TerminalReporter, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
-from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_report_of_run, print_result
+from cath_dagster.cli.output import (
+    print_error,
+    print_findings,
+    print_jobs,
+    print_json,
+    print_report_of_run,
+    print_result,
+)
 from cath_dagster.core.errors import (
     ConfigurationError,
     MaintenanceError,
@@ -364,10 +373,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=arguments, standalone_mode=True)
     except (ConfigurationError, UnknownJobError) as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        print_error(str(error))
         sys.exit(WRONG_USAGE)
     except MaintenanceError as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        print_error(str(error))
         sys.exit(FAILED)
     sys.exit(0)
 
@@ -378,6 +387,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         spec = find_spec(name)
         read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
         check_partition(spec, partition)
+        is_json(os.environ)
     except (ConfigurationError, UnknownJobError) as error:
         if as_json:
             unusable = RunResult(
@@ -386,10 +396,10 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             )  # fmt: skip
             print_json(unusable.as_json())
         raise
-    with TerminalReporter(verbose=not as_json, quiet=quiet) as reporter:
+    with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
         is_dry = bool(given.get("dry_run"))
-        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=reporter.info)
-        with switch.watching():
+        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=shown.info)
+        with switch.watching(), observed(spec, run_id, shown, os.environ) as reporter:
             result = execute(
                 spec,
                 given,
@@ -403,15 +413,21 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         return result
 
 
+def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:
+    if is_json(os.environ):
+        return JsonReporter(spec, run_id, os.environ, quiet=quiet)
+    return TerminalReporter(verbose=not as_json, quiet=quiet)
+
+
 def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
     report = find_spec(f"{result.location}/{result.job}").report
     if as_json:
         print_json(result.as_json())
     elif report is not None:
         print_report_of_run(report(result, verbose))
-        print_result(result, outcomes=verbose)
+        print_result(result, outcomes=verbose, with_error=not is_json(os.environ))
     else:
-        print_result(result)
+        print_result(result, with_error=not is_json(os.environ))
     if result.status is not Status.SUCCESS:
         raise typer.Exit(FAILED)
 

@@ -31,6 +31,7 @@ from cath_dagster.core.settings import (
     read_run_config,
 )
 from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.telemetry import current_trace_id
 
 
 def execute(
@@ -89,8 +90,9 @@ def execute(
         seconds=clock() - started,
         began=ended.began,
         deleted_today=run.deleted_today,
+        trace_id=current_trace_id(),
     )
-    reporter.info(summary(result))
+    reporter.ended(result)
     return result
 
 
@@ -308,6 +310,7 @@ def _failed_early(
         status=Status.FAILED,
         error=str(error),
         began=False,
+        trace_id=current_trace_id(),
     )
-    reporter.info(summary(result))
+    reporter.ended(result)
     return result

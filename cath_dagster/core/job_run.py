@@ -11,7 +11,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core import archive, outbox, partitions, vacuum
+from cath_dagster.core import archive, outbox, partitions, telemetry, vacuum
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.blast_radius import Measure, measure, refusal
 from cath_dagster.core.blobs import BlobStore
@@ -22,7 +22,7 @@ from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.mail import Content, Delivery, Mailer
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.notices import Notice, Postman, not_settled
-from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.outcome import Outcome, RunResult, Scalar
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.purge import Purge, Revision, Undo
@@ -73,7 +73,11 @@ class Reporter(Protocol):
 
     def info(self, message: str) -> None: ...
 
+    def warning(self, message: str) -> None: ...
+
     def progress(self, target: str, done: int, total: int) -> None: ...
+
+    def ended(self, result: RunResult) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ class JobRun:
     def fail(self, message: str) -> None:
         """Record that something due is left undone; the run goes on and ends failed."""
         self.failures.append(message)
-        self.reporter.info(message)
+        self.reporter.warning(message)
 
     def record(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome.only_matched() if self.dry_run else outcome)
@@ -251,8 +255,10 @@ class JobRun:
             return
         started = self.clock()
         pacer = self._pacer(planned.measured.heap_bytes)
-        progress = self._purger(pacer).delete(planned.purge, limit=self.room())
-        how = _how(progress, pacer)
+        with telemetry.span("batches", target=planned.purge.target, rule=planned.purge.rule) as span:
+            progress = self._purger(pacer).delete(planned.purge, limit=self.room())
+            how = _how(progress, pacer)
+            span.tell(changed=progress.changed, batches=progress.batches, **how)
         if self.purging.vacuum and vacuum.is_worthwhile(progress.changed, progress.rows_left):
             how |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
         self._record_done(planned, progress, how, self.clock() - started)
@@ -271,7 +277,9 @@ class JobRun:
         started = self.clock()
         heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
         pacer = self._pacer(sum(heap.bytes for heap in heaps))
-        progress = self._purger(pacer).update(revision, limit=self.room(), matched=matched)
+        with telemetry.span("batches", target=table, rule=revision.rule) as span:
+            progress = self._purger(pacer).update(revision, limit=self.room(), matched=matched)
+            span.tell(changed=progress.changed, batches=progress.batches, **_how(progress, pacer))
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
         left = max(0, matched - updated) if progress.reached_limit else 0
@@ -297,13 +305,15 @@ class JobRun:
             self.record(Outcome(target="files", matched=due, details=self._held_files()))
             return
         started = self.clock()
-        outcome = outbox.drain(
-            self.database,
-            self.resources.store(self.file_store),
-            job=self.job,
-            as_of=self.as_of,
-            report=self.reporter.progress,
-        )
+        with telemetry.span("outbox", target="files") as span:
+            outcome = outbox.drain(
+                self.database,
+                self.resources.store(self.file_store),
+                job=self.job,
+                as_of=self.as_of,
+                report=self.reporter.progress,
+            )
+            span.tell_outcome(outcome)
         self.record(replace(outcome, seconds=self.clock() - started, details=self._held_files()))
         if outcome.kept:
             self.note(f"{outcome.kept} queued files were let be: their rows are there again")
@@ -338,7 +348,9 @@ class JobRun:
             report=self.reporter.progress,
         )
         started = self.clock()
-        outcome = postman.send_all(pending, total=length_hint(notices))
+        with telemetry.span("notifications", target="mail") as span:
+            outcome = postman.send_all(pending, total=length_hint(notices))
+            span.tell_outcome(outcome)
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); the next run tries again")
@@ -443,7 +455,10 @@ class JobRun:
             ]
             return PlannedPurge(purge, first, tuple(children))
 
-        return self.database.transaction(work)
+        with telemetry.span("count", target=purge.target, rule=purge.rule) as span:
+            planned = self.database.transaction(work)
+            span.tell(matched=planned.measured.matched, is_exact=planned.measured.is_exact)
+        return planned
 
     def _record_dry(self, planned: PlannedPurge) -> None:
         purge = planned.purge
