@@ -17,11 +17,12 @@ from cath_dagster.core.errors import (
     RefusedError,
 )
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import JobRun, Reporter, Resources, application_name, required
+from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
+from cath_dagster.core.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.settings import (
     JobSettings,
     PacedSettings,
