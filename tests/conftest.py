@@ -31,6 +31,8 @@ SERVER = "TEST_SUITE_SERVER"
 """Where the run's PostgreSQL is, for the workers of a parallel run."""
 TEMPLATE = "TEST_SUITE_TEMPLATE"
 """The name of the run's template database, with CaTH's empty schema and our own tables."""
+CHART = "DAGSTER_CHART"
+"""Where the official Helm chart is, for the tests that render it; the one thing of Dagster's that is not forgotten."""
 BON_TEMPLATE = "TEST_SUITE_BON_TEMPLATE"
 """The same with BON's."""
 ENOUGH_MEMORY = 2 * 1024**3
@@ -48,7 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server once, in the process that leads the run, and make the template database."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    chart = os.environ.get(CHART)
     forget_outside()
+    if chart:
+        os.environ[CHART] = chart
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
         # Durability costs time and protects nothing here. A logical replication slot needs its level of WAL.

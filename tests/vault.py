@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.archive import PERSONAL
+from cath_dagster.core.archive import Keeper
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.database import Database
 from cath_dagster.core.ledger import Ledger
@@ -22,6 +22,7 @@ from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
 from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.undo_check import PERSONAL
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 DAYS = 30
@@ -54,7 +55,10 @@ SCHEMA = """
 CREATE TABLE thing (id int PRIMARY KEY, is_old boolean NOT NULL DEFAULT true, note text);
 CREATE TABLE piece (id int PRIMARY KEY, thing_id int REFERENCES thing ON DELETE CASCADE, note text);
 CREATE TABLE crumb (id int PRIMARY KEY, piece_id int REFERENCES piece ON DELETE CASCADE);
-CREATE TABLE mention (id int PRIMARY KEY, thing_id int REFERENCES thing ON DELETE SET NULL)
+CREATE TABLE mention (id int PRIMARY KEY, thing_id int REFERENCES thing ON DELETE SET NULL);
+CREATE INDEX ON piece (thing_id);
+CREATE INDEX ON crumb (piece_id);
+CREATE INDEX ON mention (thing_id)
 """
 TIDY = JobSpec(
     location=LOCATION,
@@ -113,6 +117,17 @@ class Vault:
         )
         undo = Undo(days=DAYS, keep_until=as_of + timedelta(days=DAYS))
         return purger.delete(replace(purge, undo=undo), limit=None)
+
+    def archive_at_once(self) -> None:
+        """Archive all things in one batch, however fast the machine is."""
+        purge = replace(OLD_THINGS, children=(), undo=Undo(days=DAYS, keep_until=AS_OF + timedelta(days=DAYS)))
+
+        def keep(connection: sa.Connection) -> None:
+            keeper = Keeper.open(connection, purge, job="tidy", run_id=RUN)
+            assert keeper is not None
+            keeper.keep(purge.predicate)
+
+        self.database.transaction(keep)
 
     def restore(
         self, run_id: str = RUN, *, restore_id: str = "back", days_later: float = 1, **request: Any

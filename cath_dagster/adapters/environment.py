@@ -1,5 +1,6 @@
 """Read from the environment where a code location's outside is, and open it on demand."""
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,13 +13,22 @@ from cath_dagster.adapters.blobs import open_blob_store
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.job_run import required
 from cath_dagster.core.mail import Delivery, Mailer, Message, Receipt
+from cath_dagster.core.resources import required
+from cath_dagster.core.spec import Location
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
 SMTP_URL, NOTIFY_API_KEY = "SMTP_URL", "NOTIFY_API_KEY"
 PROVIDERS = (SMTP_URL, NOTIFY_API_KEY)
 """The variables, without the prefix, either of which says how mail goes."""
+
+
+def open_resources(location: Location, instance: object = None) -> "EnvironmentResources":
+    """Return the outside of a location; `instance` is the orchestrator that runs its job, if one does."""
+    if location.resources:
+        opened: EnvironmentResources = importlib.import_module(location.resources).open_resources(instance)
+        return opened
+    return EnvironmentResources(location.prefix)
 
 
 class EnvironmentResources:
@@ -27,6 +37,11 @@ class EnvironmentResources:
     def __init__(self, prefix: str, environ: Mapping[str, str] | None = None) -> None:
         self.prefix = prefix
         self.environ = os.environ if environ is None else environ
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether anybody has said where the database is."""
+        return bool(self._get("DATABASE_URL"))
 
     @property
     def has_mail(self) -> bool:
@@ -38,6 +53,9 @@ class EnvironmentResources:
         if self._get(SMTP_URL):
             return ("MAIL_FROM",)
         return (f"{TEMPLATE}{template.upper()}",) if self._get(NOTIFY_API_KEY) else ()
+
+    def prepare(self) -> None:
+        """Do what a run under the orchestrator may rely on; a service's database is prepared by `migrate` alone."""
 
     def engine(self, application_name: str) -> sa.Engine:
         """Return an engine for the maintained database; the caller disposes of it."""

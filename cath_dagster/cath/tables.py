@@ -7,8 +7,8 @@ are not declared here included: a deleted row is archived whole, if it is. A use
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from cath_dagster.core.archive import PERSONAL
 from cath_dagster.core.maintenance import METADATA as MAINTENANCE
+from cath_dagster.core.undo_check import PERSONAL
 
 METADATA = sa.MetaData()
 _INSTANT = sa.DateTime(timezone=False)

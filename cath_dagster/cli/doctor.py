@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.core.blobs import BlobStoreError
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
@@ -15,7 +15,7 @@ from cath_dagster.core.spec import Location, load_specs
 
 def examine_location(location: Location) -> list[Finding]:
     """Return every finding; what cannot be examined is a problem and stops nothing else."""
-    resources = EnvironmentResources(location.prefix)
+    resources = open_resources(location)
     return [*_database(location, resources), *_outside(location, resources)]
 
 
@@ -39,7 +39,8 @@ def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Fi
     for variable, containers in location.stores.items():
         for container in containers:
             yield _store(location, resources, variable, container)
-    yield _mail(location, resources)
+    if not location.resources:
+        yield _mail(location, resources)
 
 
 def _mail(location: Location, resources: EnvironmentResources) -> Finding:

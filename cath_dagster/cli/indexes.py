@@ -4,7 +4,7 @@ import time
 
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.database import translate
 from cath_dagster.core.indexes import IndexBuild, build_missing_indexes
 from cath_dagster.core.spec import Location, load_specs
@@ -12,7 +12,7 @@ from cath_dagster.core.spec import Location, load_specs
 
 def build_all(location: Location, *, dry_run: bool) -> list[IndexBuild]:
     """Build every index that the doctor warns of; return what was done, or would be, about each."""
-    engine = EnvironmentResources(location.prefix).engine("indexes build")
+    engine = open_resources(location).engine("indexes build")
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             return build_missing_indexes(connection, load_specs(location), dry_run=dry_run, clock=time.perf_counter)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from rich.table import Table
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
@@ -24,7 +24,7 @@ BAR = 20
 @contextmanager
 def open_database(location: Location, purpose: str) -> Iterator[Database]:
     """Yield a location's database; raise `SchemaNotCurrentError` where the ledger is missing or an older one."""
-    engine = EnvironmentResources(location.prefix).engine(purpose)
+    engine = open_resources(location).engine(purpose)
     try:
         with Database(engine) as database:
             database.transaction(
@@ -49,7 +49,7 @@ def explain_row(locations: Sequence[Location], table: str, key: str, *, now: dat
         names = ", ".join(location.name for location in having)
         raise ConfigurationError(f"{table} is a table of several locations; say which: {names}")
     location = having[0] if having else locations[0]
-    environ = EnvironmentResources(location.prefix).environ
+    environ = open_resources(location).environ
     with open_database(location, "explain") as database:
         return explain(database, load_specs(location), table, key, now=now, environ=environ)
 

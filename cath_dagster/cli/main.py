@@ -14,10 +14,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.adapters.terminal import TerminalReporter, err, out
+from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.adapters.logs import JsonReporter, is_json
+from cath_dagster.adapters.ping import open_switch
+from cath_dagster.adapters.telemetry import observed
+from cath_dagster.adapters.terminal import TerminalReporter, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
-from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_report_of_run, print_result
+from cath_dagster.cli.output import (
+    print_error,
+    print_findings,
+    print_jobs,
+    print_json,
+    print_report_of_run,
+    print_result,
+)
 from cath_dagster.core.errors import (
     ConfigurationError,
     MaintenanceError,
@@ -177,6 +187,29 @@ def examine(
     else:
         print_findings(findings, everything=everything)
     if any(finding.level is Level.PROBLEM for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command("health")
+def look_at_instance(
+    everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look from outside whether Dagster works: daemons, ticks, runs that wait, alerts that nobody was told.
+
+    Of the instance of DAGSTER_HOME, by its database alone: for a probe or a CronJob that is not Dagster's own.
+    """
+    from cath_dagster.cli.health import look
+    from cath_dagster.core.diagnosis import Level
+
+    findings = look(datetime.now(UTC))
+    is_well = not any(finding.level is Level.PROBLEM for finding in findings)
+    if as_json:
+        found = [{**vars(finding), "level": finding.level.value} for finding in findings]
+        print_json({"healthy": is_well, "findings": found})
+    else:
+        print_findings(findings, everything=everything)
+    if not is_well:
         raise typer.Exit(FAILED)
 
 
@@ -340,10 +373,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=arguments, standalone_mode=True)
     except (ConfigurationError, UnknownJobError) as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        print_error(str(error))
         sys.exit(WRONG_USAGE)
     except MaintenanceError as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        print_error(str(error))
         sys.exit(FAILED)
     sys.exit(0)
 
@@ -354,6 +387,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         spec = find_spec(name)
         read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
         check_partition(spec, partition)
+        is_json(os.environ)
     except (ConfigurationError, UnknownJobError) as error:
         if as_json:
             unusable = RunResult(
@@ -362,16 +396,27 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             )  # fmt: skip
             print_json(unusable.as_json())
         raise
-    with TerminalReporter(verbose=not as_json, quiet=quiet) as reporter:
-        return execute(
-            spec,
-            given,
-            run_id=run_id,
-            now=datetime.now(UTC),
-            resources=_resources(spec.location),
-            reporter=reporter,
-            partition=partition,
-        )
+    with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
+        is_dry = bool(given.get("dry_run"))
+        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=shown.info)
+        with switch.watching(), observed(spec, run_id, shown, os.environ) as reporter:
+            result = execute(
+                spec,
+                given,
+                run_id=run_id,
+                now=datetime.now(UTC),
+                resources=_resources(spec.location),
+                reporter=reporter,
+                partition=partition,
+            )
+        switch.tell(result)
+        return result
+
+
+def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:
+    if is_json(os.environ):
+        return JsonReporter(spec, run_id, os.environ, quiet=quiet)
+    return TerminalReporter(verbose=not as_json, quiet=quiet)
 
 
 def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
@@ -380,9 +425,9 @@ def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
         print_json(result.as_json())
     elif report is not None:
         print_report_of_run(report(result, verbose))
-        print_result(result, outcomes=verbose)
+        print_result(result, outcomes=verbose, with_error=not is_json(os.environ))
     else:
-        print_result(result)
+        print_result(result, with_error=not is_json(os.environ))
     if result.status is not Status.SUCCESS:
         raise typer.Exit(FAILED)
 
@@ -434,15 +479,15 @@ def _locations(name: str | None) -> tuple[Location, ...]:
     """Return the location called `name`, without one all that are in use here: those with a database."""
     if name is not None:
         return (find_location(name),)
-    in_use = tuple(location for location in LOCATIONS if os.environ.get(f"{location.prefix}_DATABASE_URL"))
+    in_use = tuple(location for location in LOCATIONS if _resources(location).is_configured)
     if not in_use:
-        variables = ", ".join(f"{location.prefix}_DATABASE_URL" for location in LOCATIONS)
+        variables = ", ".join(f"{location.prefix}_DATABASE_URL" for location in LOCATIONS if not location.resources)
         raise MissingConfigurationError(f"none of {variables} is set; set that of the service you mean")
     return in_use
 
 
 def _resources(location: Location) -> EnvironmentResources:
-    return EnvironmentResources(location.prefix)
+    return open_resources(location)
 
 
 def _driver_errors() -> type[Exception]:

@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import open_resources
 from cath_dagster.cli.ledger import open_database
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
-from cath_dagster.core.job_run import Reporter, required
 from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.resources import Reporter, required
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import UnknownRunError, restore
 from cath_dagster.core.spec import Location, load_specs
@@ -23,7 +23,7 @@ def restore_run(locations: Sequence[Location], request: Request, *, now: datetim
     missing: MissingConfigurationError | None = None
     for location in locations:
         try:
-            required(EnvironmentResources(location.prefix), "DATABASE_URL")
+            required(open_resources(location), "DATABASE_URL")
         except MissingConfigurationError as error:
             missing = missing or error
             continue

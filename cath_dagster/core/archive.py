@@ -8,28 +8,18 @@ passes through this process.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, array, insert
 
-from cath_dagster.core.catalogue import find_missing_privileges
 from cath_dagster.core.database import Database
-from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.family import Link, Member, read_family, tables_of
 from cath_dagster.core.heap import qualified_name
 from cath_dagster.core.maintenance import archived_rows, restored_row
-from cath_dagster.core.purge import Purge, Undo, descend
-from cath_dagster.core.relations import (
-    CASCADE,
-    SET_DEFAULT,
-    SET_NULL,
-    Reference,
-    Relation,
-    read_references,
-    read_relation,
-    read_relations,
-)
+from cath_dagster.core.purge import Purge, descend
+from cath_dagster.core.relations import Reference, Relation
 
 ROWS_PER_ARCHIVE = 500
 """Enough for TOAST to compress well, few enough that a restore's transaction is short."""
@@ -37,8 +27,6 @@ BYTES_PER_ARCHIVE = 1_000_000
 """Rows of megabytes are archived nearly one by one: a value of the database may have a gigabyte at most."""
 ARCHIVES_AT_ONCE = 100
 """Archives deleted in one transaction, with up to as many megabytes."""
-PERSONAL = "personal"
-"""The key in a `Table`'s `info` that names its columns with personal data, those it does not declare included."""
 
 EXACT_TEXT = {
     "DateStyle": "ISO, YMD",
@@ -53,84 +41,114 @@ EXACT_TEXT = {
 """The settings by which a value's text form depends on nothing else and reads back as the same value."""
 
 
-@dataclass(frozen=True)
-class UndoPolicy:
-    """How long a job's deletions can be undone, and why personal data may be kept for that."""
+@dataclass(frozen=True, kw_only=True)
+class Keeper:
+    """Archives one batch of a purge, in the caller's transaction. `frame` is what all its archives say."""
 
-    days: int = 0
-    because: str = ""
+    connection: sa.Connection
+    purge: Purge
+    members: tuple[Member, ...]
+    frame: Mapping[str, object]
 
+    @classmethod
+    def open(cls, connection: sa.Connection, purge: Purge, *, job: str, run_id: str) -> "Keeper | None":
+        """Look up what is needed, whatever the rows are; None where the purge's rows are not kept."""
+        undo = purge.undo
+        if undo is None:
+            return None
+        pin_text(connection)
+        children = [qualified_name(table) for table in tables_of(purge)[1:]]
+        if children:
+            # A column added between the look at the catalogue and the delete would be missing in the archive.
+            connection.execute(sa.text(f"LOCK TABLE {', '.join(sorted(children))} IN ROW EXCLUSIVE MODE"))
+        frame = {
+            "run_id": run_id,
+            "job": job,
+            "partition": undo.partition,
+            "rule": purge.rule,
+            "cutoff": purge.cutoff,
+            "undo_days": undo.days,
+            "keep_until": undo.keep_until,
+        }
+        return cls(connection=connection, purge=purge, members=read_family(connection, purge), frame=frame)
 
-def undo_of(policy: UndoPolicy, *, as_of: datetime, partition: str | None) -> Undo | None:
-    """Return what a run of that reference time marks its purges with, None where nothing is kept."""
-    if not policy.days:
-        return None
-    return Undo(days=policy.days, keep_until=as_of + timedelta(days=policy.days), partition=partition)
+    def keep(self, chosen: sa.ColumnElement[bool]) -> None:
+        """Archive the chosen rows of the purged table, locked already, and what their deletion sets to null.
 
+        Rows that go along are locked, to be archived by `delete`.
+        """
+        rows_of = {self.purge.table.name: [chosen]}
+        for child, its_rows in descend(self.purge.children, sa.select(self.purge.key).where(chosen)):
+            rows_of.setdefault(child.name, []).append(its_rows)
+        for member in self.members:
+            its_chosen = sa.or_(*rows_of[member.table.name])
+            if member.has_children and member.table is not self.purge.table:
+                # A row that another transaction lets refer to one of these would go unseen, by the cascade.
+                self._lock(member.table, its_chosen)
+            for link in member.links:
+                self._archive_links(link, member.table, its_chosen)
+        names = _names(self.members[0].relation)
+        self._archive(
+            self.members[0].relation, names, sa.select(_line(names)).select_from(self.purge.table).where(chosen)
+        )
 
-def find_obstacles(connection: sa.Connection, purge: Purge, policy: UndoPolicy) -> list[str]:
-    """Return why what the purge takes could not be archived whole, or may not be."""
-    reasons = _personal_data(purge, policy)
-    family = _family(purge)
-    relations = _relations(connection, family)
-    references = read_references(connection, relations.values())
-    for table, declared in family:
-        reasons += _lost_along(table, declared, _references_to(references, relations[table.name]))
-    linked = [
-        link
-        for table, declared in family
-        for link in _links(_references_to(references, relations[table.name]), declared)
-    ]
-    reasons += [
-        f"{link.constraint} sets rows of {link.child} to null (ON DELETE SET NULL), which has no primary key by which "
-        "they could be set again; set undo_days: 0"
-        for link in linked
-        if not _relation(connection, link.child, link.schema).key
-    ]
-    links = {link.child: ("SELECT",) for link in linked}
-    # Rows are locked before they are archived; of those without children of their own the delete itself tells.
-    locked = {table.name: ("UPDATE",) for table, declared in family if declared or table is purge.table}
-    missing = find_missing_privileges(connection, relations[purge.table.name].schema, links | locked)
-    return reasons + [f"table {found.table}: {found.says}; {found.remedy}" for found in missing]
+    def delete(self, child: sa.Table, its_rows: sa.ColumnElement[bool]) -> int:
+        """Delete rows that go along and archive exactly those, in one statement; return how many went."""
+        (relation,) = (member.relation for member in self.members if member.table.name == child.name)
+        gone = sa.delete(child).where(its_rows).returning(_line(_names(relation))).cte("gone")
+        return self._archive(relation, _names(relation), sa.select(gone.c.line))
 
+    def _lock(self, table: sa.Table, chosen: sa.ColumnElement[bool]) -> None:
+        (key,) = table.primary_key.columns
+        rows = sa.select(key).where(chosen).with_for_update(of=table).subquery()
+        self.connection.execute(sa.select(sa.func.count()).select_from(rows))
 
-def keep(connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool], *, job: str, run_id: str) -> None:
-    """Archive the chosen rows of the purged table, locked already, and what their deletion sets to null.
+    def _archive_links(self, link: Link, parent: sa.Table, chosen: sa.ColumnElement[bool]) -> None:
+        """Archive which rows refer to the chosen ones: their key, and the columns to be set again."""
+        reference, source = link.reference, link.child.as_source()
+        # Unqualified names: the catalogue knows more columns than the parent's `Table` declares.
+        referenced = sa.select(*map(sa.column, reference.parent_columns)).select_from(parent).where(chosen)
+        refers = sa.tuple_(*(source.c[name] for name in reference.columns)).in_(referenced)
+        names = tuple(dict.fromkeys((*link.child.key, *reference.columns)))
+        self._archive(link.child, names, sa.select(_line(names)).select_from(source).where(refers), reference)
 
-    Rows that go along are locked, and archived by `delete_kept`. The caller owns the transaction.
-    """
-    undo = _undo(purge)
-    pin_text(connection)
-    family = _family(purge)
-    children = descend(purge.children, sa.select(purge.key).where(chosen))
-    if children:
-        # A column added between the look at the catalogue and the delete would be missing in the archive.
-        names = ", ".join(sorted({qualified_name(child) for child, _ in children}))
-        connection.execute(sa.text(f"LOCK TABLE {names} IN ROW EXCLUSIVE MODE"))
-    relations = _relations(connection, family)
-    references = read_references(connection, relations.values())
-    rows_of = {purge.table.name: [chosen]}
-    for child, its_rows in children:
-        rows_of.setdefault(child.name, []).append(its_rows)
-    frame = _frame(purge, undo, job=job, run_id=run_id)
-    for table, declared in family:
-        if declared and table is not purge.table:
-            # Another's row that refers to one of these would go unseen, by the cascade.
-            _lock(connection, table, sa.or_(*rows_of[table.name]))
-        for link in _links(_references_to(references, relations[table.name]), declared):
-            _archive_links(connection, frame, link, table, sa.or_(*rows_of[table.name]))
-    own = relations[purge.table.name]
-    _insert(connection, frame, own, _names(own), sa.select(_line(_names(own))).select_from(purge.table).where(chosen))
-
-
-def delete_kept(
-    connection: sa.Connection, purge: Purge, child: sa.Table, its_rows: sa.ColumnElement[bool], *, job: str, run_id: str
-) -> int:
-    """Delete rows that go along and archive exactly those, in one statement; return how many went."""
-    relation = _relation(connection, child.name, child.schema)
-    gone = sa.delete(child).where(its_rows).returning(_line(_names(relation))).cte("gone")
-    frame = _frame(purge, _undo(purge), job=job, run_id=run_id)
-    return _insert(connection, frame, relation, _names(relation), sa.select(gone.c.line))
+    def _archive(
+        self,
+        relation: Relation,
+        names: Sequence[str],
+        lines: sa.Select[tuple[str]],
+        reference: Reference | None = None,
+    ) -> int:
+        """Archive rows given as lines of JSON, so many to one archive as stay small; return how many they are."""
+        types = {column.name: column.type_name for column in relation.columns}
+        described = json.dumps([{"name": name, "type": types[name]} for name in names], ensure_ascii=False)
+        refers = None if reference is None else json.dumps(asdict(reference), ensure_ascii=False)
+        each = lines.cte("each_row")
+        so_far = sa.func.sum(sa.func.octet_length(each.c.line), type_=sa.BigInteger).over(rows=(None, 0))
+        number = sa.func.row_number().over() - 1
+        size, place = sa.func.floor(so_far / BYTES_PER_ARCHIVE), sa.func.floor(number / ROWS_PER_ARCHIVE)
+        placed = sa.select(each.c.line, size.label("by_size"), place.label("by_number")).subquery("placed")
+        rows = sa.func.concat("[", sa.func.string_agg(placed.c.line, ",\n"), "]", type_=sa.Text)
+        some = (
+            sa.select(sa.cast(sa.func.count(), sa.Integer).label("row_count"), rows.label("rows"))
+            .group_by(placed.c.by_size, placed.c.by_number)
+            .subquery("some")
+        )
+        texts = {
+            name: sa.literal(value, sa.Text) for name, value in {"reference": refers, "columns": described}.items()
+        }
+        schema, table = sa.literal(relation.schema, sa.Text), sa.literal(relation.name, sa.Text)
+        values: dict[str, sa.ColumnElement[Any]] = {
+            **{name: sa.literal(value, archived_rows.c[name].type) for name, value in self.frame.items()},
+            "schema_name": schema,
+            "table_name": table,
+            **{name: sa.cast(text, JSON) for name, text in texts.items()},
+            "row_count": some.c.row_count,
+            "rows": sa.cast(some.c.rows, JSON),
+            "checksum": checksum(schema, table, texts["reference"], texts["columns"], some.c.rows),
+        }
+        statement = insert(archived_rows).from_select(list(values), sa.select(*values.values()).select_from(some))
+        return sum(self.connection.scalars(statement.returning(archived_rows.c.row_count)))
 
 
 def count_ended(connection: sa.Connection, job: str, as_of: datetime) -> int:
@@ -176,131 +194,6 @@ def pin_text(connection: sa.Connection) -> None:
     connection.execute(sa.select(*settings))
 
 
-def _undo(purge: Purge) -> Undo:
-    if purge.undo is None:
-        raise TypeError(f"{purge.rule}: nothing says how long its rows are kept")
-    return purge.undo
-
-
-def _family(purge: Purge) -> list[tuple[sa.Table, frozenset[tuple[str, str]]]]:
-    """Return every table whose rows go, each with the columns of its children by which theirs go along."""
-    found: dict[str, tuple[sa.Table, frozenset[tuple[str, str]]]] = {}
-    ahead = [(purge.table, purge.children)]
-    while ahead:
-        table, children = ahead.pop(0)
-        known = found.get(table.name, (table, frozenset[tuple[str, str]]()))[1]
-        found[table.name] = (table, known | {(child.table.name, child.column.name) for child in children})
-        ahead += [(child.table, child.children) for child in children]
-    return list(found.values())
-
-
-def _relation(connection: sa.Connection, name: str, schema: str | None) -> Relation:
-    return _there(read_relation(connection, name, schema), name)
-
-
-def _there(relation: Relation | None, name: str) -> Relation:
-    if relation is None:
-        raise DatabaseStatementError(f"there is no table {name}; is this the right database?")
-    return relation
-
-
-def _relations(
-    connection: sa.Connection, family: Sequence[tuple[sa.Table, frozenset[tuple[str, str]]]]
-) -> dict[str, Relation]:
-    tables = [table for table, _ in family]
-    found = read_relations(connection, [(table.schema, table.name) for table in tables])
-    return {table.name: _there(relation, table.name) for table, relation in zip(tables, found, strict=True)}
-
-
-def _references_to(references: Sequence[Reference], relation: Relation) -> list[Reference]:
-    return [
-        reference
-        for reference in references
-        if (reference.parent_schema, reference.parent) == (relation.schema, relation.name)
-    ]
-
-
-def _is_declared(reference: Reference, declared: frozenset[tuple[str, str]]) -> bool:
-    return len(reference.columns) == 1 and (reference.child, reference.columns[0]) in declared
-
-
-def _links(references: Sequence[Reference], declared: frozenset[tuple[str, str]]) -> list[Reference]:
-    """Return the references that a deletion sets to null, and a restore sets again."""
-    return [each for each in references if each.on_delete == SET_NULL and not _is_declared(each, declared)]
-
-
-def _personal_data(purge: Purge, policy: UndoPolicy) -> list[str]:
-    if policy.because.strip():
-        return []
-    told: list[str] = []
-    for table, _ in _family(purge):
-        columns = table.info.get(PERSONAL)
-        if columns is None:
-            told.append(f"{table.name} (nothing says that it is free of them)")
-        elif columns:
-            told.append(f"{table.name} ({', '.join(columns)})")
-    if not told:
-        return []
-    says = (
-        f"undo_days is {policy.days}, and the rows to archive hold personal data: {'; '.join(told)}. Say in words why "
-        "they may be kept so long, with archive_personal_data_because, or keep nothing, with undo_days: 0"
-    )
-    return [says]
-
-
-def _lost_along(table: sa.Table, declared: frozenset[tuple[str, str]], references: Sequence[Reference]) -> list[str]:
-    lost = [each for each in references if each.on_delete == CASCADE and not _is_declared(each, declared)]
-    unclear = [each for each in references if each.on_delete == SET_DEFAULT and not _is_declared(each, declared)]
-    return [
-        *(
-            f"rows of {each.child} go with rows of {table.name} by {each.constraint} (ON DELETE CASCADE), and the job "
-            "does not know of them, so that they could not be brought back; set undo_days: 0, or declare them as "
-            "children of the purge"
-            for each in lost
-        ),
-        *(
-            f"{each.constraint} (ON DELETE SET DEFAULT) changes rows of {each.child} in a way that could not be undone; "
-            "set undo_days: 0"
-            for each in unclear
-        ),
-    ]
-
-
-def _frame(purge: Purge, undo: Undo, *, job: str, run_id: str) -> dict[str, object]:
-    return {
-        "run_id": run_id,
-        "job": job,
-        "partition": undo.partition,
-        "rule": purge.rule,
-        "cutoff": purge.cutoff,
-        "undo_days": undo.days,
-        "keep_until": undo.keep_until,
-    }
-
-
-def _lock(connection: sa.Connection, table: sa.Table, chosen: sa.ColumnElement[bool]) -> None:
-    (key,) = table.primary_key.columns
-    rows = sa.select(key).where(chosen).with_for_update(of=table).subquery()
-    connection.execute(sa.select(sa.func.count()).select_from(rows))
-
-
-def _archive_links(
-    connection: sa.Connection,
-    frame: dict[str, object],
-    reference: Reference,
-    parent: sa.Table,
-    chosen: sa.ColumnElement[bool],
-) -> None:
-    """Archive which rows of the referencing table refer to the chosen ones: its key, and the columns to be set again."""
-    child = _relation(connection, reference.child, reference.schema)
-    source = child.as_source()
-    # Unqualified names: the catalogue knows more columns than the parent's `Table` declares.
-    referenced = sa.select(*map(sa.column, reference.parent_columns)).select_from(parent).where(chosen)
-    refers = sa.tuple_(*(source.c[name] for name in reference.columns)).in_(referenced)
-    names = tuple(dict.fromkeys((*child.key, *reference.columns)))
-    _insert(connection, frame, child, names, sa.select(_line(names)).select_from(source).where(refers), reference)
-
-
 def _line(names: Sequence[str]) -> sa.Label[str]:
     """Return a row's values, in their text form, as the text of a JSON array."""
     # An array takes any number of values, where json_build_array takes a hundred.
@@ -310,44 +203,6 @@ def _line(names: Sequence[str]) -> sa.Label[str]:
 
 def _names(relation: Relation) -> tuple[str, ...]:
     return tuple(column.name for column in relation.stored)
-
-
-def _insert(
-    connection: sa.Connection,
-    frame: Mapping[str, object],
-    relation: Relation,
-    names: Sequence[str],
-    lines: sa.Select[tuple[str]],
-    reference: Reference | None = None,
-) -> int:
-    """Archive rows given as lines of JSON, so many to one archive as stay small; return how many they are."""
-    types = {column.name: column.type_name for column in relation.columns}
-    described = json.dumps([{"name": name, "type": types[name]} for name in names], ensure_ascii=False)
-    refers = None if reference is None else json.dumps(asdict(reference), ensure_ascii=False)
-    each = lines.cte("each_row")
-    so_far = sa.func.sum(sa.func.octet_length(each.c.line), type_=sa.BigInteger).over(rows=(None, 0))
-    number = sa.func.row_number().over() - 1
-    size, place = sa.func.floor(so_far / BYTES_PER_ARCHIVE), sa.func.floor(number / ROWS_PER_ARCHIVE)
-    placed = sa.select(each.c.line, size.label("by_size"), place.label("by_number")).subquery("placed")
-    rows = sa.func.concat("[", sa.func.string_agg(placed.c.line, ",\n"), "]", type_=sa.Text)
-    some = (
-        sa.select(sa.cast(sa.func.count(), sa.Integer).label("row_count"), rows.label("rows"))
-        .group_by(placed.c.by_size, placed.c.by_number)
-        .subquery("some")
-    )
-    texts = {name: sa.literal(value, sa.Text) for name, value in {"reference": refers, "columns": described}.items()}
-    schema, table = sa.literal(relation.schema, sa.Text), sa.literal(relation.name, sa.Text)
-    values: dict[str, sa.ColumnElement[Any]] = {
-        **{name: sa.literal(value, archived_rows.c[name].type) for name, value in frame.items()},
-        "schema_name": schema,
-        "table_name": table,
-        **{name: sa.cast(text, JSON) for name, text in texts.items()},
-        "row_count": some.c.row_count,
-        "rows": sa.cast(some.c.rows, JSON),
-        "checksum": checksum(schema, table, texts["reference"], texts["columns"], some.c.rows),
-    }
-    statement = insert(archived_rows).from_select(list(values), sa.select(*values.values()).select_from(some))
-    return sum(connection.scalars(statement.returning(archived_rows.c.row_count)))
 
 
 def _has_ended(job: str, as_of: datetime) -> tuple[sa.ColumnElement[bool], ...]:

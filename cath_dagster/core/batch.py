@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core import archive, outbox
+from cath_dagster.core import outbox
+from cath_dagster.core.archive import Keeper
 from cath_dagster.core.database import BatchConflictError
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.ledger import Ledger
@@ -121,33 +122,32 @@ class Batcher:
         _lock_others(connection, purge, candidates)
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
         keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
+        keeper = Keeper.open(connection, purge, job=self.job, run_id=self.run_id) if keys else None
         decide_seconds = self.clock() - started
         by_group = _count_by_group(connection, purge, keys)
         if keys:
-            self._record(connection, purge, self._delete_decided(connection, purge, keys))
+            self._record(connection, purge, self._delete_decided(connection, purge, keys, keeper))
         return Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room, by_group=by_group)
 
-    def _delete_decided(self, connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, dict[str, int]]:
+    def _delete_decided(
+        self, connection: sa.Connection, purge: Purge, keys: Keys, keeper: Keeper | None
+    ) -> dict[str, dict[str, int]]:
         chosen = is_any(purge.key, keys)
         archived = _archive(connection, purge, chosen)
         self._queue_files(connection, purge, chosen)
-        if purge.undo is not None:
-            archive.keep(connection, purge, chosen, job=self.job, run_id=self.run_id)
+        if keeper is not None:
+            keeper.keep(chosen)
         counts: dict[str, dict[str, int]] = {}
         for child, its_rows in reversed(descend(purge.children, sa.select(purge.key).where(chosen))):
-            gone = self._delete_child(connection, purge, child, its_rows)
+            if keeper is not None:
+                gone = keeper.delete(child, its_rows)
+            else:
+                gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
             counts.setdefault(child.name, {"deleted": 0})["deleted"] += gone
         deleted = self._delete_rows(connection, purge, chosen)
         if deleted != len(keys):
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
         return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
-
-    def _delete_child(
-        self, connection: sa.Connection, purge: Purge, child: sa.Table, its_rows: sa.ColumnElement[bool]
-    ) -> int:
-        if purge.undo is not None:
-            return archive.delete_kept(connection, purge, child, its_rows, job=self.job, run_id=self.run_id)
-        return connection.execute(sa.delete(child).where(its_rows)).rowcount
 
     def _delete_rows(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
         """Delete the chosen rows that match, and write their keys down if they are kept; return how many went."""

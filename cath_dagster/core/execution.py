@@ -17,11 +17,12 @@ from cath_dagster.core.errors import (
     RefusedError,
 )
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import JobRun, Reporter, Resources, application_name, required
+from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
+from cath_dagster.core.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.settings import (
     JobSettings,
     PacedSettings,
@@ -31,6 +32,7 @@ from cath_dagster.core.settings import (
     read_run_config,
 )
 from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.telemetry import current_trace_id
 
 
 def execute(
@@ -89,8 +91,9 @@ def execute(
         seconds=clock() - started,
         began=ended.began,
         deleted_today=run.deleted_today,
+        trace_id=current_trace_id(),
     )
-    reporter.info(summary(result))
+    reporter.ended(result)
     return result
 
 
@@ -308,6 +311,7 @@ def _failed_early(
         status=Status.FAILED,
         error=str(error),
         began=False,
+        trace_id=current_trace_id(),
     )
-    reporter.info(summary(result))
+    reporter.ended(result)
     return result

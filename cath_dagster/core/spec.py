@@ -36,6 +36,10 @@ class Location:
     timezone: str = "UTC"
     stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By variable, without the prefix, the containers that its blob stores must have."""
+    resources: str = ""
+    """The module whose `open_resources` says where the location's outside is, for one that its environment variables
+    alone do not describe.
+    """
     file_store: str = "BLOB_URL"
     """The variable, without the prefix, of the store in which the files of deleted rows lie."""
 

@@ -10,7 +10,7 @@ import psycopg
 from cath_dagster.bon import LOCATION as BON
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.checktick import LOCATION as CHECKTICK
-from cath_dagster.core.job_run import Reporter
+from cath_dagster.core.resources import Reporter
 from cath_dagster.core.spec import Location
 from cath_dagster.development import bon_sample, cath_sample, checktick_sample
 

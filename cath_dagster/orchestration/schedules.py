@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import dagster as dg
+from cronsim import CronSim
 from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.errors import ConfigurationError
@@ -18,6 +20,15 @@ ACTIVE = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+OVERLAP_SKIP = "this tick is skipped"
+"""What the reason of every tick says that was skipped because of another run: the alerts go by it."""
+STANDBY = "standby"
+SCHEDULES = {
+    "running": dg.DefaultScheduleStatus.RUNNING,
+    "stopped": dg.DefaultScheduleStatus.STOPPED,
+    STANDBY: dg.DefaultScheduleStatus.STOPPED,
+}
+"""The values of `<LOCATION>_SCHEDULES`, and whether schedules then run from the start."""
 WEEKS_A_TICK = 12
 """After a long pause the newest weeks are reported first, the others by the ticks that follow."""
 
@@ -33,11 +44,12 @@ def build_schedule(
     """
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if schedules_word(spec.location) == STANDBY:
+            yield dg.SkipReason(f"{schedules_variable(spec.location)} is {STANDBY}: another cluster runs the schedules")
+            return
         active = find_active_run(context.instance, spec, asset_keys)
         if active is not None:
-            yield dg.SkipReason(
-                f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; this tick is skipped"
-            )
+            yield dg.SkipReason(f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; {OVERLAP_SKIP}")
             return
         tick_at = context.scheduled_execution_time.astimezone(UTC)
         if requests is None:
@@ -81,6 +93,11 @@ def unmaterialised(
     return [key for key in partitions.get_partition_keys(current_time=at) if key not in done]
 
 
+def next_tick(spec: JobSpec, after: datetime) -> datetime:
+    """Return when the job's schedule ticks next, in its zone."""
+    return next(CronSim(spec.cron, after.astimezone(ZoneInfo(spec.location.timezone))))
+
+
 def find_active_run(
     instance: dg.DagsterInstance, spec: JobSpec, asset_keys: Sequence[dg.AssetKey]
 ) -> dg.DagsterRun | None:
@@ -96,13 +113,23 @@ def find_active_run(
 
 
 def default_status(location: Location) -> dg.DefaultScheduleStatus:
-    """Return whether schedules run from the start; `<LOCATION>_SCHEDULES=stopped` says no.
+    """Return whether schedules run from the start.
 
-    Raises `ConfigurationError` for another word: schedules that run because of a typing error would delete.
+    `<LOCATION>_SCHEDULES=stopped` says no, until somebody starts them; `standby` says no whoever starts them. Raises
+    `ConfigurationError` for another word: schedules that run because of a typing error would delete.
     """
-    variable = f"{location.prefix}_SCHEDULES"
+    return SCHEDULES[schedules_word(location)]
+
+
+def schedules_word(location: Location) -> str:
+    """Return the value of `<LOCATION>_SCHEDULES`, `running` unless set."""
+    variable = schedules_variable(location)
     value = os.environ.get(variable) or "running"
-    statuses = {"running": dg.DefaultScheduleStatus.RUNNING, "stopped": dg.DefaultScheduleStatus.STOPPED}
-    if value not in statuses:
-        raise ConfigurationError(f"{variable} is {value!r}; it may be running or stopped")
-    return statuses[value]
+    if value not in SCHEDULES:
+        raise ConfigurationError(f"{variable} is {value!r}; it may be {', '.join(SCHEDULES)}")
+    return value
+
+
+def schedules_variable(location: Location) -> str:
+    """Return the name of the variable that says whether a location's schedules run."""
+    return f"{location.prefix}_SCHEDULES"

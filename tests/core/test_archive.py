@@ -7,19 +7,11 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.archive import (
-    BYTES_PER_ARCHIVE,
-    PERSONAL,
-    ROWS_PER_ARCHIVE,
-    UndoPolicy,
-    count_ended,
-    delete_ended,
-    find_obstacles,
-    keep,
-)
+from cath_dagster.core.archive import BYTES_PER_ARCHIVE, ROWS_PER_ARCHIVE, count_ended, delete_ended
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.outcome import Status
-from cath_dagster.core.purge import Child, Purge, Undo
+from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
 from tests.vault import AS_OF, DAYS, OLD_THINGS, RUN, Vault, crumb, piece, silent, thing
 
 ENDED = AS_OF + timedelta(days=DAYS)
@@ -97,10 +89,8 @@ def test_archives_a_column_that_no_job_knows(vault: Vault) -> None:
 
 def test_divides_many_rows_into_archives_of_bounded_length(vault: Vault) -> None:
     vault.sql.execute("INSERT INTO thing (id) SELECT generate_series(1, 1200)")
-    undo = Undo(days=DAYS, keep_until=ENDED)
-    purge = replace(OLD_THINGS, children=(), undo=undo)
 
-    vault.database.transaction(lambda connection: keep(connection, purge, purge.predicate, job="tidy", run_id=RUN))
+    vault.archive_at_once()
 
     counts = vault.rows("SELECT row_count FROM maintenance.archived_rows WHERE table_name = 'thing' ORDER BY 1")
     assert counts == [(200,), (ROWS_PER_ARCHIVE,), (ROWS_PER_ARCHIVE,)]
@@ -111,7 +101,7 @@ def test_divides_large_rows_into_archives_of_bounded_size(vault: Vault) -> None:
         f"INSERT INTO thing (id, note) SELECT n, repeat('x', {BYTES_PER_ARCHIVE}) FROM generate_series(1, 6) n"
     )
 
-    vault.purge(replace(OLD_THINGS, children=()))
+    vault.archive_at_once()
 
     assert archived(vault) == {"thing": 6}
     assert vault.value("SELECT max(length(rows::text)) FROM maintenance.archived_rows") < 2 * BYTES_PER_ARCHIVE + 1_000
@@ -120,7 +110,7 @@ def test_divides_large_rows_into_archives_of_bounded_size(vault: Vault) -> None:
 def test_stores_archives_compressed(vault: Vault) -> None:
     vault.sql.execute("INSERT INTO thing (id, note) SELECT n, repeat('long ', 200) FROM generate_series(1, 500) n")
 
-    vault.purge(replace(OLD_THINGS, children=()))
+    vault.archive_at_once()
 
     written, stored = vault.rows(
         "SELECT sum(octet_length(rows::text)), sum(pg_column_size(rows)) FROM maintenance.archived_rows"

@@ -326,27 +326,27 @@ def test_skips_a_row_whose_unique_values_another_has_and_names_it(vault: Vault) 
 
 
 def test_a_restore_cut_off_midway_is_finished_by_the_next(vault: Vault) -> None:
-    vault.fill(700)
+    vault.fill(100)
     before = vault.everything()
     vault.purge()
     vault.sql.execute("CREATE SEQUENCE inserted")
     vault.sql.execute(
         "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        "IF nextval('inserted') = 900 THEN RAISE insufficient_privilege; END IF; RETURN NEW; END $$"
+        "IF nextval('inserted') = 150 THEN RAISE insufficient_privilege; END IF; RETURN NEW; END $$"
     )
     for table in ("thing", "piece"):
         vault.sql.execute(f"CREATE TRIGGER stop BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION stop()")
     cut = vault.restore()
     assert cut.status is Status.FAILED
-    assert outcome(cut, "thing").restored == vault.count("thing") == 700
-    assert vault.count("piece") < 1400
+    assert outcome(cut, "thing").restored == vault.count("thing") == 100
+    assert vault.count("piece") < 200
 
     result = vault.restore(restore_id="again")
 
     assert result.status is Status.SUCCESS
     assert vault.everything() == before
     recorded = "SELECT sum(restored) FROM maintenance.purge_ledger WHERE table_name = 'piece'"
-    assert vault.value(recorded) == 1400
+    assert vault.value(recorded) == 200
 
 
 # What cannot come back

@@ -136,8 +136,9 @@ def test_schedules_run_by_default() -> None:
     assert set(loaded_without_any_variable()["schedules"].values()) == {"RUNNING"}
 
 
-def test_schedules_are_stopped_by_default_where_the_environment_says_so() -> None:
-    assert set(load_afresh(CATH_SCHEDULES="stopped")["schedules"].values()) == {"STOPPED"}
+@pytest.mark.parametrize("word", ["stopped", "standby"])
+def test_schedules_are_stopped_by_default_where_the_environment_says_so(word: str) -> None:
+    assert set(load_afresh(CATH_SCHEDULES=word)["schedules"].values()) == {"STOPPED"}
 
 
 @pytest.mark.parametrize("job", CRONS)

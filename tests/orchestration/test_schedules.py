@@ -12,7 +12,10 @@ from dagster._core.remote_origin import (  # a queued run cannot be made through
     RemoteRepositoryOrigin,
 )
 
+from cath_dagster.cath import LOCATION
 from cath_dagster.cath.definitions import defs
+from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.orchestration.schedules import default_status
 
 JOBS = (
     "clear_audit",
@@ -232,3 +235,19 @@ def test_a_week_whose_run_failed_is_asked_for_again_by_the_next_tick(instance: d
     assert first.partition_key == again.partition_key == "2026-03-23"
     # Dagster launches a run key once and never again.
     assert first.run_key is None or first.run_key != again.run_key
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_no_tick_asks_for_a_run_on_a_cluster_that_stands_by(
+    instance: dg.DagsterInstance, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CATH_SCHEDULES", "standby")
+
+    assert skipped_because(instance, job) == "CATH_SCHEDULES is standby: another cluster runs the schedules"
+
+
+def test_a_word_that_says_nothing_about_the_schedules_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CATH_SCHEDULES", "runing")
+
+    with pytest.raises(ConfigurationError, match="running, stopped, standby"):
+        default_status(LOCATION)

@@ -1,0 +1,44 @@
+"""Look at the instance from outside, as a probe does that must not rely on what it probes."""
+
+from datetime import datetime
+
+from sqlalchemy.exc import DBAPIError
+
+from cath_dagster.adapters.environment import open_resources
+from cath_dagster.core.database import Database, translate
+from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.errors import DatabaseUnavailableError
+from cath_dagster.operations import LOCATION
+from cath_dagster.operations.alerts import read_alert_settings
+
+
+def look(now: datetime) -> list[Finding]:
+    """Return every finding; a storage that cannot be reached is one."""
+    # The orchestrator takes most of a second to load, which no other command shall wait for.
+    from cath_dagster.operations.health import look_from_outside
+    from cath_dagster.operations.resources import InstanceResources
+
+    resources = open_resources(LOCATION)
+    if not isinstance(resources, InstanceResources):
+        raise TypeError(f"the resources of {LOCATION.name} are {type(resources).__name__}")
+    try:
+        settings = read_alert_settings(resources.environ)
+        engine = resources.engine("health")
+        try:
+            with Database(engine) as database:
+                return list(look_from_outside(resources.instance, database, settings, now))
+        finally:
+            engine.dispose()
+    except DBAPIError as error:
+        return [_unreachable(str(translate(error)))]
+    except DatabaseUnavailableError as error:
+        return [_unreachable(str(error))]
+
+
+def _unreachable(says: str) -> Finding:
+    return Finding(
+        subject="storage",
+        level=Level.PROBLEM,
+        says=says,
+        remedy="no schedule ticks and no run starts without it: start the database, or set DAGSTER_POSTGRES_URL",
+    )

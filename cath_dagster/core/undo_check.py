@@ -1,0 +1,84 @@
+"""Find, before a run's first write, why what a purge takes could not be archived whole, or may not be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from cath_dagster.core.catalogue import find_missing_privileges
+from cath_dagster.core.family import Member, read_family, tables_of
+from cath_dagster.core.purge import Purge
+from cath_dagster.core.relations import CASCADE, SET_DEFAULT
+
+PERSONAL = "personal"
+"""The key in a `Table`'s `info` that names its columns with personal data, those it does not declare included."""
+
+
+@dataclass(frozen=True)
+class UndoPolicy:
+    """How long a job's deletions can be undone, and why personal data may be kept for that."""
+
+    days: int = 0
+    because: str = ""
+
+
+def find_obstacles(connection: sa.Connection, purge: Purge, policy: UndoPolicy) -> list[str]:
+    """Return the reasons, each with what to do."""
+    members = read_family(connection, purge)
+    return [
+        *_personal_data(purge, policy),
+        *(reason for member in members for reason in _lost_along(member)),
+        *_privileges(connection, purge, members),
+    ]
+
+
+def _personal_data(purge: Purge, policy: UndoPolicy) -> list[str]:
+    if policy.because.strip():
+        return []
+    told: list[str] = []
+    for table in tables_of(purge):
+        columns = table.info.get(PERSONAL)
+        if columns is None:
+            told.append(f"{table.name} (nothing says that it is free of them)")
+        elif columns:
+            told.append(f"{table.name} ({', '.join(columns)})")
+    if not told:
+        return []
+    says = (
+        f"undo_days is {policy.days}, and the rows to archive hold personal data: {'; '.join(told)}. Say in words why "
+        "they may be kept so long, with archive_personal_data_because, or keep nothing, with undo_days: 0"
+    )
+    return [says]
+
+
+def _lost_along(member: Member) -> list[str]:
+    name = member.table.name
+    return [
+        *(
+            f"rows of {each.child} go with rows of {name} by {each.constraint} (ON DELETE CASCADE), and the job does not "
+            "know of them, so that they could not be brought back; set undo_days: 0, or declare them as children of the "
+            "purge"
+            for each in member.references
+            if each.on_delete == CASCADE
+        ),
+        *(
+            f"{each.constraint} (ON DELETE SET DEFAULT) changes rows of {each.child} in a way that could not be undone; "
+            "set undo_days: 0"
+            for each in member.references
+            if each.on_delete == SET_DEFAULT
+        ),
+        *(
+            f"{link.reference.constraint} sets rows of {link.child.name} to null (ON DELETE SET NULL), which has no "
+            "primary key by which they could be set again; set undo_days: 0"
+            for link in member.links
+            if not link.child.key
+        ),
+    ]
+
+
+def _privileges(connection: sa.Connection, purge: Purge, members: Sequence[Member]) -> list[str]:
+    # Rows are locked before they are archived; of those without children of their own the delete itself tells.
+    locked = {each.table.name: ("UPDATE",) for each in members if each.has_children or each.table is purge.table}
+    linked = {link.child.name: ("SELECT",) for member in members for link in member.links}
+    missing = find_missing_privileges(connection, members[0].relation.schema, linked | locked)
+    return [f"table {found.table}: {found.says}; {found.remedy}" for found in missing]

@@ -1,0 +1,14 @@
+"""The instance itself: alerts about every location, and the upkeep of Dagster's own database.
+
+Its database is the one in which Dagster keeps runs and events; our own tables lie in the schema `maintenance` there.
+"""
+
+from cath_dagster.core.spec import Location
+
+LOCATION = Location(
+    name="operations",
+    package="cath_dagster.operations",
+    revision="operations_0001",
+    resources="cath_dagster.operations.resources",
+)
+OWNER = "team:platform"

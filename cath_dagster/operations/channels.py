@@ -1,0 +1,64 @@
+"""Hand messages to the channels that operators read, by way of Apprise: mail, Teams, Slack and a hundred more."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.operations.alerts import Letter
+
+DIGEST = 8
+"""Characters by which two channels of one kind are told apart: nothing of an address can be read from them."""
+_STATUS = re.compile(r"error=(\d{3})\b")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One address. Its `name` is the same in every process and says nothing that would let others write to it."""
+
+    name: str
+    _notifier: Any = field(repr=False)
+
+    def send(self, letter: Letter) -> str | None:
+        """Hand over one message; return why the channel did not take it, None if it did."""
+        import logging
+
+        from apprise import LogCapture, NotifyFormat, NotifyType
+
+        kind = NotifyType.SUCCESS if letter.is_over else NotifyType.FAILURE
+        # What the library logs may hold addresses: it is read for a status, and not passed on.
+        with LogCapture(level=logging.WARNING) as said:  # type: ignore[no-untyped-call]
+            taken = self._notifier.notify(
+                title=letter.title, body=letter.body, notify_type=kind, body_format=NotifyFormat.MARKDOWN
+            )
+            status = _STATUS.search(said.getvalue())
+        if taken:
+            return None
+        return f"{self.name}: answered {status[1]}" if status else f"{self.name}: no answer, or refused"
+
+
+def open_channels(urls: Sequence[str], *, variable: str) -> list[Channel]:
+    """Return the channels of Apprise's addresses; raise `ConfigurationError` for one that it does not understand."""
+    if not urls:
+        return []
+    # It brings a hundred services with it, and takes most of a second to load.
+    from apprise import Apprise, AppriseAsset
+
+    # Without pictures: by default they are fetched from somebody else's server by whoever reads the message.
+    asset = AppriseAsset(
+        app_id="cath-dagster", app_desc="cath-dagster", app_url="", image_url_mask="", image_url_logo=""
+    )
+
+    opened = []
+    for number, url in enumerate(urls, 1):
+        notifier = Apprise(asset=asset)
+        scheme = url.partition("://")[0] if "://" in url else "no scheme"
+        if not notifier.add(url):
+            raise ConfigurationError(
+                f"{variable}: address {number} ({scheme}) is none that Apprise knows; see https://appriseit.com/services/"
+            )
+        digest = hashlib.sha256(url.encode()).hexdigest()[:DIGEST]
+        opened.append(Channel(f"{scheme}-{digest}", notifier))
+    return opened

@@ -1,0 +1,86 @@
+"""Tell operators what is recorded and not yet told: each message to each channel once, failures again later."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cath_dagster.core.database import Database
+from cath_dagster.operations import LOCATION
+from cath_dagster.operations.alerts import AlertSettings, write_letter
+from cath_dagster.operations.channels import Channel
+from cath_dagster.operations.store import AlertStore, Sealed
+
+LOCK = f"{LOCATION.name}/deliver_alerts"
+SECONDS = 30.0
+"""Within a tick; Dagster gives up on one after 60, and the next goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """What one round did."""
+
+    messages: int
+    errors: tuple[str, ...]
+
+
+def deliver(
+    database: Database,
+    settings: AlertSettings,
+    channels: list[Channel],
+    *,
+    now: datetime,
+    clock: Callable[[], float] = time.monotonic,
+) -> Delivered:
+    """Send what is due, and remember each channel's answer at once.
+
+    Raises `LockHeldError` where another process is at it. A channel that fails is left alone for the rest of the round.
+    """
+    store = AlertStore(database)
+    database.lock(LOCK)
+    store.seal(now=now, interval=timedelta(minutes=settings.alert_interval_minutes))
+    until = clock() + SECONDS
+    broken: dict[str, str] = {}
+    settled = 0
+    for sealed in store.due(now=now):
+        if clock() > until:
+            break
+        _send(store, sealed, settings, channels, broken, now)
+        errors = [broken[channel.name] for channel in channels if channel.name in broken]
+        if _is_missing(sealed, channels, broken):
+            store.failed(sealed.message_id, "; ".join(errors), now=now)
+        else:
+            store.settle(sealed.message_id, now=now)
+            settled += 1
+    return Delivered(messages=settled, errors=tuple(broken.values()))
+
+
+def _send(
+    store: AlertStore,
+    sealed: Sealed,
+    settings: AlertSettings,
+    channels: list[Channel],
+    broken: dict[str, str],
+    now: datetime,
+) -> None:
+    letter = write_letter(
+        settings,
+        kind=sealed.kind,
+        title=sealed.title,
+        says=sealed.says,
+        path=sealed.path,
+        is_over=sealed.is_over,
+        others=sealed.others,
+    )
+    for channel in channels:
+        if channel.name in sealed.delivered or channel.name in broken:
+            continue
+        error = channel.send(letter)
+        if error is None:
+            store.delivered(sealed.message_id, channel.name, now=now)
+        else:
+            broken[channel.name] = error
+
+
+def _is_missing(sealed: Sealed, channels: list[Channel], broken: dict[str, str]) -> bool:
+    return any(channel.name in broken and channel.name not in sealed.delivered for channel in channels)

@@ -1,0 +1,249 @@
+"""Look at the instance: what would keep its jobs from running, or its operators from hearing of it.
+
+Everything here is read from Dagster's storage or asked of the code servers. It needs no daemon, so that it also sees
+that there is none.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import sqlalchemy as sa
+from dagster import DagsterRunStatus, RunsFilter
+from dagster._api.list_repositories import sync_list_repositories_grpc  # where a code server is has no public name
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.remote_origin import (
+    CodeLocationOrigin,
+    GrpcServerCodeLocationOrigin,
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+)
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorType, TickStatus
+
+from cath_dagster.core.database import Database
+from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.errors import SchemaNotCurrentError
+from cath_dagster.core.maintenance import check_current
+from cath_dagster.operations import LOCATION
+from cath_dagster.operations.alerts import AlertSettings
+from cath_dagster.operations.store import AlertStore
+from cath_dagster.operations.watch.runs import job_key
+from cath_dagster.operations.watch.ticks import error_names, key_of, missed_ticks, running, ticks_of
+from cath_dagster.operations.watched import all_specs
+from cath_dagster.orchestration.jobs import QUEUE_KEY
+
+WAITING = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
+LOOK_BACK = timedelta(hours=2)
+"""For missed ticks: what is older was told by an alert, and a probe shall not be red for it until tomorrow."""
+MAX_SKEW = timedelta(seconds=10)
+"""Cutoffs are days; what ten seconds tell is that nobody keeps the clocks, and ticks may then come twice or late."""
+SLACK = timedelta(hours=1)
+"""Beyond a job's longest runtime, before the holder of its lock counts as forgotten."""
+
+
+def look_from_outside(
+    instance: dg.DagsterInstance, database: Database, settings: AlertSettings, now: datetime
+) -> Iterator[Finding]:
+    """Yield what a probe wants to know: daemons, ticks, runs that wait, alerts that nobody was told."""
+    yield from find_heartbeats(instance, settings, now)
+    yield from find_late_ticks(instance, settings, now)
+    yield from find_waiting_runs(instance, settings, now)
+    yield from find_untold_alerts(database, settings, now)
+
+
+def find_heartbeats(instance: dg.DagsterInstance, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
+    """Yield a finding for each daemon that the instance needs."""
+    beats = instance.get_daemon_heartbeats()
+    for kind in sorted(instance.get_required_daemon_types()):
+        subject, beat = f"daemon {kind.lower()}", beats.get(kind)
+        if beat is None:
+            yield Finding(subject=subject, level=Level.PROBLEM, says="never beat", remedy="start dagster-daemon run")
+            continue
+        age = now.timestamp() - beat.timestamp
+        if age > settings.heartbeat_seconds:
+            yield Finding(
+                subject=subject,
+                level=Level.PROBLEM,
+                says=f"last beat {_duration(age)} ago, {settings.heartbeat_seconds} s are allowed",
+                remedy="look at the daemon's log, and start it again: dagster-daemon run",
+            )
+        elif beat.errors:
+            names = ", ".join(error_names(error) for error in beat.errors)
+            yield Finding(
+                subject=subject, level=Level.WARNING, says=f"beats, with errors: {names}", remedy="look at its log"
+            )
+        else:
+            yield Finding(subject=subject, level=Level.OK, says=f"beat {max(0, round(age))} s ago")
+
+
+def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
+    """Yield a finding for each schedule or sensor that ticks late, or whose last tick failed."""
+    states, wrong = running(instance), 0
+    for state in states:
+        says = _missed(instance, state, settings, now) or _failed(instance, state)
+        if says is not None:
+            wrong += 1
+            yield Finding(
+                subject=f"ticks {key_of(state)}",
+                level=Level.PROBLEM,
+                says=says,
+                remedy="look at the ticks of its page, and at the logs of the daemon and the code server",
+            )
+    if not states:
+        yield Finding(
+            subject="ticks",
+            level=Level.WARNING,
+            says="no schedule and no sensor runs",
+            remedy="start them in the UI, or look whether the code locations load",
+        )
+    elif not wrong:
+        yield Finding(subject="ticks", level=Level.OK, says=f"{len(states)} schedules and sensors tick in time")
+
+
+def _missed(instance: dg.DagsterInstance, state: InstigatorState, settings: AlertSettings, now: datetime) -> str | None:
+    if state.instigator_type != InstigatorType.SCHEDULE:
+        return None
+    until = now - timedelta(minutes=settings.late_minutes)
+    missed = missed_ticks(instance, state, now - LOOK_BACK, until)
+    return f"the tick of {missed[-1]:%Y-%m-%d %H:%M %Z} was never made" if missed else None
+
+
+def _failed(instance: dg.DagsterInstance, state: InstigatorState) -> str | None:
+    ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
+    for tick in ticks_of(instance, state, statuses=ended, limit=1):
+        if tick.status == TickStatus.FAILURE:
+            at = datetime.fromtimestamp(tick.timestamp, UTC)
+            return f"the last tick, at {at:%Y-%m-%d %H:%M %Z}, failed: {error_names(tick.error)}"
+    return None
+
+
+def find_waiting_runs(instance: dg.DagsterInstance, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
+    """Yield a finding for runs that wait for long, and for such that run for longer than their job may."""
+    waiting = instance.get_run_records(RunsFilter(statuses=WAITING))
+    old = [one for one in waiting if now - one.create_timestamp > timedelta(minutes=settings.late_minutes)]
+    # A run that waits for another of its job waits by design.
+    going = {one.tags.get(QUEUE_KEY) for one in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))}
+    stuck = [one for one in old if one.dagster_run.tags.get(QUEUE_KEY) not in going - {None}]
+    if stuck:
+        oldest = min(stuck, key=lambda one: one.create_timestamp)
+        yield Finding(
+            subject="queue",
+            level=Level.PROBLEM,
+            says=f"{len(stuck)} runs wait and nothing goes on, the oldest ({job_key(oldest.dagster_run)}, run "
+            f"{oldest.dagster_run.run_id}) for {_duration((now - oldest.create_timestamp).total_seconds())}",
+            remedy="look at the daemon's log and at the run's",
+        )
+    else:
+        yield Finding(subject="queue", level=Level.OK, says=f"{len(waiting)} runs wait, none for too long")
+    limits = {spec.key: spec.max_runtime for spec in all_specs()}
+    for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+        limit = limits.get(job_key(record.dagster_run))
+        if limit is None or record.start_time is None:
+            continue
+        seconds = now.timestamp() - record.start_time
+        if seconds > (limit + SLACK).total_seconds():
+            yield Finding(
+                subject=f"run {record.dagster_run.run_id}",
+                level=Level.PROBLEM,
+                says=f"{job_key(record.dagster_run)} runs for {_duration(seconds)}, {limit} are allowed",
+                remedy="terminate it in the UI; the next run goes on where it stopped",
+            )
+
+
+def find_untold_alerts(database: Database, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
+    """Yield whether operators are told."""
+    if not settings.channels:
+        yield Finding(
+            subject="alerts",
+            level=Level.WARNING,
+            says="no channel: alerts are recorded and nobody is told",
+            remedy=f"set {LOCATION.prefix}_ALERT_URLS",
+        )
+        return
+    try:
+        database.transaction(
+            lambda connection: check_current(connection, location=LOCATION.name, revision=LOCATION.revision)
+        )
+    except SchemaNotCurrentError as error:
+        yield Finding(subject="alerts", level=Level.PROBLEM, says=f"no sensor of {LOCATION.name} ever ran: {error}")
+        return
+    backlog = AlertStore(database).backlog(now=now)
+    late = timedelta(minutes=settings.late_minutes)
+    if backlog.oldest_at is not None and now - backlog.oldest_at > late:
+        why = f": {backlog.last_error}" if backlog.last_error else ""
+        yield Finding(
+            subject="alerts",
+            level=Level.PROBLEM,
+            says=f"{backlog.waiting} not told to every channel, the oldest of {backlog.oldest_at:%Y-%m-%d %H:%M %Z}, "
+            f"after {backlog.attempts} attempts{why}",
+            remedy="look at the ticks of the sensor deliver_alerts",
+        )
+    else:
+        yield Finding(subject="alerts", level=Level.OK, says=f"{len(settings.channels)} channels, nothing is late")
+
+
+def find_code_locations(instance: dg.DagsterInstance, settings: AlertSettings) -> Iterator[Finding]:
+    """Yield a finding for each code location that shall load: asked of its code server, as the daemon does."""
+    known = {origin.location_name: origin for origin in _origins(instance)}
+    ours = [name for name in dict.fromkeys(spec.location.name for spec in all_specs()) if name in known]
+    for name in settings.locations.split() or ours:
+        subject = f"code location {name}"
+        if name not in known:
+            yield Finding(subject=subject, level=Level.PROBLEM, says="never loaded in this instance")
+            continue
+        origin = known[name]
+        if isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin):
+            says = "not looked at: the daemon itself starts its server, at an address of its own"
+            yield Finding(subject=subject, level=Level.OK, says=says)
+            continue
+        error = _load(instance, origin)
+        if error is None:
+            yield Finding(subject=subject, level=Level.OK, says="loads")
+        else:
+            yield Finding(
+                subject=subject,
+                level=Level.PROBLEM,
+                says=f"does not load: {error}",
+                remedy="look at its code server's log; its schedules do not tick meanwhile",
+            )
+
+
+def _origins(instance: dg.DagsterInstance) -> Sequence[CodeLocationOrigin]:
+    """Return where code locations were last loaded from, by the schedules and sensors they have."""
+    states = instance.all_instigator_state()
+    return [state.origin.repository_origin.code_location_origin for state in states]
+
+
+def _load(instance: dg.DagsterInstance, origin: CodeLocationOrigin) -> str | None:
+    """Return why a location does not load, None if it does; of an error its kind alone."""
+    try:
+        if isinstance(origin, GrpcServerCodeLocationOrigin):
+            sync_list_repositories_grpc(origin.create_client())
+        else:
+            origin.create_location(instance).cleanup()
+    except DagsterUserCodeUnreachableError:
+        return "its code server does not answer"
+    except Exception as error:  # noqa: BLE001 - whatever the location's own code raises
+        return type(error).__name__
+    return None
+
+
+def find_clock_skew(database: Database) -> Finding:
+    """Return how far this machine's clock and the database's are apart, beyond what the question took."""
+    before = datetime.now(UTC)
+    theirs: datetime = database.transaction(
+        lambda connection: connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    )
+    after = datetime.now(UTC)
+    skew = max(before - theirs, theirs - after, timedelta())
+    if skew > MAX_SKEW:
+        return Finding(
+            subject="clock",
+            level=Level.PROBLEM,
+            says=f"this machine and the database are {skew.total_seconds():.0f} s apart",
+            remedy="let both keep their time by NTP",
+        )
+    return Finding(subject="clock", level=Level.OK, says="agrees with the database's")
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,1 @@
+"""The jobs that look after the instance, one file each."""

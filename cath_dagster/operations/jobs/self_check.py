@@ -1,0 +1,56 @@
+"""Look every hour whether the instance can do its work: daemons, code locations, clocks, forgotten locks."""
+
+from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.spec import JobSpec
+from cath_dagster.operations import LOCATION, OWNER
+
+
+class SelfCheckSettings(JobSettings):
+    """Nothing is set for one run alone; OPERATIONS_HEARTBEAT_SECONDS and OPERATIONS_LOCATIONS are."""
+
+
+def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
+    """Look at everything, and fail with every problem that was found."""
+    del settings
+    # A command line that lists jobs imports this file, and shall not import the orchestrator with it.
+    from cath_dagster.operations.alerts import read_alert_settings
+    from cath_dagster.operations.forgotten_locks import find_forgotten_locks
+    from cath_dagster.operations.health import find_clock_skew, find_code_locations, find_heartbeats
+    from cath_dagster.operations.resources import InstanceResources
+
+    if not isinstance(run.resources, InstanceResources):
+        raise TypeError(f"a run of {run.job} has the resources of {LOCATION.name}, not {type(run.resources).__name__}")
+    instance, alerts = run.resources.instance, read_alert_settings(run.environ)
+    found: list[Finding] = [
+        *find_heartbeats(instance, alerts, run.as_of),
+        *find_code_locations(instance, alerts),
+        find_clock_skew(run.database),
+        *find_forgotten_locks(instance, run.as_of),
+    ]
+    for finding in found:
+        remedy = f" ({finding.remedy})" if finding.remedy else ""
+        says = f"{finding.subject}: {finding.says}{remedy}"
+        if finding.level is Level.PROBLEM:
+            run.fail(says)
+        elif finding.level is Level.WARNING:
+            run.note(says)
+    run.reporter.info(f"{len(found)} things looked at")
+
+
+SPEC = JobSpec(
+    location=LOCATION,
+    name="self_check",
+    cron="35 * * * *",
+    owner=OWNER,
+    summary="Looks every hour at daemons, code locations, clocks and forgotten locks.",
+    description=(
+        "Looks whether every daemon beats, every code location loads, this machine's clock agrees with the database's, "
+        "and no lock is held for a run that is over. Fails with every problem it finds, which raises an alert. "
+        "Changes nothing. A dead daemon cannot run it: cath-dagster health looks from outside."
+    ),
+    settings=SelfCheckSettings,
+    run=self_check,
+    tables=(),
+)

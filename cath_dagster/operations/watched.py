@@ -1,0 +1,17 @@
+"""What is watched over: the jobs and schedules of every code location of this version."""
+
+from functools import cache
+
+from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.locations import LOCATIONS  # the only upward import: whoever watches over all must know all
+
+
+@cache
+def all_specs() -> tuple[JobSpec, ...]:
+    """Return every job of every location."""
+    return tuple(spec for location in LOCATIONS for spec in load_specs(location))
+
+
+def spec_of(key: str) -> JobSpec | None:
+    """Return the job of a queue key, `<location>/<job>`; None for one that is not ours."""
+    return next((spec for spec in all_specs() if spec.key == key), None)

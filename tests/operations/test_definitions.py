@@ -1,0 +1,87 @@
+"""The code location `operations` as Dagster loads it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from cath_dagster.operations.alerts import RUNBOOK, Kind
+from cath_dagster.operations.definitions import defs
+
+REPOSITORY = Path(__file__).parents[2]
+PROBE = """
+import json, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        raise AssertionError(f"{event} while the code location loads: {arguments}")
+
+sys.addaudithook(refuse)
+from cath_dagster.operations.definitions import defs
+
+repository = defs.get_repository_def()
+print(json.dumps({
+    "jobs": sorted(name for name in repository.job_names if not name.startswith("__")),
+    "statuses": {one.name: one.default_status.value for one in [*repository.schedule_defs, *repository.sensor_defs]},
+    "modules": sorted(sys.modules),
+}))
+"""
+
+
+def load_afresh(**environ: str) -> dict[str, Any]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("OPERATIONS_", "DAGSTER_"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE],
+        env=plain | environ,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded: dict[str, Any] = json.loads(done.stdout)
+    return loaded
+
+
+def test_loads_in_a_fresh_interpreter_without_variables_network_warnings_or_heavy_clients() -> None:
+    loaded = load_afresh()
+
+    assert loaded["jobs"] == ["clean_instance", "self_check"]
+    assert not {"apprise", "psycopg2", "dagster_postgres", "alembic", "obstore"} & set(loaded["modules"])
+    assert set(loaded["statuses"].values()) == {"RUNNING"}
+
+
+def test_schedules_and_sensors_are_stopped_by_default_where_the_environment_says_so() -> None:
+    statuses = load_afresh(OPERATIONS_SCHEDULES="stopped")["statuses"]
+
+    assert set(statuses.values()) == {"STOPPED"}
+
+
+def test_is_loadable_as_dagster_judges() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+@pytest.mark.parametrize(("job", "cron"), [("clean_instance", "20 0 * * *"), ("self_check", "35 * * * *")])
+def test_a_job_has_its_schedule_and_the_queues_key(job: str, cron: str) -> None:
+    (schedule,) = [one for one in defs.get_repository_def().schedule_defs if one.job_name == job]
+
+    assert (schedule.cron_schedule, schedule.execution_timezone) == (cron, "UTC")
+    assert defs.resolve_job_def(job).tags["cath_dagster/job"] == f"operations/{job}"
+
+
+def test_every_sensor_says_what_it_does() -> None:
+    assert all(len(one.description or "") > 30 for one in defs.get_repository_def().sensor_defs)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_alert_has_its_place_in_the_runbook(kind: Kind) -> None:
+    headings = re.findall(r"^## (.+)$", (REPOSITORY / RUNBOOK).read_text(), re.MULTILINE)
+
+    assert kind.value.replace("_", "-") in [heading.lower().replace(" ", "-") for heading in headings]

@@ -1,0 +1,102 @@
+"""The real daemon and code server: a run that failed becomes a mail, and a daemon that is killed is seen from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.scheduler.instigation import TickStatus
+
+from cath_dagster.development.local import Stack, wait_until
+from cath_dagster.development.postgres import free_port
+from cath_dagster.development.smtp import SmtpServer
+from tests.operations.instance import Instance, open_instance
+from tests.operations.test_sensors import WATCHES
+
+pytestmark = pytest.mark.daemon
+
+PROGRAMS = Path(sys.executable).parent
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    """Yield an instance of its own: a daemon at work leaves traces everywhere."""
+    (home := tmp_path / "home").mkdir()
+    with open_instance(home) as opened:
+        yield opened
+
+
+def fail_run(instance: Instance) -> str:
+    """Run a job without its database, as `dagster job execute` does; return the run's id."""
+    code = ReconstructableRepository.for_module("cath_dagster.cath.definitions", "defs")
+    result = dg.execute_job(code.get_reconstructable_job("clear_audit"), instance.dagster)
+    assert not result.success
+    return result.run_id
+
+
+def health(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    program = str(PROGRAMS / "cath-dagster")
+    return subprocess.run([program, "health"], env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_seen_from_outside(
+    instance: Instance, tmp_path: Path
+) -> None:
+    run = fail_run(instance)
+    port = free_port()
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text(f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: operations}}\n")
+    server = ["dagster", "api", "grpc", "-m", "cath_dagster.operations.definitions", "--location-name", "operations"]
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
+    with SmtpServer() as mail:
+        address = mail.url.removeprefix("smtp://")
+        environ = plain | {
+            "DAGSTER_HOME": str(instance.home),
+            "DAGSTER_POSTGRES_URL": instance.url,
+            "OPERATIONS_ALERT_URLS": f"mailto://{address}?from=dagster@example.org&to=ops@example.org&mode=insecure",
+            "OPERATIONS_UI_URL": "https://dagster.example.org",
+            "COLUMNS": "250",
+        }
+        stack = Stack(environ, tmp_path / "logs")
+        try:
+            stack.start("code-server", [*server, "-h", "127.0.0.1", "-p", str(port)])
+            stack.start("daemon", ["dagster-daemon", "run", "-w", str(workspace)])
+            wait_until(lambda: bool(mail.sent), "no mail came", stack, seconds=150)
+            (alert, *_) = mail.sent
+            wait_until(lambda: ticked(instance) >= set(WATCHES), "not every watch ticked", stack)
+            wait_until(lambda: health(environ).returncode == 0, "it is not healthy", stack)
+
+            daemon = stack.processes.pop("daemon")
+            os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
+        finally:
+            stack.stop()
+
+    assert alert.subject == "cath/clear_audit failed"
+    assert f"https://dagster.example.org/runs/{run}" in alert.text
+    assert "CATH_DATABASE_URL not set" in alert.text
+    assert instance.count("job_ticks", f"status = '{TickStatus.FAILURE.value}'") == 0
+    # Time goes by, and nobody beats.
+    instance.connection.execute("UPDATE daemon_heartbeats SET timestamp = timestamp - interval '10 minutes'")
+    instance.connection.execute(
+        "UPDATE daemon_heartbeats SET body = regexp_replace(body, '\"timestamp\": [0-9.]+', '\"timestamp\": ' || %s)",
+        [str(time.time() - 600)],
+    )
+    dead = health(environ)
+    assert dead.returncode == 1
+    assert "daemon sensor" in dead.stdout
+
+
+def ticked(instance: Instance) -> set[str]:
+    states = instance.dagster.all_instigator_state()
+    return {
+        state.instigator_name
+        for state in states
+        if instance.dagster.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+    }

@@ -1,0 +1,192 @@
+"""The running stack as tests drive it: code server, daemon and UI, through the UI's own interface."""
+
+import contextlib
+import json
+import os
+import socket
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cath_dagster.development.local import Stack, answers, wait_until
+from cath_dagster.development.postgres import free_port
+from tests.conftest import SERVER, database_url
+from tests.service import Service
+
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+ROWS = 2_000
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;
+CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
+TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
+RUN = """
+query ($id: ID!) {
+  runOrError(runId: $id) { ... on Run { status tags { key value } assetMaterializations { assetKey { path } } } }
+}
+"""
+CHILDREN = """
+query ($id: String!) {
+  runsOrError(filter: {tags: [{key: "dagster/parent_run_id", value: $id}]}) { ... on Runs { results { runId } } }
+}
+"""
+LOG = """
+query ($id: ID!) {
+  logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } }
+}
+"""
+
+
+@dataclass
+class Dagster:
+    """The running stack, its GraphQL and the CaTH that its jobs work on."""
+
+    stack: Stack
+    port: int
+    service: Service
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """Return the answer's only field."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                answer = json.load(response)
+        except urllib.error.HTTPError as error:
+            # An error in the answer has a status of its own; what is wrong stands in the body.
+            with error:
+                answer = json.load(error)
+        assert not answer.get("errors"), answer["errors"]
+        (field,) = answer["data"].values()
+        return field
+
+    def launch(
+        self,
+        job: str = "clear_audit",
+        *,
+        selector: dict[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> str:
+        """Launch a job as the launchpad does; return the run's id."""
+        where = {"repositoryLocationName": "cath", "repositoryName": "__repository__", "jobName": job}
+        params = {"selector": {**where, **(selector or {})}, "runConfigData": json.dumps(config), "mode": "default"}
+        if tags:
+            params["executionMetadata"] = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
+        answer = self.ask(LAUNCH, params=params)
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        run_id: str = answer["run"]["runId"]
+        return run_id
+
+    def status(self, run_id: str) -> str:
+        status: str = self.ask(RUN, id=run_id)["status"]
+        return status
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        return {tag["key"]: tag["value"] for tag in self.ask(RUN, id=run_id)["tags"]}
+
+    def ended(self, run_id: str) -> str:
+        """Wait for a run's end; return how it ended."""
+        self.wait(lambda: self.status(run_id) in ENDED, f"run {run_id} did not end")
+        return self.status(run_id)
+
+    def children(self, run_id: str) -> list[str]:
+        """Return the runs that were launched again for a run."""
+        return [run["runId"] for run in self.ask(CHILDREN, id=run_id)["results"]]
+
+    def will_be_relaunched(self, run_id: str) -> bool:
+        """Wait until Dagster has decided whether it launches a failed run again; return what it decided."""
+        self.wait(lambda: "dagster/will_retry" in self.tags(run_id), f"nothing was decided about run {run_id}")
+        return self.tags(run_id)["dagster/will_retry"] == "true"
+
+    def relaunched(self, run_id: str) -> str:
+        """Wait until a run was launched again; return the new run."""
+        self.wait(lambda: bool(self.children(run_id)), f"run {run_id} was not launched again")
+        (again,) = self.children(run_id)
+        return again
+
+    def log(self, run_id: str) -> str:
+        return "\n".join(event.get("message", "") for event in self.ask(LOG, id=run_id)["events"])
+
+    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 45) -> None:
+        wait_until(condition, what, self.stack, seconds=seconds)
+
+    def purge_underway(self) -> str:
+        """Launch `clear_audit` on rows that go slowly; return its id once it has committed a batch."""
+        add_entries(self.service, ROWS)
+        self.service.connection.execute(SLOW)
+        run_id = self.launch()
+        self.wait(lambda: self.service.count("ingestion_log") < ROWS, "the purge never got under way")
+        return run_id
+
+    def hurry(self) -> None:
+        """Let rows go fast again."""
+        self.service.connection.execute("DROP FUNCTION IF EXISTS slow CASCADE")
+
+    def sessions(self) -> int:
+        return self.service.count(
+            "pg_stat_activity", "datname = current_database() AND application_name LIKE 'clear_audit:%'"
+        )
+
+
+@contextlib.contextmanager
+def database(template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        try:
+            yield database_url(name)
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextlib.contextmanager
+def started(stack: Stack, folder: Path) -> Iterator[int]:
+    """Start the three processes; yield the UI's port."""
+    code, web = free_port(), free_port()
+    workspace = folder / "workspace.yaml"
+    workspace.write_text(f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code}, location_name: cath}}\n")
+    server = ["dagster", "api", "grpc", "-m", "cath_dagster.cath.definitions", "-h", "127.0.0.1", "-p", str(code)]
+    try:
+        stack.start("code-server", [*server, "--location-name", "cath"])
+        wait_until(lambda: listens(code), "the code server does not listen", stack)
+        stack.start("ui", ["dagster-webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(web)])
+        # The UI makes Dagster's tables; a daemon that starts beside it would make them too.
+        wait_until(lambda: answers(f"http://127.0.0.1:{web}/server_info"), "the UI does not answer", stack)
+        stack.start("daemon", ["dagster-daemon", "run", "-w", str(workspace)])
+        yield web
+    finally:
+        stack.stop()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def add_entries(service: Service, count: int) -> None:
+    service.connection.execute(
+        'INSERT INTO ingestion_log (id, "timestamp", source_system, court_id, status)'
+        " SELECT gen_random_uuid(), %s, 'SNL', '1', 'SUCCESS' FROM generate_series(1, %s)",
+        (service.days_ago(91), count),
+    )
