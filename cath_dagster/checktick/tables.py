@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from cath_dagster.core.archive import PERSONAL
+from cath_dagster.core.undo_check import PERSONAL
 
 METADATA = sa.MetaData()
 _INSTANT = sa.DateTime(timezone=True)
