@@ -1,15 +1,16 @@
 """A browser of the system's, and a picture of what it showed when a test fails."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Generator, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 VARIABLE = "TEST_BROWSER"
 NAMES = ("chromium", "google-chrome", "chromium-browser")
-PATIENCE_MS = 45_000
+PATIENCE_MS = 60_000
 """A page is there within a second on a quiet machine; the suite's other workers may leave it little of the processor."""
 
 
@@ -36,6 +37,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     page = arguments.get("page")
     if report.when == "call" and report.failed and isinstance(page, Page):
         picture = f"{arguments['tmp_path']}/page.png"
-        page.screenshot(path=picture)
-        report.sections.append(("the page when it failed", f"{page.url}\n{picture}"))
+        # A browser that has died cannot be asked any more.
+        with contextlib.suppress(Error):
+            page.screenshot(path=picture)
+            report.sections.append(("the page when it failed", f"{page.url}\n{picture}"))
     return report
