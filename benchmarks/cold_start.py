@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psycopg
 
+from benchmarks.audit_log import AuditLog
 from benchmarks.measures import Ratio, Say, at_most
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.postgres import EmbeddedPostgres
 
 GOAL = 1.25
-DATABASE = "bench_cold"
 HELLO = """
 import dagster as dg
 
@@ -33,10 +33,8 @@ defs = dg.Definitions(jobs=[hello])
 
 def measure_cold_start(cluster: EmbeddedPostgres, *, rounds: int, say: Say) -> Iterator[Ratio]:
     """Yield the ratio of the two commands, both from the same folder and so with the same instance."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE bench_delete")
-    with psycopg.connect(cluster.url(DATABASE), autocommit=True) as connection:
+    url = AuditLog.make(cluster, 1).copy()
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("TRUNCATE audit_log")
     with tempfile.TemporaryDirectory() as folder:
         hello = Path(folder) / "hello.py"
@@ -44,7 +42,7 @@ def measure_cold_start(cluster: EmbeddedPostgres, *, rounds: int, say: Say) -> I
         ours = ["-m", "cath_dagster.cath.definitions", "-j", "clear_audit"]
         beside = ["-f", str(hello), "-j", "hello"]
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
-        environ["CATH_DATABASE_URL"] = cluster.url(DATABASE)
+        environ["CATH_DATABASE_URL"] = url
         say(f"cold start: {rounds} rounds")
         times = [(_time(ours, environ), _time(beside, environ)) for _ in range(rounds + 1)][1:]
     yield at_most(

@@ -6,16 +6,6 @@ from psycopg import sql
 from cath_dagster.development.postgres import EmbeddedPostgres
 
 
-class Quiet:
-    """A reporter that says nothing."""
-
-    def info(self, message: str) -> None:
-        pass
-
-    def progress(self, target: str, done: int, total: int) -> None:
-        pass
-
-
 def copy_database(cluster: EmbeddedPostgres, name: str, template: str) -> str:
     """Make the database anew as a copy of the template; return its URL."""
     create_database(cluster, name, template)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from cath_dagster.core.outcome import RunResult
+
 Say = Callable[[str], None]
 
 
@@ -29,7 +31,13 @@ class Quiet:
     def info(self, message: str) -> None:
         pass
 
+    def warning(self, message: str) -> None:
+        pass
+
     def progress(self, target: str, done: int, total: int) -> None:
+        pass
+
+    def ended(self, result: RunResult) -> None:
         pass
 
 

@@ -9,8 +9,8 @@ from statistics import median
 
 import psycopg
 
-from benchmarks.databases import Quiet, copy_database, create_database
-from benchmarks.measures import Ratio, Say, at_least, bounded
+from benchmarks.databases import copy_database, create_database
+from benchmarks.measures import Quiet, Ratio, Say, at_least, bounded
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon import LOCATION

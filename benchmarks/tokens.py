@@ -11,8 +11,8 @@ from statistics import median
 
 import psycopg
 
-from benchmarks.databases import Quiet, create_database
-from benchmarks.measures import Ratio, Say, bounded
+from benchmarks.databases import create_database
+from benchmarks.measures import Quiet, Ratio, Say, bounded
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon import LOCATION

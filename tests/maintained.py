@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.core.execution import execute
+from cath_dagster.core.execution import execute, summary
 from cath_dagster.core.outcome import Outcome, RunResult
 from cath_dagster.core.spec import Location, load_specs
 
@@ -29,8 +29,14 @@ class SilentReporter:
     def info(self, message: str) -> None:
         self.lines.append(message)
 
+    def warning(self, message: str) -> None:
+        self.lines.append(message)
+
     def progress(self, target: str, done: int, total: int) -> None:
         pass
+
+    def ended(self, result: RunResult) -> None:
+        self.lines.append(summary(result))
 
 
 @dataclass(kw_only=True)

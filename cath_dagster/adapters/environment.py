@@ -13,8 +13,8 @@ from cath_dagster.adapters.blobs import open_blob_store
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.job_run import required
 from cath_dagster.core.mail import Delivery, Mailer, Message, Receipt
+from cath_dagster.core.resources import required
 from cath_dagster.core.spec import Location
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
@@ -61,9 +61,6 @@ class EnvironmentResources:
         """Return an engine for the maintained database; the caller disposes of it."""
         url = required(self, "DATABASE_URL")["DATABASE_URL"]
         return open_engine(url, variable=f"{self.prefix}_DATABASE_URL", application_name=application_name)
-
-    def blobs(self) -> BlobStore:
-        return self.store("BLOB_URL")
 
     def reports(self) -> BlobStore:
         return self.store("REPORT_URL", made_on_demand=True)

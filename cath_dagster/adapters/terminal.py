@@ -7,6 +7,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cath_dagster.core.execution import summary
+from cath_dagster.core.outcome import RunResult
+
 SECONDS_BETWEEN_LINES = 2.0
 
 out = Console(highlight=False)
@@ -43,6 +46,12 @@ class TerminalReporter:
     def info(self, message: str) -> None:
         if self._verbose:
             self._bars.console.print(message, markup=False)
+
+    def warning(self, message: str) -> None:
+        self.info(message)
+
+    def ended(self, result: RunResult) -> None:
+        self.info(summary(result))
 
     def progress(self, target: str, done: int, total: int) -> None:
         if self._quiet:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from cath_dagster.bon import LOCATION, assets
 from cath_dagster.core.spec import load_specs
+from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.orchestration.jobs import EXECUTOR, build_op_job
 from cath_dagster.orchestration.schedules import build_schedule
 
@@ -14,4 +15,5 @@ defs = dg.Definitions(
     jobs=[job for _, job in JOBS],
     schedules=[build_schedule(spec, job) for spec, job in JOBS],
     executor=EXECUTOR,
+    loggers=LOGGERS,
 )

@@ -15,10 +15,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.ping import open_switch
-from cath_dagster.adapters.terminal import TerminalReporter, err, out
+from cath_dagster.adapters.telemetry import observed
+from cath_dagster.adapters.terminal import TerminalReporter, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
-from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
+from cath_dagster.cli.output import (
+    print_error,
+    print_findings,
+    print_jobs,
+    print_json,
+    print_report_of_run,
+    print_result,
+)
 from cath_dagster.core.errors import (
     ConfigurationError,
     MaintenanceError,
@@ -43,6 +52,8 @@ app = typer.Typer(
 )
 views_app = typer.Typer(help="The materialised views that refresh_views keeps.", no_args_is_help=True)
 app.add_typer(views_app, name="views")
+governance_app = typer.Typer(help="What the law requires to be deleted, and what became of it.", no_args_is_help=True)
+app.add_typer(governance_app, name="governance")
 indexes_app = typer.Typer(help="The indexes that purges need and the service lacks.", no_args_is_help=True)
 app.add_typer(indexes_app, name="indexes")
 
@@ -105,6 +116,9 @@ def run_job(
     settings: Set = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show all there is to say, for jobs that say it in their own words.")
+    ] = False,
 ) -> None:
     """Run one job now, in this process: the same work as a scheduled run, with the same guards."""
     result = _execute(
@@ -114,7 +128,7 @@ def run_job(
         as_json=as_json,
         quiet=quiet,
     )
-    _finish(result, as_json=as_json)
+    _finish(result, as_json=as_json, verbose=verbose)
 
 
 @app.command("plan")
@@ -309,6 +323,26 @@ def create_views(as_json: Json = False) -> None:
     _finish(_execute("refresh_views", {}, partition=None, as_json=as_json, quiet=True), as_json=as_json)
 
 
+@governance_app.command("report")
+def report_governance(
+    day: Annotated[str | None, typer.Option(metavar="DAY", help="A day like 2026-11-20; today by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which of CheckTick's deletions were due on a day, done, held and by whose authority, and overdue and why.
+
+    Exit code 1 if one is overdue that nothing holds.
+    """
+    from cath_dagster.cli.governance import print_report, read_day, report_as_json
+
+    report = read_day(day, now=datetime.now(UTC))
+    if as_json:
+        print_json(report_as_json(report))
+    else:
+        print_report(report)
+    if report.alerts:
+        raise typer.Exit(FAILED)
+
+
 @indexes_app.command("build")
 def build_indexes(
     location: LocationName = None,
@@ -339,10 +373,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=arguments, standalone_mode=True)
     except (ConfigurationError, UnknownJobError) as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        print_error(str(error))
         sys.exit(WRONG_USAGE)
     except MaintenanceError as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        print_error(str(error))
         sys.exit(FAILED)
     sys.exit(0)
 
@@ -353,6 +387,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         spec = find_spec(name)
         read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
         check_partition(spec, partition)
+        is_json(os.environ)
     except (ConfigurationError, UnknownJobError) as error:
         if as_json:
             unusable = RunResult(
@@ -361,10 +396,10 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             )  # fmt: skip
             print_json(unusable.as_json())
         raise
-    with TerminalReporter(verbose=not as_json, quiet=quiet) as reporter:
+    with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
         is_dry = bool(given.get("dry_run"))
-        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=reporter.info)
-        with switch.watching():
+        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=shown.info)
+        with switch.watching(), observed(spec, run_id, shown, os.environ) as reporter:
             result = execute(
                 spec,
                 given,
@@ -378,11 +413,21 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         return result
 
 
-def _finish(result: RunResult, *, as_json: bool) -> None:
+def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:
+    if is_json(os.environ):
+        return JsonReporter(spec, run_id, os.environ, quiet=quiet)
+    return TerminalReporter(verbose=not as_json, quiet=quiet)
+
+
+def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
+    report = find_spec(f"{result.location}/{result.job}").report
     if as_json:
         print_json(result.as_json())
+    elif report is not None:
+        print_report_of_run(report(result, verbose))
+        print_result(result, outcomes=verbose, with_error=not is_json(os.environ))
     else:
-        print_result(result)
+        print_result(result, with_error=not is_json(os.environ))
     if result.status is not Status.SUCCESS:
         raise typer.Exit(FAILED)
 

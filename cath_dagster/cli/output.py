@@ -1,13 +1,16 @@
 """What the command line shows: tables for people, one JSON object for machines."""
 
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from cath_dagster.adapters.logs import JSON, VARIABLE, json_line
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.indexes import IndexBuild
@@ -23,6 +26,14 @@ _LEVEL_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
     print(json.dumps(value, indent=2, default=str))  # noqa: T201 - no console may wrap or colour what a machine reads
+
+
+def print_error(message: str) -> None:
+    """Print one line on standard error, in the form that log lines have."""
+    if os.environ.get(VARIABLE) == JSON:
+        print(json_line("error", message, datetime.now(UTC)), file=sys.stderr)  # noqa: T201 - no console may wrap it
+    else:
+        err.print(f"error: {message}", style="red", markup=False)
 
 
 def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
@@ -42,9 +53,18 @@ def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
         out.print(f"[bold]{row['job']}[/bold]: {row['summary']}")
 
 
-def print_result(result: RunResult) -> None:
-    """Print a run's outcomes as a table, then how it ended and what to know."""
-    if result.outcomes:
+def print_report_of_run(lines: Sequence[str]) -> None:
+    """Print what a job says of its run in its own words."""
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def print_result(result: RunResult, *, outcomes: bool = True, with_error: bool = True) -> None:
+    """Print a run's outcomes as a table, if they are wanted, then how it ended and what to know.
+
+    The error too, unless the log has it.
+    """
+    if result.outcomes and outcomes:
         out.print(_outcome_table(result))
     for outcome in result.outcomes:
         _print_details(outcome)
@@ -57,7 +77,7 @@ def print_result(result: RunResult) -> None:
         out.print(f"[yellow]would be refused:[/yellow] {escape(result.would_refuse)}")
     style = _STATUS_STYLES[result.status]
     out.print(f"[{style}]{result.status.value}[/] in {result.seconds:.2f} s, run {result.run_id}")
-    if result.error:
+    if result.error and with_error:
         err.print(f"error: {result.error}", style="red", markup=False)
 
 

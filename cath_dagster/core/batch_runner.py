@@ -8,6 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from cath_dagster.core import telemetry
 from cath_dagster.core.batch import Done
 from cath_dagster.core.cost import Cost
 from cath_dagster.core.database import Database, Limits, TimedOutError
@@ -90,10 +91,12 @@ class BatchRunner:
             done = self.database.transaction(lambda connection: self._watched(work, connection), limits=limits)
         except TimedOutError as error:
             self.progress.timeouts += 1
+            telemetry.batch(self.clock() - started, 0, timed_out=True)
             self.pacer.back_off(error.reason, 0.0)
             raise
         batch = Batch(**vars(done), seconds=self.clock() - started)
         self.progress.add(batch)
+        telemetry.batch(batch.seconds, batch.changed)
         self.pacer.rest(batch.seconds)
         return batch
 

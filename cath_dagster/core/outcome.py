@@ -105,8 +105,12 @@ class RunResult:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     previews: Mapping[str, Content] = field(default_factory=dict)
     seconds: float = 0.0
+    began: bool = True
+    """Whether it came to the work; false where something was missing or the run was refused."""
     deleted_today: Mapping[str, int] = field(default_factory=dict)
     """By rule, what the job's runs have deleted on this day, in UTC."""
+    trace_id: str | None = None
+    """Where telemetry is sent, the trace of the run."""
 
     def as_json(self) -> dict[str, object]:
         """Return the machine-readable form: stable keys, instants in ISO 8601."""
@@ -124,6 +128,7 @@ class RunResult:
             "settings": dict(self.settings),
             "deleted_today": dict(self.deleted_today),
             "seconds": round(self.seconds, 3),
+            "trace_id": self.trace_id,
         }
 
 

@@ -5,6 +5,7 @@ import dagster as dg
 from cath_dagster.core.spec import load_specs
 from cath_dagster.operations import LOCATION, OWNER
 from cath_dagster.operations.sensors import build_sensors
+from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.orchestration.jobs import EXECUTOR, build_op_job
 from cath_dagster.orchestration.runs import ledger_spec
 from cath_dagster.orchestration.schedules import build_schedule
@@ -27,4 +28,5 @@ defs = dg.Definitions(
     schedules=[build_schedule(spec, job) for spec, job in JOBS],
     sensors=build_sensors(),
     executor=EXECUTOR,
+    loggers=LOGGERS,
 )

@@ -8,12 +8,15 @@ from typing import Any
 import dagster as dg
 from pydantic.fields import FieldInfo
 
+from cath_dagster.adapters.logs import is_json
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.execution import read_config
 from cath_dagster.core.settings import RunOptions, variable
 from cath_dagster.core.spec import JobSpec
 
 ConfigSchema = dict[str, dg.Field]
+CONSOLE = "console"
+"""The name of Dagster's default logger, which ours takes the place of."""
 
 
 def config_schema(spec: JobSpec) -> ConfigSchema:
@@ -32,7 +35,7 @@ def config_mapping(spec: JobSpec, op_names: tuple[str, ...]) -> dg.ConfigMapping
 
     def to_ops(config: Mapping[str, Any]) -> dict[str, Any]:
         check_config(spec, config)
-        return {"ops": {name: {"config": dict(config)} for name in op_names}}
+        return {"ops": {name: {"config": dict(config)} for name in op_names}, **_console_config()}
 
     return dg.ConfigMapping(config_fn=to_ops, config_schema=config_schema(spec))
 
@@ -43,9 +46,15 @@ def check_config(spec: JobSpec, config: Mapping[str, Any]) -> None:
     Raises one of Dagster's own errors: any other would be shown as an error in the mapping.
     """
     try:
+        is_json(os.environ)
         read_config(spec, config, environ=os.environ, now=datetime.now(UTC))
     except ConfigurationError as error:
         raise dg.DagsterInvalidInvocationError(f"{spec.key} was not run: {error}") from None
+
+
+def _console_config() -> dict[str, Any]:
+    """Return the part of a run's config by which our own logger prints, where the environment asks for it."""
+    return {"loggers": {CONSOLE: {}}} if is_json(os.environ) else {}
 
 
 def _field(info: FieldInfo, default: str) -> dg.Field:

@@ -1,5 +1,6 @@
 """Run a job inside a Dagster run, and say in Dagster's words what came of it."""
 
+import logging
 import os
 import time
 from collections.abc import Iterable
@@ -10,13 +11,18 @@ import dagster as dg
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.ping import open_switch
-from cath_dagster.core.execution import execute
+from cath_dagster.adapters.telemetry import is_sent, observed
+from cath_dagster.core.execution import execute, summary
 from cath_dagster.core.mail import Content
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.telemetry import trace_id
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
+
+TRACE_TAG = "cath_dagster/trace_id"
+"""Where telemetry is sent, a run's trace."""
 
 SCHEDULE_TAG = "dagster/schedule_name"
 """What Dagster puts on a run that a schedule asked for; it has no public name for it."""
@@ -34,6 +40,13 @@ class DagsterReporter:
     def info(self, message: str) -> None:
         self._log.info(message)
 
+    def warning(self, message: str) -> None:
+        self._log.warning(message)
+
+    def ended(self, result: RunResult) -> None:
+        level = logging.INFO if result.status is Status.SUCCESS else logging.ERROR
+        self._log.log(level, summary(result))
+
     def progress(self, target: str, done: int, total: int) -> None:
         if time.monotonic() - self._told_at >= SECONDS_BETWEEN_PROGRESS:
             self._told_at = time.monotonic()
@@ -46,13 +59,17 @@ def run_job(
     *,
     partition: str | None = None,
     selection: frozenset[str] | None = None,
+    step: str | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
     resources = open_resources(spec.location, context.instance)
-    config, reporter = context.op_config or {}, DagsterReporter(context.log)
+    config, shown = context.op_config or {}, DagsterReporter(context.log)
+    if is_sent(os.environ):
+        # Also on a run that is killed: its trace has what was sent before.
+        context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, os.environ)})
     is_dry = bool(config.get("dry_run"))
-    switch = open_switch(spec, os.environ, run_id=context.run_id, dry_run=is_dry, report=reporter.info)
-    with switch.watching():
+    switch = open_switch(spec, os.environ, run_id=context.run_id, dry_run=is_dry, report=shown.info)
+    with switch.watching(), observed(spec, context.run_id, shown, os.environ) as reporter:
         resources.prepare()
         result = execute(
             spec,
@@ -64,6 +81,7 @@ def run_job(
             partition=partition,
             selection=selection,
             is_scheduled=SCHEDULE_TAG in context.run.tags,
+            step=step,
         )
     switch.tell(result)
     if not spec.is_asset:
@@ -101,6 +119,8 @@ def run_metadata(result: RunResult) -> Metadata:
         metadata["as_of"] = dg.MetadataValue.timestamp(result.as_of)
     if result.would_refuse is not None:
         metadata["would_refuse"] = result.would_refuse
+    if result.trace_id is not None:
+        metadata["trace_id"] = result.trace_id
     for template, content in result.previews.items():
         metadata[f"preview_{template}"] = dg.MetadataValue.md(preview_markdown(content))
     if result.notes:
