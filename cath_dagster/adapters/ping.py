@@ -35,9 +35,10 @@ class Switch:
         self._report = report
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Tell that the run has begun, and that it failed where it is broken off."""
-        self._ping(START)
+    def watching(self, *, begins: bool = True) -> Iterator[None]:
+        """Tell that the run has begun, unless it has before, and that it failed where it is broken off."""
+        if begins:
+            self._ping(START)
         try:
             yield
         except BaseException:

@@ -69,7 +69,10 @@ def run_job(
         context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, os.environ)})
     is_dry = bool(config.get("dry_run"))
     switch = open_switch(spec, os.environ, run_id=context.run_id, dry_run=is_dry, report=shown.info)
-    with switch.watching(), observed(spec, context.run_id, shown, os.environ) as reporter:
+    with (
+        switch.watching(begins=step is None or step == spec.steps[0].name),
+        observed(spec, context.run_id, shown, os.environ) as reporter,
+    ):
         resources.prepare()
         result = execute(
             spec,
@@ -83,11 +86,22 @@ def run_job(
             is_scheduled=SCHEDULE_TAG in context.run.tags,
             step=step,
         )
-    switch.tell(result)
+    if result.status is not Status.SUCCESS or _is_whole(context, spec, step):
+        switch.tell(result)
     if not spec.is_asset:
         for observation in observations(spec, result):
             context.log_event(observation)
     return result
+
+
+def _is_whole(context: dg.OpExecutionContext, spec: JobSpec, step: str | None) -> bool:
+    """Return whether a step that ended well is the last of a run in which every step did."""
+    if step is None:
+        return True
+    failed = context.instance.get_records_for_run(
+        context.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
+    ).records
+    return step == spec.steps[-1].name and not failed
 
 
 def raise_unless_successful(result: RunResult) -> None:
