@@ -18,7 +18,7 @@ from cath_dagster.adapters.environment import EnvironmentResources, open_resourc
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
-from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result
+from cath_dagster.cli.output import print_findings, print_jobs, print_json, print_result, print_roles
 from cath_dagster.core.errors import (
     ConfigurationError,
     MaintenanceError,
@@ -45,6 +45,8 @@ views_app = typer.Typer(help="The materialised views that refresh_views keeps.",
 app.add_typer(views_app, name="views")
 indexes_app = typer.Typer(help="The indexes that purges need and the service lacks.", no_args_is_help=True)
 app.add_typer(indexes_app, name="indexes")
+roles_app = typer.Typer(help="The database roles that hold what the jobs need, and no more.", no_args_is_help=True)
+app.add_typer(roles_app, name="roles")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 AsOf = Annotated[
@@ -58,6 +60,13 @@ Set = Annotated[
 Week = Annotated[
     str | None,
     typer.Option("--partition", metavar="KEY", help="The week, by its Monday, for a job that reports weeks."),
+]
+JobsRole = Annotated[
+    str | None, typer.Option("--role", metavar="NAME", help="The role as which the location's jobs log in.")
+]
+RestoreRole = Annotated[
+    str | None,
+    typer.Option("--restore-role", metavar="NAME", help="The role as which `cath-dagster restore` logs in."),
 ]
 LocationName = Annotated[
     str | None, typer.Argument(help="A code location; all that have a DATABASE_URL if it is left out.")
@@ -137,22 +146,37 @@ def plan_job(
 
 
 @app.command("migrate")
-def migrate_database(location: LocationName = None, as_json: Json = False) -> None:
-    """Create or update the schema `maintenance` in the maintained databases."""
+def migrate_database(
+    location: LocationName = None, role: JobsRole = None, restore_role: RestoreRole = None, as_json: Json = False
+) -> None:
+    """Create or update the schema `maintenance` in the maintained databases.
+
+    With --role, that role gets what the location's jobs need, loses what else it held, and owns the views that they
+    refresh. Log in as the owner of the tables or a superuser; the role must exist.
+    """
+    from cath_dagster.cli.roles import Roles, give_roles
     from cath_dagster.core.database import translate
     from cath_dagster.core.migrations import migrate
 
-    done = {}
+    roles = Roles(jobs=role, restore=restore_role)
+    if roles and location is None:
+        raise ConfigurationError("--role is one location's: name the location as well")
+    done: dict[str, Any] = {}
     for chosen in _locations(location):
         engine = _resources(chosen).engine("migrate")
         try:
-            done[chosen.name] = list(migrate(engine, chosen))
+            done[chosen.name] = revisions = list(migrate(engine, chosen))
         except _driver_errors() as error:
             raise translate(error) from None
         finally:
             engine.dispose()
         if not as_json:
-            out.print(f"{chosen.name}: maintenance is at {', '.join(done[chosen.name])}")
+            out.print(f"{chosen.name}: maintenance is at {', '.join(revisions)}")
+        if roles:
+            changes = give_roles(chosen, roles, now=datetime.now(UTC))
+            done[chosen.name] = {"revisions": revisions, "roles": [vars(change) for change in changes]}
+            if not as_json:
+                print_roles(changes)
     if as_json:
         print_json(done)
 
@@ -307,6 +331,23 @@ def drop_views(location: LocationName = None, as_json: Json = False) -> None:
 def create_views(as_json: Json = False) -> None:
     """Create what is missing and refresh the rest: the same as `run refresh_views`."""
     _finish(_execute("refresh_views", {}, partition=None, as_json=as_json, quiet=True), as_json=as_json)
+
+
+@roles_app.command("sql")
+def print_role_sql(
+    location: Annotated[str, typer.Argument(help="A code location.")],
+    role: JobsRole = None,
+    restore_role: RestoreRole = None,
+) -> None:
+    """Print the statements by which `migrate --role` would change a role, for whoever may run them. Changes nothing."""
+    from cath_dagster.cli.roles import Roles, write_roles
+
+    roles = Roles(jobs=role, restore=restore_role)
+    if not roles:
+        raise ConfigurationError("name the role: --role, or --restore-role")
+    for change in write_roles(find_location(location), roles, now=datetime.now(UTC)):
+        for statement in change.statements:
+            out.print(statement, markup=False, highlight=False, soft_wrap=True)
 
 
 @indexes_app.command("build")
