@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.terminal import TerminalReporter, err, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
@@ -404,7 +405,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         raise
     with TerminalReporter(verbose=not as_json, quiet=quiet) as reporter:
         is_dry = bool(given.get("dry_run"))
-        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=reporter.info)
+        switch = open_switch(spec, MountedEnvironment(), run_id=run_id, dry_run=is_dry, report=reporter.info)
         with switch.watching():
             result = execute(
                 spec,

@@ -37,9 +37,7 @@ def write_roles(location: Location, roles: Roles, *, now: datetime) -> list[Role
     return _in_transaction(location, lambda connection: _each(connection, location, roles, now, write_changes))
 
 
-def _in_transaction(
-    location: Location, work: Callable[[sa.Connection], list[RoleChange]]
-) -> list[RoleChange]:
+def _in_transaction(location: Location, work: Callable[[sa.Connection], list[RoleChange]]) -> list[RoleChange]:
     engine = open_resources(location).engine("roles")
     try:
         with engine.begin() as connection:
@@ -62,9 +60,7 @@ def _each(
     return [change(connection, role, needs, revokes_in=revokes_in) for role, needs in wanted.items()]
 
 
-def _wanted(
-    connection: sa.Connection, location: Location, roles: Roles, now: datetime
-) -> Iterator[tuple[str, Needs]]:
+def _wanted(connection: sa.Connection, location: Location, roles: Roles, now: datetime) -> Iterator[tuple[str, Needs]]:
     specs = load_specs(location)
     if roles.jobs:
         views = [view.name for view in views_of(location)]

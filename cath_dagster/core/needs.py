@@ -94,13 +94,9 @@ def needs_of_restore(connection: sa.Connection, specs: Sequence[JobSpec]) -> Nee
     return Needs(tables=_merged(found))
 
 
-def _of_settings(
-    connection: sa.Connection, spec: JobSpec, moment: Moment
-) -> Iterator[tuple[Named, frozenset[str]]]:
+def _of_settings(connection: sa.Connection, spec: JobSpec, moment: Moment) -> Iterator[tuple[Named, frozenset[str]]]:
     """Yield what a job needs because of how it is set: to archive what it deletes, and to vacuum afterwards."""
-    settings = read_settings(
-        spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ
-    )
+    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
     if not isinstance(settings, PurgeSettings):
         return
     version = connection.scalar(sa.text("SELECT current_setting('server_version_num')::int")) or 0

@@ -40,9 +40,7 @@ class _Held:
     privileges: frozenset[str]
 
 
-def write_changes(
-    connection: sa.Connection, role: str, needs: Needs, *, revokes_in: Collection[str]
-) -> RoleChange:
+def write_changes(connection: sa.Connection, role: str, needs: Needs, *, revokes_in: Collection[str]) -> RoleChange:
     """Return the statements, as a DBA would run them; for a role that does not exist the one that makes it comes first.
 
     Nothing that the role holds in another schema than those of `revokes_in` is revoked.
@@ -179,9 +177,7 @@ def _of_schemas(connection: sa.Connection, role: str, needs: Needs) -> Iterator[
         yield from _grant_and_revoke(f"SCHEMA {quote(schema)}", role, privileges, held)
 
 
-def _of_tables(
-    role: str, needs: Needs, held: Mapping[Named, _Held], revokes_in: Collection[str]
-) -> Iterator[str]:
+def _of_tables(role: str, needs: Needs, held: Mapping[Named, _Held], revokes_in: Collection[str]) -> Iterator[str]:
     for named, state in sorted(held.items()):
         schema, name = named
         # What it owned of ours it has lost by now, privileges included; what else it owns is its own affair.
@@ -268,9 +264,7 @@ def _check_past(connection: sa.Connection, role: str) -> None:
     raise RefusedError(f"{role} could change what {SCHEMA}.{table} says of the past: {why}; nothing was granted")
 
 
-def _find_excess(
-    connection: sa.Connection, role: str, needs: Needs, revokes_in: Collection[str]
-) -> Iterator[str]:
+def _find_excess(connection: sa.Connection, role: str, needs: Needs, revokes_in: Collection[str]) -> Iterator[str]:
     """Yield what the role may beyond its needs, in any schema that it can look into; its views are its own."""
     query = sa.text(
         """

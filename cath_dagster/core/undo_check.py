@@ -1,6 +1,6 @@
 """Find, before a run's first write, why what a purge takes could not be archived whole, or may not be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -76,7 +76,7 @@ def _lost_along(member: Member) -> list[str]:
     ]
 
 
-def needed_for_undo(purge: Purge, members: Sequence[Member]) -> dict[str, tuple[str, ...]]:
+def needed_for_undo(purge: Purge, members: Sequence[Member]) -> Mapping[str, Sequence[str]]:
     """Return by table what archiving needs beside what the delete does."""
     # Rows are locked before they are archived; of those without children of their own the delete itself tells.
     locked = {each.table.name: ("UPDATE",) for each in members if each.has_children or each.table is purge.table}

@@ -1,6 +1,5 @@
 """Run a job inside a Dagster run, and say in Dagster's words what came of it."""
 
-import os
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.core.execution import execute
 from cath_dagster.core.mail import Content
@@ -51,7 +51,7 @@ def run_job(
     resources = open_resources(spec.location, context.instance)
     config, reporter = context.op_config or {}, DagsterReporter(context.log)
     is_dry = bool(config.get("dry_run"))
-    switch = open_switch(spec, os.environ, run_id=context.run_id, dry_run=is_dry, report=reporter.info)
+    switch = open_switch(spec, MountedEnvironment(), run_id=context.run_id, dry_run=is_dry, report=reporter.info)
     with switch.watching():
         resources.prepare()
         result = execute(

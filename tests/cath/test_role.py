@@ -9,16 +9,50 @@ import pytest
 
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.views import VIEWS
+from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.outcome import Status
+from cath_dagster.core.roles import RoleChange
 from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import load_specs
-from tests.cli.test_cli import call, result_of, run
+from tests.cli.test_cli import call, result_of
 from tests.roles import Role, role_in
 from tests.service import Service
 
 NOT_ENTITLED = "42501"
 JOBS = [spec.name for spec in load_specs(LOCATION)]
 PURGES = [spec.name for spec in load_specs(LOCATION) if issubclass(spec.settings, PurgeSettings)]
+
+PAST = (
+    "UPDATE maintenance.ledger_event SET deleted = 0",
+    "DELETE FROM maintenance.ledger_event",
+    "TRUNCATE maintenance.ledger_event",
+    "DROP TABLE maintenance.ledger_event CASCADE",
+    "ALTER TABLE maintenance.ledger_event DROP COLUMN deleted",
+    "ALTER TABLE maintenance.ledger_event DISABLE TRIGGER ALL",
+    "CREATE RULE nothing AS ON INSERT TO maintenance.ledger_event DO INSTEAD NOTHING",
+    "DELETE FROM maintenance.deleted_key",
+    "UPDATE maintenance.deleted_key SET key = ''",
+    "TRUNCATE maintenance.deleted_key",
+    "DROP VIEW maintenance.purge_ledger",
+    "DROP SCHEMA maintenance CASCADE",
+    "UPDATE maintenance.archived_rows SET keep_until = 'infinity'",
+    "UPDATE maintenance.alembic_version SET version_num = ''",
+)
+"""Statements that would change what the ledger says, or do away with it."""
+UNNEEDED = (
+    'UPDATE public."user" SET user_id = user_id WHERE false; INSERT INTO public."user" SELECT * FROM public."user"',
+    "INSERT INTO public.subscription SELECT * FROM public.subscription",
+    "UPDATE public.audit_log SET action = ''",
+    "TRUNCATE public.audit_log",
+    "DROP TABLE public.audit_log",
+    "CREATE TABLE public.mine (id int)",
+    "CREATE SCHEMA mine",
+    "SELECT * FROM elsewhere.secret",
+    "SELECT pg_read_file('PG_VERSION')",
+    "COPY public.audit_log TO PROGRAM 'cat'",
+    "CREATE ROLE another",
+)
+"""Statements that no job needs."""
 
 
 @pytest.fixture
@@ -32,9 +66,13 @@ def role(service: Service) -> Iterator[Role]:
         yield made
 
 
-def give(service: Service, role: Role, option: str = "--role") -> None:
-    done = call(service.environ, "migrate", "cath", option, role.name)
-    assert done.returncode == 0, done.stderr
+def give(service: Service, jobs: Role | None = None, restore: Role | None = None) -> list[RoleChange]:
+    """Do what `migrate --role` and `--restore-role` do, in this process."""
+    roles = Roles(jobs=jobs.name if jobs else None, restore=restore.name if restore else None)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in service.environ.items():
+            patch.setenv(name, value)
+        return give_roles(LOCATION, roles, now=service.as_of)
 
 
 def limited(service: Service, role: Role) -> Service:
@@ -68,7 +106,7 @@ def test_every_job_does_its_work(service: Service, role: Role) -> None:
         JOBS, (Status.SUCCESS, None)
     )
     idle = [job for job, result in results.items() if not any(outcome.changed for outcome in result.outcomes)]
-    assert idle == ["media_reporting"]
+    assert idle == []
     assert service.notify.sent != []
 
 
@@ -85,19 +123,21 @@ def test_every_job_does_its_work_a_second_time(service: Service, role: Role) -> 
 
 
 def test_the_weekly_report_deletes_what_it_has_reported(service: Service, role: Role) -> None:
-    service.add_application(status="APPROVED", created_date=service.days_ago(8))
-    environ = service.environ | {"CATH_DATABASE_URL": role.url, "CATH_MEDIA_REPORTING_DELETE_REPORTED": "true"}
+    service.add_application(status="APPROVED", applied_date=service.days_ago(8))
 
-    done = run(replace(service, environ=environ), "media_reporting", "--json")
+    result = limited(service, role).run("media_reporting", delete_reported=True)
 
-    assert result_of(done)["error"] is None
+    assert result.error is None
     assert service.count("media_application") == 0
 
 
 def test_the_role_owns_the_views_that_it_refreshes_and_nothing_else(service: Service, role: Role) -> None:
     limited(service, role).run("refresh_views")
 
-    owned = service.rows("SELECT relname FROM pg_class WHERE relkind <> 'i' AND pg_get_userbyid(relowner) = %s", role.name)
+    owned = service.rows(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S') AND pg_get_userbyid(relowner) = %s",
+        role.name,
+    )
 
     assert {name for (name,) in owned} == {view.name for view in VIEWS}
 
@@ -114,58 +154,25 @@ def test_views_that_another_role_made_become_the_role_s_own(service: Service) ->
     assert [outcome.updated for outcome in result.outcomes if outcome.target == "sdp_mat_view_location"] == [1]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE maintenance.ledger_event SET deleted = 0",
-        "DELETE FROM maintenance.ledger_event",
-        "TRUNCATE maintenance.ledger_event",
-        "DROP TABLE maintenance.ledger_event CASCADE",
-        "ALTER TABLE maintenance.ledger_event DROP COLUMN deleted",
-        "ALTER TABLE maintenance.ledger_event DISABLE TRIGGER ALL",
-        "CREATE RULE nothing AS ON INSERT TO maintenance.ledger_event DO INSTEAD NOTHING",
-        "DELETE FROM maintenance.deleted_key",
-        "UPDATE maintenance.deleted_key SET key = ''",
-        "TRUNCATE maintenance.deleted_key",
-        "DROP VIEW maintenance.purge_ledger",
-        "DROP SCHEMA maintenance CASCADE",
-        "UPDATE maintenance.archived_rows SET keep_until = 'infinity'",
-        "UPDATE maintenance.alembic_version SET version_num = ''",
-    ],
-)
-def test_the_past_of_the_ledger_stands(service: Service, role: Role, statement: str) -> None:
+def test_the_past_of_the_ledger_stands(service: Service, role: Role) -> None:
     prepare(service)
     limited(service, role).run("clear_audit", ledger_keys=True)
-    before = service.rows("SELECT * FROM maintenance.ledger_event, maintenance.deleted_key ORDER BY event_id, key")
+    events, keys = (f"SELECT * FROM maintenance.{table} ORDER BY 1" for table in ("ledger_event", "deleted_key"))
+    before = service.rows(events), service.rows(keys)
+    assert all(before)
 
-    refused = role.attempt(statement)
+    refused = {statement: role.attempt(statement) for statement in PAST}
 
-    assert refused == NOT_ENTITLED
-    after = service.rows("SELECT * FROM maintenance.ledger_event, maintenance.deleted_key ORDER BY event_id, key")
-    assert after == before
-    assert before != []
+    assert refused == dict.fromkeys(PAST, NOT_ENTITLED)
+    assert (service.rows(events), service.rows(keys)) == before
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        'UPDATE public."user" SET user_id = user_id WHERE false; INSERT INTO public."user" SELECT * FROM public."user"',
-        "INSERT INTO public.subscription SELECT * FROM public.subscription",
-        "UPDATE public.audit_log SET action = ''",
-        "TRUNCATE public.audit_log",
-        "DROP TABLE public.audit_log",
-        "CREATE TABLE public.mine (id int)",
-        "CREATE SCHEMA mine",
-        "SELECT * FROM elsewhere.secret",
-        "SELECT pg_read_file('PG_VERSION')",
-        "COPY public.audit_log TO PROGRAM 'cat'",
-        "CREATE ROLE another",
-    ],
-)
-def test_what_no_job_needs_is_refused(service: Service, role: Role, statement: str) -> None:
+def test_what_no_job_needs_is_refused(service: Service, role: Role) -> None:
     service.connection.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.secret AS SELECT 'secret'")
 
-    assert role.attempt(statement) == NOT_ENTITLED
+    refused = {statement: role.attempt(statement) for statement in UNNEEDED}
+
+    assert refused == dict.fromkeys(UNNEEDED, NOT_ENTITLED)
 
 
 def test_what_can_be_undone_is_archived_under_the_role_and_restored_under_one_of_its_own(
@@ -178,7 +185,7 @@ def test_what_can_be_undone_is_archived_under_the_role_and_restored_under_one_of
     assert [result.error for result in deleted] == [None, None]
 
     with role_in(service.url, service.connection) as restorer:
-        give(service, restorer, "--restore-role")
+        give(service, restore=restorer)
         done = [call(limited(service, restorer).environ, "restore", result.run_id, "--json") for result in deleted]
 
         assert [result_of(each)["error"] for each in done] == [None, None]
