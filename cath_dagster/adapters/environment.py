@@ -1,7 +1,6 @@
-"""Read from the environment where a code location's outside is, and open it on demand."""
+"""Read from the environment, or from files that it names, where a code location's outside is, and open it on demand."""
 
 import importlib
-import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from functools import cached_property
 import sqlalchemy as sa
 
 from cath_dagster.adapters.blobs import open_blob_store
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.errors import ConfigurationError
@@ -36,7 +36,7 @@ class EnvironmentResources:
 
     def __init__(self, prefix: str, environ: Mapping[str, str] | None = None) -> None:
         self.prefix = prefix
-        self.environ = os.environ if environ is None else environ
+        self.environ: Mapping[str, str] = MountedEnvironment(environ)
 
     @property
     def is_configured(self) -> bool:
@@ -104,7 +104,7 @@ class EnvironmentResources:
         check_api_key(key, f"{self.prefix}_{NOTIFY_API_KEY}")
         start = f"{self.prefix}_{TEMPLATE}"
         templates = {
-            name.removeprefix(start).lower(): value for name, value in self.environ.items() if name.startswith(start)
+            name.removeprefix(start).lower(): self.environ[name] for name in self.environ if name.startswith(start)
         }
         base_url = self._get("NOTIFY_BASE_URL") or "https://api.notifications.service.gov.uk"
         return NotifyMailer(api_key=key, base_url=base_url, templates=templates, now=lambda: datetime.now(UTC))

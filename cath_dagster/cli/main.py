@@ -16,6 +16,7 @@ import typer
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.adapters.logs import JsonReporter, is_json
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import observed
 from cath_dagster.adapters.terminal import TerminalReporter, out
@@ -27,6 +28,7 @@ from cath_dagster.cli.output import (
     print_json,
     print_report_of_run,
     print_result,
+    print_roles,
 )
 from cath_dagster.core.errors import (
     ConfigurationError,
@@ -56,6 +58,8 @@ governance_app = typer.Typer(help="What the law requires to be deleted, and what
 app.add_typer(governance_app, name="governance")
 indexes_app = typer.Typer(help="The indexes that purges need and the service lacks.", no_args_is_help=True)
 app.add_typer(indexes_app, name="indexes")
+roles_app = typer.Typer(help="The database roles that hold what the jobs need, and no more.", no_args_is_help=True)
+app.add_typer(roles_app, name="roles")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 AsOf = Annotated[
@@ -69,6 +73,13 @@ Set = Annotated[
 Week = Annotated[
     str | None,
     typer.Option("--partition", metavar="KEY", help="The week, by its Monday, for a job that reports weeks."),
+]
+JobsRole = Annotated[
+    str | None, typer.Option("--role", metavar="NAME", help="The role as which the location's jobs log in.")
+]
+RestoreRole = Annotated[
+    str | None,
+    typer.Option("--restore-role", metavar="NAME", help="The role as which `cath-dagster restore` logs in."),
 ]
 LocationName = Annotated[
     str | None, typer.Argument(help="A code location; all that have a DATABASE_URL if it is left out.")
@@ -151,22 +162,37 @@ def plan_job(
 
 
 @app.command("migrate")
-def migrate_database(location: LocationName = None, as_json: Json = False) -> None:
-    """Create or update the schema `maintenance` in the maintained databases."""
+def migrate_database(
+    location: LocationName = None, role: JobsRole = None, restore_role: RestoreRole = None, as_json: Json = False
+) -> None:
+    """Create or update the schema `maintenance` in the maintained databases.
+
+    With --role, that role gets what the location's jobs need, loses what else it held, and owns the views that they
+    refresh. Log in as the owner of the tables or a superuser; the role must exist.
+    """
+    from cath_dagster.cli.roles import Roles, give_roles
     from cath_dagster.core.database import translate
     from cath_dagster.core.migrations import migrate
 
-    done = {}
+    roles = Roles(jobs=role, restore=restore_role)
+    if roles and location is None:
+        raise ConfigurationError("--role is one location's: name the location as well")
+    done: dict[str, Any] = {}
     for chosen in _locations(location):
         engine = _resources(chosen).engine("migrate")
         try:
-            done[chosen.name] = list(migrate(engine, chosen))
+            done[chosen.name] = revisions = list(migrate(engine, chosen))
         except _driver_errors() as error:
             raise translate(error) from None
         finally:
             engine.dispose()
         if not as_json:
-            out.print(f"{chosen.name}: maintenance is at {', '.join(done[chosen.name])}")
+            out.print(f"{chosen.name}: maintenance is at {', '.join(revisions)}")
+        if roles:
+            changes = give_roles(chosen, roles, now=datetime.now(UTC))
+            done[chosen.name] = {"revisions": revisions, "roles": [vars(change) for change in changes]}
+            if not as_json:
+                print_roles(changes)
     if as_json:
         print_json(done)
 
@@ -343,6 +369,23 @@ def report_governance(
         raise typer.Exit(FAILED)
 
 
+@roles_app.command("sql")
+def print_role_sql(
+    location: Annotated[str, typer.Argument(help="A code location.")],
+    role: JobsRole = None,
+    restore_role: RestoreRole = None,
+) -> None:
+    """Print the statements by which `migrate --role` would change a role, for whoever may run them. Changes nothing."""
+    from cath_dagster.cli.roles import Roles, write_roles
+
+    roles = Roles(jobs=role, restore=restore_role)
+    if not roles:
+        raise ConfigurationError("name the role: --role, or --restore-role")
+    for change in write_roles(find_location(location), roles, now=datetime.now(UTC)):
+        for statement in change.statements:
+            out.print(statement, markup=False, highlight=False, soft_wrap=True)
+
+
 @indexes_app.command("build")
 def build_indexes(
     location: LocationName = None,
@@ -398,7 +441,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         raise
     with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
         is_dry = bool(given.get("dry_run"))
-        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=shown.info)
+        switch = open_switch(spec, MountedEnvironment(), run_id=run_id, dry_run=is_dry, report=shown.info)
         with switch.watching(), observed(spec, run_id, shown, os.environ) as reporter:
             result = execute(
                 spec,

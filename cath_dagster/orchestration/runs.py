@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.execution import execute, summary
@@ -68,7 +69,7 @@ def run_job(
         # Also on a run that is killed: its trace has what was sent before.
         context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, os.environ)})
     is_dry = bool(config.get("dry_run"))
-    switch = open_switch(spec, os.environ, run_id=context.run_id, dry_run=is_dry, report=shown.info)
+    switch = open_switch(spec, MountedEnvironment(), run_id=context.run_id, dry_run=is_dry, report=shown.info)
     with (
         switch.watching(begins=step is None or step == spec.steps[0].name),
         observed(spec, context.run_id, shown, os.environ) as reporter,
