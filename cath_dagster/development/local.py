@@ -23,6 +23,7 @@ from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.resources import Reporter
+from cath_dagster.core.spec import Location
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
 from cath_dagster.development.samples import SAMPLES, Filling, Sample
 from cath_dagster.locations import LOCATIONS
@@ -91,6 +92,11 @@ class Local:
     def mail_folder(self) -> Path:
         """Where the local mail server puts what it takes."""
         return self.folder / "mail"
+
+    def ledger_url(self, location: Location) -> str:
+        """Return where a location keeps its ledger: in its sample, or in Dagster's own database where it has none."""
+        has_sample = any(sample.location == location for sample in SAMPLES)
+        return self.postgres.url(location.name if has_sample else STORAGE)
 
     def start_database(self) -> None:
         """Start the embedded PostgreSQL and make Dagster's database if it is missing."""

@@ -37,7 +37,9 @@ class JobResult:
 
 
 @dataclass(frozen=True)
-class _Totals:
+class Totals:
+    """What one run did, added up over its tables."""
+
     matched: int
     changed: int
     kept: int
@@ -93,21 +95,29 @@ class Session:
         totals = self._totals(spec, run_id)
         results.append(JobResult(spec.key, status.lower(), totals.matched, totals.changed, totals.kept, totals.seconds))
 
-    def _totals(self, spec: JobSpec, run_id: str) -> _Totals:
-        url = self._local.postgres.url(spec.location.name)
-        with psycopg.connect(url, row_factory=class_row(_Totals)) as connection:
-            found = connection.execute(
-                """
-                SELECT coalesce(sum(CASE table_name WHEN 'files' THEN deleted + updated + failed ELSE matched END), 0)
-                         ::bigint AS matched, coalesce(sum(kept) FILTER (WHERE table_name <> 'identity_accounts'), 0)::bigint AS kept,
-                       coalesce(sum(deleted + updated + notified), 0)::bigint AS changed,
-                       coalesce(extract(epoch FROM max(last_event_at) - min(started_at)), 0)::float8 AS seconds
-                FROM maintenance.purge_ledger WHERE run_id = %s
-                """,
-                [run_id],
-            ).fetchone()
-        assert found is not None  # noqa: S101 - an aggregate without GROUP BY has one row
-        return found
+    def _totals(self, spec: JobSpec, run_id: str) -> Totals:
+        return read_totals(self._local.ledger_url(spec.location), run_id)
+
+
+def read_totals(url: str, run_id: str) -> Totals:
+    """Return what a run has done so far, by the ledger; nothing where its first run is still to make the ledger."""
+    with psycopg.connect(url) as connection:
+        ledger = connection.execute("SELECT to_regclass('maintenance.purge_ledger')").fetchone()
+        if ledger == (None,):
+            return Totals(0, 0, 0, 0.0)
+        cursor = connection.cursor(row_factory=class_row(Totals))
+        found = cursor.execute(
+            """
+            SELECT coalesce(sum(CASE table_name WHEN 'files' THEN deleted + updated + failed ELSE matched END), 0)
+                     ::bigint AS matched, coalesce(sum(kept) FILTER (WHERE table_name <> 'identity_accounts'), 0)::bigint AS kept,
+                   coalesce(sum(deleted + updated + notified), 0)::bigint AS changed,
+                   coalesce(extract(epoch FROM max(last_event_at) - min(started_at)), 0)::float8 AS seconds
+            FROM maintenance.purge_ledger WHERE run_id = %s
+            """,
+            [run_id],
+        ).fetchone()
+    assert found is not None  # noqa: S101 - an aggregate without GROUP BY has one row
+    return found
 
 
 def print_summary(results: Sequence[JobResult], outside: Outside, local: Local, *, mails_before: int) -> int:
