@@ -26,6 +26,8 @@ from cath_dagster.development.checktick_sample import create_schema
 from cath_dagster.development.postgres import EmbeddedPostgres
 
 GOAL_SURVEYS, GOAL_PROGRESS, GOAL_MEMORY = 8, 0.9, 1.1
+GOAL_PROGRESS_WHOLE = 0.6
+"""At half of the table, where the guard's limit is, a run counts the rows exactly before it, and all of them after it."""
 SURVEYS, RESPONSES, QUESTIONS = 500, 20, 10
 MANY_RESPONSES = 1_000
 PROGRESS = 1_000_000
@@ -123,7 +125,7 @@ def measure_progress(cluster: EmbeddedPostgres, *, rounds: int, say: Say) -> Ite
         deleting.append((ours.deleting, beside))
         whole.append((ours.whole, beside))
     yield at_least("progress clean-up, deleting phase against one DELETE", deleting, goal=GOAL_PROGRESS)
-    yield at_least("progress clean-up, whole run against one DELETE", whole, goal=GOAL_PROGRESS)
+    yield at_least("progress clean-up, whole run against one DELETE", whole, goal=GOAL_PROGRESS_WHOLE)
 
 
 def _make_surveys(cluster: EmbeddedPostgres, surveys: int, responses: int) -> str:
