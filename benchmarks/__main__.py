@@ -19,6 +19,7 @@ from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
 from benchmarks.overdue import measure_overdue
 from benchmarks.peers import measure_peers
+from benchmarks.surveys import measure_progress, measure_surveys
 from benchmarks.tokens import measure_tokens
 from cath_dagster.development.local import REPOSITORY, forget_outside
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, remove_state, running
@@ -90,6 +91,12 @@ def _cold_start(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path 
     yield from measure_cold_start(cluster, rounds=rounds, say=say)
 
 
+def _surveys(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_surveys(cluster, rounds=rounds, say=say)
+    yield from measure_progress(cluster, rounds=rounds, say=say)
+
+
 def _marking(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
     del publish
     # A round takes minutes; three tell enough.
@@ -104,6 +111,7 @@ def _tokens(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | No
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
+    "surveys": _surveys,
     "marking": _marking,
     "tokens": _tokens,
 }

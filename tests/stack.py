@@ -9,15 +9,17 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from cath_dagster.development.local import Stack, answers, wait_until
+from cath_dagster.development.local import REPOSITORY, Stack, answers, wait_until
+from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.postgres import free_port
-from tests.conftest import SERVER, database_url
+from tests.conftest import SERVER, TEMPLATE, database_url
 from tests.service import Service
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
@@ -51,6 +53,13 @@ query ($id: String!) {
 LOG = """
 query ($id: ID!) {
   logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } }
+}
+"""
+MATERIALISED = """
+query ($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode { assetMaterializations(limit: 100) { partition } }
+  }
 }
 """
 
@@ -179,6 +188,25 @@ def started(stack: Stack, folder: Path) -> Iterator[int]:
         stack.stop()
 
 
+@contextlib.contextmanager
+def cath_stack(folder: Path) -> Iterator[Dagster]:
+    """Start the stack on a CaTH with no rows, its schedules stopped."""
+    home = folder / "home"
+    home.mkdir()
+    (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
+    with (
+        database("template1") as storage,
+        database(os.environ[TEMPLATE]) as cath,
+        NotifySimulator() as notify,
+        Service.open(cath, notify, folder, as_of=datetime.now(UTC)) as service,
+    ):
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
+        environ = {"DAGSTER_HOME": str(home), "DAGSTER_POSTGRES_URL": storage, "CATH_SCHEDULES": "stopped"}
+        stack = Stack(plain | service.environ | environ, folder / "logs")
+        with started(stack, folder) as port:
+            yield Dagster(stack, port, service)
+
+
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -190,3 +218,8 @@ def add_entries(service: Service, count: int) -> None:
         " SELECT gen_random_uuid(), %s, 'SNL', '1', 'SUCCESS' FROM generate_series(1, %s)",
         (service.days_ago(91), count),
     )
+
+
+def weeks_reported(dagster: Dagster) -> set[str]:
+    key = {"path": ["cath", "media_application_report"]}
+    return {made["partition"] for made in dagster.ask(MATERIALISED, key=key)["assetMaterializations"]}

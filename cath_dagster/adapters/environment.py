@@ -1,7 +1,6 @@
-"""Read from the environment where a code location's outside is, and open it on demand."""
+"""Read from the environment, or from files that it names, where a code location's outside is, and open it on demand."""
 
 import importlib
-import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,11 +9,12 @@ from functools import cached_property
 import sqlalchemy as sa
 
 from cath_dagster.adapters.blobs import open_blob_store
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.job_run import required
 from cath_dagster.core.mail import Delivery, Mailer, Message, Receipt
+from cath_dagster.core.resources import required
 from cath_dagster.core.spec import Location
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
@@ -36,7 +36,7 @@ class EnvironmentResources:
 
     def __init__(self, prefix: str, environ: Mapping[str, str] | None = None) -> None:
         self.prefix = prefix
-        self.environ = os.environ if environ is None else environ
+        self.environ: Mapping[str, str] = MountedEnvironment(environ)
 
     @property
     def is_configured(self) -> bool:
@@ -61,9 +61,6 @@ class EnvironmentResources:
         """Return an engine for the maintained database; the caller disposes of it."""
         url = required(self, "DATABASE_URL")["DATABASE_URL"]
         return open_engine(url, variable=f"{self.prefix}_DATABASE_URL", application_name=application_name)
-
-    def blobs(self) -> BlobStore:
-        return self.store("BLOB_URL")
 
     def reports(self) -> BlobStore:
         return self.store("REPORT_URL", made_on_demand=True)
@@ -107,7 +104,7 @@ class EnvironmentResources:
         check_api_key(key, f"{self.prefix}_{NOTIFY_API_KEY}")
         start = f"{self.prefix}_{TEMPLATE}"
         templates = {
-            name.removeprefix(start).lower(): value for name, value in self.environ.items() if name.startswith(start)
+            name.removeprefix(start).lower(): self.environ[name] for name in self.environ if name.startswith(start)
         }
         base_url = self._get("NOTIFY_BASE_URL") or "https://api.notifications.service.gov.uk"
         return NotifyMailer(api_key=key, base_url=base_url, templates=templates, now=lambda: datetime.now(UTC))

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.spec import JobSpec
 
@@ -35,9 +36,10 @@ class Switch:
         self._report = report
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Tell that the run has begun, and that it failed where it is broken off."""
-        self._ping(START)
+    def watching(self, *, begins: bool = True) -> Iterator[None]:
+        """Tell that the run has begun, unless it has before, and that it failed where it is broken off."""
+        if begins:
+            self._ping(START)
         try:
             yield
         except BaseException:
@@ -73,4 +75,9 @@ def open_switch(
     spec: JobSpec, environ: Mapping[str, str], *, run_id: str, dry_run: bool, report: Callable[[str], None]
 ) -> Switch:
     """Return the switch of a run; a dry run's tells nobody, since nothing that is due was done."""
-    return Switch(None if dry_run else ping_url(spec, environ), run_id=run_id, report=report)
+    try:
+        url = None if dry_run else ping_url(spec, environ)
+    except ConfigurationError as error:
+        report(f"the dead-man's switch was not told: {error}")
+        url = None
+    return Switch(url, run_id=run_id, report=report)

@@ -16,11 +16,20 @@ import typer
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.adapters.logs import JsonReporter, is_json
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import observed
 from cath_dagster.adapters.terminal import TerminalReporter, out
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
-from cath_dagster.cli.output import print_error, print_findings, print_jobs, print_json, print_result
+from cath_dagster.cli.output import (
+    print_error,
+    print_findings,
+    print_jobs,
+    print_json,
+    print_report_of_run,
+    print_result,
+    print_roles,
+)
 from cath_dagster.core.errors import (
     ConfigurationError,
     MaintenanceError,
@@ -45,8 +54,12 @@ app = typer.Typer(
 )
 views_app = typer.Typer(help="The materialised views that refresh_views keeps.", no_args_is_help=True)
 app.add_typer(views_app, name="views")
+governance_app = typer.Typer(help="What the law requires to be deleted, and what became of it.", no_args_is_help=True)
+app.add_typer(governance_app, name="governance")
 indexes_app = typer.Typer(help="The indexes that purges need and the service lacks.", no_args_is_help=True)
 app.add_typer(indexes_app, name="indexes")
+roles_app = typer.Typer(help="The database roles that hold what the jobs need, and no more.", no_args_is_help=True)
+app.add_typer(roles_app, name="roles")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 AsOf = Annotated[
@@ -60,6 +73,13 @@ Set = Annotated[
 Week = Annotated[
     str | None,
     typer.Option("--partition", metavar="KEY", help="The week, by its Monday, for a job that reports weeks."),
+]
+JobsRole = Annotated[
+    str | None, typer.Option("--role", metavar="NAME", help="The role as which the location's jobs log in.")
+]
+RestoreRole = Annotated[
+    str | None,
+    typer.Option("--restore-role", metavar="NAME", help="The role as which `cath-dagster restore` logs in."),
 ]
 LocationName = Annotated[
     str | None, typer.Argument(help="A code location; all that have a DATABASE_URL if it is left out.")
@@ -107,6 +127,9 @@ def run_job(
     settings: Set = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show all there is to say, for jobs that say it in their own words.")
+    ] = False,
 ) -> None:
     """Run one job now, in this process: the same work as a scheduled run, with the same guards."""
     result = _execute(
@@ -116,7 +139,7 @@ def run_job(
         as_json=as_json,
         quiet=quiet,
     )
-    _finish(result, as_json=as_json)
+    _finish(result, as_json=as_json, verbose=verbose)
 
 
 @app.command("plan")
@@ -139,22 +162,37 @@ def plan_job(
 
 
 @app.command("migrate")
-def migrate_database(location: LocationName = None, as_json: Json = False) -> None:
-    """Create or update the schema `maintenance` in the maintained databases."""
+def migrate_database(
+    location: LocationName = None, role: JobsRole = None, restore_role: RestoreRole = None, as_json: Json = False
+) -> None:
+    """Create or update the schema `maintenance` in the maintained databases.
+
+    With --role, that role gets what the location's jobs need, loses what else it held, and owns the views that they
+    refresh. Log in as the owner of the tables or a superuser; the role must exist.
+    """
+    from cath_dagster.cli.roles import Roles, give_roles
     from cath_dagster.core.database import translate
     from cath_dagster.core.migrations import migrate
 
-    done = {}
+    roles = Roles(jobs=role, restore=restore_role)
+    if roles and location is None:
+        raise ConfigurationError("--role is one location's: name the location as well")
+    done: dict[str, Any] = {}
     for chosen in _locations(location):
         engine = _resources(chosen).engine("migrate")
         try:
-            done[chosen.name] = list(migrate(engine, chosen))
+            done[chosen.name] = revisions = list(migrate(engine, chosen))
         except _driver_errors() as error:
             raise translate(error) from None
         finally:
             engine.dispose()
         if not as_json:
-            out.print(f"{chosen.name}: maintenance is at {', '.join(done[chosen.name])}")
+            out.print(f"{chosen.name}: maintenance is at {', '.join(revisions)}")
+        if roles:
+            changes = give_roles(chosen, roles, now=datetime.now(UTC))
+            done[chosen.name] = {"revisions": revisions, "roles": [vars(change) for change in changes]}
+            if not as_json:
+                print_roles(changes)
     if as_json:
         print_json(done)
 
@@ -311,6 +349,43 @@ def create_views(as_json: Json = False) -> None:
     _finish(_execute("refresh_views", {}, partition=None, as_json=as_json, quiet=True), as_json=as_json)
 
 
+@governance_app.command("report")
+def report_governance(
+    day: Annotated[str | None, typer.Option(metavar="DAY", help="A day like 2026-11-20; today by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which of CheckTick's deletions were due on a day, done, held and by whose authority, and overdue and why.
+
+    Exit code 1 if one is overdue that nothing holds.
+    """
+    from cath_dagster.cli.governance import print_report, read_day, report_as_json
+
+    report = read_day(day, now=datetime.now(UTC))
+    if as_json:
+        print_json(report_as_json(report))
+    else:
+        print_report(report)
+    if report.alerts:
+        raise typer.Exit(FAILED)
+
+
+@roles_app.command("sql")
+def print_role_sql(
+    location: Annotated[str, typer.Argument(help="A code location.")],
+    role: JobsRole = None,
+    restore_role: RestoreRole = None,
+) -> None:
+    """Print the statements by which `migrate --role` would change a role, for whoever may run them. Changes nothing."""
+    from cath_dagster.cli.roles import Roles, write_roles
+
+    roles = Roles(jobs=role, restore=restore_role)
+    if not roles:
+        raise ConfigurationError("name the role: --role, or --restore-role")
+    for change in write_roles(find_location(location), roles, now=datetime.now(UTC)):
+        for statement in change.statements:
+            out.print(statement, markup=False, highlight=False, soft_wrap=True)
+
+
 @indexes_app.command("build")
 def build_indexes(
     location: LocationName = None,
@@ -366,7 +441,7 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         raise
     with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
         is_dry = bool(given.get("dry_run"))
-        switch = open_switch(spec, os.environ, run_id=run_id, dry_run=is_dry, report=shown.info)
+        switch = open_switch(spec, MountedEnvironment(), run_id=run_id, dry_run=is_dry, report=shown.info)
         with switch.watching(), observed(spec, run_id, shown, os.environ) as reporter:
             result = execute(
                 spec,
@@ -387,9 +462,13 @@ def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> Json
     return TerminalReporter(verbose=not as_json, quiet=quiet)
 
 
-def _finish(result: RunResult, *, as_json: bool) -> None:
+def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
+    report = find_spec(f"{result.location}/{result.job}").report
     if as_json:
         print_json(result.as_json())
+    elif report is not None:
+        print_report_of_run(report(result, verbose))
+        print_result(result, outcomes=verbose, with_error=not is_json(os.environ))
     else:
         print_result(result, with_error=not is_json(os.environ))
     if result.status is not Status.SUCCESS:

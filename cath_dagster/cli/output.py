@@ -15,6 +15,7 @@ from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.indexes import IndexBuild
 from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Scalar, Status
+from cath_dagster.core.roles import RoleChange
 
 WIDE = 130
 """Columns of a terminal from which on a job's summary has room beside it."""
@@ -53,9 +54,18 @@ def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
         out.print(f"[bold]{row['job']}[/bold]: {row['summary']}")
 
 
-def print_result(result: RunResult, *, with_error: bool = True) -> None:
-    """Print a run's outcomes as a table, then how it ended and what to know; the error unless the log has it."""
-    if result.outcomes:
+def print_report_of_run(lines: Sequence[str]) -> None:
+    """Print what a job says of its run in its own words."""
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def print_result(result: RunResult, *, outcomes: bool = True, with_error: bool = True) -> None:
+    """Print a run's outcomes as a table, if they are wanted, then how it ended and what to know.
+
+    The error too, unless the log has it.
+    """
+    if result.outcomes and outcomes:
         out.print(_outcome_table(result))
     for outcome in result.outcomes:
         _print_details(outcome)
@@ -124,6 +134,17 @@ def print_findings(findings: Sequence[Finding], *, everything: bool) -> None:
     problems = sum(finding.level is Level.PROBLEM for finding in findings)
     warnings = len(findings) - in_order - problems
     out.print(f"{in_order} in order, {warnings} warnings, {problems} problems")
+
+
+def print_roles(changes: Sequence[RoleChange]) -> None:
+    """Print what was done about each role, and what it may do besides."""
+    for change in changes:
+        for statement in change.statements:
+            out.print(f"  {statement}", markup=False, highlight=False, soft_wrap=True)
+        changed = f"{len(change.statements)} statements" if change.statements else "nothing to change"
+        out.print(f"{change.role} holds what it needs: {changed}", markup=False)
+        for excess in change.excess:
+            out.print(f"  it may besides, through PUBLIC or another role: {excess}", markup=False, style="yellow")
 
 
 def print_builds(location: str, builds: Sequence[IndexBuild], *, dry_run: bool) -> None:

@@ -7,8 +7,8 @@ from datetime import datetime
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.cli.ledger import open_database
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
-from cath_dagster.core.job_run import Reporter, required
 from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.resources import Reporter, required
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import UnknownRunError, restore
 from cath_dagster.core.spec import Location, load_specs

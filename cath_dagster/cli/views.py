@@ -11,12 +11,20 @@ from cath_dagster.core.views import View, drop
 
 def drop_all(location: Location) -> list[str]:
     """Drop the location's views that exist, all or none; return their names."""
-    if find_spec(f"{location.package}.views") is None:
+    views = views_of(location)
+    if not views:
         return []
-    views: tuple[View, ...] = importlib.import_module(f"{location.package}.views").VIEWS
     engine = open_resources(location).engine("views drop")
     try:
         with Database(engine) as database:
             return drop(database, views)
     finally:
         engine.dispose()
+
+
+def views_of(location: Location) -> tuple[View, ...]:
+    """Return the views that a job of the location keeps."""
+    if find_spec(f"{location.package}.views") is None:
+        return ()
+    views: tuple[View, ...] = importlib.import_module(f"{location.package}.views").VIEWS
+    return views

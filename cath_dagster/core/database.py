@@ -26,6 +26,12 @@ _QUERY_CANCELED = "57014"
 _TRANSIENT = frozenset({_DEADLOCK, _SERIALIZATION, _LOCK_TIMEOUT})
 _LOST_CLASSES = ("08", "57P")
 """Connection exceptions, and an administrator's or a crash's shutdown."""
+_IMPERSONAL_CLASSES = (
+    "08", "0A", "25", "26", "28", "2B", "34", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57", "58",
+)  # fmt: skip
+"""Classes of errors whose messages name tables, columns, roles and limits, never what a row holds."""
+_RAISE = "exec_stmt_raise"
+"""PL/pgSQL's RAISE, which may give its words any SQLSTATE."""
 
 
 class BatchConflictError(Exception):
@@ -228,7 +234,7 @@ def translate(error: BaseException) -> MaintenanceError:
         return DatabaseStatementError(f"other transactions kept changing the rows at work: {error}")
     if not isinstance(error, DBAPIError):
         raise TypeError(f"not a database error: {type(error).__name__}")
-    state, said = sqlstate(error), _first_line(error)
+    state, said = sqlstate(error), _words(error)
     if state is None:
         return _translate_client_error(error, said)
     if state in _TRANSIENT:
@@ -311,6 +317,15 @@ def _is_login_failure(error: DBAPIError) -> bool:
     return any(
         words in said for words in ("authentication failed", "no password supplied", "does not exist", "no pg_hba")
     )
+
+
+def _words(error: DBAPIError) -> str:
+    """Return what the server said, if it names nothing but objects and settings: what a trigger raises may quote a row."""
+    state = sqlstate(error)
+    raised_by = getattr(getattr(error.orig, "diag", None), "source_function", None)
+    if state is not None and (raised_by == _RAISE or not state.startswith(_IMPERSONAL_CLASSES)):
+        return "its words may quote a row, so that they stand in the server's log alone"
+    return _first_line(error)
 
 
 def _first_line(error: DBAPIError) -> str:

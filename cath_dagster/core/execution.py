@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,11 +17,12 @@ from cath_dagster.core.errors import (
     RefusedError,
 )
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import JobRun, Reporter, Resources, application_name, required
+from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
+from cath_dagster.core.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.settings import (
     JobSettings,
     PacedSettings,
@@ -30,7 +31,7 @@ from cath_dagster.core.settings import (
     plain_settings,
     read_run_config,
 )
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.spec import JobSpec, Step
 from cath_dagster.core.telemetry import current_trace_id
 
 
@@ -45,11 +46,12 @@ def execute(
     partition: str | None = None,
     selection: frozenset[str] | None = None,
     is_scheduled: bool = False,
+    step: str | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
 
-    Only what is no failure of the run is raised: an interrupt, or a mistake in the program.
+    Of a job of several steps all are done in order, or the one that is named. Only what is no failure of the run is raised: an interrupt, or a mistake in the program.
     """
     started = clock()
     reporter.info(f"{spec.key} started, run {run_id}")
@@ -67,14 +69,11 @@ def execute(
     if spec.default_partition is not None and partition is None:
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
-        run = _prepare(spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock)
+        run = _prepare(
+            spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock, as_utc(now)
+        )
         _warn_of_ended_window(run, now)
-        try:
-            status, error = _run(run, spec, config.settings)
-        except RefusedError as refused:
-            status, error = Status.REFUSED, str(refused)
-        except MaintenanceError as failed:
-            status, error = Status.FAILED, str(failed)
+        ended = _run(run, spec, config.settings, step)
     engine.dispose()
     result = RunResult(
         location=spec.location.name,
@@ -82,14 +81,15 @@ def execute(
         run_id=run_id,
         dry_run=config.dry_run,
         as_of=config.as_of,
-        status=status,
-        outcomes=tuple(run.outcomes),
-        error=error,
+        status=ended.status,
+        outcomes=tuple(collect(ended.outcomes)),
+        error=ended.error,
         would_refuse=run.would_refuse,
         notes=tuple(run.notes),
         settings={**run.borrowed_settings, **plain_settings(config.settings)},
         previews=run.previews,
         seconds=clock() - started,
+        began=ended.began,
         deleted_today=run.deleted_today,
         trace_id=current_trace_id(),
     )
@@ -151,6 +151,7 @@ def _prepare(
     selection: frozenset[str] | None,
     is_scheduled: bool,
     clock: Callable[[], float],
+    now: datetime,
 ) -> JobRun:
     ledger = Ledger(
         database=database,
@@ -177,6 +178,8 @@ def _prepare(
         purging=_purging(config.settings),
         is_scheduled=is_scheduled,
         privileges=spec.privileges,
+        now=now,
+        file_store=spec.location.file_store,
     )
 
 
@@ -187,32 +190,77 @@ def _purging(settings: JobSettings) -> PurgeSettings:
     return PurgeSettings(pace=settings.pace) if isinstance(settings, PacedSettings) else PurgeSettings()
 
 
-def _run(run: JobRun, spec: JobSpec, settings: JobSettings) -> tuple[Status, str | None]:
-    """Do the job's work and keep its ledger; return how it ended."""
-    _check_server(run, spec)
-    status, error = Status.SUCCESS, None
-    run.ledger.start(*spec.tables)
+@dataclass(frozen=True)
+class _Ended:
+    """How a run or a step of it ended. `began`: it came to the work."""
+
+    status: Status
+    error: str | None
+    began: bool
+    outcomes: tuple[Outcome, ...] = ()
+
+
+def _run(run: JobRun, spec: JobSpec, settings: JobSettings, step: str | None) -> _Ended:
+    """Do the job's steps, the most have one, and keep their ledger; return how it ended.
+
+    A step that failed does not keep the next from its work, one that never began does.
+    """
     try:
-        if not run.dry_run:
-            run.database.lock(lock_name(spec, run.partition))
-        spec.run(run, settings)
+        _check_server(run, spec)
+    except MaintenanceError as failed:
+        return _Ended(_status(failed), str(failed), began=False)
+    parts, ended = spec.parts(step), _Ended(Status.SUCCESS, None, began=False)
+    for part in parts:
+        ended = _joined(ended, _run_part(run, spec, part, settings, is_prepared=ended.began), len(parts) > 1, part.name)
+        if not ended.began:
+            break
+    return ended
+
+
+def _joined(before: _Ended, ended: _Ended, is_named: bool, step: str) -> _Ended:
+    """Return the end of all steps so far, with the newest."""
+    status = before.status if ended.status is Status.SUCCESS else ended.status
+    error = f"{step}: {ended.error}" if ended.error and is_named else ended.error
+    errors = [each for each in (before.error, error) if each]
+    return _Ended(status, "; ".join(errors) or None, ended.began, (*before.outcomes, *ended.outcomes))
+
+
+def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, is_prepared: bool) -> _Ended:
+    status, error, began = Status.SUCCESS, None, is_prepared
+    try:
+        run.begin(part.name, part.tables, purges=part.purges, rule_table=spec.tables[0] if spec.tables else "")
+        if not began:
+            _let_in(run, spec, settings)
+            began = True
+        part.run(run, settings)
         if isinstance(settings, PurgeSettings):
             run.delete_archives()
         if run.failures:
             raise IncompleteRunError("; ".join(run.failures))
-    except RefusedError as refused:
-        status, error = Status.REFUSED, str(refused)
     except MaintenanceError as failed:
-        status, error = Status.FAILED, str(failed)
+        status, error = _status(failed), str(failed)
+        began = began and status is not Status.REFUSED
     except BaseException:
         with contextlib.suppress(MaintenanceError):
-            _close_ledger(run, spec, "interrupted", None)
+            _close_ledger(run, part, "interrupted", None)
         raise
     try:
-        _close_ledger(run, spec, status.value, error)
+        _close_ledger(run, part, status.value, error)
     except MaintenanceError as failed:
         status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
-    return status, error
+    return _Ended(status, error, began, tuple(run.outcomes))
+
+
+def _let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
+    """Take the job's lock, and look whether anything speaks against any of its steps."""
+    if not run.dry_run:
+        run.database.lock(lock_name(spec, run.partition))
+    if spec.prepare is not None:
+        spec.prepare(run, settings)
+
+
+def _status(failed: MaintenanceError) -> Status:
+    return Status.REFUSED if isinstance(failed, RefusedError) else Status.FAILED
 
 
 def _check_server(run: JobRun, spec: JobSpec) -> None:
@@ -228,7 +276,7 @@ def _check_server(run: JobRun, spec: JobSpec) -> None:
     run.ledger = replace(run.ledger, is_kept=False)
 
 
-def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) -> None:
+def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> None:
     """Record how the work on every table ended, and make the outcomes complete.
 
     A table that the job reports on has an outcome also where it came to nothing, and where the run broke off
@@ -236,7 +284,8 @@ def _close_ledger(run: JobRun, spec: JobSpec, status: str, error: str | None) ->
     """
     told = {outcome.target for outcome in run.outcomes}
     committed = run.ledger.recorded()
-    for table in dict.fromkeys((*spec.tables, *run.planned_rows, *committed)):
+    planned = run.planned_rows if part.purges else ()
+    for table in dict.fromkeys((*part.tables, *planned, *committed)):
         matched = 0 if table in told else run.planned_rows.get(table, 0)
         run.record(Outcome.of(table, {**run.not_yet_told(committed, table), "matched": matched}))
     run.outcomes = list(collect(run.outcomes))
@@ -261,6 +310,7 @@ def _failed_early(
         as_of=as_of,
         status=Status.FAILED,
         error=str(error),
+        began=False,
         trace_id=current_trace_id(),
     )
     reporter.ended(result)

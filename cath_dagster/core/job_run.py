@@ -3,90 +3,38 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from operator import length_hint
-from typing import Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core import archive, outbox, partitions, telemetry, vacuum
+from cath_dagster.core import archive, outbox, telemetry, vacuum
 from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.blast_radius import Measure, measure, refusal
-from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.database import Database
-from cath_dagster.core.errors import BlastRadiusError, MissingConfigurationError, PreflightError, RefusedError
+from cath_dagster.core.errors import PreflightError, RefusedError
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.mail import Content, Delivery, Mailer
-from cath_dagster.core.maintenance import file_outbox
+from cath_dagster.core.mail import Content, Delivery
 from cath_dagster.core.notices import Notice, Postman, not_settled
-from cath_dagster.core.outcome import Outcome, RunResult, Scalar
+from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
-from cath_dagster.core.preflight import Preflight, check_access, check_purge
-from cath_dagster.core.purge import Purge, Revision, Undo
+from cath_dagster.core.planning import PlannedPurge, plan_purges
+from cath_dagster.core.purge import Purge, Revision
+from cath_dagster.core.purge_outcome import how, record_dry_purge, record_purge
 from cath_dagster.core.purger import Purger
-from cath_dagster.core.restored import count_spared, spare, spare_revision, tables_left_alone
+from cath_dagster.core.resources import Reporter, Resources, application_name, required
+from cath_dagster.core.restored import spare_revision, tables_left_alone
 from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.undo_check import UndoPolicy, find_obstacles
+from cath_dagster.core.undo_check import UndoPolicy
 
-MAX_APPLICATION_NAME = 63
-"""PostgreSQL cuts longer ones; what must not be cut is the run id."""
-SAMPLE_IDS = 5
-"""Ids that a dry run shows, for an operator to look a few rows up."""
-GROUPS_SHOWN = 50
-"""Businesses, say, of which a purge tells how many rows each lost."""
 NOTICES_AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
 SKIPPED_MESSAGES = {
     Delivery.REJECTED: "addresses were rejected for good by the mail provider",
     Delivery.GIVEN_UP: "messages of an earlier run that was interrupted may have arrived, and are not sent again",
 }
-
-
-class Resources(Protocol):
-    """The outside of one code location, read from its environment; nothing is opened before it is asked for."""
-
-    @property
-    def prefix(self) -> str: ...
-
-    @property
-    def environ(self) -> Mapping[str, str]: ...
-
-    @property
-    def has_mail(self) -> bool: ...
-
-    def engine(self, application_name: str) -> sa.Engine: ...
-
-    def blobs(self) -> BlobStore: ...
-
-    def reports(self) -> BlobStore: ...
-
-    def mail_variables(self, template: str) -> tuple[str, ...]: ...
-
-    def mailer(self) -> Mailer: ...
-
-
-class Reporter(Protocol):
-    """Where a run tells people what it does."""
-
-    def info(self, message: str) -> None: ...
-
-    def warning(self, message: str) -> None: ...
-
-    def progress(self, target: str, done: int, total: int) -> None: ...
-
-    def ended(self, result: RunResult) -> None: ...
-
-
-@dataclass(frozen=True)
-class PlannedPurge:
-    """A purge that was measured and may go on."""
-
-    purge: Purge
-    measured: Measure
-    children: tuple[Measure, ...]
 
 
 @dataclass(kw_only=True)
@@ -126,9 +74,30 @@ class JobRun:
     """By rule, once the ledger is closed."""
     planned_rows: dict[str, int] = field(default_factory=dict)
     """What was found to match, per table, before the first write."""
+    planned: list[PlannedPurge] = field(default_factory=list)
+    """The purges that were planned so far."""
+    now: datetime
+    """When the run began, for what counts from the moment it is done and not from the reference time."""
+    file_store: str = "BLOB_URL"
+    """The variable, without the prefix, of the store in which the files of deleted rows lie."""
+    purges: bool = True
+    """Whether the step at work deletes what was planned."""
     _taken: int = 0
-    _files_to_hold: int = 0
+    files_to_hold: int = 0
     """In a dry run, the files that the run would queue for the end of their window."""
+
+    def begin(self, step: str, tables: Sequence[str], *, purges: bool, rule_table: str) -> None:
+        """Turn to a step, the only one of most jobs: its own outcomes and failures, and its own part of the ledger.
+
+        Of a job of several steps, rows of `rule_table` that the others have changed count against `max_rows`.
+        """
+        self.purges, self.outcomes, self.failures = purges, [], []
+        self.ledger = replace(self.ledger, step=step)
+        self.ledger.start(*tables)
+        if step:
+            self._taken = self.ledger.changed_by_other_steps(rule_table)
+        for plan in self.planned:
+            self.write_plan(plan)
 
     def read(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
@@ -202,49 +171,22 @@ class JobRun:
         Raises `BlastRadiusError` where one would take too much and `PreflightError` where the database is in no state
         for it; a dry run remembers that it would.
         """
-        if any(purge.files is not None for purge in purges):
-            # A store that cannot be opened is found out before anything is deleted.
-            self.resources.blobs()
-        # Measuring needs privileges as well, and waits for locks.
-        reasons = (*self._check_access(purges).reasons, *self._check_extras(purges))
-        self._refuse(PreflightError, reasons)
-        purges = tuple(self._undoable(purge) for purge in self._spared(purges))
-        planned = [self._measure(purge) for purge in purges]
-        self._refuse(PreflightError, self._find_undo_obstacles(purges))
-        measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
-        self.planned_rows |= {measured.table: measured.matched for measured in measures}
-        for plan in planned:
-            self.reporter.info(f"{plan.purge.rule}: {plan.measured}")
-            self.ledger.plan(
-                plan.purge.table.name,
-                rule=plan.purge.rule,
-                cutoff=plan.purge.cutoff,
-                matched=plan.measured.matched,
-            )
-        too_large = None if self.allow_large else refusal(measures)
-        found = self.database.transaction(lambda connection: check_purge(connection, self._expected(planned)))
-        for note in found.notes:
-            self.note(note)
-        reasons = (*([too_large] if too_large else ()), *found.reasons)
-        if reasons and not self.dry_run:
-            self.outcomes += [Outcome(target=measured.table, matched=measured.matched) for measured in measures]
-        self._refuse(BlastRadiusError if too_large else PreflightError, reasons)
-        return planned
+        return plan_purges(self, *purges)
 
     def purge(self, planned: PlannedPurge) -> None:
         """Delete what was planned and record it; with `max_rows`, no more than is left of it."""
         if self.dry_run:
-            self._record_dry(planned)
+            record_dry_purge(self, planned)
             return
         started = self.clock()
         pacer = self._pacer(planned.measured.heap_bytes)
         with telemetry.span("batches", target=planned.purge.target, rule=planned.purge.rule) as span:
-            progress = self._purger(pacer).delete(planned.purge, limit=self._room())
-            how = _how(progress, pacer)
-            span.tell(changed=progress.changed, batches=progress.batches, **how)
+            progress = self._purger(pacer).delete(planned.purge, limit=self.room())
+            details = how(progress, pacer)
+            span.tell(changed=progress.changed, batches=progress.batches, **details)
         if self.purging.vacuum and vacuum.is_worthwhile(progress.changed, progress.rows_left):
-            how |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
-        self._record_done(planned, progress, how, self.clock() - started)
+            details |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
+        record_purge(self, planned, progress, details, self.clock() - started)
 
     def revise(self, revision: Revision) -> int:
         """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it.
@@ -252,7 +194,7 @@ class JobRun:
         Return how many changed, in a dry run how many would.
         """
         table = revision.table.name
-        revision = spare_revision(revision, self._left_alone(), self.as_of)
+        revision = spare_revision(revision, self.left_alone(), self.as_of)
         matched = self.read(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
         if self.dry_run:
             self.record(Outcome(target=table, matched=matched))
@@ -261,8 +203,8 @@ class JobRun:
         heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
         pacer = self._pacer(sum(heap.bytes for heap in heaps))
         with telemetry.span("batches", target=table, rule=revision.rule) as span:
-            progress = self._purger(pacer).update(revision, limit=self._room(), matched=matched)
-            span.tell(changed=progress.changed, batches=progress.batches, **_how(progress, pacer))
+            progress = self._purger(pacer).update(revision, limit=self.room(), matched=matched)
+            span.tell(changed=progress.changed, batches=progress.batches, **how(progress, pacer))
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
         left = max(0, matched - updated) if progress.reached_limit else 0
@@ -275,10 +217,10 @@ class JobRun:
                 batches=progress.batches,
                 longest_transaction_seconds=progress.longest_seconds,
                 seconds=self.clock() - started,
-                details=_how(progress, pacer),
+                details=how(progress, pacer),
             )
         )
-        self._tell_left(table, left, progress)
+        self.tell_left(table, left, progress)
         return updated
 
     def drain_files(self) -> None:
@@ -290,7 +232,11 @@ class JobRun:
         started = self.clock()
         with telemetry.span("outbox", target="files") as span:
             outcome = outbox.drain(
-                self.database, self.resources.blobs(), job=self.job, as_of=self.as_of, report=self.reporter.progress
+                self.database,
+                self.resources.store(self.file_store),
+                job=self.job,
+                as_of=self.as_of,
+                report=self.reporter.progress,
             )
             span.tell_outcome(outcome)
         self.record(replace(outcome, seconds=self.clock() - started, details=self._held_files()))
@@ -346,7 +292,19 @@ class JobRun:
         while some := list(islice(source, NOTICES_AT_ONCE)):
             yield from self.database.transaction(partial(not_settled, job=self.job, notices=some))
 
-    def _refuse(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
+    def refuse(self, reasons: Sequence[str]) -> None:
+        """Refuse the run if there are reasons to; in a dry run only keep them.
+
+        Raises `PreflightError`.
+        """
+        self.refuse_as(PreflightError, reasons)
+
+    def write_plan(self, plan: PlannedPurge) -> None:
+        purge = plan.purge
+        if self.purges:
+            self.ledger.plan(purge.table.name, rule=purge.rule, cutoff=purge.cutoff, matched=plan.measured.matched)
+
+    def refuse_as(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
         """Raise the error if there are reasons to; in a dry run only keep them."""
         if not reasons:
             return
@@ -354,136 +312,16 @@ class JobRun:
             raise error(". ".join(reasons))
         self.would_refuse = ". ".join((*([self.would_refuse] if self.would_refuse else ()), *reasons))
 
-    def _left_alone(self) -> frozenset[str]:
+    def left_alone(self) -> frozenset[str]:
         return self.database.transaction(lambda connection: tables_left_alone(connection, self.as_of))
-
-    def _spared(self, purges: Sequence[Purge]) -> list[Purge]:
-        """Return the purges without the rows that were restored lately, and say how many rows those are."""
-        left_alone = self._left_alone()
-        spared = [spare(purge, left_alone, self.as_of) for purge in purges]
-        for before, after in zip(purges, spared, strict=True):
-            kept = 0 if after is before else self.read(count_spared(before, after))
-            if kept:
-                self.record(Outcome(target=before.table.name, kept=kept))
-                self.note(f"{kept:,} rows of {before.table.name} match and are left alone: they were restored lately")
-        return spared
-
-    def _undoable(self, purge: Purge) -> Purge:
-        if not self.undo.days:
-            return purge
-        keep_until = self.as_of + timedelta(days=self.undo.days)
-        return replace(purge, undo=Undo(days=self.undo.days, keep_until=keep_until, partition=self.partition))
-
-    def _find_undo_obstacles(self, purges: Sequence[Purge]) -> list[str]:
-        if not self.undo.days:
-            return []
-        found = [self.database.transaction(partial(find_obstacles, purge=purge, policy=self.undo)) for purge in purges]
-        return list(dict.fromkeys(reason for reasons in found for reason in reasons))
 
     def _held_files(self) -> dict[str, Scalar]:
         """Return how many files wait for the end of their window, after this run."""
         queued = self.database.transaction(lambda connection: outbox.count_held(connection, self.job, self.as_of))
-        held = queued + self._files_to_hold
+        held = queued + self.files_to_hold
         return {"held": held} if held else {}
 
-    def _check_access(self, purges: Sequence[Purge]) -> Preflight:
-        purged = {table.name for purge in purges for table in (purge.table, *(t for t, _ in purge.every_child()))}
-        return self.database.transaction(lambda connection: check_access(connection, self.privileges, purged))
-
-    def _check_extras(self, purges: Sequence[Purge]) -> list[str]:
-        """Return why what the settings ask for beyond deleting could not be done."""
-        checks = [
-            *([partitions.find_obstacle] if self.purging.drop_partitions else []),
-            *([vacuum.find_obstacle] if self.purging.vacuum else []),
-        ]
-        tables = [purge.table for purge in purges]
-
-        def find(connection: sa.Connection) -> list[str | None]:
-            return [check(connection, table) for table in tables for check in checks]
-
-        return [obstacle for obstacle in self.database.transaction(find) if obstacle]
-
-    def _expected(self, planned: Sequence[PlannedPurge]) -> dict[str, int]:
-        """Return how many rows the run would delete per table: what matches, and with `max_rows` its share of that."""
-        expected: dict[str, int] = {}
-        room = self._room()
-        for plan in planned:
-            matched = plan.measured.matched
-            share = 1.0 if room is None or matched <= room else room / matched
-            for measured in (plan.measured, *plan.children):
-                expected[measured.table] = expected.get(measured.table, 0) + round(measured.matched * share)
-        return expected
-
-    def _measure(self, purge: Purge) -> PlannedPurge:
-        def work(connection: sa.Connection) -> PlannedPurge:
-            tables = [(purge.table, purge.predicate), *purge.every_child()]
-            first, *children = [
-                measure(connection, table, predicate, exact=self.dry_run) for table, predicate in tables
-            ]
-            return PlannedPurge(purge, first, tuple(children))
-
-        with telemetry.span("count", target=purge.target, rule=purge.rule) as span:
-            planned = self.database.transaction(work)
-            span.tell(matched=planned.measured.matched, is_exact=planned.measured.is_exact)
-        return planned
-
-    def _record_dry(self, planned: PlannedPurge) -> None:
-        purge = planned.purge
-        query = sa.select(sa.cast(purge.key, sa.Text)).where(purge.predicate).order_by(purge.key).limit(SAMPLE_IDS)
-        ids = self.database.transaction(lambda connection: list(connection.scalars(query)))
-        details: dict[str, Scalar] = {"sample_ids": ids, **_undo_until(purge)} if ids else {}
-        self.record(Outcome(target=purge.table.name, matched=planned.measured.matched, details=details))
-        for measured in planned.children:
-            self.record(Outcome(target=measured.table, matched=measured.matched))
-        if purge.files is not None:
-            _, path = purge.files(purge.predicate).subquery().c
-            # A file that is queued already counts where the queue is counted.
-            not_queued = path.not_in(sa.select(file_outbox.c.path))
-            count = self.read(sa.select(sa.func.count(path.distinct())).where(not_queued))
-            if purge.undo is None:
-                self.record(Outcome(target="files", matched=count))
-            else:
-                self._files_to_hold += count
-
-    def _record_done(
-        self, planned: PlannedPurge, progress: Progress, details: dict[str, Scalar], seconds: float
-    ) -> None:
-        measured, recorded = planned.measured, self.ledger.recorded()
-        done = self.not_yet_told(recorded, measured.table)
-        self._taken += done["deleted"]
-        matched = measured.matched if measured.is_exact or progress.reached_limit else done["deleted"]
-        left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
-        if not measured.is_exact:
-            details |= {"estimated": measured.matched, "margin": measured.margin}
-        details |= _by_group(planned.purge, progress)
-        if done["deleted"]:
-            details |= _undo_until(planned.purge)
-        rows_left = progress.rows_left
-        if rows_left is None:
-            rows_left = max(0, measured.rows - done["deleted"])
-            details["rows_left_estimated"] = True
-        self.outcomes.append(
-            Outcome(
-                target=measured.table,
-                matched=max(matched, done["deleted"]),
-                deleted=done["deleted"],
-                archived=done["archived"],
-                skipped=left,
-                batches=progress.batches,
-                longest_transaction_seconds=progress.longest_seconds,
-                seconds=seconds,
-                deleting_seconds=progress.seconds,
-                rows_left=rows_left,
-                oldest_at=progress.oldest_at,
-                details=details,
-            )
-        )
-        for child in dict.fromkeys(measured.table for measured in planned.children):
-            gone = self.not_yet_told(recorded, child)["deleted"]
-            self.outcomes.append(Outcome(target=child, matched=gone, deleted=gone))
-        self._tell_left(measured.table, left, progress)
-
-    def _tell_left(self, table: str, left: int, progress: Progress) -> None:
+    def tell_left(self, table: str, left: int, progress: Progress) -> None:
         if left:
             self.note(f"max_rows reached: {left:,} rows of {table} are left for the next run")
         if progress.gave_up:
@@ -493,8 +331,13 @@ class JobRun:
                 "the next run tries again"
             )
 
-    def _room(self) -> int | None:
+    def room(self) -> int | None:
+        """Return how many more rows this run may change, None without `max_rows`."""
         return None if self.max_rows is None else max(0, self.max_rows - self._taken)
+
+    def take(self, rows: int) -> None:
+        """Count rows that were changed against `max_rows`."""
+        self._taken += rows
 
     def _pacer(self, heap_bytes: int) -> Pacer:
         pace = choose_pace(self.purging.pace, is_scheduled=self.is_scheduled, heap_bytes=heap_bytes)
@@ -524,38 +367,6 @@ class JobRun:
         }
 
 
-def _by_group(purge: Purge, progress: Progress) -> dict[str, Scalar]:
-    """Return how many rows went by group, the largest first."""
-    if purge.counted_by is None or not progress.by_group:
-        return {}
-    largest = progress.by_group.most_common(GROUPS_SHOWN)
-    return {f"by_{purge.counted_by.name}": [f"{group}: {count:,}" for group, count in largest]}
-
-
-def _undo_until(purge: Purge) -> dict[str, Scalar]:
-    return {"undo_until": purge.undo.keep_until.isoformat()} if purge.undo else {}
-
-
-def _how(progress: Progress, pacer: Pacer) -> dict[str, Scalar]:
-    """Return how the work was done, for an operator who wonders why it took so long."""
-    how: dict[str, Scalar] = {"way": progress.way, **pacer.summary()}
-    return how | ({"timeouts": progress.timeouts} if progress.timeouts else {})
-
-
 def _reasons(outcome: Outcome) -> str:
     errors = outcome.details.get("errors") or []
     return "; ".join(errors) if isinstance(errors, list) else str(errors)
-
-
-def application_name(job: str, run_id: str) -> str:
-    """Return how other sessions see a run of a job."""
-    return f"{job[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}"
-
-
-def required(resources: Resources, *names: str) -> dict[str, str]:
-    """Return the location's environment variables; raise `MissingConfigurationError` naming those not set."""
-    full = {name: f"{resources.prefix}_{name}" for name in names}
-    missing = [variable for variable in full.values() if not resources.environ.get(variable)]
-    if missing:
-        raise MissingConfigurationError(f"{', '.join(missing)} not set; set it in the environment of the run")
-    return {name: resources.environ[variable] for name, variable in full.items()}

@@ -19,7 +19,9 @@ from cath_dagster.core.outcome import COUNTS, Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The ledger of one run. With `is_kept` false nothing is recorded: a dry run on a replica cannot write."""
+    """The ledger of one run, or of one `step` of it. With `is_kept` false nothing is recorded: a dry run on a replica
+    cannot write.
+    """
 
     database: Database
     run_id: str
@@ -28,6 +30,7 @@ class Ledger:
     dry_run: bool
     as_of: datetime
     is_kept: bool = True
+    step: str = ""
 
     def start(self, *tables: str) -> None:
         """Record that a run that reports on these tables has begun, in a transaction of its own."""
@@ -67,14 +70,23 @@ class Ledger:
             connection.execute(sa.insert(ledger_event), events)
 
     def recorded(self) -> dict[str, dict[str, int]]:
-        """Return per table what this run's batches did, those included whose commit went unanswered."""
+        """Return per table what the batches of this step did, those included whose commit went unanswered."""
         query = (
             sa.select(ledger_event.c.table_name, *(sa.func.sum(ledger_event.c[name]).label(name) for name in COUNTS))
             .where(ledger_event.c.run_id == self.run_id, ledger_event.c.kind == "batch")
+            .where(ledger_event.c.step == self.step)
             .group_by(ledger_event.c.table_name)
         )
         rows = self.database.transaction(lambda connection: connection.execute(query).all())
         return {row.table_name: {name: int(getattr(row, name)) for name in COUNTS} for row in rows}
+
+    def changed_by_other_steps(self, table: str) -> int:
+        """Return how many rows of a table the other steps of this run have deleted or changed."""
+        event = ledger_event.c
+        query = sa.select(sa.func.coalesce(sa.func.sum(event.deleted + event.updated), 0)).where(
+            event.run_id == self.run_id, event.kind == "batch", event.table_name == table, event.step != self.step
+        )
+        return int(self.database.transaction(lambda connection: connection.scalar(query)) or 0)
 
     def deleted_today(self) -> dict[str, int]:
         """Return how many rows each rule of the job has deleted on the present day, in UTC, by whatever run."""
@@ -137,6 +149,7 @@ class Ledger:
             "run_id": self.run_id,
             "location": self.location,
             "job": self.job,
+            "step": self.step,
             "table_name": table,
             "dry_run": self.dry_run,
             "as_of": self.as_of,

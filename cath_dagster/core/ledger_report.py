@@ -63,7 +63,7 @@ def _work(since: datetime, job: str | None) -> sa.Select[tuple[object, ...]]:
     event = ledger_event.c
     is_batch, is_end = event.kind == "batch", event.kind == "finished"
     day = sa.cast(sa.func.timezone("UTC", event.at), sa.Date).label("day")
-    identity = (event.run_id, event.job, event.table_name, event.rule)
+    identity = (event.run_id, event.job, event.step, event.table_name, event.rule)
     total = sa.func.sum
     parts = (
         sa.select(
@@ -78,7 +78,7 @@ def _work(since: datetime, job: str | None) -> sa.Select[tuple[object, ...]]:
         .group_by(day, *identity)
         .subquery("parts")
     )
-    whole = [parts.c.run_id, parts.c.job, parts.c.table_name]
+    whole = [parts.c.run_id, parts.c.job, parts.c.step, parts.c.table_name]
     # Sums of the batches where there are any; effects such as files are told only at the end.
     has_batches = total(parts.c.batches).over(partition_by=whole) > 0
     work = sa.select(

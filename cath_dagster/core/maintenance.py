@@ -27,6 +27,7 @@ ledger_event = sa.Table(
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("location", sa.Text, nullable=False),
     sa.Column("job", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False, server_default=""),
     sa.Column("table_name", sa.Text, nullable=False),
     sa.Column("dry_run", sa.Boolean, nullable=False),
     sa.Column("as_of", _INSTANT, nullable=False),

@@ -105,6 +105,8 @@ class RunResult:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     previews: Mapping[str, Content] = field(default_factory=dict)
     seconds: float = 0.0
+    began: bool = True
+    """Whether it came to the work; false where something was missing or the run was refused."""
     deleted_today: Mapping[str, int] = field(default_factory=dict)
     """By rule, what the job's runs have deleted on this day, in UTC."""
     trace_id: str | None = None

@@ -16,6 +16,7 @@ from cath_dagster.core.settings import JobSettings
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
+    from cath_dagster.core.outcome import RunResult
 
 CRON_FIELDS = 5
 
@@ -39,6 +40,8 @@ class Location:
     """The module whose `open_resources` says where the location's outside is, for one that its environment variables
     alone do not describe.
     """
+    file_store: str = "BLOB_URL"
+    """The variable, without the prefix, of the store in which the files of deleted rows lie."""
 
     @property
     def prefix(self) -> str:
@@ -47,11 +50,28 @@ class Location:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step:
+    """A part of a job whose parts are done in order, each an op of its own.
+
+    One that leaves something undone does not keep the next from its work; one that is refused does.
+    """
+
+    name: str
+    run: "Callable[[JobRun, Any], None]"
+    summary: str
+    tables: tuple[str, ...]
+    """The tables that this part reports on."""
+    purges: bool = False
+    """Whether it is this part that deletes what the job plans to purge."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """All that is said about a job.
 
-    `run` gets the run and the job's settings; it owns its transactions through the run. `needs` names the
-    environment variables, without the location's prefix, that must be set for any run.
+    `run` gets the run and the job's settings; it owns its transactions through the run. A job of several `steps` has
+    them in place of `run`, and `prepare` for what may refuse the run: it comes before the first write of any step.
+    `needs` names the environment variables, without the location's prefix, that must be set for any run.
     """
 
     location: Location
@@ -63,7 +83,9 @@ class JobSpec:
     description: str
     """What is deleted or sent, by which rule, and how to undo it; speaks to operators."""
     settings: type[JobSettings]
-    run: "Callable[[JobRun, Any], None]"
+    run: "Callable[[JobRun, Any], None] | None" = None
+    steps: tuple[Step, ...] = ()
+    prepare: "Callable[[JobRun, Any], None] | None" = None
     tables: tuple[str, ...]
     """The tables a run reports on, the one with the rule first."""
     purges: Callable[[Planning, Any], Sequence[Purge]] | None = None
@@ -87,6 +109,8 @@ class JobSpec:
     """
     age_columns: Mapping[str, str] = field(default_factory=dict)
     """Per table the column by whose age its rows expire, for the doctor."""
+    report: "Callable[[RunResult, bool], Sequence[str]] | None" = None
+    """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
 
     @property
     def key(self) -> str:
@@ -101,6 +125,12 @@ class JobSpec:
     @property
     def schedule_name(self) -> str:
         return f"{self.name}_cron"
+
+    def parts(self, name: str | None = None) -> tuple[Step, ...]:
+        """Return the steps, one of them if it is named, or all of a job without steps as one that has no name."""
+        if self.run is not None:
+            return (Step(name="", run=self.run, summary=self.summary, tables=self.tables, purges=True),)
+        return tuple(step for step in self.steps if name in (None, step.name))
 
 
 def load_specs(location: Location) -> tuple[JobSpec, ...]:
@@ -126,6 +156,8 @@ def _load_spec(module_name: str) -> JobSpec:
         raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
     if spec.name != module_name.rpartition(".")[2]:
         raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
+    if (spec.run is None) != bool(spec.steps):
+        raise SpecificationError(f"{spec.key} needs either run, or steps")
     _check_cron(spec)
     return spec
 

@@ -1,6 +1,6 @@
 """Find, before a run's first write, why what a purge takes could not be archived whole, or may not be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -76,9 +76,14 @@ def _lost_along(member: Member) -> list[str]:
     ]
 
 
-def _privileges(connection: sa.Connection, purge: Purge, members: Sequence[Member]) -> list[str]:
+def needed_for_undo(purge: Purge, members: Sequence[Member]) -> Mapping[str, Sequence[str]]:
+    """Return by table what archiving needs beside what the delete does."""
     # Rows are locked before they are archived; of those without children of their own the delete itself tells.
     locked = {each.table.name: ("UPDATE",) for each in members if each.has_children or each.table is purge.table}
     linked = {link.child.name: ("SELECT",) for member in members for link in member.links}
-    missing = find_missing_privileges(connection, members[0].relation.schema, linked | locked)
+    return linked | locked
+
+
+def _privileges(connection: sa.Connection, purge: Purge, members: Sequence[Member]) -> list[str]:
+    missing = find_missing_privileges(connection, members[0].relation.schema, needed_for_undo(purge, members))
     return [f"table {found.table}: {found.says}; {found.remedy}" for found in missing]

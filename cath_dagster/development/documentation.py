@@ -51,6 +51,8 @@ def inventory_line(spec: JobSpec) -> str:
 def _kind(spec: JobSpec) -> str:
     if spec.partitioned:
         return "asset, a partition a week"
+    if spec.steps:
+        return f"{len(spec.steps)} ops"
     return "assets" if spec.is_asset else "op"
 
 

@@ -20,9 +20,10 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.job_run import Reporter
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
+from cath_dagster.core.resources import Reporter
+from cath_dagster.core.spec import Location
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
 from cath_dagster.development.samples import SAMPLES, Filling, Sample
 from cath_dagster.locations import LOCATIONS
@@ -80,6 +81,10 @@ class Local:
         return self.folder / "reports"
 
     @property
+    def media_root(self) -> Path:
+        return self.folder / "media"
+
+    @property
     def mail_log(self) -> Path:
         return self.folder / "notify.jsonl"
 
@@ -87,6 +92,11 @@ class Local:
     def mail_folder(self) -> Path:
         """Where the local mail server puts what it takes."""
         return self.folder / "mail"
+
+    def ledger_url(self, location: Location) -> str:
+        """Return where a location keeps its ledger: in its sample, or in Dagster's own database where it has none."""
+        has_sample = any(sample.location == location for sample in SAMPLES)
+        return self.postgres.url(location.name if has_sample else STORAGE)
 
     def start_database(self) -> None:
         """Start the embedded PostgreSQL and make Dagster's database if it is missing."""
@@ -109,8 +119,8 @@ class Local:
                 f"the database {sample.name!r} on {self.postgres.home} was not made by cath-dagster and is left alone; "
                 "remove it yourself, or run make clean"
             )
-        # Without its blobs, such as after .local was removed by hand, an old sample is of no use.
-        has_files = self.blob_root.is_dir() or not sample.location.stores
+        # Without its files, such as after .local was removed by hand, an old sample is of no use.
+        has_files = sample.files is None or (self.folder / sample.files).is_dir()
         if is_there and not fresh and has_files:
             return
         self._drop_database(sample.name)
@@ -150,6 +160,7 @@ class Local:
             **{f"{sample.location.prefix}_DATABASE_URL": self.postgres.url(sample.name) for sample in SAMPLES},
             "CATH_BLOB_URL": self.blob_root.resolve().as_uri(),
             "CATH_REPORT_URL": self.report_root.resolve().as_uri(),
+            "CHECKTICK_MEDIA_URL": self.media_root.resolve().as_uri(),
         }
 
     def _fill(self, sample: Sample, name: str, scale: float, reporter: Reporter) -> int:
@@ -164,17 +175,19 @@ class Local:
             connection.execute(
                 sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(SCHEMA), sql.Literal(MARKER))
             )
-            return sample.fill(connection, Filling(datetime.now(UTC), scale, self.blob_root, reporter))
+            file_root = self.folder / (sample.files or "")
+            return sample.fill(connection, Filling(datetime.now(UTC), scale, file_root, reporter))
 
     def _forget_effects(self, sample: Sample) -> None:
-        """Remove files and mails of an earlier sample."""
-        if not sample.location.stores:
-            shutil.rmtree(self.mail_folder, ignore_errors=True)
-            return
-        self.mail_log.unlink(missing_ok=True)
-        for folder in (self.blob_root, self.report_root):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+        """Remove files and mails of an earlier sample, and make the folder of the new one's files."""
+        files = [sample.files] if sample.files else []
+        for path in (self.folder / name for name in (*sample.effects, *files)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        for path in (self.report_root, *(self.folder / name for name in files)):
+            path.mkdir(parents=True, exist_ok=True)
 
     def _is_ours(self, name: str) -> bool:
         with psycopg.connect(self.postgres.url(name)) as connection:

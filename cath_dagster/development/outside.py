@@ -60,4 +60,7 @@ class Outside:
             "BON_SHAAM_CLIENT_ID": self.provider.client[0],
             "BON_SHAAM_CLIENT_SECRET": self.provider.client[1],
             "BON_SHAAM_ENCRYPTION_KEY": bon_sample.KEY,
+            "CHECKTICK_SMTP_URL": self.smtp.url,
+            "CHECKTICK_MAIL_FROM": "CheckTick <noreply@checktick.example>",
+            "CHECKTICK_SITE_URL": "http://localhost:8000",
         }

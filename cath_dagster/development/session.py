@@ -17,7 +17,7 @@ from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.spec import JobSpec, load_specs
 from cath_dagster.development.local import REPOSITORY, Local, LocalError, Stack
 from cath_dagster.development.outside import Outside, template_id
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.development.samples import SAMPLES
 
 RUN_SECONDS = 900.0
 POLL_SECONDS = 0.2
@@ -37,7 +37,9 @@ class JobResult:
 
 
 @dataclass(frozen=True)
-class _Totals:
+class Totals:
+    """What one run did, added up over its tables."""
+
     matched: int
     changed: int
     kept: int
@@ -53,8 +55,8 @@ class Session:
         self._local = local
 
     def run_every_job(self) -> list[JobResult]:
-        """Run each location's jobs one after the other, so that their counts add up, and last those that show the rest."""
-        specs = [spec for location in LOCATIONS for spec in sorted(load_specs(location), key=_order)]
+        """Run each sample's jobs one after the other, so that their counts add up, and last those that show the rest."""
+        specs = [spec for sample in SAMPLES for spec in sorted(load_specs(sample.location), key=_order)]
         results: list[JobResult] = []
         with Progress(
             TextColumn("{task.description:<26}"),
@@ -93,21 +95,29 @@ class Session:
         totals = self._totals(spec, run_id)
         results.append(JobResult(spec.key, status.lower(), totals.matched, totals.changed, totals.kept, totals.seconds))
 
-    def _totals(self, spec: JobSpec, run_id: str) -> _Totals:
-        url = self._local.postgres.url(spec.location.name)
-        with psycopg.connect(url, row_factory=class_row(_Totals)) as connection:
-            found = connection.execute(
-                """
-                SELECT coalesce(sum(CASE table_name WHEN 'files' THEN deleted + updated + failed ELSE matched END), 0)
-                         ::bigint AS matched, coalesce(sum(kept) FILTER (WHERE table_name <> 'identity_accounts'), 0)::bigint AS kept,
-                       coalesce(sum(deleted + updated + notified), 0)::bigint AS changed,
-                       coalesce(extract(epoch FROM max(last_event_at) - min(started_at)), 0)::float8 AS seconds
-                FROM maintenance.purge_ledger WHERE run_id = %s
-                """,
-                [run_id],
-            ).fetchone()
-        assert found is not None  # noqa: S101 - an aggregate without GROUP BY has one row
-        return found
+    def _totals(self, spec: JobSpec, run_id: str) -> Totals:
+        return read_totals(self._local.ledger_url(spec.location), run_id)
+
+
+def read_totals(url: str, run_id: str) -> Totals:
+    """Return what a run has done so far, by the ledger; nothing where its first run is still to make the ledger."""
+    with psycopg.connect(url) as connection:
+        ledger = connection.execute("SELECT to_regclass('maintenance.purge_ledger')").fetchone()
+        if ledger == (None,):
+            return Totals(0, 0, 0, 0.0)
+        cursor = connection.cursor(row_factory=class_row(Totals))
+        found = cursor.execute(
+            """
+            SELECT coalesce(sum(CASE table_name WHEN 'files' THEN deleted + updated + failed ELSE matched END), 0)
+                     ::bigint AS matched, coalesce(sum(kept) FILTER (WHERE table_name <> 'identity_accounts'), 0)::bigint AS kept,
+                   coalesce(sum(deleted + updated + notified), 0)::bigint AS changed,
+                   coalesce(extract(epoch FROM max(last_event_at) - min(started_at)), 0)::float8 AS seconds
+            FROM maintenance.purge_ledger WHERE run_id = %s
+            """,
+            [run_id],
+        ).fetchone()
+    assert found is not None  # noqa: S101 - an aggregate without GROUP BY has one row
+    return found
 
 
 def print_summary(results: Sequence[JobResult], outside: Outside, local: Local, *, mails_before: int) -> int:

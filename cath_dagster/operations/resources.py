@@ -1,6 +1,7 @@
 """The outside of this location: the database in which Dagster keeps runs and events, and its compute logs."""
 
 import os
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import sqlalchemy as sa
 
 from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import BlobStore, BlobStoreError, Removal, RemovalResult
 from cath_dagster.core.errors import (
@@ -74,7 +76,7 @@ class InstanceResources(EnvironmentResources):
 
     @property
     def environ(self) -> Mapping[str, str]:  # type: ignore[override]  # nobody assigns to it
-        return {**os.environ, f"{self.prefix}_DATABASE_URL": self.url}
+        return MountedEnvironment(ChainMap({f"{self.prefix}_DATABASE_URL": self.url}, os.environ))
 
     def prepare(self) -> None:
         """Make our schema where it is missing or older, as Dagster makes its own tables when it needs them."""

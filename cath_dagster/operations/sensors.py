@@ -1,12 +1,12 @@
 """The sensors: each watch records what it finds, and one sensor tells it."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
 
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import LockHeldError
 from cath_dagster.operations import LOCATION
@@ -50,7 +50,7 @@ def build_watch(name: str, watch: Watch, description: str, seconds: int = EVERY_
             store = AlertStore(opened)
             look = Look(
                 instance=context.instance,
-                settings=read_alert_settings(os.environ),
+                settings=read_alert_settings(MountedEnvironment()),
                 store=store,
                 now=datetime.now(UTC),
                 cursor=context.cursor,
@@ -74,7 +74,7 @@ def build_delivery() -> dg.SensorDefinition:
     """Return the sensor that tells what the others found."""
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        settings = read_alert_settings(os.environ)
+        settings = read_alert_settings(MountedEnvironment())
         if not settings.channels:
             return dg.SkipReason(f"{URLS} is not set: alerts are recorded, and nobody is told")
         channels = open_channels(settings.channels, variable=URLS)

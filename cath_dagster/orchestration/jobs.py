@@ -1,11 +1,15 @@
-"""Jobs from specifications: one op each, or the assets that a service's own module defines."""
+"""Jobs from specifications: one op each, an op for each step, or the assets that a service's own module defines."""
+
+from collections.abc import Callable, Iterable, Iterator
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (  # define_asset_job's type has no public name
     UnresolvedAssetJobDefinition,
 )
 
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.spec import JobSpec, Step
 from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.partitioned import FlatPartitionedAssetJob
 from cath_dagster.orchestration.runs import raise_unless_successful, run_job, run_metadata
@@ -17,6 +21,14 @@ Job = dg.JobDefinition | UnresolvedAssetJobDefinition
 
 # A second interpreter for the only step costs two seconds and gains nothing.
 EXECUTOR = dg.in_process_executor
+# A step waits for what the one before it puts out, which comes also from one that failed, and not for its success.
+STEP_EXECUTOR = dg.in_process_executor.configured(
+    {"step_dependency_config": {"require_upstream_step_success": False}}, name="in_process"
+)
+
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+Afterwards = Callable[[RunResult], Iterable[Event]]
+"""What a job has to say of assets when it has done its work."""
 
 
 def build_op_job(spec: JobSpec) -> dg.JobDefinition:
@@ -46,6 +58,54 @@ def build_op_job(spec: JobSpec) -> dg.JobDefinition:
         work()
 
     return job
+
+
+def build_step_job(spec: JobSpec, *, afterwards: Afterwards | None = None) -> dg.JobDefinition:
+    """Return the job of a specification with steps: an op for each, one after the other, all with the same config.
+
+    One that failed is shown so, and the next does its work all the same; after one that was refused there is none.
+    The last tells what comes `afterwards`, however it ended.
+    """
+    ops = [_build_step(spec, step, afterwards if step is spec.steps[-1] else None) for step in spec.steps]
+
+    @dg.job(
+        name=spec.name,
+        description=spec.description,
+        tags=run_tags(spec),
+        config=config_mapping(spec, tuple(op.name for op in ops)),
+        executor_def=STEP_EXECUTOR,
+    )
+    def job() -> None:
+        done = None
+        for op in ops:
+            done = op() if done is None else op(done)
+
+    return job
+
+
+def _build_step(spec: JobSpec, step: Step, afterwards: Afterwards | None) -> dg.OpDefinition:
+    @dg.op(
+        name=step.name,
+        description=step.summary,
+        config_schema=config_schema(spec),
+        ins={"after": dg.In(dg.Nothing)} if step is not spec.steps[0] else None,
+        out=dg.Out(dg.Nothing),
+        tags={"owner": spec.owner},
+    )
+    def work(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | Event]:
+        result, untold = run_job(context, spec, step=step.name), ""
+        try:
+            if afterwards is not None and result.began:
+                yield from afterwards(result)
+        except MaintenanceError as error:
+            untold = str(error)
+        if result.began:
+            yield dg.Output(None, metadata=run_metadata(result))
+        raise_unless_successful(result)
+        if untold:
+            raise dg.Failure(f"the work is done, and could not be reported on: {untold}", allow_retries=False)
+
+    return work
 
 
 def build_asset_job(spec: JobSpec, *assets: dg.AssetsDefinition) -> UnresolvedAssetJobDefinition:

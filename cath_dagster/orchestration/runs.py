@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.execution import execute, summary
@@ -59,6 +60,7 @@ def run_job(
     *,
     partition: str | None = None,
     selection: frozenset[str] | None = None,
+    step: str | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
     resources = open_resources(spec.location, context.instance)
@@ -67,8 +69,11 @@ def run_job(
         # Also on a run that is killed: its trace has what was sent before.
         context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, os.environ)})
     is_dry = bool(config.get("dry_run"))
-    switch = open_switch(spec, os.environ, run_id=context.run_id, dry_run=is_dry, report=shown.info)
-    with switch.watching(), observed(spec, context.run_id, shown, os.environ) as reporter:
+    switch = open_switch(spec, MountedEnvironment(), run_id=context.run_id, dry_run=is_dry, report=shown.info)
+    with (
+        switch.watching(begins=step is None or step == spec.steps[0].name),
+        observed(spec, context.run_id, shown, os.environ) as reporter,
+    ):
         resources.prepare()
         result = execute(
             spec,
@@ -80,12 +85,24 @@ def run_job(
             partition=partition,
             selection=selection,
             is_scheduled=SCHEDULE_TAG in context.run.tags,
+            step=step,
         )
-    switch.tell(result)
+    if result.status is not Status.SUCCESS or _is_whole(context, spec, step):
+        switch.tell(result)
     if not spec.is_asset:
         for observation in observations(spec, result):
             context.log_event(observation)
     return result
+
+
+def _is_whole(context: dg.OpExecutionContext, spec: JobSpec, step: str | None) -> bool:
+    """Return whether a step that ended well is the last of a run in which every step did."""
+    if step is None:
+        return True
+    failed = context.instance.get_records_for_run(
+        context.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
+    ).records
+    return step == spec.steps[-1].name and not failed
 
 
 def raise_unless_successful(result: RunResult) -> None:

@@ -13,6 +13,8 @@ from dagster._config.config_schema import UserConfigSchema  # the interface of a
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from cath_dagster.adapters.mounted import MountedEnvironment
+
 VARIABLE = "DAGSTER_POSTGRES_URL"
 TEMPORARY = "CATH_DAGSTER_TEMPORARY_STORAGE"
 
@@ -41,7 +43,7 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> DagsterStorage | Self:
         del config_value
-        url = os.environ.get(VARIABLE)
+        url = MountedEnvironment().get(VARIABLE)
         if url:
             from dagster_postgres import DagsterPostgresStorage
 

@@ -1,15 +1,20 @@
 """A dead-man's switch hears of every run, in Healthchecks' words, and holds none up."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
 from cath_dagster.adapters.ping import ping_url
+from cath_dagster.cath import LOCATION
 from cath_dagster.cath.definitions import defs
 from cath_dagster.cath.jobs.clear_audit import SPEC
+from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.orchestration.jobs import build_step_job
 from tests.operations.receivers import Receiver
 from tests.service import Service
 
@@ -132,3 +137,44 @@ def test_a_run_that_is_interrupted_pings_its_failure(
     assert not run(cath).success
 
     assert heard(switch)[-1] == f"/check/fail?rid={RUN}"
+
+
+def steps(*outcomes: bool) -> dg.JobDefinition:
+    """Return a job whose steps end well or not."""
+
+    def work(ends_well: bool) -> Callable[[JobRun, JobSettings], None]:
+        return lambda run, _: None if ends_well else run.fail("something is left undone")
+
+    made = tuple(
+        Step(name=f"step_{number}", run=work(ends_well), summary="A step", tables=())
+        for number, ends_well in enumerate(outcomes)
+    )
+    spec = JobSpec(
+        location=LOCATION,
+        name="stepwise",
+        cron="0 1 * * *",
+        owner="team:cath",
+        summary="A job of steps",
+        description="Does nothing, step by step, for a test of the dead-man's switch.",
+        settings=JobSettings,
+        steps=made,
+        tables=(),
+    )
+    return build_step_job(spec)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [((True, True), ["/start", ""]), ((False, True), ["/start", "/fail"]), ((True, False), ["/start", "/fail"])],
+)
+def test_a_run_of_several_steps_is_told_as_one(
+    cath: Service, switch: Receiver, monkeypatch: pytest.MonkeyPatch, outcomes: tuple[bool, ...], told: list[str]
+) -> None:
+    monkeypatch.setenv("CATH_STEPWISE_PING_URL", f"http://127.0.0.1:{switch.port}/check")
+
+    done = steps(*outcomes).execute_in_process(
+        run_config={"as_of": cath.as_of.isoformat()}, run_id=RUN, raise_on_error=False
+    )
+
+    assert done.success is all(outcomes)
+    assert heard(switch) == [f"/check{how}?rid={RUN}" for how in told]

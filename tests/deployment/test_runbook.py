@@ -11,7 +11,7 @@ from tests.deployment.test_chart import of, render
 from tests.deployment.values import ENVIRONMENTS, REPOSITORY
 
 RUNBOOK = (REPOSITORY / "docs/runbook.md").read_text()
-CALLS = re.findall(r"(?:^|`)cath ([a-z][^`\n]+)", RUNBOOK, re.MULTILINE)
+CALLS = re.findall(r"(?:^|`)(?:CATH_DATABASE_URL=… )?cath(?:-dagster)? ([a-z][^`\n]+)", RUNBOOK, re.MULTILINE)
 
 
 @pytest.mark.parametrize("call", sorted(set(CALLS)))
@@ -30,7 +30,10 @@ def test_a_command_exists(call: str) -> None:
 
 
 def test_the_commands_were_found() -> None:
-    assert {"migrate cath", "views drop", "plan clear_audit"} <= {call.partition("#")[0].strip() for call in CALLS}
+    found = {call.partition("#")[0].strip() for call in CALLS}
+
+    assert {"views drop", "plan clear_audit", "doctor cath"} <= found
+    assert any(call.startswith("migrate cath --role ") for call in found)
 
 
 def test_the_files_are_there() -> None:

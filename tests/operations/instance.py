@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import psycopg
+import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, EventLogEntry
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.sensor_definition import SensorType
@@ -54,25 +55,19 @@ def open_instance(home: Path) -> Iterator["Instance"]:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         url = database_url(name)
         try:
-            with (
-                pytest_environment(home, url),
-                dg.DagsterInstance.get() as opened,
-                psycopg.connect(url, autocommit=True) as connection,
-            ):
+            with _opened(home, url) as opened, psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("SET timezone = 'UTC'")
                 yield Instance(home, url, opened, connection)
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@contextlib.contextmanager
-def pytest_environment(home: Path, url: str) -> Iterator[None]:
-    import pytest
-
+def _opened(home: Path, url: str) -> dg.DagsterInstance:
+    """Return the instance; other tests shall not find it in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("DAGSTER_POSTGRES_URL", url)
-        yield
+        return dg.DagsterInstance.get()
 
 
 def location_origin(location: str, port: int = 1) -> RemoteRepositoryOrigin:

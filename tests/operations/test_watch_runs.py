@@ -92,6 +92,23 @@ def test_it_tells_why_and_what_was_left_undone(instance: Instance, database: Dat
     assert alert.says[3].startswith("The next tick, at 2026-11-19 01:00 UTC")
 
 
+def test_of_several_steps_every_one_that_failed_is_told(instance: Instance, database: Database) -> None:
+    run = instance.add_run("data_governance", FAILURE, tags=FINAL)
+    for number, count in enumerate((3, 5)):
+        records = [outcome("surveys", matched=9, deleted=9 - count)]
+        table = dg.MetadataValue.table(records)
+        fail_step(instance, run, f"failed: step {number}", status="failed", outcomes=table)
+
+    (alert,) = look(instance, database)
+
+    assert alert.says[:4] == (
+        "failed: step 0",
+        "Left undone: 3 of 9 due in surveys.",
+        "failed: step 1",
+        "Left undone: 5 of 9 due in surveys.",
+    )
+
+
 def test_a_refused_run_is_an_alert_of_its_own_kind_and_says_how_to_allow_it(
     instance: Instance, database: Database
 ) -> None:

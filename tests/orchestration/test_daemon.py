@@ -4,20 +4,13 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from cath_dagster.development.local import Stack
-from cath_dagster.development.notify import NotifySimulator
-from tests.conftest import TEMPLATE
-from tests.service import Service
-from tests.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, database, started
+from tests.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, cath_stack, weeks_reported
 
 pytestmark = pytest.mark.daemon
 
-REPOSITORY = Path(__file__).parents[2]
 COUNT = "query { runsOrError { ... on Runs { count } } }"
 BACKFILL = """
 mutation ($params: LaunchBackfillParams!) {
@@ -28,32 +21,12 @@ mutation ($params: LaunchBackfillParams!) {
   }
 }
 """
-MATERIALISED = """
-query ($key: AssetKeyInput!) {
-  assetNodeOrError(assetKey: $key) {
-    ... on AssetNode { assetMaterializations(limit: 100) { partition } }
-  }
-}
-"""
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
-    folder = tmp_path_factory.mktemp("stack")
-    home = folder / "home"
-    home.mkdir()
-    (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
-    with (
-        database("template1") as storage,
-        database(os.environ[TEMPLATE]) as cath,
-        NotifySimulator() as notify,
-        Service.open(cath, notify, folder, as_of=datetime.now(UTC)) as service,
-    ):
-        plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
-        environ = {"DAGSTER_HOME": str(home), "DAGSTER_POSTGRES_URL": storage, "CATH_SCHEDULES": "stopped"}
-        stack = Stack(plain | service.environ | environ, folder / "logs")
-        with started(stack, folder) as port:
-            yield Dagster(stack, port, service)
+    with cath_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -64,11 +37,6 @@ def dagster(running: Dagster) -> Iterator[Dagster]:
     yield running
     running.hurry()
     running.wait(lambda: running.sessions() == 0, "a run did not end")
-
-
-def weeks_reported(dagster: Dagster) -> set[str]:
-    key = {"path": ["cath", "media_application_report"]}
-    return {made["partition"] for made in dagster.ask(MATERIALISED, key=key)["assetMaterializations"]}
 
 
 def test_a_launched_job_does_its_work(dagster: Dagster) -> None:

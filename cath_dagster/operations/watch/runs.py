@@ -1,6 +1,7 @@
 """Find runs that failed or were refused, one alert for a chain of retries, and jobs that work again."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,12 @@ MOST_RUNS = 2_000
 WORKER_LOST = "the run's worker was lost"
 
 
+@dataclass(frozen=True)
+class _Failure:
+    says: str
+    metadata: Mapping[str, Any]
+
+
 def watch_runs(look: Look) -> Seen:
     """Look at the runs that failed since the last look, and whether jobs that failed have succeeded since."""
     failed = look.instance.get_run_records(
@@ -48,9 +55,9 @@ def _is_end_of_chain(look: Look, record: dg.RunRecord) -> bool:
 def _tell(look: Look, record: dg.RunRecord) -> Alert:
     run = record.dagster_run
     subject = job_key(run)
-    description, metadata = _failure(look.instance, run.run_id)
-    is_refused = _plain(metadata.get("status")) == Status.REFUSED.value
-    says = [description, *_left_undone(metadata)]
+    failures = _failures(look.instance, run.run_id)
+    is_refused = any(_plain(failure.metadata.get("status")) == Status.REFUSED.value for failure in failures)
+    says = [line for failure in failures for line in (failure.says, *_left_undone(failure.metadata))]
     attempts = int(run.tags.get(RETRY_NUMBER, "0")) + 1
     if attempts > 1:
         says.append(f"It was tried {attempts} times; this is the last attempt.")
@@ -82,21 +89,29 @@ def _ended_at(record: dg.RunRecord) -> datetime:
     return record.update_timestamp
 
 
-def _failure(instance: dg.DagsterInstance, run_id: str) -> tuple[str, Mapping[str, Any]]:
-    """Return why a run failed, in words that are ours: of any other error its kind alone, and its message in the log."""
+def _failures(instance: dg.DagsterInstance, run_id: str) -> list[_Failure]:
+    """Return why each step of a run failed that did, in words that are ours.
+
+    Of any other error its kind is told, and its message is in the log. Where no step failed, the run itself did.
+    """
     kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
-    events = [one.event_log_entry.dagster_event for one in instance.get_records_for_run(run_id, of_type=kinds).records]
-    for event in events:
-        if event is not None and event.is_step_failure:
-            data = event.step_failure_data
-            if data.user_failure_data is not None:
-                return data.user_failure_data.description or "it failed", data.user_failure_data.metadata
-            error = data.error.cause or data.error if data.error is not None else None
-            kind = error.cls_name if error is not None else None
-            return f"{kind or 'an error'} in step {event.step_key}; its message is in the run's log.", {}
-    reasons = [event.job_failure_data.failure_reason for event in events if event is not None and event.is_run_failure]
+    entries = [one.event_log_entry for one in instance.get_records_for_run(run_id, of_type=kinds).records]
+    events = [entry.dagster_event for entry in entries if entry.dagster_event is not None]
+    steps = [_step_failure(event) for event in events if event.is_step_failure]
+    if steps:
+        return steps
+    reasons = [event.job_failure_data.failure_reason for event in events if event.is_run_failure]
     named = reasons[-1].value.lower().replace("_", " ") if reasons and reasons[-1] else WORKER_LOST
-    return f"{named}; what was committed stays, and nothing is done twice.", {}
+    return [_Failure(f"{named}; what was committed stays, and nothing is done twice.", {})]
+
+
+def _step_failure(event: dg.DagsterEvent) -> _Failure:
+    data = event.step_failure_data
+    if data.user_failure_data is not None:
+        return _Failure(data.user_failure_data.description or "it failed", data.user_failure_data.metadata)
+    error = data.error.cause or data.error if data.error is not None else None
+    kind = error.cls_name if error is not None else None
+    return _Failure(f"{kind or 'an error'} in step {event.step_key}; its message is in the run's log.", {})
 
 
 def _left_undone(metadata: Mapping[str, Any]) -> Iterator[str]:

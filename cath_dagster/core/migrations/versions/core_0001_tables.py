@@ -30,6 +30,7 @@ SELECT
     run_id,
     location,
     job,
+    step,
     table_name,
     bool_or(dry_run) AS dry_run,
     max(as_of) AS as_of,
@@ -46,7 +47,7 @@ SELECT
     max(error) AS error,
     jsonb_agg(details) FILTER (WHERE kind = 'finished' AND details IS NOT NULL) -> 0 AS details
 FROM {SCHEMA}.ledger_event
-GROUP BY run_id, location, job, table_name
+GROUP BY run_id, location, job, step, table_name
 """  # noqa: S608 - our own names
 
 
@@ -59,6 +60,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.Text, nullable=False),
         sa.Column("location", sa.Text, nullable=False),
         sa.Column("job", sa.Text, nullable=False),
+        sa.Column("step", sa.Text, nullable=False, server_default=""),
         sa.Column("table_name", sa.Text, nullable=False),
         sa.Column("dry_run", sa.Boolean, nullable=False),
         sa.Column("as_of", INSTANT, nullable=False),

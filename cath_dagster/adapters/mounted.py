@@ -1,0 +1,62 @@
+"""Read environment variables, or the files that they name: where X is not set, X_FILE names a file that holds its value.
+
+So secrets can be mounted, as Docker and Kubernetes do it, and stand in no process's environment.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cath_dagster.core.errors import ConfigurationError
+
+SUFFIX = "_FILE"
+MAX_BYTES = 65_536
+"""No secret is as long; a file that is would be the wrong one."""
+
+
+class MountedEnvironment(Mapping[str, str]):
+    """Variables as they are asked for by name. What is listed are those that are set; a file is read when it is needed.
+
+    Looking one up raises `ConfigurationError` where its file cannot be read, and where both are set.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        """Look into `environ`, by default the process's own."""
+        self._environ = os.environ if environ is None else environ
+
+    def __getitem__(self, name: str) -> str:
+        value, path = self._environ.get(name), self._environ.get(name + SUFFIX)
+        if not path:
+            return self._environ[name]
+        if value:
+            raise ConfigurationError(f"{name} and {name}{SUFFIX} are both set; unset one of them")
+        return _read(path, name + SUFFIX)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+
+def _read(path: str, variable: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{variable} names {path}, which cannot be read: {error.strerror}; name a file that this process may read"
+        ) from None
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(
+            f"{variable} names {path}, which is longer than {MAX_BYTES:,} bytes; is it the right one?"
+        )
+    try:
+        # Editors and `echo` end a file with a line break, which is no part of a secret.
+        value = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{variable} names {path}, which is no text in UTF-8") from None
+    if not value or "\0" in value:
+        wrong = "empty" if not value else "no text"
+        raise ConfigurationError(f"{variable} names {path}, which is {wrong}; write the value into it")
+    return value

@@ -1,0 +1,11 @@
+"""CheckTick, a service for clinical surveys: what runs against its database, and when."""
+
+from cath_dagster.core.spec import Location
+
+LOCATION = Location(
+    name="checktick",
+    package="cath_dagster.checktick",
+    stores={"MEDIA_URL": ("question_images",)},
+    file_store="MEDIA_URL",
+)
+OWNER = "team:checktick"

@@ -1,0 +1,1 @@
+"""CheckTick's jobs, one file each."""

@@ -1,0 +1,217 @@
+"""Warn of deletions, soft-delete surveys whose retention is over, and delete for good those whose grace is over too."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
+
+import sqlalchemy as sa
+
+from cath_dagster.checktick import LOCATION, OWNER, retention
+from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
+from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
+from cath_dagster.checktick.groups import Worked, do_in_groups, group_by_weight
+from cath_dagster.checktick.marking import Marker
+from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
+from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
+from cath_dagster.checktick.tables import response, survey
+from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, send_warnings
+from cath_dagster.checktick.words import tell_governance
+from cath_dagster.core.heap import is_any
+from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.purge import Planning, Purge
+from cath_dagster.core.spec import JobSpec, Step
+
+SURVEYS = survey.name
+SOFT_RULE = "closed surveys whose date of deletion has come"
+HARD_RULE = "soft-deleted surveys whose date of hard deletion has come"
+
+
+def prepare(run: JobRun, settings: DataGovernanceSettings) -> None:
+    """Look for what speaks against any of the steps, before the first of them writes or sends anything."""
+    run.refuse(run.database.transaction(find_gaps))
+    check_mail(run, run.database.transaction(partial(find_due, settings=settings, as_of=run.as_of)))
+    run.plan(*purges(run, settings))
+
+
+def purges(planning: Planning, settings: DataGovernanceSettings) -> list[Purge]:
+    """Return the surveys to be deleted for good, with all that goes along."""
+    del settings
+    return [
+        SurveyPurge(
+            table=survey,
+            rule=HARD_RULE,
+            predicate=retention.is_hard_deletable(planning.as_of),
+            cutoff=planning.as_of,
+            age=survey.c.hard_deletion_date,
+            reads_other_rows=True,
+            files=select_files,
+            conditions=retention.hard_deletion_conditions(planning.as_of),
+        )
+    ]
+
+
+def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
+    """Mark the closed surveys whose date has come as deleted; what stands in the way is counted and named."""
+    due = retention.is_soft_deletable(run.as_of)
+    standing = run.database.transaction(
+        partial(find_standing, why=why_not_soft_deleted(), is_past=retention.is_past_soft_deletion(run.as_of))
+    )
+    ids = _find(run, due, survey.c.deletion_date)
+    run.ledger.plan(SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids))
+    details: dict[str, Scalar] = {
+        **as_details("soft", standing),
+        "soft_unwarned": _count(run, due, ~has_warning()),
+        "soft_with_open_request": _count(run, due, survey.c.has_pending_dsr),
+    }
+    kept = sum(each.count for each in standing)
+    if run.dry_run:
+        run.record(Outcome(target=SURVEYS, matched=len(ids), details={**details, "would_soft_delete": len(ids)}))
+        return
+    marker = Marker(
+        ledger=run.ledger,
+        as_of=run.as_of,
+        now=run.now,
+        grace=timedelta(days=settings.grace_days),
+        rule=SOFT_RULE,
+    )
+    worked = do_in_groups(run, _groups(run, ids, settings), len(ids), marker.mark)
+    done = run.ledger.recorded().get(SURVEYS, {}).get("updated", 0)
+    _finish(run, worked, "soft_deleted", done=done, kept=kept, due=len(ids), details=details)
+
+
+def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
+    """Delete for good the surveys whose grace is over, with every row and file of theirs; leave a record of each."""
+    due = retention.is_hard_deletable(run.as_of)
+    past = sa.or_(
+        retention.is_past_hard_deletion(run.as_of),
+        sa.and_(survey.c.deleted_at.is_not(None), survey.c.hard_deletion_date.is_(None)),
+    )
+    standing = run.database.transaction(partial(find_standing, why=why_not_hard_deleted(), is_past=past))
+    ids = _find(run, due, survey.c.hard_deletion_date)
+    is_frozen = sa.exists().where(response.c.survey_id == survey.c.id, response.c.is_frozen)
+    details: dict[str, Scalar] = {
+        **as_details("hard", standing),
+        "hard_with_open_request": _count(run, due, survey.c.has_pending_dsr),
+        "hard_with_frozen_response": _count(run, due, is_frozen),
+    }
+    kept = sum(each.count for each in standing)
+    if run.dry_run:
+        for planned in run.planned:
+            run.purge(planned)
+        run.record(Outcome(target=SURVEYS, details={**details, "would_hard_delete": len(ids)}))
+        run.drain_files()
+        return
+    eraser = Eraser(ledger=run.ledger, job=run.job, run_id=run.run_id, as_of=run.as_of, now=run.now, rule=HARD_RULE)
+    worked = do_in_groups(run, _groups(run, ids, settings), len(ids), eraser.erase)
+    recorded = run.ledger.recorded()
+    for table in DEPENDENT:
+        counts = recorded.get(table.name, {})
+        run.record(Outcome.of(table.name, {**counts, "matched": counts.get("deleted", 0)}))
+    done = recorded.get(SURVEYS, {}).get("deleted", 0)
+    _finish(run, worked, "hard_deleted", done=done, kept=kept, due=len(ids), details=details)
+    run.drain_files()
+
+
+def _find(run: JobRun, due: sa.ColumnElement[bool], date: sa.Column[object]) -> list[int]:
+    """Return the surveys that are due, the longest due first."""
+    query = sa.select(survey.c.id).where(due).order_by(date, survey.c.id)
+    return run.database.transaction(lambda connection: list(connection.scalars(query)))
+
+
+def _count(run: JobRun, *conditions: sa.ColumnElement[bool]) -> int:
+    return run.read(sa.select(sa.func.count()).select_from(survey).where(*conditions))
+
+
+def _groups(run: JobRun, ids: list[int], settings: DataGovernanceSettings) -> Iterable[list[int]]:
+    """Return the surveys in groups that one transaction may take, no more of them than there is room for."""
+    room = run.room()
+    chosen = ids if room is None else ids[:room]
+    query = (
+        sa.select(response.c.survey_id, sa.func.count())
+        .where(is_any(response.c.survey_id, chosen))
+        .group_by(response.c.survey_id)
+    )
+    weights = run.database.transaction(lambda connection: dict(connection.execute(query).tuples().all()))
+    return group_by_weight(chosen, weights, settings.surveys_per_transaction)
+
+
+def _finish(
+    run: JobRun, worked: Worked, purpose: str, *, done: int, kept: int, due: int, details: dict[str, Scalar]
+) -> None:
+    """Record what was done to the surveys, and fail the run for those that failed."""
+    run.take(done)
+    left = max(0, due - done - len(worked.failed)) if run.room() == 0 else 0
+    failed: dict[str, Scalar] = {f"not_{purpose}_ids": [str(key) for key in sorted(worked.failed)]}
+    counts = run.ledger.recorded().get(SURVEYS, {})
+    run.record(
+        Outcome(
+            target=SURVEYS,
+            matched=max(due, done),
+            deleted=counts.get("deleted", 0),
+            updated=counts.get("updated", 0),
+            failed=len(worked.failed),
+            kept=kept,
+            skipped=left,
+            batches=worked.batches,
+            longest_transaction_seconds=worked.longest_seconds,
+            details={**details, purpose: done, **(failed if worked.failed else {})},
+        )
+    )
+    if left:
+        run.note(f"max_rows reached: {left:,} surveys are left for the next run")
+    worked.tell(run, purpose.replace("_", "-"))
+
+
+def _privileges() -> dict[str, tuple[str, ...]]:
+    """Return what the deletion needs on every table of which rows go or change."""
+    changed = {reference.child.name for reference in POLICY if reference.is_kept}
+    wanted = {table.name: ("SELECT", "DELETE", *(("UPDATE",) if table.name in changed else ())) for table in TABLES}
+    wanted["surveys_legalhold"] = ("SELECT", "UPDATE", "DELETE")
+    wanted["surveys_auditlog"] = ("SELECT", "INSERT", "DELETE")
+    return wanted | {"auth_user": ("SELECT",)}
+
+
+SPEC = JobSpec(
+    location=LOCATION,
+    name=JOB,
+    cron="0 2 * * *",
+    owner=OWNER,
+    summary="Warns owners of deletions to come, soft-deletes surveys past retention, deletes them for good 30 days later.",
+    description=(
+        "Warns the owner by e-mail 30, 7 and 1 days before a closed survey's deletion date, soft-deletes it on that date, "
+        "and 30 days after that deletes it for good: encryption keys overwritten, every dependent row deleted, files "
+        "removed, and a row in surveys_auditlog left that says so. A legal hold stops both, and so does publishing the "
+        "survey again. A soft-deleted survey is brought back by setting deleted_at and hard_deletion_date to NULL and "
+        "deletion_date to a later day; one that was deleted for good cannot be."
+    ),
+    settings=DataGovernanceSettings,
+    steps=(
+        Step(
+            name="send_warnings",
+            run=send_warnings,
+            summary="Warn owners 30, 7 and 1 days before a deletion, once for each survey, tier and date.",
+            tables=("mail",),
+        ),
+        Step(
+            name="soft_delete",
+            run=soft_delete,
+            summary="Mark closed surveys whose deletion date has come as deleted.",
+            tables=(SURVEYS,),
+        ),
+        Step(
+            name="hard_delete",
+            run=hard_delete,
+            summary="Delete for good what was soft-deleted 30 days ago, with all that goes along, and leave a record.",
+            purges=True,
+            tables=(SURVEYS, *(table.name for table in DEPENDENT)),
+        ),
+    ),
+    prepare=prepare,
+    purges=purges,
+    tables=(SURVEYS, *(table.name for table in DEPENDENT)),
+    needs=("MEDIA_URL",),
+    privileges=_privileges(),
+    age_columns={SURVEYS: "hard_deletion_date"},
+    report=tell_governance,
+)

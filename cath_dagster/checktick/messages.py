@@ -1,0 +1,84 @@
+"""What CheckTick's mails say; the words themselves are in `templates/`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cath_dagster.core.mail import Content
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+URGENT_DAYS, IMPORTANT_DAYS = 1, 7
+MAX_MONTHS = 24
+"""By which the service lets a retention period be extended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpcomingDeletion:
+    """What an owner must know of a survey that will be deleted. `days` are whole days by the calendar, in UTC."""
+
+    survey_name: str = field(repr=False)
+    slug: str
+    owner_name: str = field(repr=False)
+    days: int
+    tier: int
+    deletion_date: datetime
+    grace_days: int
+    site_url: str
+
+    @property
+    def urgency(self) -> str:
+        if self.tier <= URGENT_DAYS:
+            return "URGENT"
+        return "Important" if self.tier <= IMPORTANT_DAYS else "Notice"
+
+    @property
+    def when(self) -> str:
+        return {0: "today", 1: "tomorrow"}.get(self.days, f"in {self.days} days")
+
+    @property
+    def date(self) -> str:
+        return f"{self.deletion_date.day} {self.deletion_date:%B %Y at %H:%M} UTC"
+
+    @property
+    def dashboard(self) -> str:
+        return f"{self.site_url}/surveys/{self.slug}/dashboard/"
+
+    @property
+    def guide(self) -> str:
+        return f"{self.site_url}/docs/data-governance-overview/"
+
+
+def deletion_warning(warning: UpcomingDeletion) -> Content:
+    """Return the mail to the owner of a survey whose retention period is about to end."""
+    values = {"warning": warning, "max_months": MAX_MONTHS}
+    return Content(
+        subject=f"{warning.urgency}: “{warning.survey_name}” will be deleted {warning.when}",
+        text=_render("deletion_warning.txt", values),
+        html=_render("deletion_warning.html", values),
+    )
+
+
+def masked(warning: UpcomingDeletion) -> UpcomingDeletion:
+    """Return a warning to be looked at: dates and days as they are, names made up."""
+    return replace(warning, survey_name="‹survey›", slug="‹survey›", owner_name="‹owner›")
+
+
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    return Environment(
+        loader=PackageLoader("cath_dagster.checktick"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _render(name: str, values: Mapping[str, object]) -> str:
+    return _templates().get_template(name).render(values)

@@ -1,0 +1,70 @@
+"""Give the roles of a location what they need, or write the statements down."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from cath_dagster.adapters.environment import open_resources
+from cath_dagster.cli.views import views_of
+from cath_dagster.core.database import translate
+from cath_dagster.core.maintenance import SCHEMA, check_current
+from cath_dagster.core.needs import SERVICE, Moment, Needs, needs_of_jobs, needs_of_restore
+from cath_dagster.core.roles import RoleChange, give, write_changes
+from cath_dagster.core.spec import Location, load_specs
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The names of a location's roles, which may be one."""
+
+    jobs: str | None
+    restore: str | None
+
+    def __bool__(self) -> bool:
+        return bool(self.jobs or self.restore)
+
+
+def give_roles(location: Location, roles: Roles, *, now: datetime) -> list[RoleChange]:
+    """Bring the roles level with what they need, all or none."""
+    return _in_transaction(location, lambda connection: _each(connection, location, roles, now, give))
+
+
+def write_roles(location: Location, roles: Roles, *, now: datetime) -> list[RoleChange]:
+    """Return the statements that would do so."""
+    return _in_transaction(location, lambda connection: _each(connection, location, roles, now, write_changes))
+
+
+def _in_transaction(location: Location, work: Callable[[sa.Connection], list[RoleChange]]) -> list[RoleChange]:
+    engine = open_resources(location).engine("roles")
+    try:
+        with engine.begin() as connection:
+            check_current(connection, location=location.name, revision=location.revision)
+            return work(connection)
+    except DBAPIError as error:
+        raise translate(error) from None
+    finally:
+        engine.dispose()
+
+
+def _each(
+    connection: sa.Connection, location: Location, roles: Roles, now: datetime, change: Callable[..., RoleChange]
+) -> list[RoleChange]:
+    # The instance's own role needs all of Dagster's tables: there nothing is taken away.
+    revokes_in = (SCHEMA,) if location.resources else (SERVICE, SCHEMA)
+    wanted: dict[str, Needs] = {}
+    for role, needs in _wanted(connection, location, roles, now):
+        wanted[role] = wanted[role] | needs if role in wanted else needs
+    return [change(connection, role, needs, revokes_in=revokes_in) for role, needs in wanted.items()]
+
+
+def _wanted(connection: sa.Connection, location: Location, roles: Roles, now: datetime) -> Iterator[tuple[str, Needs]]:
+    specs = load_specs(location)
+    if roles.jobs:
+        views = [view.name for view in views_of(location)]
+        moment = Moment(now, open_resources(location).environ)
+        yield roles.jobs, needs_of_jobs(connection, specs, moment, views=views)
+    if roles.restore:
+        yield roles.restore, needs_of_restore(connection, specs)

@@ -1,0 +1,155 @@
+"""Say what a database role needs: for all jobs of a code location, or to put back what they deleted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from cath_dagster.core.catalogue import purged_tables
+from cath_dagster.core.diagnosis import OURS
+from cath_dagster.core.family import read_family
+from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.purge import Purge
+from cath_dagster.core.relations import SET_NULL, Relation, read_references, read_relations
+from cath_dagster.core.settings import PurgeSettings, read_settings
+from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.undo_check import needed_for_undo
+from cath_dagster.core.vacuum import MAINTAIN_SINCE
+
+SERVICE = "public"
+"""The schema of the maintained tables."""
+REVISIONS = {"alembic_version": ("SELECT",)}
+RESTORING = REVISIONS | {
+    "ledger_event": ("SELECT", "INSERT"),
+    "archived_rows": ("SELECT",),
+    "restored_row": ("SELECT", "INSERT", "UPDATE"),
+    "file_outbox": ("SELECT", "DELETE"),
+}
+"""What a restore does to our own tables."""
+
+Named = tuple[str, str]
+"""A relation's schema and name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """Privileges on tables and on the schema `maintenance`, and the views that the role must own to refresh them."""
+
+    tables: Mapping[Named, frozenset[str]] = field(default_factory=dict)
+    schema: frozenset[str] = frozenset({"USAGE"})
+    views: tuple[str, ...] = ()
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(
+            tables=_merged([*self.tables.items(), *other.tables.items()]),
+            schema=self.schema | other.schema,
+            views=tuple(dict.fromkeys((*self.views, *other.views))),
+        )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the jobs plan with when nobody runs them."""
+
+    as_of: datetime
+    environ: Mapping[str, str]
+    run_id: str = "roles"
+
+
+def needs_of_jobs(
+    connection: sa.Connection, specs: Sequence[JobSpec], moment: Moment, *, views: Sequence[str]
+) -> Needs:
+    """Return what all the jobs need, with the settings that the environment gives them."""
+    found = [((SCHEMA, table), frozenset(wanted)) for table, wanted in (OURS | REVISIONS).items()]
+    schema = {"USAGE"}
+    for spec in specs:
+        for table, wanted in spec.privileges.items():
+            if table == SCHEMA:
+                schema |= set(wanted)
+            else:
+                found.append((_named(table), frozenset(wanted)))
+        found += _of_settings(connection, spec, moment)
+    return Needs(
+        tables=_with_partitions(connection, _merged(found)), schema=frozenset(schema), views=tuple(sorted(views))
+    )
+
+
+def needs_of_restore(connection: sa.Connection, specs: Sequence[JobSpec]) -> Needs:
+    """Return what it takes to put back whatever any of the jobs deletes.
+
+    Reading the parents tells which rows have lost the one that they refer to.
+    """
+    undoable = [spec for spec in specs if issubclass(spec.settings, PurgeSettings)]
+    found = [((SCHEMA, table), frozenset(wanted)) for table, wanted in RESTORING.items()]
+    relations = _there(connection, purged_tables(undoable))
+    gone = {(relation.schema, relation.name) for relation in relations}
+    found += [(named, frozenset({"SELECT", "INSERT"})) for named in gone]
+    for reference in read_references(connection, relations):
+        child, parent = (reference.schema, reference.child), (reference.parent_schema, reference.parent)
+        if child in gone:
+            found.append((parent, frozenset({"SELECT"})))
+        if parent in gone and reference.on_delete == SET_NULL:
+            found.append((child, frozenset({"SELECT", "UPDATE"})))
+    return Needs(tables=_merged(found))
+
+
+def _of_settings(connection: sa.Connection, spec: JobSpec, moment: Moment) -> Iterator[tuple[Named, frozenset[str]]]:
+    """Yield what a job needs because of how it is set: to archive what it deletes, and to vacuum afterwards."""
+    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
+    if not isinstance(settings, PurgeSettings):
+        return
+    version = connection.scalar(sa.text("SELECT current_setting('server_version_num')::int")) or 0
+    if settings.vacuum and version >= MAINTAIN_SINCE:
+        yield from ((_named(table), frozenset({"MAINTAIN"})) for table in purged_tables([spec]))
+    if settings.undo_days and spec.purges is not None:
+        for purge in spec.purges(moment, settings):
+            yield from _of_undo(connection, purge)
+
+
+def _of_undo(connection: sa.Connection, purge: Purge) -> Iterator[tuple[Named, frozenset[str]]]:
+    members = read_family(connection, purge)
+    for table, wanted in needed_for_undo(purge, members).items():
+        yield (members[0].relation.schema, table), frozenset(wanted)
+
+
+def _there(connection: sa.Connection, tables: Sequence[str]) -> list[Relation]:
+    found = read_relations(connection, [(SERVICE, table) for table in tables])
+    return [relation for relation in found if relation is not None]
+
+
+def _named(table: str) -> Named:
+    schema, _, name = table.rpartition(".")
+    return schema or SERVICE, name
+
+
+def _merged(found: Sequence[tuple[Named, frozenset[str]]]) -> dict[Named, frozenset[str]]:
+    merged: dict[Named, frozenset[str]] = {}
+    for named, wanted in found:
+        merged[named] = merged.get(named, frozenset()) | wanted
+    return merged
+
+
+def _with_partitions(
+    connection: sa.Connection, tables: Mapping[Named, frozenset[str]]
+) -> Mapping[Named, frozenset[str]]:
+    """Add the partitions of each table: a purge walks the heap of each by its own name."""
+    query = sa.text(
+        """
+        SELECT root_schema.nspname, root.relname, leaf_schema.nspname, leaf.relname
+        FROM pg_class AS root
+        JOIN pg_namespace AS root_schema ON root_schema.oid = root.relnamespace
+        CROSS JOIN LATERAL pg_partition_tree(root.oid) AS part
+        JOIN pg_class AS leaf ON leaf.oid = part.relid AND leaf.oid <> root.oid
+        JOIN pg_namespace AS leaf_schema ON leaf_schema.oid = leaf.relnamespace
+        WHERE root.relkind = 'p'
+          AND (root_schema.nspname::text, root.relname::text) IN
+              (SELECT * FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])))
+        """
+    )
+    given = {"schemas": [schema for schema, _ in tables], "names": [name for _, name in tables]}
+    parts = [
+        ((leaf_schema, leaf), tables[schema, name])
+        for schema, name, leaf_schema, leaf in connection.execute(query, given)
+    ]
+    return _merged([*tables.items(), *parts])

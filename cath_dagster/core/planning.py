@@ -1,0 +1,127 @@
+"""Plan a run's purges before its first write: measure them, and find what speaks against them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from cath_dagster.core import partitions, telemetry, vacuum
+from cath_dagster.core.blast_radius import Measure, measure, refusal
+from cath_dagster.core.errors import BlastRadiusError, PreflightError
+from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.preflight import Preflight, check_access, check_purge
+from cath_dagster.core.purge import Purge, Undo
+from cath_dagster.core.restored import count_spared, spare
+from cath_dagster.core.undo_check import find_obstacles
+
+if TYPE_CHECKING:
+    from cath_dagster.core.job_run import JobRun
+
+
+@dataclass(frozen=True)
+class PlannedPurge:
+    """A purge that was measured and may go on."""
+
+    purge: Purge
+    measured: Measure
+    children: tuple[Measure, ...]
+
+
+def plan_purges(run: "JobRun", *purges: Purge) -> list[PlannedPurge]:
+    """Return what each purge would take; see `JobRun.plan`."""
+    if any(purge.files is not None for purge in purges):
+        # A store that cannot be opened is found out before anything is deleted.
+        run.resources.store(run.file_store)
+    # Measuring needs privileges as well, and waits for locks.
+    reasons = (*_check_access(run, purges).reasons, *_check_extras(run, purges))
+    run.refuse_as(PreflightError, reasons)
+    purges = tuple(_undoable(run, purge) for purge in _spared(run, purges))
+    planned = [_measure(run, purge) for purge in purges]
+    run.refuse_as(PreflightError, _find_undo_obstacles(run, purges))
+    measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
+    run.planned_rows |= {measured.table: measured.matched for measured in measures}
+    for plan in planned:
+        run.reporter.info(f"{plan.purge.rule}: {plan.measured}")
+        run.write_plan(plan)
+    too_large = None if run.allow_large else refusal(measures)
+    found = run.database.transaction(lambda connection: check_purge(connection, _expected(run, planned)))
+    for note in found.notes:
+        run.note(note)
+    reasons = (*([too_large] if too_large else ()), *found.reasons)
+    if reasons and not run.dry_run:
+        run.outcomes += [Outcome(target=measured.table, matched=measured.matched) for measured in measures]
+    run.refuse_as(BlastRadiusError if too_large else PreflightError, reasons)
+    run.planned += planned
+    return planned
+
+
+def _spared(run: "JobRun", purges: Sequence[Purge]) -> list[Purge]:
+    """Return the purges without the rows that were restored lately, and say how many rows those are."""
+    left_alone = run.left_alone()
+    spared = [spare(purge, left_alone, run.as_of) for purge in purges]
+    for before, after in zip(purges, spared, strict=True):
+        kept = 0 if after is before else run.read(count_spared(before, after))
+        if kept:
+            run.record(Outcome(target=before.table.name, kept=kept))
+            run.note(f"{kept:,} rows of {before.table.name} match and are left alone: they were restored lately")
+    return spared
+
+
+def _undoable(run: "JobRun", purge: Purge) -> Purge:
+    if not run.undo.days:
+        return purge
+    keep_until = run.as_of + timedelta(days=run.undo.days)
+    return replace(purge, undo=Undo(days=run.undo.days, keep_until=keep_until, partition=run.partition))
+
+
+def _find_undo_obstacles(run: "JobRun", purges: Sequence[Purge]) -> list[str]:
+    if not run.undo.days:
+        return []
+    found = [run.database.transaction(partial(find_obstacles, purge=purge, policy=run.undo)) for purge in purges]
+    return list(dict.fromkeys(reason for reasons in found for reason in reasons))
+
+
+def _check_access(run: "JobRun", purges: Sequence[Purge]) -> Preflight:
+    purged = {table.name for purge in purges for table in (purge.table, *(t for t, _ in purge.every_child()))}
+    return run.database.transaction(lambda connection: check_access(connection, run.privileges, purged))
+
+
+def _check_extras(run: "JobRun", purges: Sequence[Purge]) -> list[str]:
+    """Return why what the settings ask for beyond deleting could not be done."""
+    checks = [
+        *([partitions.find_obstacle] if run.purging.drop_partitions else []),
+        *([vacuum.find_obstacle] if run.purging.vacuum else []),
+    ]
+    tables = [purge.table for purge in purges]
+
+    def find(connection: sa.Connection) -> list[str | None]:
+        return [check(connection, table) for table in tables for check in checks]
+
+    return [obstacle for obstacle in run.database.transaction(find) if obstacle]
+
+
+def _expected(run: "JobRun", planned: Sequence[PlannedPurge]) -> dict[str, int]:
+    """Return how many rows the run would delete per table: what matches, and with `max_rows` its share of that."""
+    expected: dict[str, int] = {}
+    room = run.room()
+    for plan in planned:
+        matched = plan.measured.matched
+        share = 1.0 if room is None or matched <= room else room / matched
+        for measured in (plan.measured, *plan.children):
+            expected[measured.table] = expected.get(measured.table, 0) + round(measured.matched * share)
+    return expected
+
+
+def _measure(run: "JobRun", purge: Purge) -> PlannedPurge:
+    def work(connection: sa.Connection) -> PlannedPurge:
+        tables = [(purge.table, purge.predicate), *purge.every_child()]
+        first, *children = [measure(connection, table, predicate, exact=run.dry_run) for table, predicate in tables]
+        return PlannedPurge(purge, first, tuple(children))
+
+    with telemetry.span("count", target=purge.target, rule=purge.rule) as span:
+        planned = run.database.transaction(work)
+        span.tell(matched=planned.measured.matched, is_exact=planned.measured.is_exact)
+    return planned

@@ -1,0 +1,96 @@
+"""Say what a purge did, or in a dry run would do: per table an outcome with its counts and how the work went."""
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from cath_dagster.core.batch_runner import Progress
+from cath_dagster.core.maintenance import file_outbox
+from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.pace import Pacer
+from cath_dagster.core.planning import PlannedPurge
+from cath_dagster.core.purge import Purge
+
+if TYPE_CHECKING:
+    from cath_dagster.core.job_run import JobRun
+
+SAMPLE_IDS = 5
+"""Ids that a dry run shows, for an operator to look a few rows up."""
+GROUPS_SHOWN = 50
+"""Businesses, say, of which a purge tells how many rows each lost."""
+
+
+def record_dry_purge(run: "JobRun", planned: PlannedPurge) -> None:
+    purge = planned.purge
+    query = sa.select(sa.cast(purge.key, sa.Text)).where(purge.predicate).order_by(purge.key).limit(SAMPLE_IDS)
+    ids = run.database.transaction(lambda connection: list(connection.scalars(query)))
+    details: dict[str, Scalar] = {"sample_ids": ids, **_undo_until(purge)} if ids else {}
+    run.record(Outcome(target=purge.table.name, matched=planned.measured.matched, details=details))
+    for measured in planned.children:
+        run.record(Outcome(target=measured.table, matched=measured.matched))
+    if purge.files is not None:
+        _, path = purge.files(purge.predicate).subquery().c
+        # A file that is queued already counts where the queue is counted.
+        not_queued = path.not_in(sa.select(file_outbox.c.path))
+        count = run.read(sa.select(sa.func.count(path.distinct())).where(not_queued))
+        if purge.undo is None:
+            run.record(Outcome(target="files", matched=count))
+        else:
+            run.files_to_hold += count
+
+
+def record_purge(
+    run: "JobRun", planned: PlannedPurge, progress: Progress, details: dict[str, Scalar], seconds: float
+) -> None:
+    measured, recorded = planned.measured, run.ledger.recorded()
+    done = run.not_yet_told(recorded, measured.table)
+    run.take(done["deleted"])
+    matched = measured.matched if measured.is_exact or progress.reached_limit else done["deleted"]
+    left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
+    if not measured.is_exact:
+        details |= {"estimated": measured.matched, "margin": measured.margin}
+    details |= _by_group(planned.purge, progress)
+    if done["deleted"]:
+        details |= _undo_until(planned.purge)
+    rows_left = progress.rows_left
+    if rows_left is None:
+        rows_left = max(0, measured.rows - done["deleted"])
+        details["rows_left_estimated"] = True
+    run.outcomes.append(
+        Outcome(
+            target=measured.table,
+            matched=max(matched, done["deleted"]),
+            deleted=done["deleted"],
+            archived=done["archived"],
+            skipped=left,
+            batches=progress.batches,
+            longest_transaction_seconds=progress.longest_seconds,
+            seconds=seconds,
+            deleting_seconds=progress.seconds,
+            rows_left=rows_left,
+            oldest_at=progress.oldest_at,
+            details=details,
+        )
+    )
+    for child in dict.fromkeys(measured.table for measured in planned.children):
+        gone = run.not_yet_told(recorded, child)["deleted"]
+        run.outcomes.append(Outcome(target=child, matched=gone, deleted=gone))
+    run.tell_left(measured.table, left, progress)
+
+
+def _by_group(purge: Purge, progress: Progress) -> dict[str, Scalar]:
+    """Return how many rows went by group, the largest first."""
+    if purge.counted_by is None or not progress.by_group:
+        return {}
+    largest = progress.by_group.most_common(GROUPS_SHOWN)
+    return {f"by_{purge.counted_by.name}": [f"{group}: {count:,}" for group, count in largest]}
+
+
+def _undo_until(purge: Purge) -> dict[str, Scalar]:
+    return {"undo_until": purge.undo.keep_until.isoformat()} if purge.undo else {}
+
+
+def how(progress: Progress, pacer: Pacer) -> dict[str, Scalar]:
+    """Return how the work was done, for an operator who wonders why it took so long."""
+    how: dict[str, Scalar] = {"way": progress.way, **pacer.summary()}
+    return how | ({"timeouts": progress.timeouts} if progress.timeouts else {})

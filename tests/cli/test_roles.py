@@ -1,0 +1,168 @@
+"""`migrate --role` and `roles sql`: what they give, what they take back, and what they refuse."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from psycopg import sql
+
+from tests.cli.test_cli import call
+from tests.roles import Role, role_in
+from tests.service import Service
+
+NOT_ENTITLED = "42501"
+GRANTS = """
+SELECT relname, privilege_type FROM pg_class CROSS JOIN LATERAL aclexplode(relacl)
+WHERE grantee = %s::regrole ORDER BY 1, 2
+"""
+
+
+@pytest.fixture
+def role(service: Service) -> Iterator[Role]:
+    with role_in(service.url, service.connection) as made:
+        yield made
+
+
+def grants(service: Service, role: Role) -> list[tuple[str, str]]:
+    return service.rows(GRANTS, f'"{role.name}"')
+
+
+def execute(service: Service, statement: str, role: Role) -> None:
+    service.connection.execute(sql.SQL(statement).format(sql.Identifier(role.name)))
+
+
+def test_migrate_gives_the_role_its_privileges_once(service: Service, role: Role) -> None:
+    first = call(service.environ, "migrate", "cath", "--role", role.name)
+    given = grants(service, role)
+    again = call(service.environ, "migrate", "cath", "--role", role.name, "--json")
+
+    assert first.returncode == 0, first.stderr
+    assert f"{role.name} holds what it needs" in first.stdout
+    assert ("audit_log", "DELETE") in given
+    assert ("audit_log", "UPDATE") not in given
+    assert json.loads(again.stdout) == {
+        "cath": {
+            "revisions": ["cath_0001", "core_0001"],
+            "roles": [{"role": role.name, "statements": [], "excess": []}],
+        }
+    }
+    assert grants(service, role) == given
+
+
+def test_what_the_role_needs_no_longer_is_taken_back(service: Service, role: Role) -> None:
+    execute(
+        service,
+        "GRANT ALL ON ALL TABLES IN SCHEMA public, maintenance TO {0}; GRANT CREATE ON SCHEMA public TO {0};"
+        'GRANT UPDATE (action) ON audit_log TO {0}; GRANT SELECT (email) ON "user" TO {0}',
+        role,
+    )
+
+    done = call(service.environ, "migrate", "cath", "--role", role.name)
+
+    assert done.returncode == 0, done.stderr
+    assert role.attempt("UPDATE audit_log SET action = ''") == NOT_ENTITLED
+    assert role.attempt("TRUNCATE maintenance.ledger_event") == NOT_ENTITLED
+    assert role.attempt("CREATE TABLE public.mine (id int)") == NOT_ENTITLED
+    assert role.attempt('SELECT email FROM "user"') is None
+
+
+def test_what_the_role_holds_in_other_schemas_is_told_and_left(service: Service, role: Role) -> None:
+    service.connection.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.thing (id int)")
+    execute(service, "GRANT USAGE ON SCHEMA elsewhere TO {0}; GRANT SELECT ON elsewhere.thing TO {0}", role)
+    service.connection.execute("GRANT INSERT ON audit_log TO PUBLIC")
+
+    done = call(service.environ, "migrate", "cath", "--role", role.name, "--json")
+
+    (change,) = json.loads(done.stdout)["cath"]["roles"]
+    assert change["excess"] == ["SELECT on elsewhere.thing", "INSERT on public.audit_log"]
+    assert role.attempt("SELECT * FROM elsewhere.thing") is None
+
+
+def test_the_role_that_once_migrated_loses_the_ledger(service: Service, role: Role) -> None:
+    execute(
+        service,
+        "ALTER SCHEMA maintenance OWNER TO {0}; ALTER TABLE maintenance.ledger_event OWNER TO {0};"
+        "ALTER TABLE maintenance.deleted_key OWNER TO {0}; ALTER VIEW maintenance.purge_ledger OWNER TO {0}",
+        role,
+    )
+    assert role.attempt("DELETE FROM maintenance.ledger_event") is None
+
+    done = call(service.environ, "migrate", "cath", "--role", role.name)
+
+    assert done.returncode == 0, done.stderr
+    assert role.attempt("DELETE FROM maintenance.ledger_event") == NOT_ENTITLED
+    assert role.attempt("DROP VIEW maintenance.purge_ledger") == NOT_ENTITLED
+    assert role.attempt("SELECT * FROM maintenance.ledger_event") is None
+
+
+def test_the_sql_of_a_role_is_what_it_takes(service: Service, role: Role) -> None:
+    written = call(service.environ, "roles", "sql", "cath", "--role", role.name)
+    assert grants(service, role) == []
+
+    service.connection.execute(written.stdout)
+
+    done = call(service.environ, "migrate", "cath", "--role", role.name, "--json")
+    assert json.loads(done.stdout)["cath"]["roles"][0]["statements"] == []
+
+
+def test_the_sql_of_a_role_that_does_not_exist_makes_it(service: Service) -> None:
+    written = call(service.environ, "roles", "sql", "cath", "--role", "not yet made")
+
+    assert written.stdout.splitlines()[0] == 'CREATE ROLE "not yet made" LOGIN;'
+    assert any("ON maintenance.ledger_event" in line for line in written.stdout.splitlines())
+
+
+def test_a_role_that_does_not_exist_is_refused_with_the_statement_that_makes_it(service: Service) -> None:
+    done = call(service.environ, "migrate", "cath", "--role", "not yet made")
+
+    assert done.returncode == 1
+    assert 'CREATE ROLE "not yet made" LOGIN' in done.stderr
+
+
+def test_a_superuser_is_refused(service: Service, role: Role) -> None:
+    execute(service, "ALTER ROLE {} SUPERUSER", role)
+
+    done = call(service.environ, "migrate", "cath", "--role", role.name)
+
+    assert done.returncode == 1
+    assert "could change what maintenance.deleted_key says of the past" in done.stderr
+    assert grants(service, role) == []
+
+
+def test_a_role_to_which_another_gives_the_past_is_refused(service: Service, role: Role) -> None:
+    service.connection.execute("GRANT DELETE ON maintenance.ledger_event TO PUBLIC")
+
+    done = call(service.environ, "migrate", "cath", "--role", role.name)
+
+    assert done.returncode == 1
+    assert "PUBLIC or a role that it is a member of" in done.stderr
+
+
+def test_the_role_that_is_logged_in_is_refused(service: Service, role: Role) -> None:
+    call(service.environ, "migrate", "cath", "--role", role.name)
+    environ = service.environ | {"CATH_DATABASE_URL": role.url}
+
+    done = call(environ, "roles", "sql", "cath", "--role", role.name)
+
+    assert done.returncode == 1
+    assert "is logged in itself" in done.stderr
+
+
+def test_one_who_may_not_give_is_refused_and_nothing_is_given(service: Service, role: Role) -> None:
+    with role_in(service.url, service.connection) as giver:
+        execute(service, "GRANT USAGE ON SCHEMA maintenance TO {0} WITH GRANT OPTION", giver)
+        execute(service, "GRANT SELECT ON maintenance.alembic_version TO {0}", giver)
+        execute(service, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {0} WITH GRANT OPTION", giver)
+        limited = replace(service, environ=service.environ | {"CATH_DATABASE_URL": giver.url})
+
+        done = call(limited.environ, "migrate", "cath", "--role", role.name)
+
+    assert done.returncode == 1
+    assert "owner of the tables" in done.stderr
+    assert grants(service, role) == []
+
+
+def test_a_role_without_a_location_is_wrong_usage(service: Service) -> None:
+    assert call(service.environ, "migrate", "--role", "someone").returncode == 2
+    assert call(service.environ, "roles", "sql", "cath").returncode == 2

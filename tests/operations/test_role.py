@@ -1,0 +1,56 @@
+"""The upkeep of the instance under a role that has of our own tables only what it needs, and all of Dagster's."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+from psycopg import sql
+
+from cath_dagster.cli.roles import Roles, give_roles
+from cath_dagster.core.execution import execute
+from cath_dagster.core.spec import load_specs
+from cath_dagster.operations import LOCATION
+from cath_dagster.operations.resources import open_resources
+from tests.operations.instance import NOW, Instance
+from tests.roles import Role, role_in
+from tests.service import SilentReporter
+
+NOT_ENTITLED = "42501"
+
+
+@pytest.fixture
+def role(instance: Instance) -> Iterator[Role]:
+    """Yield a role as Dagster's own is: it may do anything with Dagster's tables."""
+    open_resources(instance.dagster).prepare()
+    with role_in(instance.url, instance.connection) as made:
+        name = sql.Identifier(made.name)
+        for what in ("TABLES", "SEQUENCES"):
+            instance.connection.execute(
+                sql.SQL("GRANT ALL ON ALL {} IN SCHEMA public TO {}").format(sql.SQL(what), name)
+            )
+        give_roles(LOCATION, Roles(jobs=made.name, restore=None), now=datetime.now(UTC))
+        yield made
+
+
+def test_the_clean_up_does_its_work_and_dagster_keeps_its_tables(
+    instance: Instance, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance.add_run(ended_at=datetime(2020, 1, 1, tzinfo=UTC))
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", role.url)
+    with dg.DagsterInstance.get() as limited:
+        resources = open_resources(limited)
+        resources.prepare()
+        (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == "clean_instance"]
+
+        result = execute(
+            spec, {"as_of": NOW}, run_id="limited", now=datetime(2030, 1, 1, tzinfo=UTC), resources=resources,
+            reporter=SilentReporter(),
+        )  # fmt: skip
+
+        assert result.error is None
+        assert instance.runs() == set()
+        assert limited.get_runs_count() == 0
+    assert role.attempt("SELECT count(*) FROM secondary_indexes") is None
+    for statement in ("DELETE FROM maintenance.ledger_event", "TRUNCATE maintenance.deleted_key"):
+        assert role.attempt(statement) == NOT_ENTITLED
