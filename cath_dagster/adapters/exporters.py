@@ -35,8 +35,10 @@ process's own telemetry, of which there is none, for a resource.
 AZURE_SECONDS = 5.0
 """Of one request, to connect and to answer: the exporter's own limits are 10 s and 5 minutes."""
 
-COMPLAINTS = {"opentelemetry": logging.ERROR, "azure": logging.WARNING}
-"""The loggers of the libraries, with the level from which on something was lost."""
+COMPLAINTS = {"opentelemetry": logging.ERROR, "azure.monitor": logging.WARNING}
+"""The loggers of the libraries, with the level from which on something was lost. Others of Azure's may be the compute
+logs' clients.
+"""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ class Complaints(logging.Handler):
             logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.any |= record.levelno >= COMPLAINTS[record.name.partition(".")[0]]
+        (level,) = (level for name, level in COMPLAINTS.items() if record.name.startswith(name))
+        self.any |= record.levelno >= level
 
     def stop(self) -> None:
         """Let the libraries speak for themselves again."""
