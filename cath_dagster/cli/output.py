@@ -144,7 +144,11 @@ def print_roles(changes: Sequence[RoleChange]) -> None:
         changed = f"{len(change.statements)} statements" if change.statements else "nothing to change"
         out.print(f"{change.role} holds what it needs: {changed}", markup=False)
         for excess in change.excess:
-            out.print(f"  it may besides, through PUBLIC or another role: {excess}", markup=False, style="yellow")
+            out.print(
+                f"  it may besides, as an owner or through PUBLIC or another role: {excess}",
+                markup=False,
+                style="yellow",
+            )
 
 
 def print_builds(location: str, builds: Sequence[IndexBuild], *, dry_run: bool) -> None:

@@ -6,7 +6,6 @@ in the schemas concerned is brought level with its needs; what it has through PU
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -16,9 +15,8 @@ from cath_dagster.core.errors import RefusedError
 from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.needs import Named, Needs
+from cath_dagster.core.role_check import check_given, check_past, find_excess, relation_name
 
-PAST = ("ledger_event", "deleted_key")
-"""Tables that a role may add to, and no more."""
 NOT_ENTITLED = "42501"
 
 
@@ -71,9 +69,9 @@ def give(connection: sa.Connection, role: str, needs: Needs, *, revokes_in: Coll
     me = connection.scalar(sa.select(sa.func.current_user())) or ""
     for statement in change.statements:
         _execute(connection, statement, me)
-    _check_given(connection, role, needs)
-    _check_past(connection, role)
-    excess = tuple(_find_excess(connection, role, needs, revokes_in))
+    check_given(connection, role, needs)
+    check_past(connection, role)
+    excess = tuple(find_excess(connection, role, needs, revokes_in))
     return RoleChange(role=role, statements=change.statements, excess=excess)
 
 
@@ -145,7 +143,7 @@ def _reclaim(connection: sa.Connection, role: str, needs: Needs, held: Mapping[N
     for (schema, name), state in sorted(held.items()):
         if schema == SCHEMA and state.is_owned and not (state.kind == "m" and name in needs.views):
             kind = {"v": "VIEW", "m": "MATERIALIZED VIEW"}.get(state.kind, "TABLE")
-            yield f"ALTER {kind} {_name(schema, name)} OWNER TO CURRENT_USER;"
+            yield f"ALTER {kind} {relation_name(schema, name)} OWNER TO CURRENT_USER;"
 
 
 def _of_database(connection: sa.Connection, role: str, needs: Needs, *, like: str) -> Iterator[str]:
@@ -186,7 +184,7 @@ def _of_tables(role: str, needs: Needs, held: Mapping[Named, _Held], revokes_in:
             continue
         if schema not in revokes_in or (schema == SCHEMA and name in needs.views):
             has &= needs.tables.get(named, frozenset())
-        yield from _grant_and_revoke(_name(schema, name), role, needs.tables.get(named, frozenset()), has)
+        yield from _grant_and_revoke(relation_name(schema, name), role, needs.tables.get(named, frozenset()), has)
 
 
 def _of_columns(connection: sa.Connection, role: str, revokes_in: Collection[str]) -> Iterator[str]:
@@ -203,7 +201,7 @@ def _of_columns(connection: sa.Connection, role: str, revokes_in: Collection[str
         """
     )
     for schema, name, privilege, columns in connection.execute(query, {"role": role, "schemas": list(revokes_in)}):
-        yield f"REVOKE {privilege} ({', '.join(map(quote, columns))}) ON {_name(schema, name)} FROM {quote(role)};"
+        yield f"REVOKE {privilege} ({', '.join(map(quote, columns))}) ON {relation_name(schema, name)} FROM {quote(role)};"
 
 
 def _of_views(role: str, needs: Needs, held: Mapping[Named, _Held]) -> Iterator[str]:
@@ -211,7 +209,7 @@ def _of_views(role: str, needs: Needs, held: Mapping[Named, _Held]) -> Iterator[
     for view in needs.views:
         state = held.get((SCHEMA, view))
         if state is not None and not state.is_owned:
-            yield f"ALTER MATERIALIZED VIEW {_name(SCHEMA, view)} OWNER TO {quote(role)};"
+            yield f"ALTER MATERIALIZED VIEW {relation_name(SCHEMA, view)} OWNER TO {quote(role)};"
 
 
 def _grant_and_revoke(what: str, role: str, wanted: frozenset[str], held: frozenset[str]) -> Iterator[str]:
@@ -219,92 +217,6 @@ def _grant_and_revoke(what: str, role: str, wanted: frozenset[str], held: frozen
         yield f"GRANT {', '.join(sorted(wanted - held))} ON {what} TO {quote(role)};"
     if held - wanted:
         yield f"REVOKE {', '.join(sorted(held - wanted))} ON {what} FROM {quote(role)};"
-
-
-def _check_given(connection: sa.Connection, role: str, needs: Needs) -> None:
-    """Raise where a grant came to nothing, of which the server only warns."""
-    query = sa.text(
-        """
-        SELECT privilege || ' ON ' || table_name
-        FROM unnest(CAST(:tables AS text[]), CAST(:privileges AS text[])) AS wanted (table_name, privilege)
-        WHERE NOT has_table_privilege(:role, table_name, privilege) ORDER BY table_name, privilege
-        """
-    )
-    pairs = [(_name(*named), privilege) for named, wanted in needs.tables.items() for privilege in wanted]
-    given: dict[str, Any] = {"tables": [table for table, _ in pairs], "privileges": [each for _, each in pairs]}
-    missing = connection.scalars(query, {"role": role, **given}).all()
-    if missing:
-        raise RefusedError(
-            f"{role} did not get {', '.join(missing)}: the role that is logged in may not give it; log in as the owner of "
-            "the tables, or have the statements of `cath-dagster roles sql` run by one; nothing was granted"
-        )
-
-
-def _check_past(connection: sa.Connection, role: str) -> None:
-    query = sa.text(
-        """
-        SELECT relation.relname, pg_get_userbyid(relation.relowner),
-               pg_has_role(:role, relation.relowner, 'MEMBER') OR pg_has_role(:role, its_schema.nspowner, 'MEMBER')
-        FROM pg_class AS relation JOIN pg_namespace AS its_schema ON its_schema.oid = relation.relnamespace
-        WHERE its_schema.nspname = :schema AND relation.relname = ANY(:past)
-          AND (pg_has_role(:role, relation.relowner, 'MEMBER') OR pg_has_role(:role, its_schema.nspowner, 'MEMBER')
-               OR has_table_privilege(:role, relation.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
-               OR has_any_column_privilege(:role, relation.oid, 'UPDATE'))
-        ORDER BY 1
-        """
-    )
-    found = connection.execute(query, {"role": role, "schema": SCHEMA, "past": list(PAST)}).all()
-    if not found:
-        return
-    table, owner, is_owner = found[0]
-    if is_owner:
-        why = f"it is a superuser, or is or may become {owner}, who owns it; choose a role of its own"
-    else:
-        why = "PUBLIC or a role that it is a member of gives it the privilege; revoke that, or choose a role of its own"
-    raise RefusedError(f"{role} could change what {SCHEMA}.{table} says of the past: {why}; nothing was granted")
-
-
-def _find_excess(connection: sa.Connection, role: str, needs: Needs, revokes_in: Collection[str]) -> Iterator[str]:
-    """Yield what the role may beyond its needs, in any schema that it can look into; its views are its own."""
-    query = sa.text(
-        """
-        SELECT its_schema.nspname, relation.relname, privilege
-        FROM pg_class AS relation
-        JOIN pg_namespace AS its_schema ON its_schema.oid = relation.relnamespace
-        CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) AS privilege
-        WHERE relation.relkind IN ('r', 'p', 'v', 'm', 'f')
-          AND its_schema.nspname !~ '^pg_' AND its_schema.nspname <> 'information_schema'
-          AND has_schema_privilege(:role, its_schema.oid, 'USAGE')
-          AND CASE WHEN privilege IN ('SELECT', 'INSERT', 'UPDATE')
-                   THEN has_any_column_privilege(:role, relation.oid, privilege)
-                   ELSE has_table_privilege(:role, relation.oid, privilege) END
-        ORDER BY 1, 2, 3
-        """
-    )
-    found: dict[Named, list[str]] = {}
-    for schema, name, privilege in connection.execute(query, {"role": role}):
-        is_own = schema == SCHEMA and name in needs.views
-        is_spared = schema == "public" and schema not in revokes_in
-        if not is_own and not is_spared and privilege not in needs.tables.get((schema, name), ()):
-            found.setdefault((schema, name), []).append(privilege)
-    for (schema, name), privileges in found.items():
-        yield f"{', '.join(privileges)} on {_name(schema, name)}"
-    for schema in connection.scalars(_MAY_CREATE, {"role": role}):
-        if schema != SCHEMA or "CREATE" not in needs.schema:
-            yield f"CREATE in schema {quote(schema)}"
-
-
-_MAY_CREATE = sa.text(
-    """
-    SELECT nspname::text FROM pg_namespace
-    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND has_schema_privilege(:role, oid, 'CREATE')
-    ORDER BY 1
-    """
-)
-
-
-def _name(schema: str, name: str) -> str:
-    return f"{quote(schema)}.{quote(name)}"
 
 
 def _as_arrays(tables: Collection[Named]) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -538,3 +539,26 @@ def test_sigterm_in_mid_purge_ends_the_query_and_leaves_complete_batches(service
     )
     assert service.count("ingestion_log") == 3_000 - deleted > 0
     assert ending == "interrupted"
+
+
+def test_a_run_takes_its_secrets_from_mounted_files(service: Service, tmp_path: Path) -> None:
+    add_entries(service, 1)
+    file = tmp_path / "database-url"
+    file.write_text(f"{service.environ.pop('CATH_DATABASE_URL')}\n")
+
+    done = run(
+        replace(service, environ=service.environ | {"CATH_DATABASE_URL_FILE": str(file)}), "clear_audit", "--json"
+    )
+
+    assert result_of(done)["error"] is None
+    assert service.count("ingestion_log") == 0
+
+
+def test_a_mounted_file_that_cannot_be_read_is_named_before_anything_is_done(service: Service, tmp_path: Path) -> None:
+    del service.environ["CATH_DATABASE_URL"]
+    missing = replace(service, environ=service.environ | {"CATH_DATABASE_URL_FILE": str(tmp_path / "nowhere")})
+
+    done = [run(missing, "clear_audit"), call(missing.environ, "doctor"), call(missing.environ, "migrate")]
+
+    assert [each.returncode for each in done] == [1, 2, 2]
+    assert all("CATH_DATABASE_URL_FILE names" in each.stderr for each in done)

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from psycopg import sql
 
+from cath_dagster.cath import LOCATION
+from cath_dagster.cli.roles import Roles, give_roles
+from cath_dagster.core.errors import RefusedError
 from tests.cli.test_cli import call
 from tests.roles import Role, role_in
 from tests.service import Service
@@ -149,17 +151,33 @@ def test_the_role_that_is_logged_in_is_refused(service: Service, role: Role) -> 
     assert "is logged in itself" in done.stderr
 
 
-def test_one_who_may_not_give_is_refused_and_nothing_is_given(service: Service, role: Role) -> None:
+def test_one_who_may_not_give_is_refused_and_nothing_is_given(
+    service: Service, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with role_in(service.url, service.connection) as giver:
         execute(service, "GRANT USAGE ON SCHEMA maintenance TO {0} WITH GRANT OPTION", giver)
         execute(service, "GRANT SELECT ON maintenance.alembic_version TO {0}", giver)
         execute(service, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {0} WITH GRANT OPTION", giver)
-        limited = replace(service, environ=service.environ | {"CATH_DATABASE_URL": giver.url})
+        monkeypatch.setenv("CATH_DATABASE_URL", giver.url)
 
-        done = call(limited.environ, "migrate", "cath", "--role", role.name)
+        with pytest.raises(RefusedError, match="Log in as the owner of the tables") as refused:
+            give_roles(LOCATION, Roles(jobs=role.name, restore=None), now=service.as_of)
 
-    assert done.returncode == 1
-    assert "owner of the tables" in done.stderr
+    assert f"{giver.name} may not: GRANT" in str(refused.value)
+    assert grants(service, role) == []
+
+
+def test_a_grant_that_comes_to_nothing_is_noticed(
+    service: Service, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with role_in(service.url, service.connection) as giver:
+        execute(service, "GRANT ALL ON SCHEMA maintenance, public TO {0} WITH GRANT OPTION", giver)
+        execute(service, "GRANT SELECT ON ALL TABLES IN SCHEMA maintenance, public TO {0} WITH GRANT OPTION", giver)
+        monkeypatch.setenv("CATH_DATABASE_URL", giver.url)
+
+        with pytest.raises(RefusedError, match=f"{role.name} did not get .*DELETE ON public.audit_log"):
+            give_roles(LOCATION, Roles(jobs=role.name, restore=None), now=service.as_of)
+
     assert grants(service, role) == []
 
 

@@ -7,11 +7,15 @@ import dagster as dg
 import pytest
 from psycopg import sql
 
+from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cli.roles import Roles, give_roles
+from cath_dagster.core.database import Database
 from cath_dagster.core.execution import execute
 from cath_dagster.core.spec import load_specs
 from cath_dagster.operations import LOCATION
+from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.resources import open_resources
+from cath_dagster.operations.store import AlertStore
 from tests.operations.instance import NOW, Instance
 from tests.roles import Role, role_in
 from tests.service import SilentReporter
@@ -37,6 +41,7 @@ def test_the_clean_up_does_its_work_and_dagster_keeps_its_tables(
     instance: Instance, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance.add_run(ended_at=datetime(2020, 1, 1, tzinfo=UTC))
+    newest = instance.add_run()
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", role.url)
     with dg.DagsterInstance.get() as limited:
         resources = open_resources(limited)
@@ -49,8 +54,19 @@ def test_the_clean_up_does_its_work_and_dagster_keeps_its_tables(
         )  # fmt: skip
 
         assert result.error is None
-        assert instance.runs() == set()
-        assert limited.get_runs_count() == 0
+        assert {run.run_id for run in limited.get_runs()} == {newest}
     assert role.attempt("SELECT count(*) FROM secondary_indexes") is None
     for statement in ("DELETE FROM maintenance.ledger_event", "TRUNCATE maintenance.deleted_key"):
         assert role.attempt(statement) == NOT_ENTITLED
+
+
+def test_alerts_are_recorded_under_the_role(instance: Instance, role: Role) -> None:
+    alert = Alert(
+        kind=Kind.RUN_FAILED, subject="cath/clear_audit", occurrence="1", title="failed", says=("why",), at=NOW
+    )
+    engine = open_engine(role.url, variable="URL", application_name="test")
+    with Database(engine) as opened:
+        assert AlertStore(opened).record([alert]) == 1
+        assert AlertStore(opened).record([alert]) == 0
+    engine.dispose()
+    assert instance.count("maintenance.alert") == 1
