@@ -95,7 +95,8 @@ class InstanceResources(EnvironmentResources):
     def engine(self, application_name: str) -> sa.Engine:
         return open_engine(self.url, variable="the instance's storage", application_name=application_name)
 
-    def blobs(self) -> BlobStore:
+    def store(self, name: str, *, made_on_demand: bool = False) -> BlobStore:
+        del name, made_on_demand  # there is one: Dagster's own
         return ComputeLogs(self.instance)
 
 
