@@ -84,6 +84,18 @@ class Collector:
         ]
 
     @property
+    def instances(self) -> set[str]:
+        """What the senders of metrics call themselves."""
+        requests = [ExportMetricsServiceRequest.FromString(body) for body in self.of("/v1/metrics")]
+        return {
+            attribute.value.string_value
+            for request in requests
+            for resource in request.resource_metrics
+            for attribute in resource.resource.attributes
+            if attribute.key == "service.instance.id"
+        }
+
+    @property
     def envelopes(self) -> list[dict[str, Any]]:
         """What Application Insights was sent."""
         return [envelope for body in self.of("/v2.1/track") for envelope in json.loads(body)]

@@ -14,7 +14,14 @@ from cath_dagster.adapters.instruments import INSTRUMENTS, PREFIX, Instrument, K
 T = TypeVar("T")
 
 FOLDER = Path(__file__).parents[1] / "dashboards"
-LABELS = {"cath_dagster_location", "cath_dagster_job", "cath_dagster_target", "cath_dagster_status", "le"}
+LABELS = {
+    "cath_dagster_location",
+    "cath_dagster_job",
+    "cath_dagster_target",
+    "cath_dagster_status",
+    "cath_dagster_step",
+    "le",
+}
 UNITS = {"s": "_seconds", "1": "_ratio", "{item}": ""}
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from cronsim import CronSim
 
-from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Status
+from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec
 
 PREFIX = "cath_dagster."
@@ -48,7 +48,8 @@ _COUNTED = {
     "kept": "What was due by age and kept by a rule.",
     "skipped": "What was not touched because a limit or a missing rule says so.",
 }
-COUNTERS = {name: Instrument(f"{PREFIX}{name}", Kind.COUNTER, "{item}", _COUNTED[name]) for name in COUNTS}
+COUNTERS = {name: Instrument(f"{PREFIX}{name}", Kind.COUNTER, "{item}", text) for name, text in _COUNTED.items()}
+"""By the name of the count. Only an operator's command restores, and that is no run of a job."""
 
 BATCH_DURATION = Instrument(
     f"{PREFIX}batch.duration",
@@ -70,7 +71,10 @@ OLDEST_ROW_AGE = Instrument(
     f"{PREFIX}oldest_row.age", Kind.GAUGE, "s", "Age of the oldest row that a purge has left, at its reference time."
 )
 LAST_SUCCESS = Instrument(
-    f"{PREFIX}last_success.timestamp", Kind.GAUGE, "s", "When the job last succeeded, in seconds since 1970."
+    f"{PREFIX}last_success.timestamp",
+    Kind.GAUGE,
+    "s",
+    "When the job, or a step of it, last succeeded, in seconds since 1970.",
 )
 SCHEDULE_INTERVAL = Instrument(
     f"{PREFIX}schedule.interval", Kind.GAUGE, "s", "The longest time between two ticks of the job's schedule."
@@ -87,31 +91,57 @@ INSTRUMENTS = (
 
 
 @dataclass(frozen=True)
+class Observed:
+    """The run that is observed or, of a job whose steps are ops of their own, one step of it."""
+
+    spec: JobSpec
+    run_id: str
+    step: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.spec.key}.{self.step}" if self.step else self.spec.key
+
+    @property
+    def instance(self) -> str:
+        """What no other process or step that sends metrics is called."""
+        return f"{self.run_id}/{self.step}" if self.step else self.run_id
+
+    @property
+    def steps(self) -> list[str | None]:
+        """The steps that are done when it is; None is the only one of a job that has no steps."""
+        return [self.step] if self.step else [step.name for step in self.spec.steps] or [None]
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """A number for an instrument; `target` and `status` are attributes beside location and job."""
+    """A number for an instrument; `target`, `status` and `step` are attributes beside location and job."""
 
     instrument: Instrument
     value: float
     target: str | None = None
     status: str | None = None
+    step: str | None = None
 
 
-def measure_result(spec: JobSpec, result: RunResult, now: datetime) -> Iterator[Measurement]:
+def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[Measurement]:
     """Yield what a run that came to its end tells. A dry run did nothing, and tells nothing of it."""
     if result.dry_run:
         return
     if result.as_of is not None:
         for outcome in result.outcomes:
             yield from _measure_outcome(outcome, result.as_of)
-    yield Measurement(SCHEDULE_INTERVAL, longest_gap(spec.cron, now).total_seconds())
+    yield Measurement(SCHEDULE_INTERVAL, longest_gap(run.spec.cron, now).total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
     if result.status is Status.SUCCESS:
-        yield Measurement(LAST_SUCCESS, now.timestamp())
+        yield from (Measurement(LAST_SUCCESS, now.timestamp(), step=step) for step in run.steps)
 
 
 def _measure_outcome(outcome: Outcome, as_of: datetime) -> Iterator[Measurement]:
     # Each run has series of its own, so that a zero would be one more and tell nothing.
-    yield from (Measurement(COUNTERS[name], n, outcome.target) for name, n in outcome.counts().items() if n)
+    yield from (
+        Measurement(COUNTERS[name], n, outcome.target) for name, n in outcome.counts().items() if n and name in COUNTERS
+    )
     if outcome.oldest_at is not None:
         yield Measurement(OLDEST_ROW_AGE, max(0.0, (as_of - outcome.oldest_at).total_seconds()), outcome.target)
     if "pace" in outcome.details:

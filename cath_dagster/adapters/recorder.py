@@ -35,11 +35,11 @@ from cath_dagster.adapters.instruments import (
     Instrument,
     Kind,
     Measurement,
+    Observed,
     measure_result,
 )
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status
-from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.telemetry import PARENT, trace_id
 
 SERVICE = "cath-dagster"
@@ -54,17 +54,15 @@ Attributes = dict[str, str | bool | int | float | Sequence[str]]
 class Recorder:
     """The telemetry of one run, as `core.telemetry.Telemetry` and what else a run's end has to tell."""
 
-    def __init__(
-        self, spec: JobSpec, run_id: str, environ: Mapping[str, str], destinations: Sequence[Exporters]
-    ) -> None:
-        self.trace_id = trace_id(run_id, environ)
-        self._spec = spec
-        self._job: Attributes = {f"{PREFIX}location": spec.location.name, f"{PREFIX}job": spec.name}
-        self._run: Attributes = {**self._job, f"{PREFIX}run_id": run_id}
+    def __init__(self, run: Observed, environ: Mapping[str, str], destinations: Sequence[Exporters]) -> None:
+        self.trace_id = trace_id(run.run_id, environ)
+        self._observed = run
+        self._job = _named({"location": run.spec.location.name, "job": run.spec.name})
+        self._run = {**self._job, **_named({"run_id": run.run_id, "step": run.step})}
         resource = Resource.create(
             {
                 # Every run is an instance of its own, so that its counters, which begin at zero, are its own series.
-                "service.instance.id": run_id,
+                "service.instance.id": run.instance,
                 "service.name": environ.get("OTEL_SERVICE_NAME") or SERVICE,
                 "service.version": version("cath-dagster"),
             }
@@ -109,7 +107,7 @@ class Recorder:
             {"traceparent": environ.get(PARENT, ""), "tracestate": environ.get("TRACESTATE", "")}, Context()
         )
         # A consumer takes up what another has asked for; Application Insights shows it as a request that succeeds or fails.
-        self._root = self._tracer.start_span(spec.key, parent, SpanKind.CONSUMER, self._run)
+        self._root = self._tracer.start_span(run.name, parent, SpanKind.CONSUMER, self._run)
         self._context = trace.set_span_in_context(self._root, parent)
 
     @contextmanager
@@ -150,7 +148,7 @@ class Recorder:
             self._root.add_event("outcome", _outcome_attributes(outcome))
         if result.status is not Status.SUCCESS:
             self._root.set_status(StatusCode.ERROR, result.error)
-        for measurement in measure_result(self._spec, result, datetime.now(UTC)):
+        for measurement in measure_result(self._observed, result, datetime.now(UTC)):
             self._measure(measurement)
 
     def close(self, error: BaseException | None) -> bool:
@@ -163,7 +161,8 @@ class Recorder:
         return run_all(self._endings, within=FLUSH_SECONDS)
 
     def _measure(self, measurement: Measurement) -> None:
-        attributes = {**self._job, **_named({"target": measurement.target, "status": measurement.status})}
+        told = {"target": measurement.target, "status": measurement.status, "step": measurement.step}
+        attributes = {**self._job, **_named(told)}
         name, value = measurement.instrument.name, measurement.value
         match measurement.instrument.kind:
             case Kind.COUNTER:

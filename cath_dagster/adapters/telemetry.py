@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cath_dagster.adapters.exporters import Complaints, Destination, Exporters, find_destinations
+from cath_dagster.adapters.instruments import Observed
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.execution import summary
 from cath_dagster.core.outcome import RunResult, Status
@@ -30,8 +31,10 @@ def is_sent(environ: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def observed(spec: JobSpec, run_id: str, reporter: Reporter, environ: Mapping[str, str]) -> Iterator[Reporter]:
-    """Yield the reporter for a run, within which all that the run tells is also sent as telemetry.
+def observed(
+    spec: JobSpec, run_id: str, reporter: Reporter, environ: Mapping[str, str], *, step: str | None = None
+) -> Iterator[Reporter]:
+    """Yield the reporter for a run, or a step of it, within which all that it tells is also sent as telemetry.
 
     At the end what is left is sent, for two seconds at most.
     """
@@ -40,7 +43,7 @@ def observed(spec: JobSpec, run_id: str, reporter: Reporter, environ: Mapping[st
         yield reporter
         return
     complaints = Complaints()
-    recorder = _open(destinations, spec, run_id, environ, reporter)
+    recorder = _open(destinations, Observed(spec, run_id, step), environ, reporter)
     if recorder is None:
         complaints.stop()
         yield reporter
@@ -98,16 +101,16 @@ def _find(environ: Mapping[str, str], reporter: Reporter) -> list[Destination]:
 
 
 def _open(
-    destinations: Sequence[Destination], spec: JobSpec, run_id: str, environ: Mapping[str, str], reporter: Reporter
+    destinations: Sequence[Destination], run: Observed, environ: Mapping[str, str], reporter: Reporter
 ) -> "Recorder | None":
     """Return the recorder of a run, None where the settings are such that none can be made."""
     opened = [exporters for each in destinations if (exporters := _open_destination(each, reporter))]
     if not opened:
         return None
-    from cath_dagster.adapters.recorder import Recorder
-
     try:
-        return Recorder(spec, run_id, environ, opened)
+        from cath_dagster.adapters.recorder import Recorder
+
+        return Recorder(run, environ, opened)
     except Exception as error:  # noqa: BLE001 - a value of OTEL_… that the library cannot use must not cost a run
         reporter.warning(f"no telemetry is sent: OpenTelemetry refuses its settings ({type(error).__name__})")
         return None

@@ -4,6 +4,7 @@ import dagster as dg
 
 from cath_dagster.checktick import LOCATION, assets
 from cath_dagster.core.spec import load_specs
+from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.orchestration.jobs import EXECUTOR, build_op_job, build_step_job
 from cath_dagster.orchestration.schedules import build_schedule
 
@@ -18,4 +19,5 @@ defs = dg.Definitions(
     jobs=[job for _, job in JOBS],
     schedules=[build_schedule(spec, job) for spec, job in JOBS],
     executor=EXECUTOR,
+    loggers=LOGGERS,
 )

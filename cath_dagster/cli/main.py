@@ -441,8 +441,9 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         raise
     with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
         is_dry = bool(given.get("dry_run"))
-        switch = open_switch(spec, MountedEnvironment(), run_id=run_id, dry_run=is_dry, report=shown.info)
-        with switch.watching(), observed(spec, run_id, shown, os.environ) as reporter:
+        environ = MountedEnvironment()
+        switch = open_switch(spec, environ, run_id=run_id, dry_run=is_dry, report=shown.info)
+        with switch.watching(), observed(spec, run_id, shown, environ) as reporter:
             result = execute(
                 spec,
                 given,

@@ -1,7 +1,6 @@
 """Run a job inside a Dagster run, and say in Dagster's words what came of it."""
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -65,14 +64,15 @@ def run_job(
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
     resources = open_resources(spec.location, context.instance)
     config, shown = context.op_config or {}, DagsterReporter(context.log)
-    if is_sent(os.environ):
+    environ = MountedEnvironment()
+    if is_sent(environ):
         # Also on a run that is killed: its trace has what was sent before.
-        context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, os.environ)})
+        context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, environ)})
     is_dry = bool(config.get("dry_run"))
-    switch = open_switch(spec, MountedEnvironment(), run_id=context.run_id, dry_run=is_dry, report=shown.info)
+    switch = open_switch(spec, environ, run_id=context.run_id, dry_run=is_dry, report=shown.info)
     with (
         switch.watching(begins=step is None or step == spec.steps[0].name),
-        observed(spec, context.run_id, shown, os.environ) as reporter,
+        observed(spec, context.run_id, shown, environ, step=step) as reporter,
     ):
         resources.prepare()
         result = execute(

@@ -4,19 +4,23 @@ import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.adapters.instruments import INSTRUMENTS, longest_gap
+from cath_dagster.adapters.instruments import COUNTERS, INSTRUMENTS, LAST_SUCCESS, Observed, longest_gap, measure_result
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.recorder import MAX_BATCH_SPANS
 from cath_dagster.adapters.telemetry import observed
 from cath_dagster.cath import LOCATION
+from cath_dagster.checktick import LOCATION as CHECKTICK
 from cath_dagster.core import telemetry
 from cath_dagster.core.execution import execute
-from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec, load_specs
 from tests.collector import KEY, Collector, Mood, collecting, plain
 from tests.service import Service
@@ -130,7 +134,7 @@ def test_the_span_of_a_run_that_failed_has_its_error(service: Service, collector
 
     result = run(service, collector.otlp, "expired_artefacts")
 
-    assert root(collector).status.code == Status.STATUS_CODE_ERROR
+    assert root(collector).status.code == SpanStatus.STATUS_CODE_ERROR
     assert root(collector).status.message == result.error
     assert collector.value("run.duration", status="failed") == 1
 
@@ -186,6 +190,42 @@ def test_every_metric_that_is_sent_is_one_of_those_listed(service: Service, coll
 
     units = {instrument.name: instrument.unit for instrument in INSTRUMENTS}
     assert {metric.name: metric.unit for metric in collector.metrics}.items() <= units.items()
+
+
+def test_every_count_of_an_outcome_is_a_metric() -> None:
+    assert set(COUNTERS) == set(COUNTS) - {"restored"}
+
+
+def test_the_steps_of_a_run_share_a_trace_and_no_series(service: Service, collector: Collector) -> None:
+    spec = next(spec for spec in load_specs(CHECKTICK) if spec.steps)
+    for step in spec.steps:
+        result = RunResult(
+            location=spec.location.name, job=spec.name, run_id="run-1", dry_run=False, as_of=service.as_of,
+            status=Status.SUCCESS, outcomes=(Outcome(target="mail", matched=1),),
+        )  # fmt: skip
+        with observed(spec, "run-1", service.reporter, collector.otlp, step=step.name) as reporter:
+            reporter.ended(result)
+
+    names = [step.name for step in spec.steps]
+    assert len(names) > 1
+    assert [span.name for span in collector.spans] == [f"{spec.key}.{name}" for name in names]
+    assert len({span.trace_id for span in collector.spans}) == 1
+    assert collector.instances == {f"run-1/{name}" for name in names}
+    for name in names:
+        assert collector.value("last_success.timestamp", step=name) > 0
+
+
+def test_a_whole_run_of_several_steps_tells_of_the_success_of_each(service: Service) -> None:
+    spec = next(spec for spec in load_specs(CHECKTICK) if spec.steps)
+    run = Observed(spec, "run-1")
+    result = RunResult(
+        location=spec.location.name, job=spec.name, run_id="run-1", dry_run=False, as_of=service.as_of,
+        status=Status.SUCCESS,
+    )  # fmt: skip
+
+    successes = [each for each in measure_result(run, result, service.as_of) if each.instrument is LAST_SUCCESS]
+
+    assert [each.step for each in successes] == [step.name for step in spec.steps]
 
 
 def test_a_dry_run_has_a_trace_and_no_metrics(service: Service, collector: Collector) -> None:
@@ -359,6 +399,18 @@ def test_a_variable_of_the_library_that_cannot_be_used_costs_no_run(
     assert result.status == "success"
     (line,) = complaints(service)
     assert "refuses its settings" in line
+
+
+def test_the_connection_string_may_come_from_a_file(
+    service: Service, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text(f"{collector.connection_string}\n")
+    monkeypatch.setenv("APPLICATIONINSIGHTS_CONNECTION_STRING_FILE", str(tmp_path / "secret"))
+
+    with observed(CLEAR_AUDIT, "run-1", service.reporter, MountedEnvironment()):
+        pass
+
+    assert collector.envelopes
 
 
 def test_the_switch_of_opentelemetry_turns_all_off(service: Service, collector: Collector) -> None:
