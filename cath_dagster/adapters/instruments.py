@@ -41,7 +41,6 @@ _COUNTED = {
     "matched": "Rows, files and messages that were due by a job's rule.",
     "deleted": "Rows and files deleted.",
     "archived": "Rows archived.",
-    "restored": "Rows brought back by an undo.",
     "updated": "Rows updated.",
     "notified": "Messages that the provider took.",
     "undelivered": "Messages rendered and not delivered, because no provider is configured.",
