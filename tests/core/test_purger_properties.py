@@ -8,7 +8,7 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -394,7 +394,11 @@ class Site:
                 if self.example.is_indexed:
                     database.transaction(lambda connection: connection.execute(sa.text("SET enable_seqscan = off")))
                 ledger = Ledger(database=database, run_id=run, location="cath", job="tidy", dry_run=False, as_of=AS_OF)
-                pacer = Pacer(TEMPI[self.example.pace], sleep=never, clock=clock)
+                tempo = TEMPI[self.example.pace]
+                # Long enough for the one who holds a lock to let it go, however busy the machine: whoever commits
+                # after the purge's last look may leave a row that matches.
+                patient = replace(tempo, limits=replace(tempo.limits, lock_seconds=30.0))
+                pacer = Pacer(patient, sleep=never, clock=clock)
                 purger = Purger(
                     database=database,
                     ledger=ledger,
