@@ -75,4 +75,6 @@ class JsonReporter:
         self._write(level, summary(result), status=result.status.value, seconds=seconds, outcomes=outcomes)
 
     def _write(self, level: str, message: str, **fields: Any) -> None:
-        print(json_line(level, message, datetime.now(UTC), **self._fields, **fields), file=sys.stderr, flush=True)  # noqa: T201 - the lines are what it is for
+        # In one piece: an interrupt between a line and its end would put two objects on one line.
+        sys.stderr.write(json_line(level, message, datetime.now(UTC), **self._fields, **fields) + "\n")
+        sys.stderr.flush()
