@@ -7,22 +7,22 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 import threading
-import traceback
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
+
+from cath_dagster.development.loopback import LoopbackServer
 
 # The provider's own limits: a token's age, a file's size.
 TOKEN_LEEWAY_SECONDS = 30
@@ -268,37 +268,10 @@ class NotifySimulator:
         }
 
 
-class _Server(ThreadingHTTPServer):
-    # `stop` waits for the threads, after it has cut their connections.
-    daemon_threads = False
-
+class _Server(LoopbackServer):
     def __init__(self, simulator: NotifySimulator, port: int) -> None:
         self.simulator = simulator
-        self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        self._connections.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        if isinstance(request, socket.socket):
-            self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def cut_off(self) -> None:
-        for connection in list(self._connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                # It ended by itself in between.
-                continue
-
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the server's own interface
-        """Say nothing of a client that has gone: that is what a time-out in it looks like from here."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            traceback.print_exc()
+        super().__init__(port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

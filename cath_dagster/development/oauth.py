@@ -4,18 +4,18 @@ import argparse
 import base64
 import json
 import signal
-import socket
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 from urllib.parse import parse_qs, unquote_plus
+
+from cath_dagster.development.loopback import LoopbackServer
 
 JSON, HTML = "application/json", "text/html"
 
@@ -212,38 +212,10 @@ def _refusal(status: int, error: str) -> tuple[int, str, str]:
     return status, json.dumps({"error": error}), JSON
 
 
-class _Server(ThreadingHTTPServer):
-    # `stop` waits for the threads, after it has cut their connections.
-    daemon_threads = False
-    request_queue_size = 128
-
+class _Server(LoopbackServer):
     def __init__(self, provider: OAuthProvider, port: int) -> None:
         self.provider = provider
-        self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        self._connections.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        if isinstance(request, socket.socket):
-            self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def cut_off(self) -> None:
-        for connection in list(self._connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                # It ended by itself in between.
-                continue
-
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the server's own interface
-        """Say nothing of a client that has gone: that is what a time-out in it looks like from here."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            traceback.print_exc()
+        super().__init__(port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
