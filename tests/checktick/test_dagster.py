@@ -1,9 +1,5 @@
 """The code location `checktick`, and data governance as a Dagster run: three ops, one after the other."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +12,7 @@ from cath_dagster.checktick.assets import DECISION_CHECK, OVERDUE_CHECK, POLICY_
 from cath_dagster.checktick.definitions import defs
 from cath_dagster.checktick.jobs import data_governance, progress_cleanup
 from tests.checktick.checktick import CheckTick
+from tests.fresh import load_afresh
 
 REPOSITORY = Path(__file__).parents[2]
 OVERDUE = {"deletion_date": datetime(2026, 1, 1, tzinfo=UTC)}
@@ -25,23 +22,6 @@ BEGIN RAISE EXCEPTION 'not this one'; END $$;
 CREATE TRIGGER refuse BEFORE UPDATE ON surveys_survey FOR EACH ROW EXECUTE FUNCTION refuse();
 """
 NEW_TABLE = "CREATE TABLE surveys_reminder (id bigint PRIMARY KEY, survey_id bigint REFERENCES surveys_survey)"
-PROBE = """
-import json, sys
-
-def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        raise AssertionError(f"{event} while the code location loads: {arguments}")
-
-sys.addaudithook(refuse)
-from cath_dagster.checktick.definitions import defs
-
-repository = defs.get_repository_def()
-print(json.dumps({
-    "jobs": sorted(name for name in repository.job_names if not name.startswith("__")),
-    "schedules": {one.name: one.default_status.value for one in repository.schedule_defs},
-    "modules": sorted(sys.modules),
-}))
-"""
 
 
 @pytest.fixture
@@ -90,24 +70,8 @@ def checks(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> dict[
     return {each.check_name: (each.passed, each.severity.value) for each in evaluations}
 
 
-def load_afresh(**environ: str) -> dict[str, Any]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("CHECKTICK_", "DAGSTER_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE],
-        env=plain | environ,
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    loaded: dict[str, Any] = json.loads(done.stdout)
-    return loaded
-
-
 def test_loads_in_a_fresh_interpreter_without_variables_network_or_warnings() -> None:
-    loaded = load_afresh()
+    loaded = load_afresh("checktick")
 
     assert loaded["jobs"] == ["data_governance", "progress_cleanup"]
     assert set(loaded["schedules"].values()) == {"RUNNING"}
@@ -115,7 +79,7 @@ def test_loads_in_a_fresh_interpreter_without_variables_network_or_warnings() ->
 
 
 def test_schedules_are_stopped_by_default_where_the_environment_says_so() -> None:
-    assert set(load_afresh(CHECKTICK_SCHEDULES="stopped")["schedules"].values()) == {"STOPPED"}
+    assert set(load_afresh("checktick", {"CHECKTICK_SCHEDULES": "stopped"})["schedules"].values()) == {"STOPPED"}
 
 
 def test_schedules_tick_in_utc_as_specified() -> None:

@@ -1,67 +1,30 @@
 """The code location `operations` as Dagster loads it."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from cath_dagster.operations.alerts import RUNBOOK, Kind
 from cath_dagster.operations.definitions import defs
+from tests.fresh import load_afresh
 
 REPOSITORY = Path(__file__).parents[2]
-PROBE = """
-import json, sys
-
-def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        raise AssertionError(f"{event} while the code location loads: {arguments}")
-
-sys.addaudithook(refuse)
-from cath_dagster.operations.definitions import defs
-
-repository = defs.get_repository_def()
-print(json.dumps({
-    "jobs": sorted(name for name in repository.job_names if not name.startswith("__")),
-    "statuses": {one.name: one.default_status.value for one in [*repository.schedule_defs, *repository.sensor_defs]},
-    "modules": sorted(sys.modules),
-}))
-"""
-
-
-def load_afresh(**environ: str) -> dict[str, Any]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("OPERATIONS_", "DAGSTER_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE],
-        env=plain | environ,
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    loaded: dict[str, Any] = json.loads(done.stdout)
-    return loaded
 
 
 def test_loads_in_a_fresh_interpreter_without_variables_network_warnings_or_heavy_clients() -> None:
-    loaded = load_afresh()
+    loaded = load_afresh("operations")
 
     assert loaded["jobs"] == ["clean_instance", "self_check"]
     assert not {"apprise", "psycopg2", "dagster_postgres", "alembic", "obstore"} & set(loaded["modules"])
-    assert set(loaded["statuses"].values()) == {"RUNNING"}
+    assert {*loaded["schedules"].values(), *loaded["sensors"].values()} == {"RUNNING"}
 
 
 def test_schedules_and_sensors_are_stopped_by_default_where_the_environment_says_so() -> None:
-    statuses = load_afresh(OPERATIONS_SCHEDULES="stopped")["statuses"]
+    loaded = load_afresh("operations", {"OPERATIONS_SCHEDULES": "stopped"})
 
-    assert set(statuses.values()) == {"STOPPED"}
+    assert {*loaded["schedules"].values(), *loaded["sensors"].values()} == {"STOPPED"}
 
 
 def test_is_loadable_as_dagster_judges() -> None:

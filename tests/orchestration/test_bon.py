@@ -1,9 +1,5 @@
 """The code location `bon` as Dagster loads it: its jobs, and its schedules over both changes of Israel's clocks."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, takewhile
@@ -17,6 +13,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator  # what th
 from cath_dagster.bon.definitions import defs
 from cath_dagster.core.spec import load_specs
 from tests.bon.bon import Bon
+from tests.fresh import load_afresh
 
 REPOSITORY = Path(__file__).parents[2]
 ISRAEL = ZoneInfo("Asia/Jerusalem")
@@ -29,24 +26,6 @@ CRONS = {
 NIGHTLY = {"draft_cleanup": 3, "session_cleanup": 4, "overdue_detection": 6}
 START, END = datetime(2026, 1, 1, tzinfo=ISRAEL), datetime(2027, 1, 1, tzinfo=ISRAEL)
 """A year with both changes: on 27 March from 2 to 3, on 25 October from 2 back to 1."""
-PROBE = """
-import json, sys
-
-def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        raise AssertionError(f"{event} while the code location loads: {arguments}")
-
-sys.addaudithook(refuse)
-import dagster as dg
-from cath_dagster.bon.definitions import defs
-
-repository = defs.get_repository_def()
-print(json.dumps({
-    "jobs": sorted(name for name in repository.job_names if not name.startswith("__")),
-    "schedules": {one.name: one.default_status.value for one in repository.schedule_defs},
-    "modules": sorted(sys.modules),
-}))
-"""
 LATE_IMPORTS = ("babel", "oauthlib", "alembic", "psycopg2", "notifications_python_client")
 
 
@@ -124,19 +103,8 @@ def test_every_table_that_a_job_reports_on_is_an_external_asset(job: str) -> Non
 
 
 def test_loads_without_any_variable_without_network_and_without_heavy_clients() -> None:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("BON_", "CATH_", "DAGSTER_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE],
-        env=plain,
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    loaded = load_afresh("bon")
 
-    assert done.returncode == 0, done.stderr
-    loaded = json.loads(done.stdout)
     assert loaded["jobs"] == sorted(CRONS)
     assert set(loaded["schedules"].values()) == {"RUNNING"}
     assert [name for name in LATE_IMPORTS if name in loaded["modules"]] == []

@@ -1,9 +1,5 @@
 """The code location `cath` as Dagster loads it."""
 
-import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -13,6 +9,7 @@ import dagster as dg
 import pytest
 
 from cath_dagster.cath.definitions import defs
+from tests.fresh import load_afresh
 
 REPOSITORY = Path(__file__).parents[2]
 INVENTORY = REPOSITORY / "docs/jobs.txt"
@@ -30,48 +27,17 @@ VIEWS = ("sdp_mat_view_artefact", "sdp_mat_view_location", "sdp_mat_view_pi_user
 REPORT = "media_application_report"
 LATE_IMPORTS = ("obstore", "matplotlib", "alembic", "notifications_python_client", "psycopg2", "dagster_postgres")
 OPTIONS = {"dry_run", "as_of", "max_rows", "allow_large"}
-PROBE = """
-import json, sys
 
-def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        raise AssertionError(f"{event} while the code location loads: {arguments}")
 
-sys.addaudithook(refuse)
-import dagster as dg
-from cath_dagster.cath.definitions import defs
+FIRST_WEEK = """
 from cath_dagster.cath.assets import WEEKS
-
-repository = defs.get_repository_def()
-print(json.dumps({
-    "jobs": sorted(name for name in repository.job_names if not name.startswith("__")),
-    "schedules": {one.name: one.default_status.value for one in repository.schedule_defs},
-    "first_week": WEEKS.get_first_partition_key(),
-    "modules": sorted(sys.modules),
-}))
+told["first_week"] = WEEKS.get_first_partition_key()
 """
-
-
-def load_afresh(**environ: str) -> dict[str, Any]:
-    """Load the code location in an interpreter of its own and return what it says about itself."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE],
-        env=plain | environ,
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    loaded: dict[str, Any] = json.loads(done.stdout)
-    return loaded
 
 
 @cache
 def loaded_without_any_variable() -> dict[str, Any]:
-    return load_afresh()
+    return load_afresh("cath", then=FIRST_WEEK)
 
 
 def key_of(name: str) -> dg.AssetKey:
@@ -138,7 +104,7 @@ def test_schedules_run_by_default() -> None:
 
 @pytest.mark.parametrize("word", ["stopped", "standby"])
 def test_schedules_are_stopped_by_default_where_the_environment_says_so(word: str) -> None:
-    assert set(load_afresh(CATH_SCHEDULES=word)["schedules"].values()) == {"STOPPED"}
+    assert set(load_afresh("cath", {"CATH_SCHEDULES": word})["schedules"].values()) == {"STOPPED"}
 
 
 @pytest.mark.parametrize("job", CRONS)
@@ -282,7 +248,9 @@ def test_the_first_week_is_that_of_the_fifth_of_january_2026() -> None:
 
 
 def test_the_first_week_comes_from_the_environment_where_it_is_set() -> None:
-    assert load_afresh(CATH_MEDIA_REPORTING_START_DATE="2026-03-02")["first_week"] == "2026-03-02"
+    told = load_afresh("cath", {"CATH_MEDIA_REPORTING_START_DATE": "2026-03-02"}, then=FIRST_WEEK)
+
+    assert told["first_week"] == "2026-03-02"
 
 
 def test_the_inventory_lists_every_job() -> None:
