@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -37,8 +39,6 @@ BON_TEMPLATE = "TEST_SUITE_BON_TEMPLATE"
 """The same with BON's."""
 ENOUGH_MEMORY = 2 * 1024**3
 
-_state: list[EmbeddedPostgres] = []
-
 # The suite tries the same examples each time; `--hypothesis-profile search` looks for new ones.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 settings.register_profile("suite", derandomize=True, max_examples=25, deadline=None, print_blob=True, phases=PHASES)
@@ -47,7 +47,10 @@ settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the server once, in the process that leads the run, and make the template database."""
+    """Start the server once, in the process that leads the run, and make the template databases."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A suite in the background of a shell was told to ignore Ctrl-C, and every process that a test starts with it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     chart = os.environ.get(CHART)
@@ -59,31 +62,27 @@ def pytest_configure(config: pytest.Config) -> None:
         # Durability costs time and protects nothing here. A logical replication slot needs its level of WAL.
         home = Path(tempfile.mkdtemp(prefix="cath-dagster-test-", dir=_memory()))
         cluster = EmbeddedPostgres(home, {"fsync": "off", "max_connections": "200", "wal_level": "logical"})
+        config.add_cleanup(partial(_stop, cluster))
         cluster.start()
-        _state.append(cluster)
         url = cluster.url("postgres")
     os.environ[SERVER] = url
-    os.environ[TEMPLATE] = _make_template(CATH, cath_sample.create_schema)
-    os.environ[BON_TEMPLATE] = _make_template(BON, bon_sample.create_schema)
+    config.add_cleanup(partial(os.environ.__delitem__, SERVER))
+    for variable, location, create_schema in (
+        (TEMPLATE, CATH, cath_sample.create_schema),
+        (BON_TEMPLATE, BON, bon_sample.create_schema),
+    ):
+        os.environ[variable] = f"template_{uuid.uuid4().hex[:12]}"
+        config.add_cleanup(partial(_drop_template, variable))
+        _make_template(os.environ[variable], location, create_schema)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop what `pytest_configure` started."""
-    if hasattr(config, "workerinput") or SERVER not in os.environ:
-        return
-    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
-        for template in (TEMPLATE, BON_TEMPLATE):
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(os.environ.pop(template))))
-    del os.environ[SERVER]
-    for cluster in _state:
-        cluster.stop()
-        shutil.rmtree(cluster.home)
-    _state.clear()
+def _stop(cluster: EmbeddedPostgres) -> None:
+    cluster.stop()
+    shutil.rmtree(cluster.home)
 
 
-def _make_template(location: Location, create_schema: Callable[[psycopg.Connection], None]) -> str:
-    """Make a database with a service's empty schema and our own tables; return its name."""
-    name = f"template_{uuid.uuid4().hex[:12]}"
+def _make_template(name: str, location: Location, create_schema: Callable[[psycopg.Connection], None]) -> None:
+    """Make a database with a service's empty schema and our own tables."""
     with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     template = database_url(name)
@@ -92,7 +91,12 @@ def _make_template(location: Location, create_schema: Callable[[psycopg.Connecti
     engine = open_engine(template, variable="template", application_name="template")
     migrate(engine, location)
     engine.dispose()
-    return name
+
+
+def _drop_template(variable: str) -> None:
+    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
+        name = sql.Identifier(os.environ.pop(variable))
+        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
 
 def _memory() -> Path | None:

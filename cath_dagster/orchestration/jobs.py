@@ -12,6 +12,7 @@ from cath_dagster.core.outcome import RunResult
 from cath_dagster.core.spec import JobSpec, Step
 from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.partitioned import FlatPartitionedAssetJob
+from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG
 from cath_dagster.orchestration.runs import raise_unless_successful, run_job, run_metadata
 
 QUEUE_KEY = "cath_dagster/job"
@@ -127,5 +128,5 @@ def run_tags(spec: JobSpec) -> dict[str, str]:
     return {
         QUEUE_KEY: spec.key,
         "owner": spec.owner,
-        "dagster/max_runtime": str(int(spec.max_runtime.total_seconds())),
+        MAX_RUNTIME_TAG: str(int(spec.max_runtime.total_seconds())),
     }

@@ -17,6 +17,7 @@ from cath_dagster.core.mail import Content
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.telemetry import trace_id
+from cath_dagster.orchestration.relaunch import spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
@@ -62,6 +63,9 @@ def run_job(
     step: str | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
+    if reason := spent_parent(context.instance, context.run):
+        context.log.error(reason)
+        raise dg.Failure(description=reason, allow_retries=False)
     resources = open_resources(spec.location, context.instance)
     config, shown = context.op_config or {}, DagsterReporter(context.log)
     environ = MountedEnvironment()

@@ -133,7 +133,8 @@ def test_repeats_a_transaction_that_a_deadlock_ended(sql: psycopg.Connection[Any
         others[0].result(timeout=10)
 
     assert sql.execute("SELECT n FROM pair").fetchall() == [(11,), (11,)]
-    assert len(pauses) == 1
+    # The attempts that follow may meet the other again, before it has what it waited for.
+    assert pauses
 
 
 def await_lock_wait(sql: psycopg.Connection[Any]) -> None:

@@ -120,16 +120,23 @@ def test_a_run_whose_image_cannot_be_pulled_fails_in_time_with_the_reason(platfo
     assert platform.service.count("ingestion_log") == 100
 
 
-def test_a_run_that_takes_too_long_is_ended(platform: Platform) -> None:
+def test_a_run_that_takes_too_long_is_ended_and_not_worked_off_again(platform: Platform) -> None:
     add_entries(platform.service, ROWS)
     platform.service.connection.execute(SLOW)
 
-    run_id = platform.launch(tags={"dagster/max_runtime": "3", "dagster/max_retries": "0"})
+    run_id = platform.launch(tags={"dagster/max_runtime": "3"})
 
     assert platform.ended(run_id) == "FAILURE"
     assert "maximum runtime of 3 seconds" in platform.log(run_id)
     platform.wait(lambda: platform.sessions() == 0, "the query runs on")
-    assert platform.service.count("ingestion_log") == ROWS - platform.deleted_by(run_id)
+    left = platform.service.count("ingestion_log")
+    assert left == ROWS - platform.deleted_by(run_id)
+    # Dagster takes it for a lost one, and launches it again.
+    again = platform.relaunched(run_id)
+    assert platform.ended(again) == "FAILURE"
+    assert "was ended after the 0:00:03 that a run of this job may take" in platform.log(again)
+    assert not platform.will_be_relaunched(again)
+    assert platform.service.count("ingestion_log") == left > 0
 
 
 def test_kubernetes_ends_a_run_at_its_own_deadline_without_the_daemon(platform: Platform) -> None:
