@@ -59,7 +59,12 @@ def container_context(values: Tree, deployment: Tree) -> Tree:
         "resources": deployment["resources"],
         "namespace": NAMESPACE,
         "service_account_name": values["dagster-user-deployments"]["serviceAccount"]["name"],
-        "run_k8s_config": {"pod_spec_config": {"automount_service_account_token": True}},
+        "run_k8s_config": {
+            "pod_spec_config": {
+                "automount_service_account_token": True,
+                "security_context": deployment["podSecurityContext"],
+            }
+        },
     }
     return {"k8s": context}
 
