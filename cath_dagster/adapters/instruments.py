@@ -56,7 +56,7 @@ BATCH_DURATION = Instrument(
     Kind.HISTOGRAM,
     "s",
     "Duration of the transactions that purge or revise.",
-    # Around the aims of the paces, 2 ms and 100 ms, the goal of 250 ms, and the time limits of 5, 30 and 60 s.
+    # Around the aims of the paces, 1 ms and 100 ms, the goal of 250 ms, and the time limits of 5, 30 and 60 s.
     (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0),
 )
 RUN_DURATION = Instrument(

@@ -14,6 +14,8 @@ R = TypeVar("R")
 CONNECT_TIMEOUT_SECONDS = 10
 CANCEL_TIMEOUT_SECONDS = 5.0
 SESSION_SETTINGS = {
+    # The statements of a batch are parsed once, and planned each time: a general plan may miss the range of TIDs.
+    "plan_cache_mode": "force_custom_plan",
     # Database defaults such as CURRENT_TIMESTAMP go into naive columns by the session's time zone.
     "timezone": "UTC",
     # A batch that waits longer stands in somebody's way as well: it is rolled back and tried again.
@@ -67,18 +69,11 @@ def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
             url,
             application_name=application_name,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            # Statements differ from run to run more than within one; a generic plan may miss the TID range.
-            prepare_threshold=None,
             autocommit=True,
         )
-        for name, value in SESSION_SETTINGS.items():
-            connection.execute(sql_set(name), (value,))
+        settings = ", ".join(f"set_config('{name}', %s, false)" for name in SESSION_SETTINGS)
+        connection.execute(f"SELECT {settings}", list(SESSION_SETTINGS.values()))
         connection.autocommit = False
         return connection
 
     return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=sa.NullPool)
-
-
-def sql_set(name: str) -> str:
-    """Return the statement that sets a parameter of ours for the session."""
-    return f"SELECT set_config('{name}', %s, false)"

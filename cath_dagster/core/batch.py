@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,17 +49,18 @@ class Batcher:
         room: int | None,
         connection: sa.Connection,
         *,
+        values: Mapping[str, str] | None = None,
         position: dict[str, Any] | None = None,
     ) -> Done:
         """Delete what matches `within`, at most `room` rows by their keys; None deletes them by one statement.
 
-        `position` is what the ledger shall say of how far the purge has come with it, unless the room ended it.
+        `values` are those of the parameters in `within`, `position` is what the ledger shall say of how far the purge has come with it, unless the room ended it.
         """
         if room is not None and purge.is_decided_in_two_steps:
-            return self._delete_by_decision(connection, purge, within, room)
+            return self._delete_by_decision(connection, purge, within, room, values)
         if room is not None:
-            return self._delete_by_keys_found(connection, purge, within, room, position)
-        deleted = self._delete_rows(connection, purge, within)
+            return self._delete_by_keys_found(connection, purge, within, room, values, position)
+        deleted = self._delete_rows(connection, _deletion(purge.table, within, purge.predicate), purge, values)
         self._record(connection, purge, {purge.target: {"deleted": deleted}}, position)
         return Done(deleted, deleted)
 
@@ -83,11 +85,18 @@ class Batcher:
         done = self.update_plain(revision, is_any(revision.key, locked), connection)
         return Done(len(keys), done.changed, decide_seconds)
 
-    def update_plain(self, revision: Revision, within: sa.ColumnElement[bool], connection: sa.Connection) -> Done:
+    def update_plain(
+        self,
+        revision: Revision,
+        within: sa.ColumnElement[bool],
+        connection: sa.Connection,
+        *,
+        values: Mapping[str, str] | None = None,
+    ) -> Done:
         """Change what matches `within` by one statement; a row is judged anew once the lock on it is had."""
-        values = {revision.table.c[name]: value for name, value in revision.values.items()}
-        statement = sa.update(revision.table).where(within, revision.predicate).values(values)
-        updated = connection.execute(statement).rowcount
+        changes = {revision.table.c[name]: value for name, value in revision.values.items()}
+        statement = sa.update(revision.table).where(within, revision.predicate).values(changes)
+        updated = connection.execute(statement, values).rowcount
         self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}}, rule=revision.rule)
         return Done(updated, updated)
 
@@ -97,26 +106,32 @@ class Batcher:
         purge: Purge,
         within: sa.ColumnElement[bool],
         room: int,
+        values: Mapping[str, str] | None,
         position: dict[str, Any] | None,
     ) -> Done:
         started = self.clock()
-        keys = connection.scalars(sa.select(purge.key).where(within, purge.predicate).limit(room)).all()
+        keys = connection.scalars(sa.select(purge.key).where(within, purge.predicate).limit(room), values).all()
         if not keys:
             return Done(0, 0)
         decide_seconds = self.clock() - started
         is_full = len(keys) == room
         # No lock is needed, nor the right to take one: the predicate is decided again on each row as it is deleted.
-        deleted = self._delete_rows(connection, purge, is_any(purge.key, keys))
+        statement = sa.delete(purge.table).where(is_any(purge.key, keys), purge.predicate)
+        deleted = self._delete_rows(connection, statement, purge)
         self._record(connection, purge, {purge.target: {"deleted": deleted}}, None if is_full else position)
         return Done(len(keys), deleted, decide_seconds, is_full=is_full)
 
     def _delete_by_decision(
-        self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool], room: int
+        self,
+        connection: sa.Connection,
+        purge: Purge,
+        within: sa.ColumnElement[bool],
+        room: int,
+        values: Mapping[str, str] | None,
     ) -> Done:
         started = self.clock()
-        candidates = connection.scalars(
-            sa.select(purge.key).where(within, purge.predicate).limit(room).with_for_update(of=purge.table)
-        ).all()
+        find = sa.select(purge.key).where(within, purge.predicate).limit(room).with_for_update(of=purge.table)
+        candidates = connection.scalars(find, values).all()
         if not candidates:
             return Done(0, 0)
         _lock_others(connection, purge, candidates)
@@ -144,20 +159,22 @@ class Batcher:
             else:
                 gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
             counts.setdefault(child.name, {"deleted": 0})["deleted"] += gone
-        deleted = self._delete_rows(connection, purge, chosen)
+        statement = sa.delete(purge.table).where(chosen, purge.predicate)
+        deleted = self._delete_rows(connection, statement, purge)
         if deleted != len(keys):
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
         return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
 
-    def _delete_rows(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
-        """Delete the chosen rows that match, and write their keys down if they are kept; return how many went."""
-        statement = sa.delete(purge.table).where(chosen, purge.predicate)
+    def _delete_rows(
+        self, connection: sa.Connection, statement: sa.Delete, purge: Purge, values: Mapping[str, str] | None = None
+    ) -> int:
+        """Execute the statement, and write the keys of the rows down if they are kept; return how many went."""
         if not self.keeps_keys:
-            return connection.execute(statement).rowcount
+            return connection.execute(statement, values).rowcount
         gone = statement.returning(sa.cast(purge.key, sa.Text).label("key")).cte("gone")
         rows = sa.select(sa.literal(self.run_id), sa.literal(purge.target), gone.c.key)
         keep = insert(deleted_key).from_select(["run_id", "table_name", "key"], rows)
-        return connection.execute(keep, execution_options={"preserve_rowcount": True}).rowcount
+        return connection.execute(keep, values, execution_options={"preserve_rowcount": True}).rowcount
 
     def _record(
         self,
@@ -182,6 +199,12 @@ class Batcher:
             table=purge.table.name,
             due_at=purge.undo.keep_until if purge.undo else None,
         )
+
+
+@lru_cache(maxsize=8)
+def _deletion(table: sa.Table, within: sa.ColumnElement[bool], predicate: sa.ColumnElement[bool]) -> sa.Delete:
+    """Return the statement of a walk, made once: SQLAlchemy knows it again by the object."""
+    return sa.delete(table).where(within, predicate)
 
 
 def _count_by_group(connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, int]:

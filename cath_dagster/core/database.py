@@ -44,22 +44,22 @@ LIMITING = ("lock_timeout", "statement_timeout", "synchronous_commit")
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a transaction's statements may take, for work that can be tried again in smaller parts."""
+    """What a transaction's statements may take, for work that can be tried again in smaller parts.
+
+    Its commit does not wait for the disk. A crash of the server may undo the last commits, each of them whole;
+    `Database.flush` makes them durable.
+    """
 
     lock_seconds: float
     statement_seconds: float
-    waits_for_flush: bool = True
-    """Whether a commit is durable when it returns. Without, a crash of the server may undo the last commits, each of
-    them whole; `Database.flush` makes them durable.
-    """
 
     def session_settings(self) -> dict[str, str]:
         """Return the settings that differ from the session's usual ones."""
-        settings = {
+        return {
             "lock_timeout": f"{round(1_000 * self.lock_seconds)}ms",
             "statement_timeout": f"{round(1_000 * self.statement_seconds)}ms",
+            "synchronous_commit": "off",
         }
-        return settings if self.waits_for_flush else {**settings, "synchronous_commit": "off"}
 
 
 class TimedOutError(Exception):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from typing import Any, TypeVar
 
@@ -40,10 +41,20 @@ def tid_of(table: sa.Table) -> sa.ColumnElement[str]:
     return sa.literal_column(f"{qualified_name(table)}.ctid", Tid)
 
 
-def between(table: sa.Table, first: int, end: int) -> sa.ColumnElement[bool]:
-    """Return whether a row lies in the blocks from `first` to before `end`."""
+@lru_cache(maxsize=64)
+def in_blocks(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Return whether a row lies in the blocks that a statement is executed for, with the values of `blocks`.
+
+    One and the same expression for a table: building a statement anew for every range takes longer than a range of few
+    rows.
+    """
     ctid = tid_of(table)
-    return sa.and_(ctid >= sa.literal(f"({first},0)", Tid), ctid < sa.literal(f"({end},0)", Tid))
+    return sa.and_(ctid >= sa.bindparam("first_tid", type_=Tid()), ctid < sa.bindparam("end_tid", type_=Tid()))
+
+
+def blocks(first: int, end: int) -> dict[str, str]:
+    """Return the values for `in_blocks`, from block `first` to before `end`."""
+    return {"first_tid": f"({first},0)", "end_tid": f"({end},0)"}
 
 
 @dataclass(frozen=True)

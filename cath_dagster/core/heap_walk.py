@@ -14,11 +14,13 @@ from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
 from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.heap import Heap, between, is_any
+from cath_dagster.core.heap import Heap, blocks, in_blocks, is_any
 from cath_dagster.core.purge import Purge
 
-MAX_BLOCKS = 4_096
-"""32 MB. Reading more at once gains nothing."""
+MAX_BLOCKS = 1_024
+"""8 MB. Even with a full image of every page, the log of such a batch fits into PostgreSQL's usual wal_buffers of 16 MB and is
+written by the server's own writer, while the next batch is at work; a longer batch has to write it itself.
+"""
 DENSE = 16
 """A range is worth one statement if at least one in so many of the rows that it may take match."""
 MAX_IDLE = 5
@@ -54,13 +56,20 @@ class HeapWalk:
             self.report(self.position)
 
     def _take(self, until: int) -> Batch:
-        within = between(self.purge.table, self.position, until)
         # One statement deletes a range only if, should all its rows match, it stays short. Where few match, a
         # longer range with a limit on its rows is as safe and reads the table faster.
         is_short = self._knows_cost and (until - self.position) * self.heap.rows_per_block <= self._rows
         room = None if self.purge.is_plain and is_short else min(self._rows, MAX_ROWS)
-        position = {"until_block": until, "filenode": self.heap.filenode}
-        return self.runner.run(partial(self.batcher.delete, self.purge, within, room, position=position))
+        return self.runner.run(
+            partial(
+                self.batcher.delete,
+                self.purge,
+                in_blocks(self.purge.table),
+                room,
+                values=blocks(self.position, until),
+                position={"until_block": until, "filenode": self.heap.filenode},
+            )
+        )
 
     def _go_on(self, batch: Batch, until: int) -> None:
         is_dense = batch.changed * DENSE >= self._rows
@@ -87,9 +96,9 @@ class HeapWalk:
         self._rows = max(1, self._rows // PARTS)
         if until - self.position > 1:
             return
-        within = between(self.purge.table, self.position, until)
-        query = sa.select(self.purge.key).where(within, self.purge.predicate)
-        for key in self.runner.database.transaction(lambda connection: connection.scalars(query).all()):
+        query = sa.select(self.purge.key).where(in_blocks(self.purge.table), self.purge.predicate)
+        values = blocks(self.position, until)
+        for key in self.runner.database.transaction(lambda connection: connection.scalars(query, values).all()):
             chosen = is_any(self.purge.key, [key])
             self.runner.run_single_row(partial(self.batcher.delete, self.purge, chosen, 1))
         self.position = until

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.batch_runner import GROWTH
 from cath_dagster.core.database import Database
-from cath_dagster.core.heap import Heap, between, read_heaps
+from cath_dagster.core.heap import Heap, blocks, in_blocks, read_heaps
 from cath_dagster.core.heap_walk import MAX_BLOCKS
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.pace import Pacer
@@ -67,12 +67,11 @@ def _look_at(
     count = sa.func.count()
     matching = count.filter(purge.predicate) if asks_for_matches else sa.literal(0)
     oldest = sa.func.min(purge.age) if purge.age is not None else sa.null()
+    query = sa.select(count, matching, oldest).select_from(purge.table).where(in_blocks(purge.table))
     left, position, size = Left(0, 0, None), 0, FIRST_BLOCKS
     while position < heap.blocks:
         started = clock()
-        within = between(purge.table, position, position + size)
-        query = sa.select(count, matching, oldest).select_from(purge.table).where(within)
-        rows, found, oldest_at = connection.execute(query).one()
+        rows, found, oldest_at = connection.execute(query, blocks(position, position + size)).one()
         known = [as_utc(at) for at in (left.oldest_at, oldest_at) if at is not None]
         left = Left(left.rows + rows, left.matching + found, min(known, default=None))
         seconds = clock() - started

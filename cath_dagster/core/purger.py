@@ -65,8 +65,7 @@ class Purger:
             self._walk_heaps(purge, way, progress)
         else:
             self._walk_keys(purge, way, limit, progress)
-        if not self.pacer.tempo.limits.waits_for_flush:
-            self.database.flush()
+        self._make_durable(progress)
         return progress
 
     def update(self, revision: Revision, *, limit: int | None, matched: int = 0) -> Progress:
@@ -83,8 +82,7 @@ class Purger:
             room=self._room(revision.table, "updated", limit),
             report=partial(self.report, revision.table.name),
         ).run()
-        if not self.pacer.tempo.limits.waits_for_flush:
-            self.database.flush()
+        self._make_durable(progress)
         return progress
 
     def _walk_revision(self, revision: Revision) -> Progress:
@@ -102,18 +100,27 @@ class Purger:
                 heap=heap,
                 report=partial(self.report, revision.table.name),
             ).run()
-            self.database.flush()
             # What others moved past the end that was read at the start is found by the next pass.
             if not self.database.transaction(lambda connection: connection.scalar(matches)):
-                return progress
-        progress.gave_up = True
+                break
+        else:
+            progress.gave_up = True
+        self._make_durable(progress)
         return progress
+
+    def _make_durable(self, progress: Progress) -> None:
+        """Wait until the disk has what the batches committed; the server has written most of it by itself meanwhile."""
+        if progress.batches:
+            self.database.flush()
 
     def _walk_heaps(self, purge: Purge, way: WayIn, progress: Progress) -> None:
         if self.drops_partitions and purge.is_plain:
             way = self._drop_partitions(purge, way, progress)
         else:
             progress.way = str(way)
+        if not any(heap.blocks for heap in way.heaps):
+            progress.rows_left = 0
+            return
         left_off = self.ledger.left_off(purge.table.name, rule=purge.rule, cutoff=purge.cutoff)
         for number in range(MAX_PASSES):
             if progress.passed_over:

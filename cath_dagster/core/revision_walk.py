@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import GROWTH, PARTS, BatchRunner
 from cath_dagster.core.database import TimedOutError
-from cath_dagster.core.heap import Heap, between, is_any
+from cath_dagster.core.heap import Heap, blocks, in_blocks, is_any
 from cath_dagster.core.heap_walk import MAX_BLOCKS
 from cath_dagster.core.purge import Revision
 
@@ -65,20 +65,19 @@ class RevisionWalk:
     report: Callable[[int, int], None]
 
     def run(self) -> None:
-        """Change every row that matches when the walk comes by, except those that others keep locked.
-
-        Nothing waits for the disk batch by batch: so many new index entries make so much write-ahead log that the run
-        would take twice as long. The caller flushes; what a crash undoes before, the ledger's events with it, the next
-        run does again.
-        """
+        """Change every row that matches when the walk comes by, except those that others keep locked."""
         tempo = self.runner.pacer.tempo
-        limits = replace(tempo.limits, waits_for_flush=False)
         position, reach = 0, Reach.first(self.heap.rows_per_block, min(tempo.target_seconds, MOST_SECONDS))
         while position < self.heap.blocks:
             until = min(position + reach.blocks, self.heap.blocks)
-            within = between(self.revision.table, position, until)
+            update = partial(
+                self.batcher.update_plain,
+                self.revision,
+                in_blocks(self.revision.table),
+                values=blocks(position, until),
+            )
             try:
-                batch = self.runner.run(partial(self.batcher.update_plain, self.revision, within), limits=limits)
+                batch = self.runner.run(update)
             except TimedOutError:
                 reach = reach.after_timeout(until - position)
                 if until - position > 1:
@@ -92,9 +91,9 @@ class RevisionWalk:
     def _take_rows(self, block: int) -> None:
         """Take the rows of a block one by one, after the block as a whole timed out, and pass over those locked."""
         revision = self.revision
-        within = between(revision.table, block, block + 1)
-        query = sa.select(revision.key).where(within, revision.predicate)
-        for key in self.runner.database.transaction(lambda connection: connection.scalars(query).all()):
+        query = sa.select(revision.key).where(in_blocks(revision.table), revision.predicate)
+        values = blocks(block, block + 1)
+        for key in self.runner.database.transaction(lambda connection: connection.scalars(query, values).all()):
             self.runner.run_single_row(partial(self.batcher.update_plain, revision, is_any(revision.key, [key])))
 
 

@@ -47,7 +47,7 @@ class PacedSettings(JobSettings):
 
     pace: Pace | None = Field(
         default=None,
-        description="bulk: as fast as one DELETE, in transactions of about 100 ms. polite: bursts of a few milliseconds "
+        description="bulk: as fast as one DELETE, in transactions of at most 100 ms. polite: bursts of about a millisecond "
         "with rests in between, longer while the server shows that others wait. Unset: polite for a scheduled run on a "
         "table of 256 MB or more, bulk otherwise.",
     )
