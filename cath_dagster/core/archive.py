@@ -168,7 +168,7 @@ def delete_ended(database: Database, job: str, as_of: datetime, *, report: Calla
         sa.delete(archived_rows).where(archived_rows.c.archive_id.in_(some)).returning(archived_rows.c.row_count)
     )
     done = 0
-    while gone := database.transaction(lambda connection: connection.scalars(statement).all()):
+    while done < total and (gone := database.transaction(lambda connection: connection.scalars(statement).all())):
         done += sum(gone)
         report("archives", done, total)
     over = sa.delete(restored_row).where(restored_row.c.job == job, restored_row.c.left_alone_until <= as_of)

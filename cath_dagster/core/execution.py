@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
 from cath_dagster.core.catalogue import is_replica
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
@@ -265,10 +267,12 @@ def _status(failed: MaintenanceError) -> Status:
 
 def _check_server(run: JobRun, spec: JobSpec) -> None:
     """Raise where the run could not even keep its ledger; a dry run does without on a replica."""
-    run.database.transaction(
-        lambda connection: check_current(connection, location=spec.location.name, revision=spec.location.revision)
-    )
-    if not run.database.transaction(is_replica):
+
+    def look(connection: sa.Connection) -> bool:
+        check_current(connection, location=spec.location.name, revision=spec.location.revision)
+        return is_replica(connection)
+
+    if not run.database.transaction(look):
         return
     if not run.dry_run:
         raise PreflightError(REPLICA)

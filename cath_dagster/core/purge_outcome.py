@@ -42,7 +42,7 @@ def record_dry_purge(run: "JobRun", planned: PlannedPurge) -> None:
 def record_purge(
     run: "JobRun", planned: PlannedPurge, progress: Progress, details: dict[str, Scalar], seconds: float
 ) -> None:
-    measured, recorded = planned.measured, run.ledger.recorded()
+    measured, recorded = planned.measured, run.ledger.recorded() if progress.batches else {}
     done = run.not_yet_told(recorded, measured.table)
     run.take(done["deleted"])
     matched = measured.matched if measured.is_exact or progress.reached_limit else done["deleted"]
