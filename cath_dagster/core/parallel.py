@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -34,7 +35,9 @@ def work_on(
         return
     with ThreadPoolExecutor(threads) as pool:
         try:
-            futures = [pool.submit(_take_turns, waiting, finished, work, own, stop) for _ in range(threads)]
+            # Each with what is current here, such as where telemetry goes: a thread begins without.
+            turns = (copy_context().run for _ in range(threads))
+            futures = [pool.submit(run, _take_turns, waiting, finished, work, own, stop) for run in turns]
             while threads:
                 result = finished.get()
                 if result is None:

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import pytest
 
@@ -22,6 +23,15 @@ def test_returns_a_result_for_every_item() -> None:
 
 def test_has_nothing_to_do_without_items() -> None:
     assert list(work_on([], lambda _, n: n, own=nothing, threads=8, stop=threading.Event())) == []
+
+
+def test_a_thread_has_what_is_current_where_the_work_is_given_out() -> None:
+    said: ContextVar[str] = ContextVar("said", default="nothing")
+    said.set("something")
+
+    results = work_on(range(8), lambda _, n: said.get(), own=nothing, threads=4, stop=threading.Event())
+
+    assert set(results) == {"something"}
 
 
 def test_works_on_as_many_items_at_once_as_there_are_threads_and_no_more() -> None:
