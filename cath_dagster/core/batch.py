@@ -14,6 +14,7 @@ from cath_dagster.core.archive import Keeper
 from cath_dagster.core.database import BatchConflictError
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.left import Left
 from cath_dagster.core.maintenance import deleted_key
 from cath_dagster.core.purge import Purge, Revision, descend
 
@@ -29,6 +30,11 @@ class Done:
     """Whether the room ended it, so that more may match in the same range."""
     by_group: Mapping[str, int] = field(default_factory=dict)
     """Deleted rows by the value of the purge's `counted_by`."""
+    left: Left | None = None
+    """What is left in the range, where it was looked at, in `look_seconds`; `next_id` is the transaction's own id, or that
+    of the next to write."""
+    next_id: int | None = None
+    look_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ class Batch(Done):
     @property
     def row_seconds(self) -> float:
         """The time that grows with the rows: their deletion, and the commit with its deferred constraints."""
-        return self.seconds - self.decide_seconds
+        return self.seconds - self.decide_seconds - self.look_seconds
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Progress:
     def add(self, batch: Batch) -> None:
         self.changed += batch.changed
         self.batches += 1
-        self.seconds += batch.seconds
+        self.seconds += batch.seconds - batch.look_seconds
         if batch.changed:
             self.cost.add(batch.changed, batch.row_seconds)
         self.longest_seconds = max(self.longest_seconds, batch.seconds)

@@ -71,6 +71,8 @@ class Heap:
     filenode: int
     """Changes when the table is rewritten, and every row with it gets another place."""
     bytes: int
+    has_triggers: bool = False
+    """Or rules: whether a DELETE may do more than delete."""
 
 
 def read_heaps(connection: sa.Connection, table: sa.Table) -> list[Heap]:
@@ -93,7 +95,8 @@ _HEAPS = sa.text(
     SELECT relation.relkind::text AS kind, namespace.nspname AS schema, relation.relname AS name,
         relation.oid = root.oid AS is_root, pg_relation_size(relation.oid) AS bytes,
         current_setting('block_size')::bigint AS block_size, relation.reltuples AS rows, relation.relpages AS pages,
-        coalesce(pg_relation_filenode(relation.oid), 0)::bigint AS filenode
+        coalesce(pg_relation_filenode(relation.oid), 0)::bigint AS filenode,
+        relation.relhastriggers OR relation.relhasrules AS has_triggers
     FROM root, pg_class AS relation JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
     WHERE relation.oid = root.oid
        OR relation.oid IN (SELECT leaf.relid FROM pg_partition_tree(root.oid) AS leaf)
@@ -106,7 +109,8 @@ def _heap(table: sa.Table, row: sa.Row[Any]) -> Heap:
     own = table if row.is_root else _like(table, row.schema, row.name)
     is_known = row.rows > 0 and row.pages > 0
     density = ceil(row.rows / row.pages) if is_known else MOST_ROWS_PER_BLOCK
-    return Heap(own, row.bytes // row.block_size, max(1, density), is_known, row.filenode, row.bytes)
+    blocks, density = row.bytes // row.block_size, max(1, density)
+    return Heap(own, blocks, density, is_known, row.filenode, row.bytes, row.has_triggers)
 
 
 def _like(table: sa.Table, schema: str, name: str) -> sa.Table:

@@ -6,7 +6,8 @@ statement only if that stays short should all of its rows match.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,6 +17,7 @@ from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.heap import Heap, blocks, in_blocks, is_any
 from cath_dagster.core.purge import Purge
+from cath_dagster.core.solitude import Solitude, follow, look_behind
 
 MAX_BLOCKS = 1_024
 """8 MB. Even with a full image of every page, the log of such a batch fits into PostgreSQL's usual wal_buffers of 16 MB and is
@@ -38,10 +40,16 @@ class HeapWalk:
     report: Callable[[int], None]
     position: int = 0
     """The block to go on from."""
+    solitude: Solitude | None = None
+    """Where it may be that nobody else writes: as long as it lasts, what is left is looked at on the way."""
     _size: int = 1
     _rows: int = FIRST_ROWS
     _idle: int = 0
     _knows_cost: bool = False
+
+    @cached_property
+    def _look(self) -> sa.Select[Any]:
+        return look_behind(self.purge)
 
     def run(self) -> None:
         """Delete every row that matches when the walk comes by, except those that others keep locked."""
@@ -60,16 +68,15 @@ class HeapWalk:
         # longer range with a limit on its rows is as safe and reads the table faster.
         is_short = self._knows_cost and (until - self.position) * self.heap.rows_per_block <= self._rows
         room = None if self.purge.is_plain and is_short else min(self._rows, MAX_ROWS)
-        return self.runner.run(
-            partial(
-                self.batcher.delete,
-                self.purge,
-                in_blocks(self.purge.table),
-                room,
-                values=blocks(self.position, until),
-                position={"until_block": until, "filenode": self.heap.filenode},
-            )
-        )
+        values = blocks(self.position, until)
+        position = {"until_block": until, "filenode": self.heap.filenode}
+        within = in_blocks(self.purge.table)
+        work = partial(self.batcher.delete, self.purge, within, room, values=values, position=position)
+        if self.solitude is None or not self.solitude.lasts:
+            return self.runner.run(work)
+        batch = self.runner.run(partial(follow, work, self._look, values, clock=self.runner.clock))
+        self.solitude.add(batch)
+        return batch
 
     def _go_on(self, batch: Batch, until: int) -> None:
         is_dense = batch.changed * DENSE >= self._rows
@@ -92,6 +99,8 @@ class HeapWalk:
 
     def _take_parts(self, until: int) -> None:
         """Go on in smaller parts after a batch that timed out; in a single block row by row."""
+        if self.solitude is not None:
+            self.solitude.lasts = False
         self._size = max(1, (until - self.position) // PARTS)
         self._rows = max(1, self._rows // PARTS)
         if until - self.position > 1:

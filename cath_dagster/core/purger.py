@@ -25,6 +25,7 @@ from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.partitions import PartitionDropper
 from cath_dagster.core.purge import Purge, Revision
 from cath_dagster.core.revision_walk import RevisionWalk, is_worth_a_walk
+from cath_dagster.core.solitude import Solitude, begin_solitude
 from cath_dagster.core.way_in import WayIn, choose_way, on_heap
 
 MAX_PASSES = 5
@@ -57,12 +58,13 @@ class Purger:
         Each batch commits by itself: after an interruption at most the batch in flight is undone.
         """
         progress = Progress()
-        way = self.database.transaction(lambda connection: choose_way(connection, purge))
+        # Before the lengths of the heaps are read: what others add afterwards ends the solitude.
+        solitude, way = self.database.transaction(lambda c: (begin_solitude(c), choose_way(c, purge)))
         # Of a partition the walk knows its rows only, and nothing that goes along or is kept.
         is_whole = all(heap.table is purge.table for heap in way.heaps)
         is_walkable = not purge.reads_other_rows and (purge.is_plain or is_whole)
         if is_walkable and way.along is None and limit is None:
-            self._walk_heaps(purge, way, progress)
+            self._walk_heaps(purge, way, progress, solitude if self._may_be_alone(purge, way) else None)
         else:
             self._walk_keys(purge, way, limit, progress)
         self._make_durable(progress)
@@ -113,7 +115,7 @@ class Purger:
         if progress.batches:
             self.database.flush()
 
-    def _walk_heaps(self, purge: Purge, way: WayIn, progress: Progress) -> None:
+    def _walk_heaps(self, purge: Purge, way: WayIn, progress: Progress, solitude: Solitude | None) -> None:
         if self.drops_partitions and purge.is_plain:
             way = self._drop_partitions(purge, way, progress)
         else:
@@ -122,6 +124,7 @@ class Purger:
             progress.rows_left = 0
             return
         left_off = self.ledger.left_off(purge.table.name, rule=purge.rule, cutoff=purge.cutoff)
+        solitude = None if left_off else solitude
         for number in range(MAX_PASSES):
             if progress.passed_over:
                 self.pacer.back_off("locked rows", FIRST_WAIT_SECONDS * 2 ** (number - 1))
@@ -136,12 +139,25 @@ class Purger:
                     report=partial(self._report_blocks, purge, before, blocks),
                     # What an earlier run with this cutoff has walked holds no more than the closing look finds.
                     position=left_off.get(heap.filenode, 0) if number == 0 else 0,
+                    solitude=solitude,
                 ).run()
                 before += heap.blocks
+            if solitude is not None and not self.database.transaction(solitude.is_over):
+                progress.rows_left, progress.oldest_at = solitude.left.rows, solitude.left.oldest_at
+                return
+            solitude = None
             if not self._look_back(purge, progress, asks_for_matches=True):
                 return
             way = self.database.transaction(lambda connection: choose_way(connection, purge))
         progress.gave_up = True
+
+    def _may_be_alone(self, purge: Purge, way: WayIn) -> bool:
+        """Return whether to look, on the way, at what a walk leaves: at full pace, and where it sees the whole table.
+
+        What a trigger does is done with the walk's own transaction id.
+        """
+        is_seen = all(heap.table is purge.table and not heap.has_triggers for heap in way.heaps)
+        return is_seen and purge.is_plain and not self.pacer.is_polite
 
     def _drop_partitions(self, purge: Purge, way: WayIn, progress: Progress) -> WayIn:
         """Return the way that is left when the partitions that go as a whole are gone."""

@@ -1,0 +1,39 @@
+"""What a table holds after its purge: how many rows, how many of them match still, and how old the oldest is."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from cath_dagster.core.heap import in_blocks
+from cath_dagster.core.instants import as_utc
+from cath_dagster.core.purge import Purge
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left in some blocks of a table; what is left in others is added."""
+
+    rows: int = 0
+    matching: int = 0
+    oldest_at: datetime | None = None
+
+    @classmethod
+    def of(cls, rows: int, matching: int, oldest_at: datetime | None) -> Self:
+        return cls(rows, matching, None if oldest_at is None else as_utc(oldest_at))
+
+    def __add__(self, other: "Left") -> "Left":
+        known = [at for at in (self.oldest_at, other.oldest_at) if at is not None]
+        return Left(self.rows + other.rows, self.matching + other.matching, min(known, default=None))
+
+
+def left_in_blocks(purge: Purge, *, asks_for_matches: bool = True) -> sa.Select[Any]:
+    """Return the query for what is left in the blocks that it is executed for.
+
+    Without `asks_for_matches` none are looked for: a predicate that reads other rows would be worked out for each range.
+    """
+    count = sa.func.count()
+    matching = count.filter(purge.predicate) if asks_for_matches else sa.literal(0)
+    oldest = sa.func.min(purge.age) if purge.age is not None else sa.null()
+    return sa.select(count, matching, oldest).select_from(purge.table).where(in_blocks(purge.table))

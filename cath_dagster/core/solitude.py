@@ -1,0 +1,73 @@
+"""Know that nobody but a walk itself has written since it began: then what it has passed is as it left it.
+
+A server gives out transaction ids in turn, one to everybody who writes, in whatever database. As long as the walk's own
+follow each other, no row can have been added, changed or moved behind it, and none needs to be looked at a second time.
+What an unfinished transaction has written is seen by nobody; its id counts as soon as a later one is used.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from cath_dagster.core.batch import Done
+from cath_dagster.core.left import Left, left_in_blocks
+from cath_dagster.core.purge import Purge
+
+_SNAPSHOT = sa.func.pg_current_snapshot()
+_NEXT_ID = sa.cast(sa.cast(sa.func.pg_snapshot_xmax(_SNAPSHOT), sa.Text), sa.BigInteger)
+"""For a transaction that has written, its own: it is not finished."""
+_OLDEST_ID = sa.cast(sa.cast(sa.func.pg_snapshot_xmin(_SNAPSHOT), sa.Text), sa.BigInteger)
+
+
+@dataclass
+class Solitude:
+    """That of one walk, and what the walk has left behind it so far."""
+
+    next_id: int
+    """The id of the next transaction that writes, if it is the walk's."""
+    left: Left = field(default_factory=Left)
+    lasts: bool = True
+
+    def is_over(self, connection: sa.Connection) -> bool:
+        """Return whether somebody else has written, or a row was left that matches."""
+        self.lasts = self.lasts and not self.left.matching and connection.scalar(sa.select(_NEXT_ID)) == self.next_id
+        return not self.lasts
+
+    def add(self, batch: Done) -> None:
+        """Take into account what a batch has left and used."""
+        if batch.left is not None:
+            self.left += batch.left
+            self.lasts = self.lasts and batch.next_id == self.next_id
+        self.next_id += bool(batch.changed)
+
+
+def begin_solitude(connection: sa.Connection) -> Solitude | None:
+    """Return the solitude of a walk that begins now, None while others are writing."""
+    oldest, following = connection.execute(sa.select(_OLDEST_ID, _NEXT_ID)).one()
+    return Solitude(following) if oldest == following else None
+
+
+def look_behind(purge: Purge) -> sa.Select[Any]:
+    """Return the query by which `follow` looks at what a batch leaves, made once for a walk."""
+    return left_in_blocks(purge).add_columns(_NEXT_ID)
+
+
+def follow(
+    work: Callable[[sa.Connection], Done],
+    query: sa.Select[Any],
+    values: Mapping[str, str],
+    connection: sa.Connection,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Done:
+    """Do a batch, and in its transaction look at what it leaves: the pages are at hand, and not pruned before the commit."""
+    done = work(connection)
+    if done.is_full:
+        # The same blocks are taken again.
+        return done
+    started = clock()
+    *left, next_id = connection.execute(query, values).one()
+    return replace(done, left=Left.of(*left), next_id=next_id, look_seconds=clock() - started)

@@ -1,0 +1,155 @@
+"""A walk that was alone on the server looks at nothing twice; one that was not looks at the whole table again."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from cath_dagster.core.batch_runner import Progress
+from cath_dagster.core.look_back import look_back
+from cath_dagster.core.pace import TEMPI, Pace, Pacer
+from tests.core.workshop import CUTOFF, NEW, OLD, Workshop, old_entries
+
+ATTEMPTS = 200
+"""Other tests write on the same server; in a few milliseconds often none does."""
+NEWEST, KEPT = datetime(2026, 11, 1, tzinfo=UTC), 300
+
+WALK = old_entries(cutoff=CUTOFF.replace(tzinfo=UTC))
+
+
+class Looks:
+    """Counts the closing looks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        monkeypatch.setattr("cath_dagster.core.purger.look_back", self._look)
+
+    def _look(self, *given: Any, **named: Any) -> Any:
+        self.count += 1
+        return look_back(*given, **named)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    return Looks(monkeypatch)
+
+
+def fill(workshop: Workshop) -> None:
+    """Fill many blocks: every fourth row is kept, and the first."""
+    workshop.sql.execute("TRUNCATE entry")
+    workshop.sql.execute(
+        "INSERT INTO entry (id, seen_at, note) "
+        f"SELECT n, CASE WHEN n % 4 = 1 THEN '{NEW}' ELSE '{OLD}' END::timestamp, repeat('x', 400) "
+        f"FROM generate_series(1, {4 * KEPT}) n"
+    )
+
+
+def purge(workshop: Workshop, disturb: Callable[[], object] | None = None, pacer: Pacer | None = None) -> Progress:
+    """Purge; once the walk has passed the first block, do something in another session."""
+    waiting = [disturb] if disturb is not None else []
+
+    def report(table: str, done: int, total: int) -> None:
+        del table, total
+        if done and waiting:
+            waiting.pop()()
+
+    progress = workshop.purger(report=report, pacer=pacer).delete(WALK, limit=None)
+    assert not waiting
+    return progress
+
+
+def test_a_walk_alone_on_the_server_looks_at_nothing_twice_and_knows_what_is_left(
+    workshop: Workshop, looks: Looks
+) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        fill(workshop)
+        progress = purge(workshop)
+        assert (progress.changed, progress.rows_left, progress.oldest_at) == (3 * KEPT, KEPT, NEWEST)
+        if looks.count < attempt:
+            return
+    raise AssertionError("every walk looked back")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"INSERT INTO entry (id, seen_at) VALUES (0, '{OLD}')",
+        f"UPDATE entry SET seen_at = '{OLD}' WHERE id = 1",
+        f"UPDATE entry SET seen_at = '{OLD}', note = repeat('y', 900) WHERE id = 1",
+    ],
+    ids=["added", "changed in its place", "moved"],
+)
+def test_a_row_that_another_session_lets_match_behind_the_walk_goes_too(
+    workshop: Workshop, looks: Looks, statement: str
+) -> None:
+    fill(workshop)
+
+    progress = purge(workshop, lambda: workshop.sql.execute(statement))
+
+    assert looks.count >= 1
+    assert workshop.count("entry", f"seen_at = '{OLD}'") == 0
+    assert progress.rows_left == workshop.count("entry")
+
+
+@contextlib.contextmanager
+def writing(workshop: Workshop) -> Iterator[psycopg.Connection[Any]]:
+    """Yield another session's transaction that has changed the first row, so that it matches, and not committed."""
+    with psycopg.connect(workshop.url) as other:
+        other.execute(f"UPDATE entry SET owner = 'other', seen_at = '{OLD}' WHERE id = 1")
+        yield other
+
+
+def test_a_row_that_was_being_written_when_the_walk_began_goes_too(workshop: Workshop, looks: Looks) -> None:
+    fill(workshop)
+
+    with writing(workshop) as other:
+        purge(workshop, other.commit)
+
+    assert looks.count >= 1
+    assert workshop.count("entry", f"seen_at = '{OLD}'") == 0
+
+
+def test_a_row_that_nobody_sees_before_the_end_is_left_to_the_next_run(workshop: Workshop) -> None:
+    fill(workshop)
+
+    with writing(workshop) as other:
+        progress = purge(workshop)
+        other.commit()
+
+    assert progress.rows_left == KEPT
+    assert workshop.count("entry", f"seen_at = '{OLD}'") == 1
+
+
+def test_what_a_trigger_writes_is_not_taken_for_what_the_walk_left(workshop: Workshop, looks: Looks) -> None:
+    fill(workshop)
+    workshop.on_delete(f"UPDATE entry SET seen_at = '{OLD}' WHERE id = 1", at=2 * KEPT)
+
+    purge(workshop)
+
+    assert looks.count >= 1
+    assert workshop.count("entry", f"seen_at = '{OLD}'") == 0
+
+
+def test_a_walk_that_goes_on_where_another_stopped_looks_at_what_that_one_left(
+    workshop: Workshop, looks: Looks
+) -> None:
+    fill(workshop)
+    with pytest.raises(KeyboardInterrupt):
+        purge(workshop, lambda: (_ for _ in ()).throw(KeyboardInterrupt()))
+
+    progress = purge(workshop)
+
+    assert looks.count == 1
+    assert progress.rows_left == KEPT
+
+
+def test_a_polite_walk_leaves_the_look_to_the_end(workshop: Workshop, looks: Looks) -> None:
+    fill(workshop)
+
+    progress = purge(workshop, pacer=Pacer(TEMPI[Pace.POLITE], sleep=workshop.rests.append))
+
+    assert looks.count == 1
+    assert progress.rows_left == KEPT
