@@ -1,6 +1,7 @@
 """Look at a maintained database as a run would find it: what would stop a job, and what would make it slow."""
 
 import enum
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from cath_dagster.core.catalogue import (
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.maintenance import SCHEMA, check_current
+from cath_dagster.core.past import find_power
 from cath_dagster.core.spec import JobSpec, Location
 
 DELETED_ROWS = 1_000
@@ -35,7 +37,7 @@ OURS = (
 class Level(enum.StrEnum):
     OK = "ok"
     WARNING = "warning"
-    """A job will run, and may run long."""
+    """A job will run, and may run long, or as a role that may more than it should."""
     PROBLEM = "problem"
     """A job will fail."""
 
@@ -74,6 +76,7 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     else:
         yield Finding(subject=f"schema {SCHEMA}", level=Level.OK, says="is current")
         yield from _privileges(connection, SCHEMA, OURS)
+        yield _past(connection, location)
     wanted: dict[str, tuple[str, ...]] = {}
     for spec in specs:
         for table, privileges in spec.privileges.items():
@@ -85,6 +88,20 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     yield from _privileges(connection, "public", wanted)
     yield from _unindexed_foreign_keys(connection, purged_tables(specs))
     yield from _unindexed_cutoffs(connection, specs)
+
+
+def _past(connection: sa.Connection, location: Location) -> Finding:
+    """The jobs add to the ledger; as a role that could change it they leave no evidence."""
+    role = connection.scalar(sa.select(sa.func.current_user())) or ""
+    power = find_power(connection, role)
+    if power is None:
+        return Finding(subject="ledger", level=Level.OK, says=f"{role} cannot change what it says of the past")
+    command = f"cath-dagster migrate {location.name} --role"
+    if power.is_by_being_another:
+        remedy = f"let the jobs log in as a role of their own; what it needs it gets by: {command} ROLE"
+    else:
+        remedy = f"logged in as another role, who then owns the tables: {command} {shlex.quote(role)}"
+    return Finding(subject="ledger", level=Level.WARNING, says=power.says, remedy=remedy)
 
 
 def _schema_privileges(connection: sa.Connection, privileges: tuple[str, ...]) -> Iterator[Finding]:
