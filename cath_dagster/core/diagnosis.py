@@ -2,7 +2,7 @@
 
 import enum
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -23,6 +23,8 @@ from cath_dagster.core.spec import JobSpec, Location
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
+IN_PARTS = ("SELECT", "DELETE")
+"""What a purge may need on every partition of its table."""
 OURS = (
     {
         "ledger_event": ("SELECT", "INSERT"),
@@ -85,7 +87,7 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     ours = {table.removeprefix(f"{SCHEMA}."): wanted[table] for table in wanted if table.startswith(f"{SCHEMA}.")}
     yield from _privileges(connection, SCHEMA, ours)
     wanted = {table: privileges for table, privileges in wanted.items() if "." not in table}
-    yield from _privileges(connection, "public", wanted)
+    yield from _privileges(connection, "public", wanted, in_parts=dict.fromkeys(purged_tables(specs), IN_PARTS))
     yield from _unindexed_foreign_keys(connection, purged_tables(specs))
     yield from _unindexed_cutoffs(connection, specs)
 
@@ -181,14 +183,24 @@ def _visibility(connection: sa.Connection) -> Finding:
     )
 
 
-def _privileges(connection: sa.Connection, schema: str, wanted: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
-    missing = {found.table: found for found in find_missing_privileges(connection, schema, wanted)}
+def _privileges(
+    connection: sa.Connection,
+    schema: str,
+    wanted: dict[str, tuple[str, ...]],
+    *,
+    in_parts: Mapping[str, tuple[str, ...]] | None = None,
+) -> Iterator[Finding]:
+    lacking = find_missing_privileges(connection, schema, wanted, in_parts=in_parts)
+    missing = {found.table: found for found in lacking if not found.partition_of}
     for table, privileges in sorted(wanted.items()):
         found = missing.get(table)
         if found is None:
             yield Finding(subject=f"table {table}", level=Level.OK, says=f"may {', '.join(privileges)}")
         else:
             yield Finding(subject=f"table {table}", level=Level.PROBLEM, says=found.says, remedy=found.remedy)
+    for found in lacking:
+        if found.partition_of:
+            yield Finding(subject=f"table {found.table}", level=Level.PROBLEM, says=found.says, remedy=found.remedy)
 
 
 def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> Iterator[Finding]:
