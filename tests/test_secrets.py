@@ -1,105 +1,37 @@
 """No secret and no e-mail address is in what a failing run leaves behind: not in what the command line prints, not in
-the ledger, and not in anything that Dagster keeps.
+the ledger, not in anything that Dagster keeps, and not in its telemetry.
 """
 
-import base64
 import json
-import logging
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
-import dagster as dg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import Span, StatusCode
 
+from cath_dagster.adapters.exporters import find_destinations
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.development.smtp import SmtpServer
-from tests.bon.bon import KEY, Bon
+from tests.bon.bon import Bon
 from tests.certificate import make_certificate
-from tests.cli.test_cli import call, server_that_refuses_the_password
-from tests.maintained import Maintained
+from tests.cli.test_cli import server_that_refuses_the_password
+from tests.collector import collecting
 from tests.service import Service
+from tests.witness import ACCOUNT_KEY, NOTIFY_SECRET, WORD, Witness
 
-WORD = "Pl4nted"
-"""Part of every secret, so that a piece of one is found as well."""
 PASSWORD = f"{WORD}-password"
 CLIENT_SECRET = f"{WORD}-client-secret"
 TOKEN = f"{WORD}-refresh-token"
 ADDRESS = f"{WORD}.person@example.org"
 NAME = f"{WORD} Person"
-ACCOUNT_KEY = base64.b64encode(f"{WORD}-account-key".encode()).decode()
-NOTIFY_SECRET = "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0ff"
-MAIL_SERVER = "mail.log"
-"""The logger of the mail server that a scenario starts in this process."""
 RAISING = """
 CREATE FUNCTION raise_it() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION '% is kept, says the service', OLD {errcode}; END $$;
 CREATE TRIGGER raise_it BEFORE UPDATE OR DELETE ON "{table}" FOR EACH ROW EXECUTE FUNCTION raise_it()
 """
-
-
-@dataclass
-class Witness:
-    """Runs a job that must fail, by the command line and in Dagster, and keeps all that came to light."""
-
-    folder: Path
-    capfd: pytest.CaptureFixture[str]
-    caplog: pytest.LogCaptureFixture
-    monkeypatch: pytest.MonkeyPatch
-    said: list[str] = field(default_factory=list)
-
-    def fail(self, maintained: Maintained, job: str, **config: object) -> None:
-        self._by_command(maintained, "run", job, "--as-of", maintained.as_of.isoformat(), "--json")
-        self._in_dagster(maintained, job, {"as_of": maintained.as_of.isoformat(), **config})
-        self._in_database(maintained)
-
-    def examine(self, maintained: Maintained) -> None:
-        self._by_command(maintained, "doctor", maintained.location.name, "--all")
-
-    def assert_silent(self, *secrets: str) -> None:
-        everything = "\n".join(self.said)
-        assert len(everything) > 1_000, "nothing was kept"
-        for secret in (WORD, NOTIFY_SECRET, KEY, ACCOUNT_KEY, *secrets):
-            for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
-                at = everything.casefold().find(form.casefold())
-                assert at < 0, everything[max(0, at - 200) : at + 200]
-
-    def _by_command(self, maintained: Maintained, *arguments: str) -> None:
-        done: subprocess.CompletedProcess[str] = call(maintained.environ, *arguments)
-        assert done.returncode in (1, 2), done.stdout
-        self.said += [done.stdout, done.stderr]
-
-    def _in_dagster(self, maintained: Maintained, job: str, config: dict[str, object]) -> None:
-        for name, value in maintained.environ.items():
-            self.monkeypatch.setenv(name, value)
-        home = self.folder / "dagster"
-        home.mkdir(exist_ok=True)
-        code = ReconstructableRepository.for_module(f"cath_dagster.{maintained.location.name}.definitions", "defs")
-        with (
-            self.caplog.at_level(logging.DEBUG),
-            dg.instance_for_test(temp_dir=str(home), set_dagster_home=False) as instance,
-        ):
-            result = dg.execute_job(code.get_reconstructable_job(job), instance, run_config=config)
-            assert not result.success
-            run = instance.get_run_by_id(result.run_id)
-            assert run is not None
-            self.said += [str(run), str(run.run_config), str(run.tags)]
-            self.said += [f"{entry}\n{entry.user_message}" for entry in instance.all_logs(result.run_id)]
-            self.said += [path.read_bytes().decode(errors="replace") for path in home.rglob("*") if path.is_file()]
-        self.said += [
-            f"{each.getMessage()} {each.exc_text}" for each in self.caplog.records if each.name != MAIL_SERVER
-        ]
-        self.said += self.capfd.readouterr()
-
-    def _in_database(self, maintained: Maintained) -> None:
-        for table in ("ledger_event", "sent_notice", "file_outbox", "deleted_key", "restored_row"):
-            self.said += [
-                str(row) for row in maintained.rows(f"SELECT row_to_json(r)::text FROM maintenance.{table} r")
-            ]
 
 
 @pytest.fixture
@@ -108,8 +40,9 @@ def witness(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
-) -> Witness:
-    return Witness(tmp_path, capfd, caplog, monkeypatch)
+) -> Iterator[Witness]:
+    with collecting() as collector:
+        yield Witness(tmp_path, capfd, caplog, monkeypatch, collector)
 
 
 @pytest.fixture
@@ -117,6 +50,43 @@ def stack() -> Iterator[ExitStack]:
     """Yield what closes the servers of a scenario."""
     with ExitStack() as opened:
         yield opened
+
+
+# The witness itself
+
+
+def in_an_attribute(span: Span) -> None:
+    span.set_attribute("url", f"smtp://bon:{PASSWORD}@mail.example.org")
+
+
+def in_an_event(span: Span) -> None:
+    span.add_event("outcome", {"errors": [f"{ADDRESS} is wrong"]})
+
+
+def in_the_status(span: Span) -> None:
+    span.set_status(StatusCode.ERROR, f"cannot log in with {PASSWORD}")
+
+
+def in_a_recorded_exception(span: Span) -> None:
+    try:
+        raise RuntimeError("the run failed") from ValueError(PASSWORD)
+    except RuntimeError as error:
+        span.record_exception(error)
+
+
+@pytest.mark.parametrize("leak", [in_an_attribute, in_an_event, in_the_status, in_a_recorded_exception])
+def test_a_secret_in_a_span_is_found(leak: Callable[[Span], None], witness: Witness) -> None:
+    witness.said.append("what a run said beside it " * 100)
+    witness.assert_silent()
+    (destination,) = find_destinations(witness.collector.otlp)
+    tracing = TracerProvider(shutdown_on_exit=False)
+    tracing.add_span_processor(SimpleSpanProcessor(destination.open().spans))
+    with tracing.get_tracer("test").start_as_current_span("batches") as span:
+        leak(span)
+    tracing.shutdown()
+
+    with pytest.raises(AssertionError, match=WORD):
+        witness.assert_silent()
 
 
 # CaTH

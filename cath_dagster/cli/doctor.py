@@ -1,6 +1,6 @@
 """Examine one location: its database, its blob store and its mail provider."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy.exc import DBAPIError
 
@@ -39,16 +39,17 @@ def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Fi
     for variable, containers in location.stores.items():
         for container in containers:
             yield _store(location, resources, variable, container)
-    if not location.resources:
-        yield _mail(location, resources)
+    without_mail = [f"{spec.name}: {spec.without_mail}" for spec in load_specs(location) if spec.without_mail]
+    if without_mail:
+        yield _mail(location, resources, without_mail)
 
 
-def _mail(location: Location, resources: EnvironmentResources) -> Finding:
+def _mail(location: Location, resources: EnvironmentResources, without_mail: Sequence[str]) -> Finding:
     if not resources.has_mail:
         return Finding(
             subject="mail",
             level=Level.WARNING,
-            says="no provider: messages are rendered and not delivered, and nobody is deleted who needs a warning first",
+            says="; ".join(["no provider, so that messages are rendered and not delivered", *without_mail]),
             remedy=f"set {location.prefix}_NOTIFY_API_KEY or {location.prefix}_SMTP_URL",
         )
     try:

@@ -1,7 +1,8 @@
 """Look at a maintained database as a run would find it: what would stop a job, and what would make it slow."""
 
 import enum
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -17,10 +18,13 @@ from cath_dagster.core.catalogue import (
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.maintenance import SCHEMA, check_current
+from cath_dagster.core.past import find_power
 from cath_dagster.core.spec import JobSpec, Location
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
+IN_PARTS = ("SELECT", "DELETE")
+"""What a purge may need on every partition of its table."""
 OURS = (
     {
         "ledger_event": ("SELECT", "INSERT"),
@@ -35,7 +39,7 @@ OURS = (
 class Level(enum.StrEnum):
     OK = "ok"
     WARNING = "warning"
-    """A job will run, and may run long."""
+    """A job will run, and may run long, or as a role that may more than it should."""
     PROBLEM = "problem"
     """A job will fail."""
 
@@ -74,6 +78,7 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     else:
         yield Finding(subject=f"schema {SCHEMA}", level=Level.OK, says="is current")
         yield from _privileges(connection, SCHEMA, OURS)
+        yield _past(connection, location)
     wanted: dict[str, tuple[str, ...]] = {}
     for spec in specs:
         for table, privileges in spec.privileges.items():
@@ -82,9 +87,23 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     ours = {table.removeprefix(f"{SCHEMA}."): wanted[table] for table in wanted if table.startswith(f"{SCHEMA}.")}
     yield from _privileges(connection, SCHEMA, ours)
     wanted = {table: privileges for table, privileges in wanted.items() if "." not in table}
-    yield from _privileges(connection, "public", wanted)
+    yield from _privileges(connection, "public", wanted, in_parts=dict.fromkeys(purged_tables(specs), IN_PARTS))
     yield from _unindexed_foreign_keys(connection, purged_tables(specs))
     yield from _unindexed_cutoffs(connection, specs)
+
+
+def _past(connection: sa.Connection, location: Location) -> Finding:
+    """The jobs add to the ledger; as a role that could change it they leave no evidence."""
+    role = connection.scalar(sa.select(sa.func.current_user())) or ""
+    power = find_power(connection, role)
+    if power is None:
+        return Finding(subject="ledger", level=Level.OK, says=f"{role} cannot change what it says of the past")
+    command = f"cath-dagster migrate {location.name} --role"
+    if power.is_by_being_another:
+        remedy = f"let the jobs log in as a role of their own; what it needs it gets by: {command} ROLE"
+    else:
+        remedy = f"logged in as another role, who then owns the tables: {command} {shlex.quote(role)}"
+    return Finding(subject="ledger", level=Level.WARNING, says=power.says, remedy=remedy)
 
 
 def _schema_privileges(connection: sa.Connection, privileges: tuple[str, ...]) -> Iterator[Finding]:
@@ -164,14 +183,24 @@ def _visibility(connection: sa.Connection) -> Finding:
     )
 
 
-def _privileges(connection: sa.Connection, schema: str, wanted: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
-    missing = {found.table: found for found in find_missing_privileges(connection, schema, wanted)}
+def _privileges(
+    connection: sa.Connection,
+    schema: str,
+    wanted: dict[str, tuple[str, ...]],
+    *,
+    in_parts: Mapping[str, tuple[str, ...]] | None = None,
+) -> Iterator[Finding]:
+    lacking = find_missing_privileges(connection, schema, wanted, in_parts=in_parts)
+    missing = {found.table: found for found in lacking if not found.partition_of}
     for table, privileges in sorted(wanted.items()):
         found = missing.get(table)
         if found is None:
             yield Finding(subject=f"table {table}", level=Level.OK, says=f"may {', '.join(privileges)}")
         else:
             yield Finding(subject=f"table {table}", level=Level.PROBLEM, says=found.says, remedy=found.remedy)
+    for found in lacking:
+        if found.partition_of:
+            yield Finding(subject=f"table {found.table}", level=Level.PROBLEM, says=found.says, remedy=found.remedy)
 
 
 def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> Iterator[Finding]:

@@ -86,7 +86,21 @@ def _find_undo_obstacles(run: "JobRun", purges: Sequence[Purge]) -> list[str]:
 
 def _check_access(run: "JobRun", purges: Sequence[Purge]) -> Preflight:
     purged = {table.name for purge in purges for table in (purge.table, *(t for t, _ in purge.every_child()))}
-    return run.database.transaction(lambda connection: check_access(connection, run.privileges, purged))
+    in_parts: dict[str, tuple[str, ...]] = {}
+    for purge in purges:
+        in_parts[purge.table.name] = (*in_parts.get(purge.table.name, ()), *_needed_in_parts(run, purge))
+    return run.database.transaction(
+        lambda connection: check_access(
+            connection, run.privileges, purged, in_parts=in_parts, location=run.ledger.location
+        )
+    )
+
+
+def _needed_in_parts(run: "JobRun", purge: Purge) -> tuple[str, ...]:
+    """Return what the purge needs on each partition: a walk deletes by their names, all else by the whole table's."""
+    is_walked = purge.is_plain and not (purge.reads_other_rows or run.undo.days) and run.max_rows is None
+    # The look back reads each by its name, also one that cannot hold a matching row.
+    return ("SELECT", "DELETE") if is_walked else ("SELECT",)
 
 
 def _check_extras(run: "JobRun", purges: Sequence[Purge]) -> list[str]:

@@ -4,13 +4,19 @@ What is found is either a reason to refuse, with its remedy, or a note. Only cat
 roles are seen by a member of `pg_read_all_stats` only.
 """
 
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from cath_dagster.core.catalogue import ForeignKey, find_missing_privileges, find_unindexed_foreign_keys
+from cath_dagster.core.catalogue import (
+    ForeignKey,
+    MissingPrivilege,
+    find_missing_privileges,
+    find_unindexed_foreign_keys,
+)
 from cath_dagster.core.maintenance import SCHEMA
 
 MAX_SCAN_TIME = timedelta(minutes=10)
@@ -21,6 +27,8 @@ MAX_SLOT_BYTES = 10 * 1024**3
 """A purge writes WAL that such a slot keeps on the primary's disk; this much is no short outage of its reader."""
 NOTED_SLOT_BYTES = 1024**3
 """What a reader that is merely busy may be behind."""
+PARTITIONS_NAMED = 5
+"""A table may have hundreds, and one command helps them all."""
 
 REPLICA = (
     "the server is a read-only replica, and a run writes; name the primary in the location's DATABASE_URL, or let the "
@@ -45,24 +53,41 @@ class _Obstacle:
 
 
 def check_access(
-    connection: sa.Connection, privileges: Mapping[str, tuple[str, ...]], purged: Collection[str]
+    connection: sa.Connection,
+    privileges: Mapping[str, tuple[str, ...]],
+    purged: Collection[str],
+    *,
+    in_parts: Mapping[str, tuple[str, ...]],
+    location: str,
 ) -> Preflight:
     """Return why the rows to purge could not even be counted, or later not deleted.
 
     `privileges` are the job's, `purged` the tables that this run purges: a table that the job may delete from, and
-    this run does not, was switched off and is passed over.
+    this run does not, was switched off and is passed over. `in_parts` is what the run needs on the partitions of a table.
     """
     wanted = {name: needs for name, needs in privileges.items() if name in purged or "DELETE" not in needs}
     ours = {name.removeprefix(f"{SCHEMA}."): needs for name, needs in wanted.items() if name.startswith(f"{SCHEMA}.")}
     theirs = {name: needs for name, needs in wanted.items() if "." not in name and name != SCHEMA}
     missing = [
-        *find_missing_privileges(connection, "public", theirs),
+        *find_missing_privileges(connection, "public", theirs, in_parts=in_parts),
         *(find_missing_privileges(connection, SCHEMA, ours) if ours else ()),
     ]
-    # A table that is not there is no refusal: the count fails with its name.
-    lacking = (f"table {found.table}: {found.says}; {found.remedy}" for found in missing if not found.is_absent)
     locked_out = (obstacle.says for obstacle in _idle_sessions(connection, list(purged)) if obstacle.locks_out)
-    return Preflight(reasons=(*lacking, *locked_out))
+    return Preflight(reasons=(*_lacking(missing, location), *locked_out))
+
+
+def _lacking(missing: Sequence[MissingPrivilege], location: str) -> Iterator[str]:
+    # A table that is not there is no refusal: the count fails with its name.
+    for found in missing:
+        if not found.is_absent and not found.partition_of:
+            yield f"table {found.table}: {found.says}; {found.remedy}"
+    partitions = [found for found in missing if found.partition_of]
+    more = len(partitions) - PARTITIONS_NAMED
+    if more > 0:
+        yield f"{more} more partitions than these lack privileges"
+    for found in partitions[:PARTITIONS_NAMED]:
+        command = f"cath-dagster migrate {location} --role {shlex.quote(found.role)}"
+        yield f"table {found.table}: {found.says}; {command}, as after every new partition, or: {found.remedy}"
 
 
 def check_purge(connection: sa.Connection, matched: Mapping[str, int]) -> Preflight:

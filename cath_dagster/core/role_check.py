@@ -9,9 +9,7 @@ from cath_dagster.core.errors import RefusedError
 from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.needs import SERVICE, Named, Needs
-
-PAST = ("ledger_event", "deleted_key")
-"""Tables that a role may add to, and no more."""
+from cath_dagster.core.past import find_power
 
 
 def check_given(connection: sa.Connection, role: str, needs: Needs) -> None:
@@ -35,27 +33,10 @@ def check_given(connection: sa.Connection, role: str, needs: Needs) -> None:
 
 def check_past(connection: sa.Connection, role: str) -> None:
     """Raise `RefusedError` where the role could change what the ledger says, or make itself one that can."""
-    query = sa.text(
-        """
-        SELECT relation.relname, pg_get_userbyid(relation.relowner),
-               pg_has_role(:role, relation.relowner, 'MEMBER') OR pg_has_role(:role, its_schema.nspowner, 'MEMBER')
-        FROM pg_class AS relation JOIN pg_namespace AS its_schema ON its_schema.oid = relation.relnamespace
-        WHERE its_schema.nspname = :schema AND relation.relname = ANY(:past)
-          AND (pg_has_role(:role, relation.relowner, 'MEMBER') OR pg_has_role(:role, its_schema.nspowner, 'MEMBER')
-               OR has_table_privilege(:role, relation.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
-               OR has_any_column_privilege(:role, relation.oid, 'UPDATE'))
-        ORDER BY 1
-        """
-    )
-    found = connection.execute(query, {"role": role, "schema": SCHEMA, "past": list(PAST)}).all()
-    if not found:
-        return
-    table, owner, is_owner = found[0]
-    if is_owner:
-        why = f"it is a superuser, or is or may become {owner}, who owns it; choose a role of its own"
-    else:
-        why = "PUBLIC or a role that it is a member of gives it the privilege; revoke that, or choose a role of its own"
-    raise RefusedError(f"{role} could change what {SCHEMA}.{table} says of the past: {why}; nothing was granted")
+    power = find_power(connection, role)
+    if power is not None:
+        remedy = "choose a role of its own" if power.is_by_being_another else "revoke that, or choose a role of its own"
+        raise RefusedError(f"{power.says}; {remedy}; nothing was granted")
 
 
 def find_excess(connection: sa.Connection, role: str, needs: Needs, revokes_in: Collection[str]) -> Iterator[str]:

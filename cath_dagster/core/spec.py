@@ -109,6 +109,8 @@ class JobSpec:
     """
     age_columns: Mapping[str, str] = field(default_factory=dict)
     """Per table the column by whose age its rows expire, for the doctor."""
+    without_mail: str = ""
+    """What comes of a run where no mail provider is configured, for the doctor; empty for a job that sends no mail."""
     report: "Callable[[RunResult, bool], Sequence[str]] | None" = None
     """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
 

@@ -9,6 +9,7 @@ import pytest
 from cath_dagster.core.outcome import RunResult
 from cath_dagster.development.notify import NotifySimulator
 from tests.bon.bon import TODAY, Bon, wait_until
+from tests.cli.test_cli import findings
 from tests.maintained import outcome
 
 JOB = "overdue_detection"
@@ -398,6 +399,16 @@ def test_without_a_provider_mails_are_rendered_and_kept_as_not_sent(bon: Bon, bu
     assert (undelivered.status, outcome(undelivered, "mail").undelivered) == ("success", 1)
     assert statuses == [("undelivered",)]
     assert outcome(delivered, "mail").notified == 1
+
+
+def test_doctor_says_what_is_done_without_a_provider_and_speaks_of_no_deletion(bon: Bon) -> None:
+    del bon.environ["BON_SMTP_URL"]
+
+    (finding,) = [each for each in findings(bon.environ) if each["subject"] == "mail"]
+
+    told = dict(part.split(": ") for part in finding["says"].split("; ")[1:])
+    assert set(told) == {JOB, "shaam_token_refresh"}
+    assert "deleted" not in finding["says"]
 
 
 def test_goes_through_notify_where_that_is_the_provider(bon: Bon, business: uuid.UUID) -> None:

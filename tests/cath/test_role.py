@@ -1,5 +1,6 @@
 """CaTH's jobs under the role that `migrate --role` gives what they need: what it can do, and what it cannot."""
 
+import shlex
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from cath_dagster.core.outcome import Status
 from cath_dagster.core.roles import RoleChange
 from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import load_specs
-from tests.cli.test_cli import call, result_of
+from tests.cli.test_cli import call, problems, result_of
 from tests.roles import Role, role_in
 from tests.service import Service
 
@@ -220,6 +221,61 @@ def test_a_switch_that_is_off_again_takes_away_what_it_took(service: Service, ro
     give(service, role)
 
     assert role.attempt(lock) == NOT_ENTITLED
+
+
+@pytest.fixture
+def later_partition(service: Service, role: Role) -> str:
+    """Partition the audit log, give the role what it needs, add a partition with an expired row, and return its name."""
+    service.connection.execute(
+        """
+        ALTER TABLE audit_log RENAME TO unpartitioned;
+        CREATE TABLE audit_log (LIKE unpartitioned) PARTITION BY RANGE (timestamp);
+        CREATE TABLE audit_log_1 PARTITION OF audit_log FOR VALUES FROM ('2020-01-01') TO ('2026-01-01');
+        CREATE TABLE audit_log_2 PARTITION OF audit_log FOR VALUES FROM ('2026-01-01') TO (MAXVALUE)
+            PARTITION BY RANGE (timestamp);
+        """
+    )
+    give(service, role)
+    service.connection.execute('CREATE TABLE "Audit 3" PARTITION OF audit_log_2 DEFAULT')
+    user = service.add_user()
+    service.insert(
+        "audit_log", id=uuid.uuid4(), user_id=user, user_email="", user_role="", user_provenance="", action="",
+        timestamp=service.days_ago(100),
+    )  # fmt: skip
+    return "Audit 3"
+
+
+def test_a_partition_that_was_added_later_is_refused_with_the_grant_that_helps(
+    service: Service, role: Role, later_partition: str
+) -> None:
+    refused = limited(service, role).run("clear_audit", allow_large=True)
+    error = refused.error or ""
+
+    assert refused.status is Status.REFUSED
+    assert f"table {later_partition}: {role.name} may not SELECT, DELETE in this partition of audit_log" in error
+    assert error.count("audit_log") == 1, "what has its grants is named too"
+    service.connection.execute(error[error.index("GRANT") :])
+    done = limited(service, role).run("clear_audit", allow_large=True)
+    assert (done.status, done.error) == (Status.SUCCESS, None)
+    assert service.count("audit_log") == 0
+
+
+def test_the_command_that_the_refusal_names_gives_a_later_partition_to_the_role(
+    service: Service, role: Role, later_partition: str
+) -> None:
+    error = limited(service, role).run("clear_audit", allow_large=True).error or ""
+    command = error.partition("cath-dagster ")[2].partition(",")[0]
+
+    assert call(service.environ, *shlex.split(command)).returncode == 0
+
+    assert limited(service, role).run("clear_audit", allow_large=True).error is None
+    assert service.count(f'"{later_partition}"') == 0
+
+
+def test_doctor_names_a_partition_that_was_added_later(service: Service, role: Role, later_partition: str) -> None:
+    found = problems(limited(service, role).environ)
+
+    assert list(found) == [f"table {later_partition}"]
 
 
 def test_doctor_finds_no_problem_under_the_role(service: Service, role: Role) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from cath_dagster.core.outcome import Status
 from tests.checktick.checktick import SITE, CheckTick
+from tests.cli.test_cli import findings
 from tests.maintained import outcome
 
 
@@ -241,6 +242,16 @@ def test_without_a_provider_warnings_are_counted_and_deletions_done(checktick: C
     assert result.status is Status.SUCCESS
     assert outcome(result, "mail").undelivered == 1
     assert checktick.survey(due, "deleted_at") != (None,)
+
+
+def test_doctor_says_that_surveys_are_deleted_without_a_provider_too(checktick: CheckTick) -> None:
+    del checktick.environ["CHECKTICK_SMTP_URL"]
+
+    (finding,) = [each for each in findings(checktick.environ) if each["subject"] == "mail"]
+
+    assert finding["level"] == "warning"
+    assert "data_governance: surveys are deleted all the same" in finding["says"]
+    assert "nobody" not in finding["says"]
 
 
 @pytest.mark.parametrize("name", ["CHECKTICK_SITE_URL", "CHECKTICK_MAIL_FROM"])

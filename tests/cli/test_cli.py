@@ -442,13 +442,16 @@ def test_doctor_tells_of_a_blob_store_that_cannot_be_reached(service: Service) -
     assert call(environ, "doctor").returncode == 1
 
 
-def test_doctor_tells_what_does_not_happen_without_a_notify_key(service: Service) -> None:
+def test_doctor_tells_what_each_job_does_without_a_notify_key(service: Service) -> None:
     environ = {**service.environ, "CATH_NOTIFY_API_KEY": ""}
 
     (finding,) = [item for item in findings(environ) if item["subject"] == "mail"]
 
     assert finding["level"] == "warning"
     assert "CATH_NOTIFY_API_KEY" in finding["remedy"]
+    told = dict(part.split(": ") for part in finding["says"].split("; ")[1:])
+    assert set(told) == {"inactive_verification", "media_reporting", "no_match_artefacts"}
+    assert "nobody is deleted" in told["inactive_verification"]
 
 
 def test_doctor_examines_the_rest_where_the_database_cannot_be_reached(service: Service) -> None:

@@ -1,7 +1,9 @@
 """`migrate --role` and `roles sql`: what they give, what they take back, and what they refuse."""
 
 import json
+import shlex
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from psycopg import sql
@@ -9,7 +11,7 @@ from psycopg import sql
 from cath_dagster.cath import LOCATION
 from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.errors import RefusedError
-from tests.cli.test_cli import call
+from tests.cli.test_cli import call, findings
 from tests.roles import Role, role_in
 from tests.service import Service
 
@@ -179,6 +181,64 @@ def test_a_grant_that_comes_to_nothing_is_noticed(
             give_roles(LOCATION, Roles(jobs=role.name, restore=None), now=service.as_of)
 
     assert grants(service, role) == []
+
+
+# What doctor says of a role that could change the ledger's past
+
+
+def ledger(service: Service, url: str) -> dict[str, Any]:
+    """Return what doctor finds of the ledger's past under a role, having found no problem."""
+    environ = service.environ | {"CATH_DATABASE_URL": url}
+    assert call(environ, "doctor", "cath").returncode == 0
+    (found,) = [each for each in findings(environ) if each["subject"] == "ledger"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("ALTER TABLE maintenance.ledger_event OWNER TO {0}", "owns the table"),
+        ("ALTER SCHEMA maintenance OWNER TO {0}", "owns the schema"),
+        ("GRANT UPDATE (deleted) ON maintenance.ledger_event TO {0}", "has the privilege"),
+    ],
+)
+def test_doctor_warns_of_a_role_that_could_change_the_past_and_names_the_command_that_helps(
+    service: Service, role: Role, statement: str, why: str
+) -> None:
+    call(service.environ, "migrate", "cath", "--role", role.name)
+    assert ledger(service, role.url)["level"] == "ok"
+    execute(service, statement, role)
+
+    found = ledger(service, role.url)
+    call(service.environ, *shlex.split(found["remedy"].partition("cath-dagster ")[2]))
+
+    assert found["level"] == "warning"
+    assert role.name in found["says"]
+    assert why in found["says"]
+    assert ledger(service, role.url)["level"] == "ok"
+
+
+def test_doctor_warns_of_a_role_that_may_become_the_ledger_s_owner(service: Service, role: Role) -> None:
+    call(service.environ, "migrate", "cath", "--role", role.name)
+    with role_in(service.url, service.connection) as owner:
+        execute(service, "ALTER TABLE maintenance.deleted_key OWNER TO {0}", owner)
+        service.connection.execute(
+            sql.SQL("GRANT {} TO {}").format(sql.Identifier(owner.name), sql.Identifier(role.name))
+        )
+
+        found = ledger(service, role.url)
+        service.connection.execute("ALTER TABLE maintenance.deleted_key OWNER TO CURRENT_USER")
+
+    assert found["level"] == "warning"
+    assert f"may become {owner.name}" in found["says"]
+
+
+def test_doctor_fails_nobody_who_runs_everything_as_a_superuser(service: Service) -> None:
+    found = ledger(service, service.url)
+
+    assert found["level"] == "warning"
+    assert "is a superuser" in found["says"]
+    assert "cath-dagster migrate cath --role" in found["remedy"]
 
 
 def test_a_role_without_a_location_is_wrong_usage(service: Service) -> None:

@@ -20,7 +20,7 @@ from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.settings import JobSettings, PurgeSettings
 from cath_dagster.core.spec import JobSpec
 from tests.service import Service
 
@@ -55,9 +55,16 @@ SPEC = JobSpec(
 )
 
 
-def run_tidy(service: Service, purge: Purge = OLD_ENTRIES, *, url: str | None = None, **config: Any) -> RunResult:
+def run_tidy(
+    service: Service,
+    purge: Purge = OLD_ENTRIES,
+    *,
+    url: str | None = None,
+    settings: type[JobSettings] = JobSettings,
+    **config: Any,
+) -> RunResult:
     return execute(
-        replace(SPEC, run=purging(purge)),
+        replace(SPEC, run=purging(purge), settings=settings),
         {"as_of": service.as_of, **config},
         run_id=str(uuid.uuid4()),
         now=service.as_of,
@@ -273,6 +280,72 @@ def test_needs_no_privilege_on_a_table_whose_purge_is_switched_off(bench: Servic
         bench.connection.execute(sql.SQL("GRANT DELETE ON entry TO {}").format(role))
 
         assert run_tidy(bench, url=url).status is Status.SUCCESS
+
+
+def test_needs_no_privilege_on_the_partitions_of_a_child(bench: Service) -> None:
+    bench.connection.execute(
+        """
+        DROP TABLE part;
+        CREATE TABLE part (id int, entry_id int REFERENCES entry) PARTITION BY RANGE (id);
+        CREATE TABLE part_1 PARTITION OF part DEFAULT;
+        INSERT INTO part VALUES (1, 1)
+        """
+    )
+    with poor_role(bench) as (role, url):
+        bench.connection.execute(sql.SQL("GRANT UPDATE, DELETE ON entry, part TO {}").format(role))
+
+        result = run_tidy(bench, WITH_PARTS, url=url, allow_large=True)
+
+    assert (result.status, result.error) == (Status.SUCCESS, None)
+    assert bench.count("part") == 0
+
+
+@pytest.fixture
+def partitioned(bench: Service) -> Service:
+    """The same with twenty partitions, of one entry each, and without parts."""
+    bench.connection.execute(
+        "DROP TABLE part, entry; CREATE TABLE entry (id int PRIMARY KEY, is_old boolean) PARTITION BY LIST (id)"
+    )
+    for number in range(20):
+        statement = f"CREATE TABLE entry_{number} PARTITION OF entry FOR VALUES IN ({number})"
+        bench.connection.execute(sql.SQL(statement))
+    bench.connection.execute("INSERT INTO entry SELECT n, n <= 3 FROM generate_series(0, 19) n")
+    return bench
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"undo_days": 30, "archive_personal_data_because": "there is none"}, {"max_rows": 4}],
+    ids=["archived", "limited"],
+)
+def test_needs_to_read_the_partitions_and_no_more_where_rows_go_by_their_keys(
+    partitioned: Service, config: dict[str, Any]
+) -> None:
+    with poor_role(partitioned) as (role, url):
+        partitioned.connection.execute(sql.SQL("GRANT UPDATE, DELETE ON entry TO {}").format(role))
+
+        assert run_tidy(partitioned, url=url, settings=PurgeSettings).status is Status.REFUSED
+        done = run_tidy(partitioned, url=url, settings=PurgeSettings, **config)
+        partitioned.connection.execute(sql.SQL("REVOKE SELECT ON entry_19 FROM {}").format(role))
+        refused = run_tidy(partitioned, url=url, settings=PurgeSettings, **config)
+
+    assert (done.status, partitioned.count("entry")) == (Status.SUCCESS, 16)
+    assert 'GRANT SELECT ON public."entry_19"' in (refused.error or "")
+
+
+def test_waits_for_nobody_who_has_locked_a_partition(partitioned: Service) -> None:
+    with poor_role(partitioned) as (_, url), idle_session(partitioned, "LOCK TABLE entry_5"):
+        assert "GRANT DELETE" in (run_tidy(partitioned, url=url).error or "")
+
+
+def test_names_a_few_of_many_partitions(partitioned: Service) -> None:
+    with poor_role(partitioned) as (role, url):
+        partitioned.connection.execute(sql.SQL("GRANT DELETE ON entry TO {}").format(role))
+
+        error = run_tidy(partitioned, url=url).error or ""
+
+    assert error.count("GRANT DELETE ON") == preflight.PARTITIONS_NAMED
+    assert f"{20 - preflight.PARTITIONS_NAMED} more partitions" in error
 
 
 def test_says_in_a_dry_run_which_privilege_is_missing(bench: Service) -> None:

@@ -122,4 +122,5 @@ SPEC = JobSpec(
         "user_businesses": ("SELECT",),
         "users": ("SELECT",),
     },
+    without_mail="invoices are marked all the same, and their owners are not told",
 )

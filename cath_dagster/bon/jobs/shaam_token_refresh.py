@@ -238,4 +238,5 @@ SPEC = JobSpec(
         "user_businesses": ("SELECT",),
         "users": ("SELECT",),
     },
+    without_mail="tokens are refreshed all the same, and owners who must authorise again are not told",
 )

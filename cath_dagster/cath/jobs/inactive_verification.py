@@ -158,4 +158,5 @@ SPEC = JobSpec(
         "notification_audit_log": ("SELECT", "DELETE"),
     },
     age_columns={"user": "last_signed_in_date"},
+    without_mail="nobody is deleted who must be warned first",
 )

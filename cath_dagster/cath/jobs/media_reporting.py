@@ -285,4 +285,5 @@ SPEC = JobSpec(
     is_asset=True,
     max_runtime=timedelta(hours=1),
     privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
+    without_mail="reports are stored and not mailed, and no application is deleted that no mailed report has",
 )

@@ -167,4 +167,5 @@ SPEC = JobSpec(
         "ingestion_log": ("SELECT",),
     },
     age_columns={"artefact": "last_received_date"},
+    without_mail="artefacts are removed all the same, and the team is not told",
 )

@@ -213,5 +213,6 @@ SPEC = JobSpec(
     needs=("MEDIA_URL",),
     privileges=_privileges(),
     age_columns={SURVEYS: "hard_deletion_date"},
+    without_mail="surveys are deleted all the same, and their owners are not warned",
     report=tell_governance,
 )
