@@ -1,9 +1,12 @@
 """An audit table of any size, 80 % of it expired, on a fresh copy for every round; and ways to purge it."""
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,6 +31,7 @@ SELECT md5(i::text), %(as_of)s - ((i::bigint * 7919) %% {SPAN_DAYS * 1000}) * in
        'SSO'
 FROM generate_series(1, %(rows)s) AS i
 """
+WRITES_EVERY_SECONDS = 0.01
 IS_EXPIRED = f"""\"timestamp\" < %s - interval '{RETENTION_DAYS} days'"""
 
 
@@ -104,6 +108,25 @@ class AuditLog:
         if done.returncode:
             raise BenchmarkError(done.stderr[-2_000:])
         return PurgeRun(**json.loads(done.stdout))
+
+
+@contextlib.contextmanager
+def somebody_writing(url: str) -> Iterator[None]:
+    """Let another session take a transaction id now and then, as one does that writes."""
+    ended = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            while not ended.wait(WRITES_EVERY_SECONDS):
+                connection.execute("SELECT pg_current_xact_id()")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        writer.join()
 
 
 def create_database(cluster: EmbeddedPostgres, name: str, template: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.audit_log import AuditLog, PurgeRun
+from benchmarks.audit_log import AuditLog, PurgeRun, somebody_writing
 from benchmarks.measures import BenchmarkError, Ratio, Say, at_least, bounded
 from cath_dagster.development.postgres import EmbeddedPostgres
 
@@ -14,12 +14,13 @@ GOAL_GROWTH, GOAL_MEMORY = 11, 1.1
 
 @dataclass(frozen=True)
 class SizeResult:
-    """Rounds at one size: seconds of one DELETE and our run of each."""
+    """Rounds at one size: seconds of one DELETE and our run of each, alone and while somebody else writes."""
 
     rows: int
     heap: str
     one_delete: tuple[float, ...]
     ours: tuple[PurgeRun, ...]
+    accompanied: tuple[PurgeRun, ...]
 
     @property
     def deleting(self) -> float:
@@ -29,6 +30,10 @@ class SizeResult:
     @property
     def whole(self) -> float:
         return median(beside / run.whole for beside, run in self._pairs)
+
+    @property
+    def whole_accompanied(self) -> float:
+        return median(beside / run.whole for beside, run in zip(self.one_delete, self.accompanied, strict=True))
 
     @property
     def seconds(self) -> float:
@@ -48,7 +53,7 @@ def measure_sizes(cluster: EmbeddedPostgres, sizes: Sequence[int], *, rounds: in
     for rows in sizes:
         log = AuditLog.make(cluster, rows)
         say(f"purge: {rows:,} rows of audit_log, {log.size()}, 80 % expired, {rounds} rounds")
-        beside, ours = [], []
+        beside, ours, accompanied = [], [], []
         for _ in range(rounds):
             seconds, deleted = log.delete_at_once(log.copy())
             run = log.purge(log.copy())
@@ -56,7 +61,10 @@ def measure_sizes(cluster: EmbeddedPostgres, sizes: Sequence[int], *, rounds: in
                 raise BenchmarkError(f"the two did not do the same work: {run.deleted} and {deleted} rows")
             beside.append(seconds)
             ours.append(run)
-        yield SizeResult(rows, log.size(), tuple(beside), tuple(ours))
+            url = log.copy()
+            with somebody_writing(url):
+                accompanied.append(log.purge(url))
+        yield SizeResult(rows, log.size(), tuple(beside), tuple(ours), tuple(accompanied))
         log.drop()
 
 

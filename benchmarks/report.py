@@ -19,6 +19,10 @@ LOAD = (
     f"An open-loop load of {RATE} transactions a second: each reads a row of the purged table, changes one of another and "
     "inserts one into the purged table. Milliseconds, from the instant a transaction was due."
 )
+WRITER = (
+    "A run during which nobody else writes needs no closing scan. “Beside a writer” is whole / DELETE of one that has it, "
+    "since another session wrote meanwhile."
+)
 MODES = ("idle", "polite", "bulk", "one DELETE")
 
 
@@ -54,8 +58,19 @@ def _text(suite: PurgeSuite, ratios: Sequence[Ratio]) -> str:
             [(r.name, r.ours, r.beside, r.result, r.goal, "met" if r.is_met else "missed") for r in ratios],
         ),
         "## By size, at the pace `bulk`",
+        WRITER,
         _table(
-            ("rows", "heap", "one DELETE", "deleting", "whole run", "deleting / DELETE", "whole / DELETE", "memory"),
+            (
+                "rows",
+                "heap",
+                "one DELETE",
+                "deleting",
+                "whole run",
+                "deleting / DELETE",
+                "whole / DELETE",
+                "beside a writer",
+                "memory",
+            ),
             [
                 (
                     f"{size.rows:,}",
@@ -65,6 +80,7 @@ def _text(suite: PurgeSuite, ratios: Sequence[Ratio]) -> str:
                     f"{size.seconds:.2f} s",
                     f"{size.deleting:.2f}",
                     f"{size.whole:.2f}",
+                    f"{size.whole_accompanied:.2f}",
                     f"{size.peak_mb:.0f} MB",
                 )
                 for size in suite.sizes

@@ -7,7 +7,7 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.database import Database
-from tests.core.workshop import RUN, Workshop
+from tests.core.workshop import ENTRY, RUN, Workshop
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def workshop(cath_url: str) -> Iterator[Workshop]:
     engine = open_engine(cath_url, variable="CATH_DATABASE_URL", application_name=f"tidy:{RUN}")
     pauses: list[float] = []
     with psycopg.connect(cath_url, autocommit=True) as sql, Database(engine, sleep=pauses.append) as database:
-        sql.execute("CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')")
+        sql.execute(ENTRY)
         yield Workshop(cath_url, sql, database, pauses)
 
 

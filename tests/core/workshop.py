@@ -18,6 +18,7 @@ from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.purger import Purger
 
+ENTRY = "CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')"
 METADATA = sa.MetaData()
 entry = sa.Table(
     "entry",
