@@ -22,15 +22,15 @@ LARGE_TABLE_BYTES = 256 * 1024**2
 
 MIN_DUTY = 0.04
 """Under lasting pressure the purge still gets on, ten times slower."""
-RECOVERY = 0.02
+RECOVERY = 0.03
 """Duty won back by each calm look: from the least to the most in about three seconds."""
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.2
 """Between two looks; one costs about 0.2 ms, for a part of which it keeps others from the lock manager."""
 BACK_OFF_SECONDS = 0.1
 """The least rest under pressure: time for those who wait to be served."""
 MAX_REST_SECONDS = 5.0
 SLOW_SECONDS = 0.02
-"""Twenty times what a polite batch aims at."""
+"""Twenty times what a polite batch takes."""
 SLOW = 4
 """A batch is slow that takes so many times what they took of late: a cold disk, a lock, a checkpoint. On a machine that
 has no time for anybody all of them take long, and none stands out.
@@ -65,8 +65,8 @@ TEMPI = {
     # `make bench` shows what longer bursts and a higher duty do to the users' 99th percentile.
     Pace.POLITE: Tempo(
         pace=Pace.POLITE,
-        target_seconds=0.001,
-        duty=0.55,
+        target_seconds=0.0007,
+        duty=0.5,
         limits=Limits(lock_seconds=0.1, statement_seconds=5.0),
     ),
 }
