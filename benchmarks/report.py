@@ -21,7 +21,8 @@ LOAD = (
 )
 WRITER = (
     "A run during which nobody else writes needs no closing scan. “Beside a writer” is whole / DELETE of one that has it, "
-    "since another session wrote meanwhile."
+    "since another session wrote meanwhile; the commits of that session take the run's log to the disk as well, which makes "
+    "up for the scan."
 )
 MODES = ("idle", "polite", "bulk", "one DELETE")
 
