@@ -1,8 +1,7 @@
 """Set the pace of a purge: as fast as one DELETE, or so that the database's users do not notice it.
 
-What users notice is a burst: while a batch is at work they wait for its locks, for the processor, and with their next
-commit for its write-ahead log. So the polite pace works in bursts of a millisecond and rests in between, longer
-as soon as the server shows that others wait.
+What users notice is a burst: while a batch is at work they wait for the processor and for its locks. So the polite pace
+works in bursts of a millisecond and rests in between, longer as soon as the server shows that others wait.
 """
 
 import enum
