@@ -31,9 +31,9 @@ class Done:
     by_group: Mapping[str, int] = field(default_factory=dict)
     """Deleted rows by the value of the purge's `counted_by`."""
     left: Left | None = None
-    """What is left in the range, where it was looked at, in `look_seconds`; `next_id` is the transaction's own id, or that
-    of the next to write."""
+    """What is left in the range, where it was looked at."""
     next_id: int | None = None
+    """With `left`, the transaction's own id, or if it has written nothing that of the next to write."""
     look_seconds: float = 0.0
 
 
@@ -60,7 +60,8 @@ class Batcher:
     ) -> Done:
         """Delete what matches `within`, at most `room` rows by their keys; None deletes them by one statement.
 
-        `values` are those of the parameters in `within`, `position` is what the ledger shall say of how far the purge has come with it, unless the room ended it.
+        `values` are those of the parameters in `within`, `position` is what the ledger shall say of how far the purge has
+        come with it, unless the room ended it.
         """
         if room is not None and purge.is_decided_in_two_steps:
             return self._delete_by_decision(connection, purge, within, room, values)

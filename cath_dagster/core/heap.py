@@ -109,8 +109,8 @@ def _heap(table: sa.Table, row: sa.Row[Any]) -> Heap:
     own = table if row.is_root else _like(table, row.schema, row.name)
     is_known = row.rows > 0 and row.pages > 0
     density = ceil(row.rows / row.pages) if is_known else MOST_ROWS_PER_BLOCK
-    blocks, density = row.bytes // row.block_size, max(1, density)
-    return Heap(own, blocks, density, is_known, row.filenode, row.bytes, row.has_triggers)
+    length = row.bytes // row.block_size
+    return Heap(own, length, max(1, density), is_known, row.filenode, row.bytes, row.has_triggers)
 
 
 def _like(table: sa.Table, schema: str, name: str) -> sa.Table:

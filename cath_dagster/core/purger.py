@@ -120,7 +120,7 @@ class Purger:
             way = self._drop_partitions(purge, way, progress)
         else:
             progress.way = str(way)
-        if not any(heap.blocks for heap in way.heaps):
+        if way.heaps and all(heap.table is purge.table and not heap.blocks for heap in way.heaps):
             progress.rows_left = 0
             return
         left_off = self.ledger.left_off(purge.table.name, rule=purge.rule, cutoff=purge.cutoff)

@@ -63,6 +63,7 @@ def partitions(workshop: Workshop) -> set[str]:
     }
 
 
+AUGUST = datetime(2026, 8, 1)
 EXPIRED = 80 * 30
 """80 of 150 days lie before the cutoff, with 30 events each."""
 
@@ -75,6 +76,15 @@ def test_deletes_the_same_rows_either_way(months: Workshop, *, drops: bool) -> N
     assert months.count("event", f"seen_at < '{CUTOFF}'") == 0
     assert progress.changed == months.ledger_sum("event") == EXPIRED
     assert progress.rows_left == 4_500 - EXPIRED
+
+
+@pytest.mark.parametrize("drops", [False, True], ids=["walked", "dropped"])
+def test_counts_what_is_left_where_the_partitions_past_the_cutoff_are_empty(months: Workshop, *, drops: bool) -> None:
+    months.sql.execute("TRUNCATE event_5, event_6, event_7")
+
+    progress = purger(months, drops=drops).delete(old_events(event.c.seen_at < AUGUST), limit=None)
+
+    assert progress.rows_left == months.count("event") > 0
 
 
 def test_drops_what_is_past_the_cutoff_as_a_whole_and_nothing_else(months: Workshop) -> None:
