@@ -14,8 +14,6 @@ R = TypeVar("R")
 CONNECT_TIMEOUT_SECONDS = 10
 CANCEL_TIMEOUT_SECONDS = 5.0
 SESSION_SETTINGS = {
-    # The statements of a batch are parsed once, and planned each time: a general plan may miss the range of TIDs.
-    "plan_cache_mode": "force_custom_plan",
     # Database defaults such as CURRENT_TIMESTAMP go into naive columns by the session's time zone.
     "timezone": "UTC",
     # A batch that waits longer stands in somebody's way as well: it is rolled back and tried again.

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.way_in import choose_way
 from tests.core.workshop import Workshop, entry, old_entries, part
@@ -134,6 +135,23 @@ def test_refuses_what_is_no_table(workshop: Workshop) -> None:
 
     with pytest.raises(DatabaseStatementError, match="entry is no ordinary table"):
         workshop.purger().delete(old_entries(), limit=None)
+
+
+def test_reads_a_range_alone_also_when_the_server_has_planned_once_for_all(workshop: Workshop) -> None:
+    workshop.fill(8_000, note="x" * 200)
+    workshop.sql.execute("CREATE INDEX ON entry (seen_at); ANALYZE entry")
+    workshop.purger(pacer=Pacer(TEMPI[Pace.POLITE], sleep=workshop.rests.append)).delete(
+        replace(old_entries(), age=None), limit=None
+    )
+
+    def general_plan(connection: sa.Connection) -> str:
+        named = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'DELETE FROM entry WHERE entry.ctid%'"
+        name = connection.scalar(sa.text(named))
+        connection.execute(sa.text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        explained = connection.exec_driver_sql(f"EXPLAIN EXECUTE {name} ('(0,0)', '(1,0)', '2026-08-20')")
+        return "\n".join(explained.scalars())
+
+    assert "Tid Range Scan on entry" in workshop.database.transaction(general_plan)
 
 
 # Where an earlier run left off
