@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
+from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import BenchmarkError
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
@@ -84,8 +85,7 @@ class AuditLog:
 
     def copy(self) -> str:
         """Return the URL of a fresh copy, its table read once: neither side pays for the first look at it."""
-        create_database(self.cluster, "bench_copy", self.template)
-        url = self.cluster.url("bench_copy")
+        url = copy_database(self.cluster, "bench_copy", self.template)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("SELECT count(*) FROM audit_log")
         return url
@@ -127,15 +127,3 @@ def somebody_writing(url: str) -> Iterator[None]:
     finally:
         ended.set()
         writer.join()
-
-
-def create_database(cluster: EmbeddedPostgres, name: str, template: str) -> None:
-    """Create a database anew as a copy of a template, with nothing left for a checkpoint to do."""
-    with psycopg.connect(cluster.url("postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        admin.execute("CHECKPOINT")

@@ -13,7 +13,7 @@ def copy_database(cluster: EmbeddedPostgres, name: str, template: str) -> str:
 
 
 def create_database(cluster: EmbeddedPostgres, name: str, template: str) -> None:
-    """Make the database anew from the template."""
+    """Make the database anew from the template, with nothing left for a checkpoint to do."""
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as admin:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         admin.execute(

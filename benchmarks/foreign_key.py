@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.audit_log import create_database
+from benchmarks.databases import create_database
 from benchmarks.measures import BenchmarkError, Quiet, Say
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import psycopg
 import sqlalchemy as sa
 
-from benchmarks.audit_log import create_database
+from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import BenchmarkError, Ratio, Say, at_least
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.checktick import LOCATION
@@ -148,8 +148,7 @@ def _make(cluster: EmbeddedPostgres, template: str, fill: str) -> None:
 
 def _copy(cluster: EmbeddedPostgres, template: str) -> str:
     """Return the URL of a fresh copy whose tables were read once."""
-    create_database(cluster, "bench_copy", template)
-    url = cluster.url("bench_copy")
+    url = copy_database(cluster, "bench_copy", template)
     with psycopg.connect(url, autocommit=True) as connection:
         for table in ("surveys_survey", "surveys_surveyresponse", "surveys_surveyprogress", "surveys_surveyquestion"):
             connection.execute(f"SELECT count(*) FROM {table}")

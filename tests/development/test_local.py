@@ -1,26 +1,15 @@
 """The sample on an embedded PostgreSQL: made once, and never where it is not ours."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from cath_dagster.development.local import Local, LocalError, forget_outside
-from cath_dagster.development.postgres import remove_state
 from tests.service import SilentReporter
 
 SAMPLE = "cath"
 SCALE = 0.01
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Local]:
-    made = Local(tmp_path / "local", {"fsync": "off"})
-    made.start_database()
-    yield made
-    remove_state(made.folder)
 
 
 def make(local: Local, *, fresh: bool = False) -> None:

@@ -1,16 +1,12 @@
 """What `make run` tells about each run, by the ledger."""
 
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
-import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.migrations import migrate
 from cath_dagster.development.local import Local
-from cath_dagster.development.postgres import remove_state
 from cath_dagster.development.session import Totals, read_totals
 from cath_dagster.operations import LOCATION as OPERATIONS
 
@@ -18,14 +14,6 @@ LEDGER_EVENT = """
 INSERT INTO maintenance.ledger_event (run_id, kind, location, job, table_name, dry_run, as_of, matched, deleted, kept)
 VALUES (%s, 'finished', 'operations', 'clean_instance', 'runs', false, now(), 3, 2, 1)
 """
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Local]:
-    made = Local(tmp_path / "local", {"fsync": "off"})
-    made.start_database()
-    yield made
-    remove_state(made.folder)
 
 
 def test_a_run_of_the_location_without_a_sample_is_told_by_the_ledger_in_dagsters_own_database(local: Local) -> None:
