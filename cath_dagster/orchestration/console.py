@@ -2,7 +2,10 @@
 
 import logging
 import os
+import sys
+import weakref
 from datetime import UTC, datetime
+from typing import TextIO
 
 import dagster as dg
 from dagster._core.events import EVENT_TYPE_TO_DISPLAY_STRING
@@ -17,11 +20,11 @@ from cath_dagster.orchestration.jobs import QUEUE_KEY
 def json_logger(context: dg.InitLoggerContext) -> logging.Logger:
     """Print one JSON object a line on standard error, with the run's id, job, location and trace."""
     del context
-    handler = logging.StreamHandler()
-    handler.setFormatter(_RunFormatter())
     logger = logging.getLogger("cath_dagster.console")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
+    handler = _StandardError()
+    handler.setFormatter(_RunFormatter())
     # A process may do several runs, one after the other.
     logger.handlers = [handler]
     return logger
@@ -29,6 +32,26 @@ def json_logger(context: dg.InitLoggerContext) -> logging.Logger:
 
 LOGGERS = {CONSOLE: json_logger}
 """For `dg.Definitions(loggers=…)`, of every code location."""
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes where standard error led before Dagster began to capture the steps' output.
+
+    While a step runs, Dagster sends standard error to a file, which a `tail` copies to where it led; that
+    `tail` is killed at the step's end, at times before it has copied the last lines: those that say why it
+    failed. In the UI nothing is missing: it shows these lines as the run's events.
+    """
+
+    def __init__(self) -> None:
+        try:
+            copy = os.dup(sys.stderr.fileno())
+        except OSError:  # it is no file: the caller collects what is printed
+            super().__init__(sys.stderr)
+            return
+        stream = os.fdopen(copy, "w", buffering=1, encoding="utf-8")
+        super().__init__(stream)
+        # Not in close(): Dagster configures `logging` after it has made its loggers, which closes every handler.
+        weakref.finalize(self, stream.close)
 
 
 class _RunFormatter(logging.Formatter):

@@ -100,10 +100,15 @@ def test_job_execute_prints_the_same_and_says_why_it_failed(service: Service, tm
     add_entries(service, 3)
     service.environ["CATH_DATABASE_URL"] = "postgresql://someone@127.0.0.1:1/cath"
     arguments, environ = command(service, tmp_path, "", "-m", "cath_dagster.cath.definitions")
+    # What Dagster copies a step's output with is killed at the step's end; this one has copied nothing by then.
+    slow = tmp_path / "slow" / "tail"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
 
     done = subprocess.run(
         arguments,
-        env=environ | JSON,
+        env=environ | JSON | {"PATH": f"{slow.parent}:{environ['PATH']}"},
         cwd=root(tmp_path),
         capture_output=True,
         text=True,
