@@ -74,4 +74,5 @@ def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
         connection.autocommit = False
         return connection
 
-    return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=sa.NullPool)
+    # Nothing here has columns of hstore, and to ask for the type costs every run a query.
+    return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=sa.NullPool, use_native_hstore=False)

@@ -25,6 +25,7 @@ class Cost:
     overhead: float = MAX_OVERHEAD
     per_row: float | None = None
     """None until rows were changed."""
+    _is_first_alone: bool = False
     _weight: float = 0.0
     _x: float = 0.0
     _y: float = 0.0
@@ -37,6 +38,10 @@ class Cost:
             # One that met a checkpoint or a lock would outweigh all the others; rows that have grown dearer are
             # believed from batch to batch.
             seconds = min(seconds, SURPRISE * (self.overhead + self.per_row * rows))
+        if self._is_first_alone:
+            # In the first batch the server planned and read its catalogues; of those to come it tells nothing.
+            self._weight = self._x = self._y = self._xx = self._xy = 0.0
+        self._is_first_alone = self.per_row is None
         for name, value in (
             ("_weight", 1.0),
             ("_x", rows),

@@ -15,7 +15,7 @@ from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import PreflightError, RefusedError
 from cath_dagster.core.heap import read_heaps
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger import Ledger, Plan
 from cath_dagster.core.mail import Content, Delivery
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
@@ -96,8 +96,7 @@ class JobRun:
         self.ledger.start(*tables)
         if step:
             self._taken = self.ledger.changed_by_other_steps(rule_table)
-        for plan in self.planned:
-            self.write_plan(plan)
+        self.write_plans(self.planned)
 
     def read(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
@@ -299,10 +298,9 @@ class JobRun:
         """
         self.refuse_as(PreflightError, reasons)
 
-    def write_plan(self, plan: PlannedPurge) -> None:
-        purge = plan.purge
+    def write_plans(self, plans: Iterable[PlannedPurge]) -> None:
         if self.purges:
-            self.ledger.plan(purge.table.name, rule=purge.rule, cutoff=purge.cutoff, matched=plan.measured.matched)
+            self.ledger.plan(*map(_as_recorded, plans))
 
     def refuse_as(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
         """Raise the error if there are reasons to; in a dry run only keep them."""
@@ -365,6 +363,11 @@ class JobRun:
             name: max(0, counts.get(name, 0) - sum(getattr(outcome, name) for outcome in told))
             for name in ("deleted", "archived", "updated")
         }
+
+
+def _as_recorded(plan: PlannedPurge) -> Plan:
+    purge = plan.purge
+    return Plan(table=purge.table.name, rule=purge.rule, cutoff=purge.cutoff, matched=plan.measured.matched)
 
 
 def _reasons(outcome: Outcome) -> str:

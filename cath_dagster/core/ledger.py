@@ -20,6 +20,16 @@ _INSERT = sa.insert(ledger_event)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plan:
+    """By which rule a table's rows are to be taken, and how many match."""
+
+    table: str
+    rule: str
+    cutoff: datetime | None
+    matched: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ledger:
     """The ledger of one run, or of one `step` of it. With `is_kept` false nothing is recorded: a dry run on a replica
     cannot write.
@@ -39,10 +49,13 @@ class Ledger:
         events = [self._event("started", table) for table in tables]
         self._insert(events)
 
-    def plan(self, table: str, *, rule: str, cutoff: datetime | None, matched: int) -> None:
-        """Record by which rule a table's rows are taken and how many match, in a transaction of its own."""
-        event = self._event("started", table) | {"rule": rule, "cutoff": cutoff, "matched": matched}
-        self._insert([event])
+    def plan(self, *plans: Plan) -> None:
+        """Record what the run is about to take, in a transaction of its own."""
+        events = [
+            self._event("started", plan.table) | {"rule": plan.rule, "cutoff": plan.cutoff, "matched": plan.matched}
+            for plan in plans
+        ]
+        self._insert(events)
 
     def record_batch(
         self,

@@ -45,7 +45,7 @@ def plan_purges(run: "JobRun", *purges: Purge) -> list[PlannedPurge]:
     run.planned_rows |= {measured.table: measured.matched for measured in measures}
     for plan in planned:
         run.reporter.info(f"{plan.purge.rule}: {plan.measured}")
-        run.write_plan(plan)
+    run.write_plans(planned)
     too_large = None if run.allow_large else refusal(measures)
     found = run.database.transaction(lambda connection: check_purge(connection, _expected(run, planned)))
     for note in found.notes:

@@ -26,6 +26,15 @@ def test_puts_a_long_first_batch_down_to_its_rows() -> None:
     assert cost.per_row == pytest.approx(0.05, rel=0.01)
 
 
+def test_forgets_what_the_first_batch_took_to_plan() -> None:
+    cost = Cost()
+    for number, rows in enumerate([16, 18, 66, 292, 1_112]):
+        cost.add(rows, 0.0004 + 4e-7 * rows + (0 if number else 0.006))
+
+    assert cost.overhead == pytest.approx(0.0004, rel=0.1)
+    assert cost.per_row == pytest.approx(4e-7, rel=0.1)
+
+
 def test_is_not_led_by_one_batch_that_met_something() -> None:
     cost, noise = Cost(), random.Random(1)
     for number, rows in zip(range(200), cycle([800, 1_000, 1_200]), strict=False):

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow, dict_row
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.database import Database
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger import Ledger, Plan
 from cath_dagster.core.outcome import Outcome
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
@@ -41,7 +41,7 @@ def commit_batch(ledger: Ledger, **counts: dict[str, int]) -> None:
 
 
 def test_shows_a_finished_table_in_one_row(ledger: Ledger, sql: psycopg.Connection[DictRow]) -> None:
-    ledger.plan("entry", rule="old entries", cutoff=CUTOFF, matched=7)
+    ledger.plan(Plan(table="entry", rule="old entries", cutoff=CUTOFF, matched=7))
     commit_batch(ledger, entry={"deleted": 3})
     commit_batch(ledger, entry={"deleted": 4, "archived": 4})
     ledger.finish(
@@ -69,7 +69,7 @@ def test_shows_a_finished_table_in_one_row(ledger: Ledger, sql: psycopg.Connecti
 def test_shows_what_was_committed_of_a_table_that_was_never_finished(
     ledger: Ledger, sql: psycopg.Connection[DictRow]
 ) -> None:
-    ledger.plan("entry", rule="old entries", cutoff=None, matched=9)
+    ledger.plan(Plan(table="entry", rule="old entries", cutoff=None, matched=9))
     commit_batch(ledger, entry={"deleted": 3})
     commit_batch(ledger, entry={"deleted": 2})
 
@@ -80,7 +80,7 @@ def test_shows_what_was_committed_of_a_table_that_was_never_finished(
 def test_shows_how_many_rows_matched_of_a_table_that_was_never_finished(
     ledger: Ledger, sql: psycopg.Connection[DictRow]
 ) -> None:
-    ledger.plan("entry", rule="old entries", cutoff=None, matched=9)
+    ledger.plan(Plan(table="entry", rule="old entries", cutoff=None, matched=9))
     commit_batch(ledger, entry={"deleted": 3})
 
     assert rows(sql)[0]["matched"] == 9

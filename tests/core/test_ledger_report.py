@@ -10,7 +10,7 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.database import Database
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger import Ledger, Plan
 from cath_dagster.core.ledger_report import Day, read_days
 from cath_dagster.core.outcome import Outcome
 
@@ -48,7 +48,7 @@ def run(ledger: Ledger, run_id: str, rule: str, deleted: int, ending: str | None
     """Record a whole run of one batch; without an ending it was killed."""
     ledger = replace(ledger, run_id=run_id)
     ledger.start("entry")
-    ledger.plan("entry", rule=rule, cutoff=None, matched=deleted)
+    ledger.plan(Plan(table="entry", rule=rule, cutoff=None, matched=deleted))
     batch(ledger, rule, entry={"deleted": deleted})
     if ending:
         ledger.finish([Outcome(target="entry", deleted=deleted)], status=ending, error=None)
@@ -56,7 +56,7 @@ def run(ledger: Ledger, run_id: str, rule: str, deleted: int, ending: str | None
 
 def test_adds_up_the_batches_of_a_rule(ledger: Ledger) -> None:
     ledger.start("entry")
-    ledger.plan("entry", rule="old", cutoff=None, matched=7)
+    ledger.plan(Plan(table="entry", rule="old", cutoff=None, matched=7))
     batch(ledger, "old", entry={"deleted": 3, "archived": 2})
     batch(ledger, "old", entry={"deleted": 4})
     ledger.finish([Outcome(target="entry", deleted=7, archived=2)], status="success", error=None)
@@ -141,7 +141,7 @@ def test_shows_a_run_that_failed_before_it_had_a_rule(ledger: Ledger) -> None:
 
 
 def test_shows_a_rule_that_found_nothing_to_delete(ledger: Ledger) -> None:
-    ledger.plan("entry", rule="old", cutoff=None, matched=0)
+    ledger.plan(Plan(table="entry", rule="old", cutoff=None, matched=0))
     ledger.finish([Outcome(target="entry")], status="success", error=None)
 
     assert [(row.rule, row.deleted, row.runs) for row in days(ledger)] == [("old", 0, 1)]

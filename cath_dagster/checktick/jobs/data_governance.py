@@ -18,6 +18,7 @@ from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, s
 from cath_dagster.checktick.words import tell_governance
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.ledger import Plan
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.purge import Planning, Purge
 from cath_dagster.core.spec import JobSpec, Step
@@ -58,7 +59,7 @@ def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
         partial(find_standing, why=why_not_soft_deleted(), is_past=retention.is_past_soft_deletion(run.as_of))
     )
     ids = _find(run, due, survey.c.deletion_date)
-    run.ledger.plan(SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids))
+    run.ledger.plan(Plan(table=SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids)))
     details: dict[str, Scalar] = {
         **as_details("soft", standing),
         "soft_unwarned": _count(run, due, ~has_warning()),
