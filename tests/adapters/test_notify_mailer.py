@@ -43,12 +43,17 @@ def mailer(notify: NotifySimulator, sleeper: Sleeper) -> NotifyMailer:
     return build_mailer(notify.base_url, notify.api_key, sleeper)
 
 
-def build_mailer(base_url: str, api_key: str, sleeper: Sleeper) -> NotifyMailer:
+@pytest.fixture
+def impatient(notify: NotifySimulator, sleeper: Sleeper) -> NotifyMailer:
+    return build_mailer(notify.base_url, notify.api_key, sleeper, timeout=1.0)
+
+
+def build_mailer(base_url: str, api_key: str, sleeper: Sleeper, *, timeout: float = 10.0) -> NotifyMailer:
     return NotifyMailer(
         api_key=api_key,
         base_url=base_url,
         templates={"media_warning": TEMPLATE_ID},
-        timeout=0.15,
+        timeout=timeout,
         sleep=sleeper,
         now=lambda: NOW,
     )
@@ -207,26 +212,26 @@ def test_does_not_send_twice_what_was_taken_before_the_provider_failed(
 
 
 def test_reports_sent_where_the_answer_was_lost_and_the_provider_knows_the_message(
-    mailer: NotifyMailer, notify: NotifySimulator
+    impatient: NotifyMailer, notify: NotifySimulator
 ) -> None:
     notify.hang_next(30, after_taking=True)
-    receipt = mailer.send(build_message())
+    receipt = impatient.send(build_message())
     assert receipt == Receipt(Delivery.SENT, sent_at=datetime.fromisoformat(notify.sent[0].created_at))
 
 
 def test_reports_unknown_where_the_answer_was_lost_and_the_provider_cannot_be_asked(
-    mailer: NotifyMailer, notify: NotifySimulator
+    impatient: NotifyMailer, notify: NotifySimulator
 ) -> None:
     notify.hang_next(30, times=3, after_taking=True)
-    assert mailer.send(build_message()).delivery is Delivery.UNKNOWN
+    assert impatient.send(build_message()).delivery is Delivery.UNKNOWN
     assert len(notify.sent) == 1
 
 
 def test_reports_unknown_where_a_request_hangs_before_it_is_taken(
-    mailer: NotifyMailer, notify: NotifySimulator, sleeper: Sleeper
+    impatient: NotifyMailer, notify: NotifySimulator, sleeper: Sleeper
 ) -> None:
     notify.hang_next(30)
-    assert mailer.send(build_message()).delivery is Delivery.UNKNOWN
+    assert impatient.send(build_message()).delivery is Delivery.UNKNOWN
     assert (notify.sent, sleeper.pauses) == ([], [])
 
 

@@ -191,7 +191,7 @@ def test_nobody_can_tell_what_became_of_a_text_without_an_answer(
 def test_does_not_wait_for_ever_for_an_answer_to_the_text(server: SmtpServer) -> None:
     server.drop_next("DATA", after_seconds=60)
 
-    receipt = open_mailer(server.url, timeout=0.2).send(build())
+    receipt = open_mailer(server.url, timeout=1.0).send(build())
 
     assert receipt.delivery is Delivery.UNKNOWN
 

@@ -43,8 +43,8 @@ def add_one(connection: sa.Connection) -> None:
     connection.execute(sa.text("UPDATE number SET n = n + 1"))
 
 
-def failure_of(url: str) -> MaintenanceError:
-    with connect(url) as database, pytest.raises(MaintenanceError) as failed:
+def failure_of(url: str, pauses: list[float] | None = None) -> MaintenanceError:
+    with connect(url, pauses=pauses) as database, pytest.raises(MaintenanceError) as failed:
         database.transaction(lambda connection: connection.scalar(sa.select(1)))
     return failed.value
 
@@ -311,13 +311,16 @@ def test_gives_locks_of_different_names_to_different_runs(sql: psycopg.Connectio
 
 def test_does_not_wait_for_a_lock(sql: psycopg.Connection[Any], empty_database: str) -> None:
     del sql
-    started = time.monotonic()
-    with connect(empty_database, "tidy:first-run") as first, connect(empty_database, "tidy:second-run") as second:
+    pauses: list[float] = []
+    with (
+        connect(empty_database, "tidy:first-run") as first,
+        connect(empty_database, "tidy:second-run", pauses) as second,
+    ):
         first.lock(NAME)
         with pytest.raises(LockHeldError):
             second.lock(NAME)
 
-    assert time.monotonic() - started < 2
+    assert pauses == []
 
 
 def test_takes_its_lock_anew_after_the_connection_was_cut(sql: psycopg.Connection[Any], empty_database: str) -> None:
@@ -345,15 +348,15 @@ def test_does_no_work_when_another_took_the_lock_while_the_connection_was_lost(
 # Databases that cannot be reached
 
 
-def test_says_quickly_that_nobody_listens() -> None:
-    started = time.monotonic()
+def test_says_at_once_that_nobody_listens() -> None:
+    pauses: list[float] = []
 
-    failed = failure_of(f"postgresql://cath:{SECRET}@127.0.0.1:{free_port()}/cath")
+    failed = failure_of(f"postgresql://cath:{SECRET}@127.0.0.1:{free_port()}/cath", pauses)
 
     assert isinstance(failed, DatabaseUnavailableError)
     assert "127.0.0.1" in str(failed)
     assert SECRET not in chain(failed)
-    assert time.monotonic() - started < 3
+    assert pauses == []
 
 
 def test_does_not_wait_for_ever_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +369,8 @@ def test_does_not_wait_for_ever_for_a_server_that_says_nothing(monkeypatch: pyte
 
     assert isinstance(failed, DatabaseUnavailableError)
     assert SECRET not in chain(failed)
-    assert time.monotonic() - started < 5
+    # It says nothing for as long as this test lasts.
+    assert time.monotonic() - started < 60
 
 
 def test_says_that_the_database_does_not_exist(empty_database: str) -> None:
