@@ -68,7 +68,8 @@ def main() -> int:
 def _purge(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
     sizes = list(purge.measure_sizes(cluster, SIZES, rounds=rounds, say=say))
     log = AuditLog.make(cluster, FOREGROUND_ROWS)
-    measured = list(foreground.measure_foreground(log, rounds=rounds, say=say))
+    # A percentile of some hundred transactions differs more from round to round than the time of a million rows.
+    measured = list(foreground.measure_foreground(log, rounds=2 * rounds + 1, say=say))
     log.drop()
     alone = next(median(size.one_delete) for size in sizes if size.rows == FOREGROUND_ROWS)
     ratios = [*purge.ratios(sizes), *foreground.ratios(measured, alone)]
