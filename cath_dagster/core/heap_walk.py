@@ -19,9 +19,9 @@ from cath_dagster.core.heap import Heap, blocks, in_blocks, is_any
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.solitude import Solitude, follow, look_behind
 
-MAX_BLOCKS = 1_024
-"""8 MB. Even with a full image of every page, the log of such a batch fits into PostgreSQL's usual wal_buffers of 16 MB and is
-written by the server's own writer, while the next batch is at work; a longer batch has to write it itself.
+MAX_BLOCKS = 512
+"""4 MB. Even with a full image of every page, the logs of several such batches fit into PostgreSQL's usual wal_buffers of 16 MB,
+and each commit lets the server's own writer write one while the next batch is at work; a longer batch has to write it itself.
 """
 DENSE = 16
 """A range is worth one statement if at least one in so many of the rows that it may take match."""
