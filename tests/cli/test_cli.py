@@ -535,8 +535,7 @@ def test_sigterm_in_mid_purge_ends_the_query_and_leaves_complete_batches(service
             while service.count(
                 "pg_stat_activity", "application_name LIKE 'clear_audit:%' AND datname = current_database()"
             ):
-                # All of it would take a minute.
-                assert time.monotonic() - terminated_at < 15, "the query runs on"
+                assert time.monotonic() - terminated_at < 2, "the query runs on"
                 time.sleep(0.02)
             assert process.wait(timeout=30) == 143
         finally:

@@ -179,13 +179,12 @@ def test_leaves_nothing_in_the_working_tree_when_terminated(service: Service, tm
     assert set(root(tmp_path).iterdir()) == before
 
 
-def test_sigterm_ends_the_query_on_the_server(service: Service, tmp_path: Path) -> None:
+def test_sigterm_ends_the_query_on_the_server_within_two_seconds(service: Service, tmp_path: Path) -> None:
     with purge_underway(service, tmp_path) as process:
         process.terminate()
         terminated_at = time.monotonic()
         while backends(service):
-            # All of it would take a minute.
-            assert time.monotonic() - terminated_at < 15, "the query runs on"
+            assert time.monotonic() - terminated_at < 2, "the query runs on"
             time.sleep(0.02)
 
         assert process.wait(timeout=30) != 0
