@@ -78,7 +78,7 @@ class Keeper:
         Rows that go along are locked, to be archived by `delete`.
         """
         rows_of = {self.purge.table.name: [chosen]}
-        for child, its_rows in descend(self.purge.children, sa.select(self.purge.key).where(chosen)):
+        for child, its_rows in descend(self.purge.children, self.purge.table, chosen):
             rows_of.setdefault(child.name, []).append(its_rows)
         for member in self.members:
             its_chosen = sa.or_(*rows_of[member.table.name])
@@ -99,8 +99,7 @@ class Keeper:
         return self._archive(relation, _names(relation), sa.select(gone.c.line))
 
     def _lock(self, table: sa.Table, chosen: sa.ColumnElement[bool]) -> None:
-        (key,) = table.primary_key.columns
-        rows = sa.select(key).where(chosen).with_for_update(of=table).subquery()
+        rows = sa.select(sa.literal(1)).select_from(table).where(chosen).with_for_update(of=table).subquery()
         self.connection.execute(sa.select(sa.func.count()).select_from(rows))
 
     def _archive_links(self, link: Link, parent: sa.Table, chosen: sa.ColumnElement[bool]) -> None:

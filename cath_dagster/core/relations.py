@@ -1,13 +1,26 @@
 """What the catalogue says of a table: its columns, its key, its unique indexes, and the foreign keys to and from it."""
 
+import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-CASCADE, SET_NULL, SET_DEFAULT = "c", "n", "d"
-"""What a foreign key does ON DELETE, as `pg_constraint.confdeltype` has it."""
+NO_ACTION, RESTRICT, CASCADE, SET_NULL, SET_DEFAULT = "a", "r", "c", "n", "d"
+"""What a foreign key does ON DELETE or ON UPDATE, as `pg_constraint` has it."""
+
+
+class Effect(enum.StrEnum):
+    """What the delete of a row does to the rows that refer to it."""
+
+    NONE = "none"
+    """The server does not enforce the key."""
+    BLOCKS = "blocks"
+    """The row cannot go while another refers to it."""
+    CASCADES = "cascades"
+    SETS = "sets"
+    """The other row stays, and its columns are set to null or to their defaults."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,35 @@ class Reference:
     parent: str
     parent_columns: tuple[str, ...]
     on_delete: str
+    on_update: str = NO_ACTION
+    is_deferrable: bool = False
+    is_deferred: bool = False
+    """Whether it is held against the rows at the commit only, unless a transaction asks for it earlier."""
+    is_enforced: bool = True
+
+    @property
+    def effect(self) -> Effect:
+        """What the delete of the parent's row does to the child's."""
+        if not self.is_enforced:
+            return Effect.NONE
+        by_rule = {CASCADE: Effect.CASCADES, SET_NULL: Effect.SETS, SET_DEFAULT: Effect.SETS}
+        return by_rule.get(self.on_delete, Effect.BLOCKS)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Each column of the child's with the one of its parent's that it refers to."""
+        return tuple(zip(self.columns, self.parent_columns, strict=True))
+
+    @property
+    def is_to_itself(self) -> bool:
+        """Whether rows refer to rows of their own table."""
+        return (self.schema, self.child) == (self.parent_schema, self.parent)
+
+    @property
+    def name(self) -> str:
+        """`table.column`, with the schema where it is not the usual one."""
+        columns = self.columns[0] if len(self.columns) == 1 else f"({', '.join(self.columns)})"
+        return f"{self.child}.{columns}" if self.schema == "public" else f"{self.schema}.{self.child}.{columns}"
 
 
 @dataclass(frozen=True)
@@ -44,6 +86,8 @@ class Relation:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     uniques: tuple[tuple[str, ...], ...]
+    partitions: frozenset[tuple[str, str]] = frozenset()
+    """Schema and name of each partition, of whatever level."""
 
     @property
     def stored(self) -> tuple[Column, ...]:
@@ -53,6 +97,13 @@ class Relation:
     def as_source(self) -> sa.TableClause:
         """Return the table with all its columns, of whatever type."""
         return sa.table(self.name, *(sa.column(column.name) for column in self.columns), schema=self.schema)
+
+    def as_table(self) -> sa.Table:
+        """Return the table as jobs declare theirs."""
+        columns: list[sa.Column[Any]] = [
+            sa.Column(column.name, primary_key=column.name in self.key) for column in self.columns
+        ]
+        return sa.Table(self.name, sa.MetaData(), *columns, schema=self.schema)
 
 
 def read_relation(connection: sa.Connection, name: str, schema: str | None = None) -> Relation | None:
@@ -65,19 +116,25 @@ def read_relations(connection: sa.Connection, names: Sequence[tuple[str | None, 
     given = {"schemas": [schema for schema, _ in names], "names": [name for _, name in names]}
     rows = connection.execute(_RELATIONS, given)
     return [
-        None if schema is None else _as_relation(schema, name, columns, indexes or [])
-        for (_, name), (schema, columns, indexes) in zip(names, rows, strict=True)
+        None if schema is None else _as_relation(schema, name, columns, indexes or [], parts or [])
+        for (_, name), (schema, columns, indexes, parts) in zip(names, rows, strict=True)
     ]
 
 
-def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any]) -> Relation:
+def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any], parts: list[Any]) -> Relation:
+    partitions = frozenset((its_schema, its_name) for its_schema, its_name in parts)
     uniques = [(is_primary, tuple(names)) for is_primary, names in indexes]
     key = next((names for is_primary, names in uniques if is_primary), ())
-    return Relation(schema, name, tuple(Column(*each) for each in columns), key, tuple(names for _, names in uniques))
+    names_of_uniques = tuple(names for _, names in uniques)
+    return Relation(schema, name, tuple(Column(*each) for each in columns), key, names_of_uniques, partitions)
 
 
-def read_references(connection: sa.Connection, tables: Iterable[Relation]) -> list[Reference]:
-    """Return the foreign keys to or from any of the tables; of partitioned ones the whole table's."""
+def read_references(
+    connection: sa.Connection, tables: Iterable[Relation], *, with_partitions: bool = False
+) -> list[Reference]:
+    """Return the foreign keys to or from any of the tables; of partitioned ones the whole table's, and if so told those
+    that are to or from single partitions of them.
+    """
     query = sa.text(
         """
         SELECT fk.conname, child_schema.nspname, child.relname,
@@ -86,25 +143,29 @@ def read_references(connection: sa.Connection, tables: Iterable[Relation]) -> li
                parent_schema.nspname, parent.relname,
                (SELECT array_agg(attname::text ORDER BY place) FROM unnest(fk.confkey) WITH ORDINALITY AS k (number, place)
                 JOIN pg_attribute ON attrelid = fk.confrelid AND attnum = number),
-               fk.confdeltype::text
+               fk.confdeltype::text, fk.confupdtype::text, fk.condeferrable, fk.condeferred,
+               -- PostgreSQL 18 has a column for it; before, every key is enforced.
+               coalesce(CAST(to_jsonb(fk) ->> 'conenforced' AS boolean), true)
         FROM pg_constraint AS fk
         JOIN pg_class AS child ON child.oid = fk.conrelid
         JOIN pg_namespace AS child_schema ON child_schema.oid = child.relnamespace
         JOIN pg_class AS parent ON parent.oid = fk.confrelid
         JOIN pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
-        JOIN unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS wanted (schema_name, table_name)
-          ON (wanted.schema_name, wanted.table_name) = (parent_schema.nspname::text, parent.relname::text)
-          OR (wanted.schema_name, wanted.table_name) = (child_schema.nspname::text, child.relname::text)
-        WHERE fk.contype = 'f' AND fk.conparentid = 0
-        GROUP BY fk.oid, fk.conname, child_schema.nspname, child.relname, parent_schema.nspname, parent.relname
+        WHERE fk.contype = 'f' AND fk.conparentid = 0 AND EXISTS (
+            SELECT FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS wanted (schema_name, table_name)
+            WHERE (schema_name, table_name) = (parent_schema.nspname::text, parent.relname::text)
+               OR (schema_name, table_name) = (child_schema.nspname::text, child.relname::text)
+        )
         ORDER BY child_schema.nspname, child.relname, fk.conname
         """
     )
-    named = list(tables)
-    given = {"schemas": [table.schema for table in named], "names": [table.name for table in named]}
+    named: set[tuple[str, str]] = set()
+    for table in tables:
+        named |= {(table.schema, table.name), *(table.partitions if with_partitions else ())}
+    given = {"schemas": [schema for schema, _ in named], "names": [name for _, name in named]}
     return [
-        Reference(name, schema, child, tuple(columns), parent_schema, parent, tuple(parent_columns), on_delete)
-        for name, schema, child, columns, parent_schema, parent, parent_columns, on_delete in connection.execute(
+        Reference(name, schema, child, tuple(columns), parent_schema, parent, tuple(parent_columns), *rules)
+        for name, schema, child, columns, parent_schema, parent, parent_columns, *rules in connection.execute(
             query, given
         )
     ]
@@ -146,7 +207,14 @@ _RELATIONS = sa.text(
              FROM unnest(indkey) WITH ORDINALITY AS k (number, ordinal)
              JOIN pg_attribute ON attrelid = indrelid AND attnum = number WHERE ordinal <= indnkeyatts
          ) AS its
-         WHERE indrelid = relation.oid AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL)
+         WHERE indrelid = relation.oid AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL),
+        (WITH RECURSIVE part AS (
+             SELECT inhrelid AS oid FROM pg_inherits WHERE inhparent = relation.oid AND relation.relkind = 'p'
+             UNION ALL
+             SELECT inhrelid FROM part JOIN pg_inherits ON inhparent = part.oid
+         )
+         SELECT json_agg(json_build_array(nspname, relname))
+         FROM part JOIN pg_class USING (oid) JOIN pg_namespace ON pg_namespace.oid = relnamespace)
     FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) WITH ORDINALITY AS wanted (schema_name, name, place)
     LEFT JOIN pg_class AS relation
         ON relation.oid = to_regclass(coalesce(quote_ident(schema_name) || '.', '') || quote_ident(name))
