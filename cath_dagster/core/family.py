@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.purge import Purge
-from cath_dagster.core.relations import SET_NULL, Reference, Relation, read_references, read_relations
+from cath_dagster.core.relations import SET_NULL, Effect, Reference, Relation, read_references, read_relations
 
 Declared = frozenset[tuple[str, str]]
 """Names of child tables, each with the column by which its rows go along."""
@@ -30,6 +30,10 @@ class Member:
     relation: Relation
     references: tuple[Reference, ...]
     links: tuple[Link, ...]
+
+    def unknown(self, effect: Effect) -> list[Reference]:
+        """Return the foreign keys to it, not known as its children's, of one effect."""
+        return [reference for reference in self.references if reference.effect is effect]
 
 
 def read_family(connection: sa.Connection, purge: Purge) -> tuple[Member, ...]:

@@ -1,13 +1,26 @@
 """What the catalogue says of a table: its columns, its key, its unique indexes, and the foreign keys to and from it."""
 
+import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-CASCADE, SET_NULL, SET_DEFAULT = "c", "n", "d"
-"""What a foreign key does ON DELETE, as `pg_constraint.confdeltype` has it."""
+NO_ACTION, RESTRICT, CASCADE, SET_NULL, SET_DEFAULT = "a", "r", "c", "n", "d"
+"""What a foreign key does ON DELETE or ON UPDATE, as `pg_constraint` has it."""
+
+
+class Effect(enum.StrEnum):
+    """What the delete of a row does to the rows that refer to it."""
+
+    NONE = "none"
+    """The server does not enforce the key."""
+    BLOCKS = "blocks"
+    """The row cannot go while another refers to it."""
+    CASCADES = "cascades"
+    SETS = "sets"
+    """The other row stays, and its columns are set to null or to their defaults."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,35 @@ class Reference:
     parent: str
     parent_columns: tuple[str, ...]
     on_delete: str
+    on_update: str = NO_ACTION
+    is_deferrable: bool = False
+    is_deferred: bool = False
+    """Whether it is held against the rows at the commit only, unless a transaction asks for it earlier."""
+    is_enforced: bool = True
+
+    @property
+    def effect(self) -> Effect:
+        """What the delete of the parent's row does to the child's."""
+        if not self.is_enforced:
+            return Effect.NONE
+        by_rule = {CASCADE: Effect.CASCADES, SET_NULL: Effect.SETS, SET_DEFAULT: Effect.SETS}
+        return by_rule.get(self.on_delete, Effect.BLOCKS)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Each column of the child's with the one of its parent's that it refers to."""
+        return tuple(zip(self.columns, self.parent_columns, strict=True))
+
+    @property
+    def is_to_itself(self) -> bool:
+        """Whether rows refer to rows of their own table."""
+        return (self.schema, self.child) == (self.parent_schema, self.parent)
+
+    @property
+    def name(self) -> str:
+        """`table.column`, with the schema where it is not the usual one."""
+        columns = self.columns[0] if len(self.columns) == 1 else f"({', '.join(self.columns)})"
+        return f"{self.child}.{columns}" if self.schema == "public" else f"{self.schema}.{self.child}.{columns}"
 
 
 @dataclass(frozen=True)
@@ -86,25 +128,27 @@ def read_references(connection: sa.Connection, tables: Iterable[Relation]) -> li
                parent_schema.nspname, parent.relname,
                (SELECT array_agg(attname::text ORDER BY place) FROM unnest(fk.confkey) WITH ORDINALITY AS k (number, place)
                 JOIN pg_attribute ON attrelid = fk.confrelid AND attnum = number),
-               fk.confdeltype::text
+               fk.confdeltype::text, fk.confupdtype::text, fk.condeferrable, fk.condeferred,
+               -- PostgreSQL 18 has a column for it; before, every key is enforced.
+               coalesce(CAST(to_jsonb(fk) ->> 'conenforced' AS boolean), true)
         FROM pg_constraint AS fk
         JOIN pg_class AS child ON child.oid = fk.conrelid
         JOIN pg_namespace AS child_schema ON child_schema.oid = child.relnamespace
         JOIN pg_class AS parent ON parent.oid = fk.confrelid
         JOIN pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
-        JOIN unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS wanted (schema_name, table_name)
-          ON (wanted.schema_name, wanted.table_name) = (parent_schema.nspname::text, parent.relname::text)
-          OR (wanted.schema_name, wanted.table_name) = (child_schema.nspname::text, child.relname::text)
-        WHERE fk.contype = 'f' AND fk.conparentid = 0
-        GROUP BY fk.oid, fk.conname, child_schema.nspname, child.relname, parent_schema.nspname, parent.relname
+        WHERE fk.contype = 'f' AND fk.conparentid = 0 AND EXISTS (
+            SELECT FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS wanted (schema_name, table_name)
+            WHERE (schema_name, table_name) = (parent_schema.nspname::text, parent.relname::text)
+               OR (schema_name, table_name) = (child_schema.nspname::text, child.relname::text)
+        )
         ORDER BY child_schema.nspname, child.relname, fk.conname
         """
     )
     named = list(tables)
     given = {"schemas": [table.schema for table in named], "names": [table.name for table in named]}
     return [
-        Reference(name, schema, child, tuple(columns), parent_schema, parent, tuple(parent_columns), on_delete)
-        for name, schema, child, columns, parent_schema, parent, parent_columns, on_delete in connection.execute(
+        Reference(name, schema, child, tuple(columns), parent_schema, parent, tuple(parent_columns), *rules)
+        for name, schema, child, columns, parent_schema, parent, parent_columns, *rules in connection.execute(
             query, given
         )
     ]
