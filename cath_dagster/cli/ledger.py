@@ -110,6 +110,12 @@ def print_explanation(explanation: Explanation) -> None:
             f"({cutoff}; {gone.rows:,} rows)",
             markup=False,
         )
+    for back in explanation.restorations:
+        out.print(
+            f"  {back.restored_at:%Y-%m-%d %H:%M:%S %Z}  put back by restore {back.restored_by} from run {back.run_id}, left "
+            f"alone until {back.left_alone_until:%Y-%m-%d %H:%M %Z}",
+            markup=False,
+        )
     for forecast in explanation.forecasts:
         when = f"{forecast.at:%Y-%m-%d %H:%M %Z}" if forecast.at else "never in sight"
         unmet = f"; kept, because this does not hold: {'; '.join(forecast.unmet)}" if forecast.unmet else ""

@@ -1,7 +1,8 @@
 """Explain one row: which run deleted it, by which rule; or which rule will take it, when, and else why none.
 
 Of a row that is there the jobs themselves are asked: their purges for a later reference time say what a run would
-take then. Of a row that is gone the ledger is asked: by its key where keys were kept, else by what it has of the table.
+take then. Of a row that is gone every place is asked that holds keys of deleted rows, else the ledger what it has of the
+table.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,34 +16,29 @@ import sqlalchemy as sa
 from cronsim import CronSim
 from sqlalchemy.exc import DataError, NoSuchTableError
 
+from cath_dagster.core.archive import pin_text
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.maintenance import deleted_key, ledger_event
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.evidence import (
+    Deletion,
+    Named,
+    Restoration,
+    deletions_by_key,
+    deletions_without_keys,
+    restorations,
+)
+from cath_dagster.core.purge import Archive, Purge
 from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.settings import read_settings
 from cath_dagster.core.spec import JobSpec
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""
-RUNS_SHOWN = 10
 INFERRED = (
     "the keys of deleted rows were not kept: these runs deleted rows of the table, and one of them may have deleted "
     "this one, if it ever existed"
 )
-KEPT = "the key was written down in the transaction that deleted the row"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deletion:
-    """What a run deleted of a table by one rule. `deleted_at` is the row's where its key was kept, else the last batch's."""
-
-    run_id: str
-    job: str
-    rule: str | None
-    cutoff: datetime | None
-    deleted_at: datetime
-    rows: int
+KEPT = "its key was kept in the transaction that deleted the row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +71,7 @@ class Explanation:
     """Jobs that may delete rows of the table by what only their run knows."""
     switched_off: tuple[str, ...] = ()
     """Jobs whose rule for the table is switched off."""
+    restorations: tuple[Restoration, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,9 @@ class _Question:
     key: str
     left_alone: frozenset[str] = frozenset()
     """Tables of which restored rows are left alone for a while."""
+
+    def named(self, copies: tuple[tuple[Archive, str], ...] = ()) -> Named:
+        return Named(table=self.table, column=self.column, key=self.key, copies=copies)
 
     def exists(self) -> bool:
         return self.holds(sa.true(), sa.table(self.table, sa.column(self.column)))
@@ -139,7 +139,7 @@ def explain(
     question = _ask(database, table, key, now)
     if question.exists():
         return _of_a_row_that_is_there(question, specs, now, environ)
-    return _of_a_row_that_is_gone(question)
+    return _of_a_row_that_is_gone(question, specs, Moment(now, environ))
 
 
 def _ask(database: Database, table: str, key: str, now: datetime) -> _Question:
@@ -150,6 +150,8 @@ def _ask(database: Database, table: str, key: str, now: datetime) -> _Question:
             types = {item["name"]: item["type"] for item in inspector.get_columns(table)}
         except (NoSuchTableError, ValueError):
             raise ConfigurationError(f"the database has no table {table!r} with a primary key of one column") from None
+        # In the form in which keys are archived.
+        pin_text(connection)
         typed = sa.cast(sa.cast(sa.literal(key, sa.Text), types[column]), sa.Text)
         try:
             return column, types[column], str(connection.scalar(sa.select(typed)))
@@ -185,6 +187,7 @@ def _of_a_row_that_is_there(
         forecasts=tuple(forecasts),
         not_foreseen=tuple(not_foreseen),
         switched_off=tuple(switched_off),
+        restorations=tuple(question.database.transaction(lambda c: restorations(c, question.named()))),
     )
 
 
@@ -242,10 +245,7 @@ class _Way:
 
 
 def _ways(spec: JobSpec, moment: Moment, question: _Question) -> list[_Way]:
-    if spec.purges is None:
-        return []
-    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
-    purges = [spare(purge, question.left_alone, moment.as_of) for purge in spec.purges(moment, settings)]
+    purges = [spare(purge, question.left_alone, moment.as_of) for purge in _purges(spec, moment)]
     return [way for purge in purges for way in _ways_of(purge) if way.table.name == question.table]
 
 
@@ -257,9 +257,10 @@ def _ways_of(purge: Purge) -> Iterator[_Way]:
         yield _Way(child, along, its_rows, ((f"its row of {purge.table.name} is taken", its_rows),))
 
 
-def _of_a_row_that_is_gone(question: _Question) -> Explanation:
-    by_key = question.database.transaction(lambda connection: _deletions_by_key(connection, question))
-    found = by_key or question.database.transaction(lambda connection: _deletions_of(connection, question.table))
+def _of_a_row_that_is_gone(question: _Question, specs: Sequence[JobSpec], moment: Moment) -> Explanation:
+    named = question.named(_copies(specs, moment, question.table))
+    by_key, back = question.database.transaction(lambda c: (deletions_by_key(c, named), restorations(c, named)))
+    found = by_key or question.database.transaction(lambda c: deletions_without_keys(c, question.table))
     if by_key:
         says = KEPT
     elif found:
@@ -273,49 +274,23 @@ def _of_a_row_that_is_gone(question: _Question) -> Explanation:
         is_certain=bool(by_key),
         says=says,
         deletions=tuple(found),
+        restorations=tuple(back),
     )
 
 
-def _deletions_by_key(connection: sa.Connection, question: _Question) -> list[Deletion]:
-    event, gone = ledger_event.c, deleted_key.c
-    # The batch's event is written in the transaction of its keys, at the end: it is the first one after their instant.
-    batch = (
-        sa.select(event.job, event.rule, event.cutoff, event.deleted)
-        .where(
-            event.run_id == gone.run_id,
-            event.table_name == gone.table_name,
-            event.kind == "batch",
-            event.keys_kept,
-            event.at >= gone.deleted_at,
-        )
-        .order_by(event.at)
-        .limit(1)
-        .lateral("batch")
-    )
-    query = (
-        sa.select(gone.run_id, batch.c.job, batch.c.rule, batch.c.cutoff, gone.deleted_at, batch.c.deleted)
-        .select_from(deleted_key.join(batch, sa.true()))
-        .where(gone.table_name == question.table, gone.key == question.key)
-        .order_by(gone.deleted_at.desc())
-        .limit(RUNS_SHOWN)
-    )
-    return [Deletion(**_named(row)) for row in connection.execute(query)]
+def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple[Archive, str], ...]:
+    """Return where the jobs keep copies of the table's rows, each with the column that has the key."""
+    purges = [purge for spec in specs for purge in _purges(spec, moment) if purge.table.name == table]
+    copies = {
+        purge.archive.table.fullname: (purge.archive, purge.copy_key)
+        for purge in purges
+        if purge.archive is not None and purge.copy_key is not None
+    }
+    return tuple(copies.values())
 
 
-def _deletions_of(connection: sa.Connection, table: str) -> list[Deletion]:
-    """Return the latest runs that deleted rows of the table without writing their keys down, newest first."""
-    event = ledger_event.c
-    last = sa.func.max(event.at)
-    identity = (event.run_id, event.job, event.rule, event.cutoff)
-    query = (
-        sa.select(*identity, last, sa.cast(sa.func.sum(event.deleted), sa.BigInteger))
-        .where(event.table_name == table, event.kind == "batch", event.deleted > 0, sa.not_(event.keys_kept))
-        .group_by(*identity)
-        .order_by(last.desc())
-        .limit(RUNS_SHOWN)
-    )
-    return [Deletion(**_named(row)) for row in connection.execute(query)]
-
-
-def _named(row: sa.Row[Any]) -> dict[str, Any]:
-    return dict(zip(("run_id", "job", "rule", "cutoff", "deleted_at", "rows"), row, strict=True))
+def _purges(spec: JobSpec, moment: Moment) -> Sequence[Purge]:
+    if spec.purges is None:
+        return ()
+    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
+    return spec.purges(moment, settings)
