@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.core.maintenance import METADATA as MAINTENANCE
+from cath_dagster.core.optional import OPTIONAL
 from cath_dagster.core.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
@@ -84,7 +85,11 @@ location = sa.Table(
     "location",
     METADATA,
     sa.Column("location_id", sa.Integer, primary_key=True),
-    sa.Column("deleted_at", _INSTANT),
+    sa.Column(
+        "deleted_at",
+        _INSTANT,
+        info={OPTIONAL: "the service is about to delete locations for good; without the column every location is live"},
+    ),
 )
 
 media_application = sa.Table(

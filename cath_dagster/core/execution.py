@@ -13,6 +13,9 @@ from cath_dagster.core.catalogue import is_replica
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
     ConfigurationError,
+    DatabaseLostError,
+    DatabaseStatementError,
+    DatabaseUnavailableError,
     IncompleteRunError,
     MaintenanceError,
     PreflightError,
@@ -234,11 +237,7 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
         if not began:
             _let_in(run, spec, settings)
             began = True
-        part.run(run, settings)
-        if isinstance(settings, PurgeSettings):
-            run.delete_archives()
-        if run.failures:
-            raise IncompleteRunError("; ".join(run.failures))
+        _work(run, part, settings)
     except MaintenanceError as failed:
         status, error = _status(failed), str(failed)
         began = began and status is not Status.REFUSED
@@ -251,6 +250,28 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
     except MaintenanceError as failed:
         status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
     return _Ended(status, error, began, tuple(run.outcomes))
+
+
+def _work(run: JobRun, part: Step, settings: JobSettings) -> None:
+    """Do the work, and what else is due whatever became of it; raise `IncompleteRunError` for all that failed."""
+    try:
+        part.run(run, settings)
+    except DatabaseLostError:
+        raise
+    except (DatabaseStatementError, DatabaseUnavailableError, IncompleteRunError) as failed:
+        run.fail(str(failed))
+        _try(run, run.drain_left)
+    if isinstance(settings, PurgeSettings):
+        _try(run, run.delete_archives)
+    if run.failures:
+        raise IncompleteRunError("; ".join(run.failures))
+
+
+def _try(run: JobRun, duty: Callable[[], None]) -> None:
+    try:
+        duty()
+    except MaintenanceError as failed:
+        run.fail(str(failed))
 
 
 def _let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
