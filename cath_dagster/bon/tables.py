@@ -54,14 +54,14 @@ invoice_payments = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("invoice_id", sa.Uuid, nullable=False),
-    info={PERSONAL: ("recorded_by_user_id",)},
+    info={PERSONAL: ("recorded_by_user_id", "reference", "notes")},
 )
 
 shaam_audit_log = sa.Table(
     "shaam_audit_log",
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("invoice_id", sa.Uuid),
+    sa.Column("invoice_id", sa.Uuid, nullable=False),
 )
 
 sessions = sa.Table(

@@ -16,6 +16,7 @@ from cronsim import CronSim
 from cath_dagster.checktick.erasure import ACTION
 from cath_dagster.checktick.retention import JOB, WARNING, is_republished
 from cath_dagster.checktick.standing import SAYS, Reason
+from cath_dagster.checktick.strays import Strays, find_strays
 from cath_dagster.checktick.tables import audit_log, legal_hold, survey
 from cath_dagster.core.extremes import instant_on_calendar, on_calendar
 from cath_dagster.core.instants import as_utc, midnight
@@ -82,6 +83,8 @@ class RetentionReport:
     waiting: tuple[Deletion, ...]
     warnings: dict[str, int]
     """Warnings that were sent on that day, by tier and by what became of them."""
+    strays: Strays
+    """Surveys that the dates miss, as they stand now."""
 
     @property
     def due(self) -> tuple[Deletion, ...]:
@@ -178,6 +181,7 @@ def read_report(connection: sa.Connection, *, day: date, at: datetime, tick: dat
         overdue=tuple(found["overdue"]),
         waiting=tuple(found["waiting"]),
         warnings=_warnings(connection, start, at),
+        strays=find_strays(connection),
     )
 
 

@@ -107,6 +107,10 @@ class JobSpec:
 
     Locking rows takes UPDATE.
     """
+    needs_every_table: bool = True
+    """Whether a run is of no use where one of its tables is not as it should be. False for a job whose parts stand alone
+    and say so themselves.
+    """
     age_columns: Mapping[str, str] = field(default_factory=dict)
     """Per table the column by whose age its rows expire, for the doctor."""
     without_mail: str = ""

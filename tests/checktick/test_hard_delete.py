@@ -172,13 +172,28 @@ def test_a_survey_that_no_rule_takes_is_counted_and_named(
 
 
 def test_a_frozen_response_and_an_open_request_are_counted_and_stop_nothing(checktick: CheckTick) -> None:
-    survey_id = checktick.add_doomed(has_pending_dsr=True)
+    survey_id = checktick.add_doomed()
+    checktick.add_request(survey_id)
     checktick.add_response(survey_id, is_frozen=True)
 
     found = outcome(checktick.govern(), "surveys_survey")
 
     assert found.deleted == 1
     assert (found.details["hard_with_frozen_response"], found.details["hard_with_open_request"]) == (1, 1)
+
+
+@pytest.mark.parametrize("status", ["received", "referred", "responded", "escalated", "frozen", "resolved", "rejected"])
+def test_dry_run_run_and_record_agree_on_which_requests_are_open(checktick: CheckTick, status: str) -> None:
+    checktick.add_request(checktick.add_due(), status=status, resolved_at=None)
+    checktick.add_request(checktick.add_doomed(has_pending_dsr=True), status=status, resolved_at=None)
+    names = ("soft_with_open_request", "hard_with_open_request")
+
+    foreseen = outcome(checktick.govern(dry_run=True), "surveys_survey").details
+    done = outcome(checktick.govern(), "surveys_survey").details
+
+    is_open = int(status not in ("resolved", "rejected"))
+    assert [foreseen[name] for name in names] == [done[name] for name in names] == [is_open, is_open]
+    assert [record["open_requests"] for record in checktick.records()] == [is_open]
 
 
 def test_an_active_hold_stops_it_with_all_that_belongs_to_it(checktick: CheckTick) -> None:
