@@ -7,6 +7,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
 
+from cath_dagster.adapters.pooling import check_sessions, is_direct
 from cath_dagster.core.errors import ConfigurationError
 
 R = TypeVar("R")
@@ -62,13 +63,22 @@ def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
             f"{variable} is no valid URL; write a password's special characters as %XX (@ is %40, / is %2F)"
         ) from None
 
-    def connect() -> InterruptibleConnection:
-        connection = InterruptibleConnection.connect(
+    def open_connection() -> InterruptibleConnection:
+        return InterruptibleConnection.connect(
             url,
             application_name=application_name,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             autocommit=True,
         )
+
+    def connect() -> InterruptibleConnection:
+        connection = open_connection()
+        try:
+            if not is_direct(connection):
+                check_sessions(connection, open_connection)
+        except BaseException:
+            connection.close()
+            raise
         settings = ", ".join(f"set_config('{name}', %s, false)" for name in SESSION_SETTINGS)
         connection.execute(f"SELECT {settings}", list(SESSION_SETTINGS.values()))
         connection.autocommit = False
