@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
+from cath_dagster.adapters.pooling import check_sessions, is_direct
 from cath_dagster.core.errors import ConfigurationError, PreflightError
 from cath_dagster.core.session import PINS, UNKNOWN_ENCODING, Pin
 
@@ -55,15 +56,20 @@ def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
             f"{variable} is no valid URL; write a password's special characters as %XX (@ is %40, / is %2F)"
         ) from None
 
-    def connect() -> InterruptibleConnection:
-        connection = InterruptibleConnection.connect(
+    def open_connection() -> InterruptibleConnection:
+        return InterruptibleConnection.connect(
             url,
             application_name=application_name,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             client_encoding="UTF8",
             autocommit=True,
         )
+
+    def connect() -> InterruptibleConnection:
+        connection = open_connection()
         try:
+            if not is_direct(connection):
+                check_sessions(connection, open_connection)
             pin_settings(connection)
         except BaseException:
             connection.close()

@@ -9,7 +9,7 @@ from cath_dagster.adapters.environment import EnvironmentResources, open_resourc
 from cath_dagster.core.blobs import BlobStoreError
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
-from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.errors import MaintenanceError, PreflightError
 from cath_dagster.core.mail import MailerUnavailableError
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.rehearsal import check_configuration, rehearse
@@ -47,6 +47,9 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
     try:
         with engine.connect() as connection:
             yield from diagnose(connection, location, load_specs(location))
+    except PreflightError as refused:
+        says, _, remedy = str(refused).partition("; ")
+        yield Finding(subject="connection", level=Level.PROBLEM, says=says, remedy=remedy)
     except DBAPIError as error:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
     finally:
