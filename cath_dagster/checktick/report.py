@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 
 import sqlalchemy as sa
-from cronsim import CronSim
 
+from cath_dagster.checktick import LOCATION
 from cath_dagster.checktick.erasure import ACTION
 from cath_dagster.checktick.retention import JOB, WARNING, is_republished
 from cath_dagster.checktick.standing import SAYS, Reason
@@ -21,6 +21,7 @@ from cath_dagster.checktick.tables import audit_log, legal_hold, survey
 from cath_dagster.core.extremes import instant_on_calendar, on_calendar
 from cath_dagster.core.instants import as_utc, midnight
 from cath_dagster.core.maintenance import ledger_event, sent_notice
+from cath_dagster.core.ticks import ticks
 
 TIME_TO_RUN = timedelta(hours=1)
 """After a tick, before what it should have done is called overdue."""
@@ -155,8 +156,8 @@ class _End:
 def last_tick(cron: str, at: datetime) -> datetime:
     """Return when the schedule last ticked long enough before an instant for its run to have ended."""
     latest = as_utc(at) - TIME_TO_RUN
-    ticks = list(takewhile(lambda tick: tick <= latest, CronSim(cron, latest - timedelta(days=32))))
-    return ticks[-1] if ticks else latest
+    made = list(takewhile(lambda tick: tick <= latest, ticks(cron, LOCATION.timezone, latest - timedelta(days=32))))
+    return made[-1] if made else latest
 
 
 def read_report(connection: sa.Connection, *, day: date, at: datetime, tick: datetime) -> RetentionReport:
