@@ -31,6 +31,8 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
             yield from diagnose(connection, location, load_specs(location))
     except DBAPIError as error:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
+    except MaintenanceError as refused:
+        yield Finding(subject=subject, level=Level.PROBLEM, says=str(refused))
     finally:
         engine.dispose()
 
