@@ -180,7 +180,7 @@ def test_a_restore_into_a_table_of_which_rows_are_hidden_is_refused(service: Ser
 def test_a_reader_of_one_row_is_told_that_rows_are_hidden(service: Service, role: Role) -> None:
     service.connection.execute(HIDE.format("ingestion_log"))
 
-    told = call(limited(service, role).environ, "explain", "cath", "ingestion_log", str(uuid.uuid4()))
+    told = call(limited(service, role).environ, "explain", "ingestion_log", str(uuid.uuid4()), "cath")
 
     assert told.returncode != 0
     assert "BYPASSRLS" in told.stderr + told.stdout
