@@ -39,6 +39,7 @@ from cath_dagster.core.settings import (
     read_run_config,
 )
 from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.table_check import check_tables
 from cath_dagster.core.telemetry import current_trace_id
 
 
@@ -294,6 +295,7 @@ def let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
         run.database.lock(lock_name(spec, run.partition))
     purged = None if spec.purges is None else _tables_of(spec.purges(run, settings))
     run.database.transaction(lambda connection: check_fit(connection, spec, purged=purged))
+    check_tables(run, spec, settings)
     if spec.prepare is not None:
         spec.prepare(run, settings)
 

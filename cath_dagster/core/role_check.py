@@ -24,12 +24,37 @@ def check_given(connection: sa.Connection, role: str, needs: Needs) -> None:
     )
     pairs = [(relation_name(*named), privilege) for named, wanted in needs.tables.items() for privilege in wanted]
     given: dict[str, Any] = {"tables": [table for table, _ in pairs], "privileges": [each for _, each in pairs]}
-    missing = connection.scalars(query, {"role": role, **given}).all()
+    missing = [*_not_let_in(connection, role, needs), *connection.scalars(query, {"role": role, **given})]
     if missing:
         raise RefusedError(
             f"{role} did not get {', '.join(missing)}: the role that is logged in may not give it; log in as the owner of "
             "the tables, or have the statements of `cath-dagster roles sql` run by one; nothing was granted"
         )
+
+
+def _not_let_in(connection: sa.Connection, role: str, needs: Needs) -> Iterator[str]:
+    """Yield what keeps the role from the tables whatever it may do to them: it cannot log in, or look into a schema."""
+    login, database = connection.execute(_LOGIN, {"role": role}).one()
+    if not login:
+        yield "LOGIN"
+    for privilege in ("CONNECT", "TEMPORARY") if needs.views else ("CONNECT",):
+        if not connection.scalar(sa.select(sa.func.has_database_privilege(role, database, privilege))):
+            yield f"{privilege} ON DATABASE {quote(database)}"
+    wanted = dict.fromkeys((schema for schema, _ in sorted(needs.tables)), frozenset({"USAGE"})) | {
+        SCHEMA: needs.schema
+    }
+    for schema, privileges in wanted.items():
+        for privilege in sorted(privileges):
+            if not connection.scalar(sa.select(sa.func.has_schema_privilege(role, schema, privilege))):
+                yield f"{privilege} ON SCHEMA {quote(schema)}"
+
+
+_LOGIN = sa.text(
+    """
+    SELECT rolcanlogin AND coalesce(rolvaliduntil > clock_timestamp(), true), current_database()::text
+    FROM pg_roles WHERE rolname = :role
+    """
+)
 
 
 def check_past(connection: sa.Connection, role: str) -> None:
