@@ -4,7 +4,7 @@ Of a row that is there the jobs themselves are asked: their purges for a later r
 take then. Of a row that is gone the ledger is asked: by its key where keys were kept, else by what it has of the table.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -19,8 +19,9 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.maintenance import deleted_key, ledger_event
 from cath_dagster.core.purge import Purge
+from cath_dagster.core.references import examine
 from cath_dagster.core.restored import spare, tables_left_alone
-from cath_dagster.core.settings import read_settings
+from cath_dagster.core.settings import PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 
 HORIZON = timedelta(days=400)
@@ -245,8 +246,14 @@ def _ways(spec: JobSpec, moment: Moment, question: _Question) -> list[_Way]:
     if spec.purges is None:
         return []
     settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
-    purges = [spare(purge, question.left_alone, moment.as_of) for purge in spec.purges(moment, settings)]
+    allowed = settings.allowed_cascades if isinstance(settings, PurgeSettings) else ()
+    purges = [_as_a_run_has_it(question, purge, moment, allowed) for purge in spec.purges(moment, settings)]
     return [way for purge in purges for way in _ways_of(purge) if way.table.name == question.table]
+
+
+def _as_a_run_has_it(question: _Question, purge: Purge, moment: Moment, allowed: Collection[str]) -> Purge:
+    examined = question.database.transaction(lambda connection: examine(connection, purge, allowed=allowed))
+    return examined.of(spare(examined.purge, question.left_alone, moment.as_of))
 
 
 def _ways_of(purge: Purge) -> Iterator[_Way]:
