@@ -5,7 +5,7 @@ take then. Of a row that is gone every place is asked that holds keys of deleted
 table.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -27,9 +27,10 @@ from cath_dagster.core.evidence import (
 )
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.purge import Archive, Purge
+from cath_dagster.core.references import examine
 from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.session import SERVICE
-from cath_dagster.core.settings import read_settings
+from cath_dagster.core.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.ticks import ticks as ticks_of
 
@@ -246,8 +247,15 @@ class _Way:
 
 
 def _ways(spec: JobSpec, moment: Moment, question: _Question) -> list[_Way]:
-    purges = [spare(purge, question.left_alone, moment.as_of) for purge in _purges(spec, moment)]
+    settings = _settings(spec, moment)
+    allowed = settings.allowed_cascades if isinstance(settings, PurgeSettings) else ()
+    purges = [_as_a_run_has_it(question, purge, moment, allowed) for purge in _purges(spec, moment)]
     return [way for purge in purges for way in _ways_of(purge) if way.table.name == question.table]
+
+
+def _as_a_run_has_it(question: _Question, purge: Purge, moment: Moment, allowed: Collection[str]) -> Purge:
+    examined = question.database.transaction(lambda connection: examine(connection, purge, allowed=allowed))
+    return examined.of(spare(examined.purge, question.left_alone, moment.as_of))
 
 
 def _ways_of(purge: Purge) -> Iterator[_Way]:
@@ -291,7 +299,8 @@ def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple
 
 
 def _purges(spec: JobSpec, moment: Moment) -> Sequence[Purge]:
-    if spec.purges is None:
-        return ()
-    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
-    return spec.purges(moment, settings)
+    return () if spec.purges is None else spec.purges(moment, _settings(spec, moment))
+
+
+def _settings(spec: JobSpec, moment: Moment) -> JobSettings:
+    return read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
