@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.cli.views import views_of
 from cath_dagster.core.blobs import BlobStoreError
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.mail import MailerUnavailableError
 from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.view_diagnosis import diagnose_views
 
 
 def examine_location(location: Location) -> list[Finding]:
@@ -29,6 +31,7 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
     try:
         with engine.connect() as connection:
             yield from diagnose(connection, location, load_specs(location))
+            yield from diagnose_views(connection, views_of(location), job="refresh_views", location=location.name)
     except DBAPIError as error:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
     finally:
