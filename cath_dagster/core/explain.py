@@ -5,7 +5,7 @@ take then. Of a row that is gone the ledger is asked: by its key where keys were
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DataError, NoSuchTableError
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.maintenance import deleted_key, ledger_event
+from cath_dagster.core.phases import after_change, of_change, of_changed
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.settings import read_settings
@@ -26,6 +27,7 @@ from cath_dagster.core.spec import JobSpec
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""
 RUNS_SHOWN = 10
+GONE = "gone"
 INFERRED = (
     "the keys of deleted rows were not kept: these runs deleted rows of the table, and one of them may have deleted "
     "this one, if it ever existed"
@@ -50,7 +52,7 @@ class Forecast:
     """What one rule makes of a row that is there.
 
     `at` is the first scheduled tick whose run takes it; None if none does before the horizon. `unmet` says which
-    conditions still fail at the horizon.
+    conditions still fail at the horizon. `effect` is what the row is then: gone, or what a job makes of it first.
     """
 
     job: str
@@ -58,6 +60,7 @@ class Forecast:
     at: datetime | None
     matches_now: bool
     unmet: tuple[str, ...] = ()
+    effect: str = GONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +174,7 @@ def _of_a_row_that_is_there(
     for spec in specs:
         if question.table not in tables_deleted_from([spec]):
             continue
-        found = list(_forecasts(question, spec, now, environ))
+        found = list(_phases(question, spec, now, environ))
         forecasts += found
         if not found:
             (not_foreseen if spec.purges is None else switched_off).append(spec.name)
@@ -193,8 +196,42 @@ def _foresee(forecasts: Sequence[Forecast], not_foreseen: Sequence[str]) -> str:
         but = f", as far as can be foreseen: {', '.join(not_foreseen)} may" if not_foreseen else ""
         return f"the row is there, and as things stand no rule takes it within {HORIZON.days} days{but}"
     first = forecasts[0]
+    if first.effect != GONE:
+        return f"the row is there; as things stand, {_foresee_phases(forecasts)}"
     when = "matches now; the next run takes it" if first.matches_now else "takes it, as things stand,"
     return f"the row is there; {first.job} ({first.rule}) {when} at {first.at:%Y-%m-%d %H:%M %Z} at the earliest"
+
+
+def _foresee_phases(forecasts: Sequence[Forecast]) -> str:
+    """Return in order what becomes of the row until it is gone, or as far as can be seen."""
+    told: list[str] = []
+    for forecast in (each for each in forecasts if each.at is not None):
+        told.append(f"{forecast.effect} on {forecast.at:%Y-%m-%d %H:%M %Z} by {forecast.job}")
+        if forecast.effect == GONE:
+            return ", ".join(told)
+    return f"{', '.join(told)}, and not gone within {HORIZON.days} days of that"
+
+
+def _phases(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
+    """Yield what each rule of the job makes of the row, what it changes first included."""
+    deletions = list(_forecasts(question, spec, now, environ))
+    if spec.change is None or spec.purges is None:
+        yield from deletions
+        return
+    moment = Moment(now, environ)
+    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=environ)
+    says = spec.change(moment, settings).says
+    made = [question.holds(way.predicate, way.table) for way in _ways(of_changed(spec), moment, question)]
+    for number, change in enumerate(_forecasts(question, of_change(spec), now, environ)):
+        deletion = deletions[number]
+        if made[number] or deletion.at is not None:
+            yield deletion
+            continue
+        yield replace(change, effect=says)
+        if change.at is not None:
+            then = list(_forecasts(question, after_change(spec, change.at), change.at, environ))
+            deletion = replace(then[number], matches_now=False)
+        yield deletion
 
 
 def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
