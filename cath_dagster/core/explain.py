@@ -6,7 +6,7 @@ table.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -26,6 +26,7 @@ from cath_dagster.core.evidence import (
     restorations,
 )
 from cath_dagster.core.instants import as_utc
+from cath_dagster.core.phases import after_change, of_change, of_changed
 from cath_dagster.core.purge import Archive, Purge
 from cath_dagster.core.references import examine
 from cath_dagster.core.restored import spare, tables_left_alone
@@ -36,6 +37,7 @@ from cath_dagster.core.ticks import ticks as ticks_of
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""
+GONE = "gone"
 INFERRED = (
     "the keys of deleted rows were not kept: these runs deleted rows of the table, and one of them may have deleted "
     "this one, if it ever existed"
@@ -48,7 +50,7 @@ class Forecast:
     """What one rule makes of a row that is there.
 
     `at` is the first scheduled tick whose run takes it; None if none does before the horizon. `unmet` says which
-    conditions still fail at the horizon.
+    conditions still fail at the horizon. `effect` is what the row is then: gone, or what a job makes of it first.
     """
 
     job: str
@@ -56,6 +58,7 @@ class Forecast:
     at: datetime | None
     matches_now: bool
     unmet: tuple[str, ...] = ()
+    effect: str = GONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,7 @@ def _of_a_row_that_is_there(
     for spec in specs:
         if question.table not in tables_deleted_from([spec]):
             continue
-        found = list(_forecasts(question, spec, now, environ))
+        found = list(_phases(question, spec, now, environ))
         forecasts += found
         if not found:
             (not_foreseen if spec.purges is None else switched_off).append(spec.name)
@@ -198,8 +201,41 @@ def _foresee(forecasts: Sequence[Forecast], not_foreseen: Sequence[str]) -> str:
         but = f", as far as can be foreseen: {', '.join(not_foreseen)} may" if not_foreseen else ""
         return f"the row is there, and as things stand no rule takes it within {HORIZON.days} days{but}"
     first = forecasts[0]
+    if first.effect != GONE:
+        return f"the row is there; as things stand, {_foresee_phases(forecasts)}"
     when = "matches now; the next run takes it" if first.matches_now else "takes it, as things stand,"
     return f"the row is there; {first.job} ({first.rule}) {when} at {first.at:%Y-%m-%d %H:%M %Z} at the earliest"
+
+
+def _foresee_phases(forecasts: Sequence[Forecast]) -> str:
+    """Return in order what becomes of the row until it is gone, or as far as can be seen."""
+    told: list[str] = []
+    for forecast in (each for each in forecasts if each.at is not None):
+        told.append(f"{forecast.effect} on {forecast.at:%Y-%m-%d %H:%M %Z} by {forecast.job}")
+        if forecast.effect == GONE:
+            return ", ".join(told)
+    return f"{', '.join(told)}, and not gone within {HORIZON.days} days of that"
+
+
+def _phases(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
+    """Yield what each rule of the job makes of the row, what it changes first included."""
+    deletions = list(_forecasts(question, spec, now, environ))
+    if spec.change is None or spec.purges is None:
+        yield from deletions
+        return
+    moment = Moment(now, environ)
+    says = spec.change(moment, _settings(spec, moment)).says
+    made = [question.holds(way.predicate, way.table) for way in _ways(of_changed(spec), moment, question)]
+    for number, change in enumerate(_forecasts(question, of_change(spec), now, environ)):
+        deletion = deletions[number]
+        if made[number] or deletion.at is not None:
+            yield deletion
+            continue
+        yield replace(change, effect=says)
+        if change.at is not None:
+            then = list(_forecasts(question, after_change(spec, change.at), change.at, environ))
+            deletion = replace(then[number], matches_now=False)
+        yield deletion
 
 
 def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
