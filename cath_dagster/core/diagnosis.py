@@ -17,6 +17,7 @@ from cath_dagster.core.catalogue import (
 )
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
+from cath_dagster.core.followers import find_slots, read_standbys
 from cath_dagster.core.maintenance import SCHEMA, check_current
 from cath_dagster.core.past import find_power
 from cath_dagster.core.spec import JobSpec, Location
@@ -145,7 +146,7 @@ def _server(connection: sa.Connection) -> Iterator[Finding]:
     else:
         yield Finding(subject="server", level=Level.OK, says=name)
     yield _pooling(connection)
-    yield _visibility(connection)
+    yield from _followers(connection)
 
 
 def _pooling(connection: sa.Connection) -> Finding:
@@ -156,18 +157,27 @@ def _pooling(connection: sa.Connection) -> Finding:
     return Finding(subject="connection", level=Level.OK, says=says)
 
 
-def _visibility(connection: sa.Connection) -> Finding:
-    """The polite pace goes by what other sessions wait for, which a role may not see of others without being told."""
-    role, sees = connection.execute(
-        sa.text("SELECT current_user::text, pg_has_role('pg_read_all_stats', 'USAGE')")
-    ).one()
-    if sees:
-        return Finding(subject="other sessions", level=Level.OK, says=f"{role} sees what they wait for")
-    return Finding(
+def _followers(connection: sa.Connection) -> Iterator[Finding]:
+    """Whom a COMMIT would wait for, what is kept for slots, and how much of all that the role is shown."""
+    standbys = read_standbys(connection)
+    if standbys.missing:
+        yield Finding(subject="standbys", level=Level.PROBLEM, says=standbys.says, remedy=standbys.remedy)
+    for slot in find_slots(connection):
+        level = Level.PROBLEM if slot.refuses else Level.WARNING
+        yield Finding(subject=f"slot {slot.name}", level=level, says=slot.says, remedy=slot.remedy)
+    if standbys.sees_all:
+        yield Finding(subject="other sessions", level=Level.OK, says=f"{standbys.role} sees what they wait for")
+        return
+    blind = f", nor how far {standbys.unseen} of {standbys.count} standbys are behind" if standbys.unseen else ""
+    certain = ", and nobody can tell whether a synchronous standby is there" if standbys.awaited else ""
+    yield Finding(
         subject="other sessions",
-        level=Level.OK,
-        says=f"{role} sees their locks only: a polite purge does not notice that they wait for the disk",
-        remedy=f'GRANT pg_read_all_stats TO "{role}";',
+        level=Level.WARNING if blind or certain else Level.OK,
+        says=(
+            f"{standbys.role} sees their locks only: a polite purge does not notice that they wait for the disk"
+            f"{blind}{certain}"
+        ),
+        remedy=f'GRANT pg_read_all_stats TO "{standbys.role}";',
     )
 
 

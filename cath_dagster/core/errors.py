@@ -25,6 +25,10 @@ class DatabaseUnavailableError(MaintenanceError):
     """The database cannot be reached, or was lost and did not come back."""
 
 
+class NoWritesNowError(DatabaseUnavailableError):
+    """The server takes no write now, and another connection, or one made later, may."""
+
+
 class DatabaseStatementError(MaintenanceError):
     """The database refused a statement: a missing table or column, a missing privilege."""
 
