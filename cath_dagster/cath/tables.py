@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.core.maintenance import METADATA as MAINTENANCE
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
-METADATA = sa.MetaData()
+METADATA = sa.MetaData(schema=SERVICE)
 _INSTANT = sa.DateTime(timezone=False)
 
 notification_audit_log = sa.Table(

@@ -9,9 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
-METADATA = sa.MetaData()
+METADATA = sa.MetaData(schema=SERVICE)
 _INSTANT = sa.DateTime(timezone=True)
 
 

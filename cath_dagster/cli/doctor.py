@@ -34,6 +34,8 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
         yield Finding(subject="connection", level=Level.PROBLEM, says=says, remedy=remedy)
     except DBAPIError as error:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
+    except MaintenanceError as refused:
+        yield Finding(subject=subject, level=Level.PROBLEM, says=str(refused))
     finally:
         engine.dispose()
 

@@ -29,6 +29,8 @@ _DEADLOCK = "40P01"
 _SERIALIZATION = "40001"
 _LOCK_TIMEOUT = "55P03"
 _QUERY_CANCELED = "57014"
+_INSUFFICIENT_PRIVILEGE = "42501"
+HIDDEN_ROWS = "; it would show some of the rows for all of them: give the role BYPASSRLS, or read with one from whom nothing is hidden"
 _TRANSIENT = frozenset({_DEADLOCK, _SERIALIZATION, _LOCK_TIMEOUT})
 _LOST_CLASSES = ("08", "57P", "25006")
 """Connection exceptions, an administrator's or a crash's shutdown, and a server that takes no writes: after a switchover
@@ -277,7 +279,8 @@ def _explain_refusal(error: DBAPIError, state: str, said: str) -> str:
     if state.startswith("22"):
         # The message of a value that does not fit quotes the value.
         return f"a value in the database does not fit what the job computes with it ({state})"
-    return f"the database refused a statement ({state}): {said}"
+    hint = HIDDEN_ROWS if state == _INSUFFICIENT_PRIVILEGE and "row-level security" in said else ""
+    return f"the database refused a statement ({state}): {said}{hint}"
 
 
 def sqlstate(error: DBAPIError) -> str | None:

@@ -21,6 +21,7 @@ from cath_dagster.core.followers import find_slots, read_standbys
 from cath_dagster.core.maintenance import SCHEMA, check_current
 from cath_dagster.core.past import find_power
 from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.table_check import USED, find_troubles
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
@@ -89,8 +90,17 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     yield from _privileges(connection, SCHEMA, ours)
     wanted = {table: privileges for table, privileges in wanted.items() if "." not in table}
     yield from _privileges(connection, "public", wanted, in_parts=dict.fromkeys(purged_tables(specs), IN_PARTS))
+    yield from _troubles(connection, specs)
     yield from _unindexed_foreign_keys(connection, purged_tables(specs))
     yield from _unindexed_cutoffs(connection, specs)
+
+
+def _troubles(connection: sa.Connection, specs: Sequence[JobSpec]) -> Iterator[Finding]:
+    """Yield what the tables themselves have against the jobs, as a run asks them."""
+    found = [each for spec in specs for each in find_troubles(connection, USED | dict(spec.privileges), spec.tables)]
+    for trouble in dict.fromkeys(found):
+        level = Level.PROBLEM if trouble.refuses else Level.WARNING
+        yield Finding(subject=f"table {trouble.table}", level=level, says=trouble.says, remedy=trouble.remedy)
 
 
 def _past(connection: sa.Connection, location: Location) -> Finding:

@@ -34,6 +34,7 @@ from cath_dagster.core.settings import (
     read_run_config,
 )
 from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.table_check import check_tables
 from cath_dagster.core.telemetry import current_trace_id
 
 
@@ -257,6 +258,7 @@ def _let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     """Take the job's lock, and look whether anything speaks against any of its steps."""
     if not run.dry_run:
         run.database.lock(lock_name(spec, run.partition))
+    check_tables(run, spec, settings)
     if spec.prepare is not None:
         spec.prepare(run, settings)
 

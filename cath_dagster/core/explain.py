@@ -20,6 +20,7 @@ from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.maintenance import deleted_key, ledger_event
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.restored import spare, tables_left_alone
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.settings import read_settings
 from cath_dagster.core.spec import JobSpec
 
@@ -99,7 +100,7 @@ class _Question:
     """Tables of which restored rows are left alone for a while."""
 
     def exists(self) -> bool:
-        return self.holds(sa.true(), sa.table(self.table, sa.column(self.column)))
+        return self.holds(sa.true(), sa.table(self.table, sa.column(self.column), schema=SERVICE))
 
     def holds(self, condition: sa.ColumnElement[bool], table: sa.FromClause) -> bool:
         """Return whether the row is there and fulfils a condition over its table."""
@@ -146,8 +147,8 @@ def _ask(database: Database, table: str, key: str, now: datetime) -> _Question:
     def read(connection: sa.Connection) -> tuple[str, sa.types.TypeEngine[Any], str]:
         inspector = sa.inspect(connection)
         try:
-            (column,) = inspector.get_pk_constraint(table)["constrained_columns"]
-            types = {item["name"]: item["type"] for item in inspector.get_columns(table)}
+            (column,) = inspector.get_pk_constraint(table, SERVICE)["constrained_columns"]
+            types = {item["name"]: item["type"] for item in inspector.get_columns(table, SERVICE)}
         except (NoSuchTableError, ValueError):
             raise ConfigurationError(f"the database has no table {table!r} with a primary key of one column") from None
         typed = sa.cast(sa.cast(sa.literal(key, sa.Text), types[column]), sa.Text)

@@ -1,6 +1,7 @@
 """The deletion of surveys for good: what goes, what stays, what is left of it, and what stands in the way."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -459,7 +460,8 @@ def test_a_row_that_a_deferred_constraint_holds_fails_its_survey_only(checktick:
 def test_a_survey_that_somebody_keeps_locked_holds_back_no_other(
     checktick: CheckTick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(postgres.SESSION_SETTINGS, "lock_timeout", "50ms")
+    pin = replace(postgres.SESSION_SETTINGS["lock_timeout"], value="50ms")
+    monkeypatch.setitem(postgres.SESSION_SETTINGS, "lock_timeout", pin)
     monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
     locked, free = checktick.add_doomed(), checktick.add_doomed()
     with psycopg.connect(checktick.url) as other:
