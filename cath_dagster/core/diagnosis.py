@@ -20,6 +20,7 @@ from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.followers import find_slots, read_standbys
 from cath_dagster.core.maintenance import SCHEMA, check_current
 from cath_dagster.core.past import find_power
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.table_check import USED, find_troubles
 
@@ -59,14 +60,16 @@ class Finding:
 def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:
     """Yield what there is to say about the database, in the order in which it would stop a run."""
     yield from _server(connection)
-    if not _may_use_schema(connection):
+    closed = [schema for schema in (SCHEMA, SERVICE) if not _may_use_schema(connection, schema)]
+    if closed:
         role = connection.scalar(sa.select(sa.func.current_user()))
-        yield Finding(
-            subject=f"schema {SCHEMA}",
-            level=Level.PROBLEM,
-            says=f"{role} may not use it",
-            remedy=f'GRANT USAGE ON SCHEMA {SCHEMA} TO "{role}";',
-        )
+        for schema in closed:
+            yield Finding(
+                subject=f"schema {schema}",
+                level=Level.PROBLEM,
+                says=f"{role} may not use it",
+                remedy=f'GRANT USAGE ON SCHEMA {schema} TO "{role}";',
+            )
         return
     revision = list(_privileges(connection, SCHEMA, {"alembic_version": ("SELECT",)}))
     if any(finding.remedy and finding.remedy.startswith("GRANT") for finding in revision):
@@ -129,12 +132,12 @@ def _schema_privileges(connection: sa.Connection, privileges: tuple[str, ...]) -
             )
 
 
-def _may_use_schema(connection: sa.Connection) -> bool:
-    """Return whether the role may look into our schema, true also where there is none."""
+def _may_use_schema(connection: sa.Connection, schema: str) -> bool:
+    """Return whether the role may look into the schema, true also where there is none."""
     exists = sa.text(
         "SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = :n), true)"
     )
-    return bool(connection.scalar(exists, {"n": SCHEMA}))
+    return bool(connection.scalar(exists, {"n": schema}))
 
 
 def _server(connection: sa.Connection) -> Iterator[Finding]:
