@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.catalogue import is_replica
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
     ConfigurationError,
@@ -18,15 +17,16 @@ from cath_dagster.core.errors import (
     DatabaseUnavailableError,
     IncompleteRunError,
     MaintenanceError,
+    NoWritesNowError,
     PreflightError,
     RefusedError,
 )
+from cath_dagster.core.followers import find_hindrance, require_writes
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
-from cath_dagster.core.preflight import REPLICA
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.schema_fit import check_fit
@@ -309,18 +309,21 @@ def _status(failed: MaintenanceError) -> Status:
 
 
 def _check_server(run: JobRun, spec: JobSpec) -> None:
-    """Raise where the run could not even keep its ledger; a dry run does without on a replica."""
+    """Raise where the run could not even keep its ledger; a dry run does without where the server takes no write."""
 
-    def look(connection: sa.Connection) -> bool:
+    def look(connection: sa.Connection) -> str | None:
         check_current(connection, location=spec.location.name, revision=spec.location.revision)
-        return is_replica(connection)
+        if run.dry_run:
+            return find_hindrance(connection)
+        require_writes(connection)
+        return None
 
-    if not run.database.transaction(look):
-        return
-    if not run.dry_run:
-        raise PreflightError(REPLICA)
-    run.would_refuse = REPLICA
-    run.ledger = replace(run.ledger, is_kept=False)
+    try:
+        run.would_refuse = run.database.transaction(look)
+    except NoWritesNowError as lasting:
+        raise PreflightError(str(lasting)) from None
+    if run.would_refuse:
+        run.ledger = replace(run.ledger, is_kept=False)
 
 
 def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> None:

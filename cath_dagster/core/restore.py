@@ -15,6 +15,7 @@ from cath_dagster.core.archived import Part, read_parts, tell_why_none
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
 from cath_dagster.core.execution import lock_name
+from cath_dagster.core.followers import require_writes
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status
 from cath_dagster.core.restorable import Request, Restorable, grouped, prepare
@@ -72,6 +73,7 @@ def restore(
     status, error = Status.SUCCESS, None
     try:
         if not request.dry_run:
+            database.transaction(require_writes)
             for name in _locks(specs, parts):
                 database.lock(name)
         # Read anew: the job, or another restore, may have been at work until the locks were had.
