@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
-HEADERS = "OTEL_EXPORTER_OTLP_{}HEADERS"
-SIGNALS = ("TRACES", "METRICS", "LOGS")
+HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+SIGNALS_HEADERS = (
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+)
 HTTP = "http/protobuf"
 DISABLED = "OTEL_SDK_DISABLED"
 AZURE = ("APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATION_INSIGHTS_CONNECTION_STRING")
@@ -75,10 +79,8 @@ def find_destinations(environ: Mapping[str, str]) -> list[Destination]:
     if endpoint := environ.get(OTLP):
         if environ.get(PROTOCOL, HTTP) != HTTP:
             raise ConfigurationError(f"{PROTOCOL} is {environ[PROTOCOL]!r}; only {HTTP} is spoken here")
-        headers = [
-            environ.get(HEADERS.format(f"{signal}_")) or environ.get(HEADERS.format(""), "") for signal in SIGNALS
-        ]
-        found.append(Destination("the OTLP endpoint", OTLP, endpoint, tuple(headers)))
+        headers = tuple(environ.get(name) or environ.get(HEADERS, "") for name in SIGNALS_HEADERS)
+        found.append(Destination("the OTLP endpoint", OTLP, endpoint, headers))
     for variable in AZURE:
         if connection_string := environ.get(variable):
             found.append(Destination("Application Insights", variable, connection_string))
