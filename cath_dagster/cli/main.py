@@ -221,15 +221,23 @@ def examine(
 @app.command("health")
 def look_at_instance(
     everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="First settle the alerts that were given up: somebody has read them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look from outside whether Dagster works: daemons, ticks, runs that wait, alerts that nobody was told.
 
     Of the instance of DAGSTER_HOME, by its database alone: for a probe or a CronJob that is not Dagster's own.
     """
+    from cath_dagster.cli.health import acknowledge as settle_given_up
     from cath_dagster.cli.health import look
     from cath_dagster.core.diagnosis import Level
 
+    if acknowledge:
+        count = settle_given_up(datetime.now(UTC))
+        if not as_json:
+            out.print(f"{count} given up alerts acknowledged")
     findings = look(datetime.now(UTC))
     is_well = not any(finding.level is Level.PROBLEM for finding in findings)
     if as_json:
