@@ -108,6 +108,7 @@ def execute(
         previews=run.previews,
         seconds=clock() - started,
         began=ended.began,
+        is_counted=ended.is_counted,
         deleted_today=run.deleted_today,
         trace_id=current_trace_id(),
     )
@@ -135,14 +136,37 @@ def check_partition(spec: JobSpec, partition: str | None) -> None:
 
 def summary(result: RunResult) -> str:
     """Return one line that says how a run ended."""
-    done = "; ".join(
+    ending = "completed" if result.status is Status.SUCCESS else result.status.value
+    came_of_it = _of_a_success(result) if result.status is Status.SUCCESS else _of_a_failure(result)
+    text = f"{result.location}/{result.job} {ending} in {result.seconds:.2f} s: {came_of_it}"
+    return f"{text}. {result.error}" if result.error else text
+
+
+def _of_a_success(result: RunResult) -> str:
+    # A job that reports on no table has looked at what it looks at.
+    done = _counts(result) or ("nothing to do" if result.outcomes else "done")
+    if not result.dry_run:
+        return done
+    refusal = f"; a run would be refused: {result.would_refuse}" if result.would_refuse else ""
+    return f"dry run, nothing was changed: {done}{refusal}"
+
+
+def _of_a_failure(result: RunResult) -> str:
+    """Return what a run did before it failed; of one whose ledger cannot be read, that nobody knows yet."""
+    if not result.is_counted:
+        return "what it committed could not be counted and stands in the ledger"
+    counts = _counts(result)
+    if result.changed:
+        return f"this was done: {counts}"
+    return f"nothing was changed: {counts}" if counts else "nothing was changed"
+
+
+def _counts(result: RunResult) -> str:
+    return "; ".join(
         f"{outcome.target} " + ", ".join(f"{count:,} {name}" for name, count in outcome.counts().items() if count)
         for outcome in result.outcomes
         if any(outcome.counts().values())
     )
-    ending = "completed" if result.status is Status.SUCCESS else result.status.value
-    text = f"{result.location}/{result.job} {ending} in {result.seconds:.2f} s: {done or 'nothing to do'}"
-    return f"{text}. {result.error}" if result.error else text
 
 
 def lock_name(spec: JobSpec, partition: str | None) -> str:
@@ -212,12 +236,13 @@ def _purging(settings: JobSettings) -> PurgeSettings:
 
 @dataclass(frozen=True)
 class _Ended:
-    """How a run or a step of it ended. `began`: it came to the work."""
+    """How a run or a step of it ended. `began`: it came to the work. `is_counted`: the outcomes have all of it."""
 
     status: Status
     error: str | None
     began: bool
     outcomes: tuple[Outcome, ...] = ()
+    is_counted: bool = True
 
 
 def _run(run: JobRun, spec: JobSpec, settings: JobSettings, step: str | None) -> _Ended:
@@ -242,11 +267,12 @@ def _joined(before: _Ended, ended: _Ended, is_named: bool, step: str) -> _Ended:
     status = before.status if ended.status is Status.SUCCESS else ended.status
     error = f"{step}: {ended.error}" if ended.error and is_named else ended.error
     errors = [each for each in (before.error, error) if each]
-    return _Ended(status, "; ".join(errors) or None, ended.began, (*before.outcomes, *ended.outcomes))
+    outcomes = (*before.outcomes, *ended.outcomes)
+    return _Ended(status, "; ".join(errors) or None, ended.began, outcomes, before.is_counted and ended.is_counted)
 
 
 def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, is_prepared: bool) -> _Ended:
-    status, error, began = Status.SUCCESS, None, is_prepared
+    status, error, began, is_counted = Status.SUCCESS, None, is_prepared, True
     try:
         run.begin(part.name, part.tables, purges=part.purges, rule_table=spec.tables[0] if spec.tables else "")
         if not began:
@@ -264,7 +290,9 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
         _close_ledger(run, part, status.value, error)
     except MaintenanceError as failed:
         status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
-    return _Ended(status, error, began, tuple(run.outcomes))
+        # Before the work there was nothing to count.
+        is_counted = not began
+    return _Ended(status, error, began, tuple(run.outcomes), is_counted)
 
 
 def _work(run: JobRun, part: Step, settings: JobSettings) -> None:
