@@ -1,6 +1,7 @@
 """Examine one location: its database, its blob store and its mail provider."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy.exc import DBAPIError
 
@@ -10,6 +11,8 @@ from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.mail import MailerUnavailableError
+from cath_dagster.core.needs import Moment
+from cath_dagster.core.reference_findings import reference_findings
 from cath_dagster.core.spec import Location, load_specs
 
 
@@ -28,7 +31,9 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
         return
     try:
         with engine.connect() as connection:
-            yield from diagnose(connection, location, load_specs(location))
+            specs = load_specs(location)
+            yield from diagnose(connection, location, specs)
+            yield from reference_findings(connection, specs, Moment(datetime.now(UTC), resources.environ, "doctor"))
     except DBAPIError as error:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
     finally:

@@ -133,6 +133,11 @@ class Purge:
         return self.predicate if self.rule_predicate is None else self.rule_predicate
 
     @property
+    def predicate_reads_other_rows(self) -> bool:
+        """Whether the predicate would be worked out anew for every range of the table."""
+        return self.reads_other_rows or bool(self.holds)
+
+    @property
     def is_plain(self) -> bool:
         """Whether nothing goes along, so that one statement deletes a batch."""
         return not (self.children or self.archive or self.files or self.undo)
