@@ -13,6 +13,8 @@ from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError, PreflightError
 from cath_dagster.core.mail import MailerUnavailableError
 from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.needs import Moment
+from cath_dagster.core.reference_findings import reference_findings
 from cath_dagster.core.rehearsal import check_configuration, rehearse
 from cath_dagster.core.spec import Location, load_specs
 from cath_dagster.core.view_diagnosis import diagnose_views
@@ -48,7 +50,9 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
         return
     try:
         with engine.connect() as connection:
-            yield from diagnose(connection, location, load_specs(location))
+            specs = load_specs(location)
+            yield from diagnose(connection, location, specs)
+            yield from reference_findings(connection, specs, Moment(datetime.now(UTC), resources.environ, "doctor"))
             yield from diagnose_views(connection, views_of(location), job="refresh_views", location=location.name)
     except PreflightError as refused:
         says, _, remedy = str(refused).partition("; ")

@@ -12,7 +12,6 @@ from cath_dagster.core.catalogue import (
     SMALL_TABLE_ROWS,
     create_index,
     find_missing_privileges,
-    find_unindexed_foreign_keys,
     purged_tables,
 )
 from cath_dagster.core.database import MINIMUM_VERSION
@@ -23,6 +22,7 @@ from cath_dagster.core.past import find_power
 from cath_dagster.core.session import SERVICE
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.table_check import USED, find_troubles
+from cath_dagster.core.unindexed import find_unindexed_foreign_keys
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
@@ -215,7 +215,7 @@ def _privileges(
 
 
 def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> Iterator[Finding]:
-    for key in find_unindexed_foreign_keys(connection, parents):
+    for key in find_unindexed_foreign_keys(connection, parents, with_cascades=True):
         seconds = key.seconds_per_parent
         yield Finding(
             subject=f"foreign key {key.name}",

@@ -112,7 +112,7 @@ def _check_access(run: "JobRun", purges: Sequence[Purge]) -> Preflight:
 
 def _needed_in_parts(run: "JobRun", purge: Purge) -> tuple[str, ...]:
     """Return what the purge needs on each partition: a walk deletes by their names, all else by the whole table's."""
-    is_walked = purge.is_plain and not (purge.reads_other_rows or run.undo.days) and run.max_rows is None
+    is_walked = purge.is_plain and not (purge.predicate_reads_other_rows or run.undo.days) and run.max_rows is None
     # The look back reads each by its name, also one that cannot hold a matching row.
     return ("SELECT", "DELETE") if is_walked else ("SELECT",)
 

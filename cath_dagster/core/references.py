@@ -15,9 +15,6 @@ from cath_dagster.core.holds import with_holds
 from cath_dagster.core.purge import Child, Hold, Purge
 from cath_dagster.core.relations import Effect, Reference, Relation, read_references, read_relations
 
-SERVICE = "public"
-"""The schema of the maintained tables."""
-
 Named = tuple[str, str]
 """A table's schema and name."""
 
@@ -90,7 +87,7 @@ def _lacking(connection: sa.Connection, declared: Purge, purge: Purge) -> list[s
     missing = [
         each
         for table in adopted(declared, purge)
-        for each in find_missing_privileges(connection, table.schema or SERVICE, {table.name: ("SELECT", "DELETE")})
+        for each in find_missing_privileges(connection, table.schema or "public", {table.name: ("SELECT", "DELETE")})
     ]
     return [f"table {each.table}: {each.says}; {each.remedy}" for each in missing]
 

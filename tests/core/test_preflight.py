@@ -29,7 +29,7 @@ METADATA = sa.MetaData()
 entry = sa.Table("entry", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean))
 part = sa.Table("part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer))
 
-OLD_ENTRIES = Purge(table=entry, rule="old entries", predicate=entry.c.is_old)
+OLD_ENTRIES = Purge(table=entry, rule="old entries", predicate=entry.c.is_old, lets_cascade=(part.c.entry_id,))
 WITH_PARTS = replace(OLD_ENTRIES, children=(Child(part, part.c.entry_id),))
 
 

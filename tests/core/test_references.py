@@ -1,6 +1,7 @@
 """A purge and the foreign keys to what it purges: what they hold stays, what they would take along is known before."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -238,7 +239,7 @@ def test_refuses_a_cascade_in_a_circle_also_where_the_settings_name_it(bench: Se
 def test_refuses_to_archive_a_cascade_without_a_reason_and_archives_it_with_one(bench: Service) -> None:
     bench.connection.execute(NOTE)
     bench.connection.execute("INSERT INTO note VALUES (1, 'made up')")
-    undoing = {"allow_cascades": "note_entry_id_fkey", "undo_days": 30}
+    undoing: dict[str, Any] = {"allow_cascades": "note_entry_id_fkey", "undo_days": 30}
 
     refused = tidy(bench, WITH_PARTS, **undoing)
     result = tidy(bench, WITH_PARTS, archive_personal_data_because="a test", **undoing)
