@@ -21,7 +21,11 @@ def find_program(name: str, package: str) -> Path:
 
 def find_postgres_15() -> Path:
     """Return the folder of PostgreSQL 15's programs."""
-    return DEBIAN_15 if (DEBIAN_15 / "postgres").exists() else missing("apt-get install postgresql-15")
+    return (
+        DEBIAN_15
+        if (DEBIAN_15 / "postgres").exists()
+        else missing("PostgreSQL 15 is not installed; apt-get install postgresql-15")
+    )
 
 
 def missing(says: str) -> Path:
