@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -28,7 +29,7 @@ def find_postgres_15() -> Path:
     )
 
 
-def missing(says: str) -> Path:
+def missing(says: str) -> NoReturn:
     """Skip the test that needs what is missing, or fail it where all parts are required."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{says} ({REQUIRED} is set)", pytrace=False)
