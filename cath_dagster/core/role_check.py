@@ -35,7 +35,10 @@ def check_given(connection: sa.Connection, role: str, needs: Needs) -> None:
 _MISSING = sa.text(
     """
     SELECT says FROM (
-        SELECT 1 AS place, privilege || ' ON DATABASE ' || quote_ident(current_database()) AS says
+        SELECT 0 AS place, 'LOGIN' AS says FROM pg_roles
+        WHERE rolname = :role AND NOT (rolcanlogin AND coalesce(rolvaliduntil > clock_timestamp(), true))
+        UNION ALL
+        SELECT 1, privilege || ' ON DATABASE ' || quote_ident(current_database())
         FROM unnest(CAST(:database AS text[])) AS privilege
         WHERE NOT has_database_privilege(:role, current_database(), privilege)
         UNION ALL

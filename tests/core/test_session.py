@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg import sql
@@ -11,10 +12,13 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.diagnosis import Level, diagnose
 from cath_dagster.core.errors import PreflightError
+from cath_dagster.core.migrations import migrate
 from cath_dagster.core.outcome import Status
 from cath_dagster.core.session import PINS, Pin
 from cath_dagster.core.spec import load_specs
+from cath_dagster.development import cath_sample
 from tests.assumptions import PAGE, settings_left_alone
+from tests.cli.test_cli import call
 from tests.maintained import outcome
 from tests.roles import role_in
 from tests.service import Service
@@ -245,3 +249,36 @@ def test_a_database_of_no_encoding_is_refused_in_words(service: Service, old_dat
     assert "the database's encoding is SQL_ASCII" in (done.error or "")
     with pytest.raises(PreflightError, match="UTF8"):
         problems(service, old_database)
+
+
+@pytest.mark.parametrize("command", ["migrate", "doctor"])
+def test_a_command_on_a_database_of_no_encoding_says_so(service: Service, old_database: str, command: str) -> None:
+    done = call({**service.environ, "CATH_DATABASE_URL": old_database}, command, "cath")
+
+    assert "Traceback" not in done.stderr
+    assert "SQL_ASCII" in done.stdout + done.stderr
+
+
+def test_a_database_of_an_older_alphabet_is_served(service: Service) -> None:
+    here = service.connection.info.dbname
+    service.connection.execute(
+        f"CREATE DATABASE {here}_latin ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    url = service.url.replace(here, f"{here}_latin")
+    with psycopg.connect(url, autocommit=True) as latin:
+        cath_sample.create_schema(latin)
+        engine = open_engine(url, variable="CATH_DATABASE_URL", application_name="migrate")
+        migrate(engine, LOCATION)
+        engine.dispose()
+        latin.execute(
+            "INSERT INTO ingestion_log (id, timestamp, source_system, court_id, status)"
+            " VALUES (gen_random_uuid(), %s, 'Zürich', '1', 'SUCCESS')",
+            [service.days_ago(200)],
+        )
+        service.environ["CATH_DATABASE_URL"] = url
+
+        done = service.run("clear_audit", undo_days=30, archive_personal_data_because="é is a letter of it")
+
+        assert (done.error, outcome(done, "ingestion_log").deleted) == (None, 1)
+        assert problems(service, url) == []
+    service.connection.execute(f"DROP DATABASE {here}_latin WITH (FORCE)")
