@@ -7,6 +7,7 @@ import pytest
 
 from cath_dagster.core.outcome import RunResult
 from cath_dagster.core.spec import load_specs
+from cath_dagster.development import bon_sample
 from cath_dagster.development.samples import SAMPLES, Filling
 from cath_dagster.operations import LOCATION as OPERATIONS
 from tests.bon.bon import Bon
@@ -49,6 +50,7 @@ def test_every_job_of_cath(service: Service) -> None:
 
 def test_every_job_of_bon(bon: Bon, tmp_path: Path) -> None:
     fill(bon, tmp_path)
+    bon.environ["BON_SHAAM_ENCRYPTION_KEY"] = bon_sample.KEY
 
     assert_done(bon)
 
