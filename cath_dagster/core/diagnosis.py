@@ -16,7 +16,7 @@ from cath_dagster.core.catalogue import (
 )
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
-from cath_dagster.core.followers import find_slots, read_standbys
+from cath_dagster.core.followers import find_archiver, find_slots, read_standbys
 from cath_dagster.core.maintenance import SCHEMA, check_current
 from cath_dagster.core.past import find_power
 from cath_dagster.core.session import SERVICE
@@ -178,6 +178,10 @@ def _followers(connection: sa.Connection) -> Iterator[Finding]:
     for slot in find_slots(connection):
         level = Level.PROBLEM if slot.refuses else Level.WARNING
         yield Finding(subject=f"slot {slot.name}", level=level, says=slot.says, remedy=slot.remedy)
+    archiver = find_archiver(connection)
+    if archiver is not None:
+        level = Level.PROBLEM if archiver.refuses else Level.WARNING
+        yield Finding(subject="archiver", level=level, says=archiver.says, remedy=archiver.remedy)
     if standbys.sees_all:
         yield Finding(subject="other sessions", level=Level.OK, says=f"{standbys.role} sees what they wait for")
         return

@@ -183,40 +183,6 @@ def test_a_grant_that_comes_to_nothing_is_noticed(
     assert grants(service, role) == []
 
 
-@pytest.mark.parametrize(
-    ("taken", "missing"),
-    [
-        ("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC", "CONNECT ON DATABASE"),
-        ("REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC", "TEMPORARY ON DATABASE"),
-        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC", "USAGE ON SCHEMA public"),
-    ],
-)
-def test_who_owns_the_tables_alone_is_told_what_the_role_goes_without(
-    service: Service, role: Role, monkeypatch: pytest.MonkeyPatch, taken: str, missing: str
-) -> None:
-    """The server only warns of a grant that came to nothing."""
-    database = sql.Identifier(service.value("SELECT current_database()"))
-    with role_in(service.url, service.connection) as owner:
-        name = sql.Identifier(owner.name)
-        relations = service.rows(
-            "SELECT format('ALTER TABLE %%I.%%I OWNER TO ', schemaname, tablename) FROM pg_tables "
-            "WHERE schemaname IN ('public', 'maintenance')"
-        )
-        for (alter,) in relations:
-            service.connection.execute(sql.SQL(alter) + name)
-        service.connection.execute(sql.SQL(taken).format(database=database))
-        grants_to_owner = "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}; GRANT USAGE ON SCHEMA public TO {}"
-        service.connection.execute(sql.SQL(grants_to_owner).format(database, name, name))
-        execute(service, "ALTER SCHEMA maintenance OWNER TO {0}", owner)
-        execute(service, "ALTER VIEW maintenance.purge_ledger OWNER TO {0}", owner)
-        monkeypatch.setenv("CATH_DATABASE_URL", owner.url)
-
-        with pytest.raises(RefusedError, match=f"{role.name} did not get {missing}"):
-            give_roles(LOCATION, Roles(jobs=role.name, restore=None), now=service.as_of)
-
-    assert grants(service, role) == []
-
-
 def test_doctor_names_the_schema_of_the_service_that_a_role_may_not_use(service: Service, role: Role) -> None:
     call(service.environ, "migrate", "cath", "--role", role.name)
     service.connection.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")

@@ -24,6 +24,8 @@ from cath_dagster.core.settings import JobSettings, PurgeSettings
 from cath_dagster.core.spec import JobSpec
 from tests.service import Service
 
+pytestmark = pytest.mark.both_versions
+
 PHYSICAL = "pg_create_physical_replication_slot(%s, true)"
 METADATA = sa.MetaData()
 entry = sa.Table("entry", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean))
