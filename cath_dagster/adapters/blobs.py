@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from cath_dagster.core.blobs import BlobStoreError, Removal, RemovalResult
+from cath_dagster.core.blobs import BlobStoreError, Removal, RemovalResult, UnusablePathError
 from cath_dagster.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class ObjectBlobStore:
     def _locate_file(self, path: str, *, create: bool = False) -> tuple["ObjectStore", str]:
         store, key = self._root.locate(_split(path), create=create)
         if not key:
-            raise BlobStoreError(f"{path!r} names no file in a container")
+            raise UnusablePathError(f"{path!r} names no file in a container")
         return store, key
 
     async def _delete_all(self, paths: Sequence[str]) -> Mapping[str, RemovalResult]:
@@ -173,7 +173,7 @@ class ObjectBlobStore:
                 # One path a call: of several paths the library reports the first failure only.
                 await obstore.delete_async(store, key)
         except BlobStoreError as error:
-            return RemovalResult(Removal.FAILED, str(error))
+            return RemovalResult(Removal.FAILED, str(error), is_unusable=isinstance(error, UnusablePathError))
         except (BaseError, OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError) and not _CONTAINER_MISSING.search(str(error)):
                 return RemovalResult(Removal.MISSING)
@@ -227,7 +227,7 @@ class _FolderRoot:
 
         key = "/".join(segments)
         if not self._holds(key):
-            raise BlobStoreError(f"{key}: a link leads out of the root folder")
+            raise UnusablePathError(f"{key}: a link leads out of the root folder")
         if not create and not self.folder.is_dir():
             raise BlobStoreError(f"the root folder {self.folder} does not exist")
         try:
@@ -363,9 +363,9 @@ def _split(path: str) -> list[str]:
         return []
     segments = path.split("/")
     if any(segment in ("", ".", "..") for segment in segments):
-        raise BlobStoreError(f"{path!r} is not a path below the root: no empty segment, no '.' and no '..'")
+        raise UnusablePathError(f"{path!r} is not a path below the root: no empty segment, no '.' and no '..'")
     if re.search(r"[\x00-\x1f\x7f\\]", path):
-        raise BlobStoreError(f"{path!r} is not a path below the root: it holds a backslash or a control character")
+        raise UnusablePathError(f"{path!r} is not a path below the root: it holds a backslash or a control character")
     return segments
 
 

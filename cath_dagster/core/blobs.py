@@ -18,6 +18,8 @@ class RemovalResult:
     removal: Removal
     error: str | None = None
     """Free of personal data and of credentials; set for FAILED only."""
+    is_unusable: bool = False
+    """It failed because the store can have nothing under such a path, today or ever."""
 
 
 class BlobStore(Protocol):
@@ -50,3 +52,7 @@ class BlobStore(Protocol):
 
 class BlobStoreError(Exception):
     """The blob store did not do what was asked; the message is free of credentials."""
+
+
+class UnusablePathError(BlobStoreError):
+    """No file of the store can have that path."""

@@ -35,7 +35,7 @@ OURS = (
         "archived_rows": ("SELECT", "INSERT", "DELETE"),
     }
     | dict.fromkeys(("file_outbox", "restored_row"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
-    | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
+    | dict.fromkeys(("sent_notice", "view_state", "file_by_hand"), ("SELECT", "INSERT", "UPDATE"))
 )
 
 

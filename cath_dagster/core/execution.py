@@ -224,6 +224,8 @@ def new_run(
         privileges=spec.privileges,
         now=now,
         file_store=spec.location.file_store,
+        file_folders=spec.location.stores.get(spec.location.file_store, ()),
+        on_files_left=spec.on_files_left,
     )
 
 

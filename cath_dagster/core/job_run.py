@@ -22,6 +22,7 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger, Plan
+from cath_dagster.core.left_files import Leaving, LeftFile
 from cath_dagster.core.mail import Content, Delivery
 from cath_dagster.core.notices import Notice, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
@@ -86,6 +87,10 @@ class JobRun:
     """When the run began, for what counts from the moment it is done and not from the reference time."""
     file_store: str = "BLOB_URL"
     """The variable, without the prefix, of the store in which the files of deleted rows lie."""
+    file_folders: tuple[str, ...] = ()
+    """The folders of that store in which the service is known to keep files."""
+    on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
+    """Told of files that are left to be done by hand, in the transaction that notes them."""
     purges: bool = True
     """Whether the step at work deletes what was planned."""
     _taken: int = 0
@@ -277,9 +282,16 @@ class JobRun:
                 job=self.job,
                 as_of=self.as_of,
                 report=self.reporter.progress,
+                leaving=Leaving(self.file_folders, self.on_files_left and partial(self.on_files_left, self)),
             )
             span.tell_outcome(outcome)
-        self.record(replace(outcome, seconds=self.clock() - started, details=self._held_files()))
+        self.record(replace(outcome, seconds=self.clock() - started, details={**outcome.details, **self._held_files()}))
+        if left := outcome.details.get("left_by_hand"):
+            location = self.ledger.location
+            self.note(
+                f"{left} files cannot be deleted from here and are left to be done by hand: cath-dagster files list "
+                f"{location} tells which and why; once they were seen to, cath-dagster files settle {location} ID"
+            )
         if outcome.kept:
             self.note(f"{outcome.kept} queued files were let be: their rows are there again")
         if outcome.failed:

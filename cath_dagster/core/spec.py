@@ -17,6 +17,7 @@ from cath_dagster.core.ticks import is_cron
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
+    from cath_dagster.core.left_files import LeftFile
     from cath_dagster.core.outcome import RunResult
 
 
@@ -133,6 +134,8 @@ class JobSpec:
     """Per table the column by whose age its rows expire, for the doctor."""
     without_mail: str = ""
     """What comes of a run where no mail provider is configured, for the doctor; empty for a job that sends no mail."""
+    on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
+    """Records in the service's own tables that files are left to be done by hand, in the transaction that notes them."""
     report: "Callable[[RunResult, bool], Sequence[str]] | None" = None
     """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
 

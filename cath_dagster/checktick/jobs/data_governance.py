@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cath_dagster.checktick import LOCATION, OWNER, retention
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
 from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
+from cath_dagster.checktick.files_left import record_files_left
 from cath_dagster.checktick.groups import Worked, do_in_groups, group_by_weight
 from cath_dagster.checktick.marking import Marker
 from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
@@ -228,5 +229,6 @@ SPEC = JobSpec(
     privileges=_privileges(),
     age_columns={SURVEYS: "hard_deletion_date"},
     without_mail="surveys are deleted all the same, and their owners are not warned",
+    on_files_left=record_files_left,
     report=tell_governance,
 )
