@@ -31,8 +31,8 @@ OURS = (
         "deleted_key": ("SELECT", "INSERT"),
         "archived_rows": ("SELECT", "INSERT", "DELETE"),
     }
-    | dict.fromkeys(("file_outbox", "restored_row"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
-    | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
+    | dict.fromkeys(("file_outbox", "restored_row", "sent_notice"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
+    | {"view_state": ("SELECT", "INSERT", "UPDATE")}
 )
 
 

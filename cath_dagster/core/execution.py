@@ -22,6 +22,7 @@ from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.notices import Patience
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
@@ -50,6 +51,7 @@ def execute(
     is_scheduled: bool = False,
     step: str | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    patience: Patience | None = None,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
 
@@ -74,6 +76,7 @@ def execute(
         run = _prepare(
             spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock, as_utc(now)
         )
+        run.patience = patience or run.patience
         _warn_of_ended_window(run, now)
         ended = _run(run, spec, config.settings, step)
     engine.dispose()
@@ -237,6 +240,8 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
         part.run(run, settings)
         if isinstance(settings, PurgeSettings):
             run.delete_archives()
+        if spec.forgets is not None:
+            run.forget(spec.forgets(run.as_of, settings))
         if run.failures:
             raise IncompleteRunError("; ".join(run.failures))
     except MaintenanceError as failed:

@@ -8,11 +8,11 @@ from pydantic import Field
 from cath_dagster.bon import LOCATION, OWNER
 from cath_dagster.bon.tables import invoice_items, invoice_payments, invoices, shaam_audit_log
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.notices import IDS_SHOWN
 from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.purge import Child, Planning, Purge
 from cath_dagster.core.settings import Days, PurgeSettings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.tally import IDS_SHOWN
 
 
 class DraftCleanupSettings(PurgeSettings):

@@ -18,14 +18,16 @@ from cath_dagster.bon.shaam import Ended, Ending, Refresher, is_due
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
+from cath_dagster.core.forgetting import is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
 from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import DONE, IDS_SHOWN, Notice, put_down
+from cath_dagster.core.notices import DONE, IMPATIENT, Notice, put_down
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.tally import IDS_SHOWN
 
 JOB = "shaam_token_refresh"
 TABLE = credentials.name
@@ -79,7 +81,7 @@ def shaam_token_refresh(run: JobRun, settings: ShaamTokenRefreshSettings) -> Non
         run.record(Outcome(target=TABLE, matched=len(due)))
     else:
         _refresh_all(run, settings, cipher, until, due)
-    run.send(_reauthorisations(run))
+    run.send(_reauthorisations(run), patience=IMPATIENT)
 
 
 def _read_due(run: JobRun, until: datetime) -> list[UUID]:
@@ -197,6 +199,17 @@ def _reauthorisations(run: JobRun) -> Iterator[Notice]:
         yield _notice(subject, day, business, email, name)
 
 
+def _forgotten(as_of: datetime, settings: ShaamTokenRefreshSettings) -> sa.ColumnElement[bool]:
+    """Return which notices matter no more: old ones, but for mails still to be sent about a credential that is flagged."""
+    del settings
+    business_id = sa.func.split_part(sent_notice.c.subject_id, "/", 1)
+    is_pending = sa.and_(
+        sent_notice.c.status.not_in(DONE),
+        sa.exists().where(sa.cast(credentials.c.business_id, sa.Text) == business_id, credentials.c.needs_reauth),
+    )
+    return sa.and_(is_older(as_of), sa.not_(is_pending))
+
+
 def _notice(subject_id: str, day: date, business: str = "", email: str = "", name: str = "") -> Notice:
     return Notice(
         subject_ids=(subject_id,),
@@ -238,5 +251,6 @@ SPEC = JobSpec(
         "user_businesses": ("SELECT",),
         "users": ("SELECT",),
     },
+    forgets=_forgotten,
     without_mail="tokens are refreshed all the same, and owners who must authorise again are not told",
 )
