@@ -28,6 +28,7 @@ from cath_dagster.core.resources import Reporter, Resources, application_name, r
 from cath_dagster.core.restored import spare_revision, tables_left_alone
 from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.undo_check import UndoPolicy
+from cath_dagster.core.words import one_line
 
 NOTICES_AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
@@ -158,13 +159,15 @@ class JobRun:
 
     def note(self, message: str) -> None:
         """Tell operators something about this run that is no failure."""
-        self.notes.append(message)
-        self.reporter.info(message)
+        said = one_line(message)
+        self.notes.append(said)
+        self.reporter.info(said)
 
     def fail(self, message: str) -> None:
         """Record that something due is left undone; the run goes on and ends failed."""
-        self.failures.append(message)
-        self.reporter.warning(message)
+        said = one_line(message)
+        self.failures.append(said)
+        self.reporter.warning(said)
 
     def record(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome.only_matched() if self.dry_run else outcome)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.words import unmarked
 from cath_dagster.operations import LOCATION
 
 RUNBOOK = "docs/alerts.md"
@@ -98,7 +99,7 @@ def write_letter(
     settings: AlertSettings, *, kind: str, title: str, says: list[str], path: str | None, is_over: bool, others: int
 ) -> Letter:
     """Return the message of a sealed alert; `others` are the earlier ones that it tells of as well."""
-    lines = list(says)
+    lines = [unmarked(line) for line in says]
     if others:
         lines.append(f"It stands for {others} earlier {'alert' if others == 1 else 'alerts'} of the same kind as well.")
     if path:
@@ -106,7 +107,7 @@ def write_letter(
     if not is_over:
         lines.append(f"What to do: {_link(settings.runbook_url + '#' + kind.replace('_', '-'))}.")
     prefix = f"{settings.env_name}: " if settings.env_name else ""
-    return Letter(title=f"{prefix}{title}", body="\n\n".join(lines), is_over=is_over)
+    return Letter(title=f"{prefix}{unmarked(title)}", body="\n\n".join(lines), is_over=is_over)
 
 
 def _link(target: str) -> str:

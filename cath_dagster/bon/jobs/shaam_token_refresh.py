@@ -18,6 +18,7 @@ from cath_dagster.bon.shaam import Ended, Ending, Refresher, is_due
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
+from cath_dagster.core.breaker import Breaker
 from cath_dagster.core.forgetting import is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
@@ -128,10 +129,12 @@ def _refresh_each(run: JobRun, refresher: Refresher, due: Sequence[UUID], concur
     """Yield how it ended for each business, as they end; after too many without an answer no other is begun."""
     stop = threading.Event()
     results = work_on(due, refresher.refresh, own=run.open_database, threads=concurrency, stop=stop)
-    outages = 0
+    breaker = Breaker(limit=MAX_OUTAGES)
     for count, ended in enumerate(results, start=1):
-        outages = outages + 1 if ended.is_outage else 0
-        if outages >= MAX_OUTAGES:
+        breaker.hear(is_outage=ended.is_outage)
+        if ended.is_outage:
+            run.reporter.warning(f"{ended.error}; {breaker.in_a_row} in a row, no more are begun after {MAX_OUTAGES}")
+        if breaker.is_open:
             stop.set()
         run.reporter.progress(TABLE, count, len(due))
         yield ended
