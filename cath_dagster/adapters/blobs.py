@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from cath_dagster.core.blobs import BlobStoreError, Removal, RemovalResult, UnusablePathError
+from cath_dagster.core.breaker import Breaker
 from cath_dagster.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 # Deletions are one small request each: enough at a time to hide the latency, few enough not to be throttled.
 MAX_CONCURRENT_DELETIONS = 16
+MAX_SILENCES = 2 * MAX_CONCURRENT_DELETIONS
+"""Deletions in a row without an answer, twice those that are under way at once."""
+NO_ANSWER = "no answer"
 AZURE_DOMAIN = ".blob.core.windows.net"
 EMULATOR_URL = "http://127.0.0.1:10000"
 
@@ -97,6 +101,7 @@ class ObjectBlobStore:
     def __init__(self, root: "_Root", bounds: Bounds) -> None:
         self._root = root
         self._bounds = bounds
+        self._breaker = Breaker(limit=MAX_SILENCES)
 
     def __repr__(self) -> str:
         return f"ObjectBlobStore({self._root.address([])!r})"
@@ -105,7 +110,8 @@ class ObjectBlobStore:
         """Delete many files, several at a time; every path gets a result, none raises.
 
         A missing container is FAILED on Azure, where a wrong account looks just so, and MISSING in a folder;
-        a missing root folder is FAILED: it may be a volume that is not mounted.
+        a missing root folder is FAILED: it may be a volume that is not mounted. Once the store has not answered for so
+        many in a row, the others are FAILED without being tried.
         """
         return asyncio.run(self._delete_all(list(dict.fromkeys(paths))))
 
@@ -164,11 +170,19 @@ class ObjectBlobStore:
         return dict(zip(paths, results, strict=True))
 
     async def _delete(self, path: str, gate: asyncio.Semaphore) -> RemovalResult:
+        async with gate:
+            if self._breaker.is_open:
+                return RemovalResult(Removal.FAILED, "not tried, because the store does not answer")
+            result = await self._delete_one(path)
+            self._breaker.hear(is_outage=NO_ANSWER in (result.error or ""))
+        return result
+
+    async def _delete_one(self, path: str) -> RemovalResult:
         import obstore
         from obstore.exceptions import BaseError
 
         try:
-            async with gate, asyncio.timeout(self._bounds.total.total_seconds()):
+            async with asyncio.timeout(self._bounds.total.total_seconds()):
                 store, key = self._locate_file(path)
                 # One path a call: of several paths the library reports the first failure only.
                 await obstore.delete_async(store, key)
@@ -389,7 +403,7 @@ def _read_pages(store: "ObjectStore", key: str, failure: str) -> Iterator[Sequen
 def _describe(error: Exception) -> str:
     """Return the class of an error with its status: the library's own text holds URLs and what the server said."""
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return f"{NO_ANSWER} in time"
     text = str(error)
     name = type(error).__name__
     if status := re.search(r"status code: (\d{3})|\(code: (\d{3})\)", text):
@@ -397,4 +411,4 @@ def _describe(error: Exception) -> str:
         return f"{name}, HTTP status {status[1] or status[2]}" + (f" {code[1]}" if code else "")
     if number := re.search(r"\(os error (\d+)\)", text):
         return f"{name}, {os.strerror(int(number[1]))}"
-    return f"{name}, no answer" if "HTTP error" in text else name
+    return f"{name}, {NO_ANSWER}" if "HTTP error" in text else name

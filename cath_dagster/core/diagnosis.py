@@ -34,8 +34,8 @@ OURS = (
         "deleted_key": ("SELECT", "INSERT"),
         "archived_rows": ("SELECT", "INSERT", "DELETE"),
     }
-    | dict.fromkeys(("file_outbox", "restored_row"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
-    | dict.fromkeys(("sent_notice", "view_state", "file_by_hand"), ("SELECT", "INSERT", "UPDATE"))
+    | dict.fromkeys(("file_outbox", "restored_row", "sent_notice"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
+    | dict.fromkeys(("view_state", "file_by_hand"), ("SELECT", "INSERT", "UPDATE"))
 )
 
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from cath_dagster.adapters.blobs import Bounds, ObjectBlobStore, open_blob_store
+from cath_dagster.adapters.blobs import MAX_CONCURRENT_DELETIONS, MAX_SILENCES, Bounds, ObjectBlobStore, open_blob_store
 from cath_dagster.core.blobs import BlobStoreError, Removal, RemovalResult
 from cath_dagster.core.errors import ConfigurationError
 
@@ -333,6 +333,19 @@ def test_fails_to_delete_where_a_request_hangs(azure: AzureEndpoint) -> None:
     account = open_account(azure, bounds=IMPATIENT)
     assert account.delete(["artefact/1"])["artefact/1"].removal is Removal.FAILED
     assert time.monotonic() - began < HANGS_SECONDS
+
+
+def test_does_not_wait_for_every_file_where_the_store_hangs(azure: AzureEndpoint) -> None:
+    azure.hangs = True
+    account = open_account(azure, bounds=IMPATIENT)
+    paths = [f"artefact/{number}" for number in range(200)]
+
+    results = account.delete(paths)
+
+    assert {result.removal for result in results.values()} == {Removal.FAILED}
+    untried = [path for path, result in results.items() if "not tried" in (result.error or "")]
+    assert len(untried) >= len(paths) - MAX_SILENCES - MAX_CONCURRENT_DELETIONS
+    assert "not tried" in (account.delete(["artefact/x"])["artefact/x"].error or "")
 
 
 def test_fails_to_read_where_a_request_hangs(azure: AzureEndpoint) -> None:

@@ -100,6 +100,8 @@ def _warning(kind: str, rows: list[IdleUser], links: dict[str, str]) -> Notice:
             personalisation=keys,
             reference=f"{rule_of.JOB}/{kind}/{user_ids[0]}/{period_start}",
         ),
+        # Who has no address cannot be warned, and may be deleted as if warned from then on.
+        settled_by_rejection=True,
     )
 
 
@@ -174,5 +176,6 @@ SPEC = JobSpec(
         "notification_audit_log": ("SELECT", "DELETE"),
     },
     age_columns={"user": "last_signed_in_date"},
+    forgets=rule_of.no_longer_matters,
     without_mail="nobody is deleted who must be warned first",
 )

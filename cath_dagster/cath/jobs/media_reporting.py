@@ -23,6 +23,7 @@ from cath_dagster.cath.media_report import (
 from cath_dagster.cath.tables import media_application
 from cath_dagster.core.blobs import BlobStore, BlobStoreError, Removal
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
+from cath_dagster.core.forgetting import is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Delivery, Message
 from cath_dagster.core.maintenance import sent_notice
@@ -35,6 +36,8 @@ from cath_dagster.core.spec import JobSpec
 
 JOB = "media_reporting"
 TEMPLATE = "media_report"
+KEPT_AS_DELIVERED = timedelta(weeks=520)
+"""For so long a week that the team has is not written and sent anew, also where its report was deleted."""
 REMOVABLE = ("APPROVED", "REJECTED")
 _REPORT_FILE = re.compile(rf"{FOLDER}/(\d{{4}}-\d{{2}}-\d{{2}})/([^/]+)\.(csv|png|json)$")
 
@@ -185,9 +188,13 @@ def _deliver(run: JobRun, report: Report, stored: Stored, team: str) -> None:
         kind=TEMPLATE,
         period_start=report.week.monday,
         message=message,
-        settled_by_rejection=False,
     )
     run.send([notice])
+
+
+def _forgotten(as_of: datetime, settings: MediaReportingSettings) -> sa.ColumnElement[bool]:
+    """Return which notices matter no more: of weeks so long ago that nobody will ask for their report again."""
+    return is_older(as_of, max(KEPT_AS_DELIVERED, timedelta(weeks=2 * settings.report_retention_weeks)))
 
 
 def _plan_purge(run: JobRun, report: Report, delivered: Stored | None) -> PlannedPurge:
@@ -286,5 +293,6 @@ SPEC = JobSpec(
     is_asset=True,
     max_runtime=timedelta(hours=1),
     privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
+    forgets=_forgotten,
     without_mail="reports are stored and not mailed, and no application is deleted that no mailed report has",
 )

@@ -15,7 +15,7 @@ from cath_dagster.checktick.marking import Marker
 from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
 from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.tables import response, survey
-from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, send_warnings
+from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
 from cath_dagster.checktick.words import tell_governance
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.job_run import JobRun
@@ -228,6 +228,7 @@ SPEC = JobSpec(
     needs=("MEDIA_URL",),
     privileges=_privileges(),
     age_columns={SURVEYS: "hard_deletion_date"},
+    forgets=no_longer_matters,
     without_mail="surveys are deleted all the same, and their owners are not warned",
     on_files_left=record_files_left,
     report=tell_governance,
