@@ -82,7 +82,7 @@ def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome
             details=_counts(held, source) if dry_run else _verify(connection, view, held, source, refreshed=False),
         )
     if fits:
-        held = _renew(connection, view, standing)
+        held = _renew(connection, view, standing, source)
         misfit = "it differs from its source although it was refreshed"
     if held != source or not fits:
         _make(connection, view, standing, misfit or "")
@@ -97,15 +97,19 @@ def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome
     )
 
 
-def _renew(connection: sa.Connection, view: View, standing: Standing) -> Contents:
-    """Refresh a view that stands; beside its readers, if it is in a state for that, which it is afterwards."""
+def _renew(connection: sa.Connection, view: View, standing: Standing, source: Contents) -> Contents:
+    """Refresh a view that stands, beside its readers if it is in a state for that; bring it into one; return what it has.
+
+    One that has something else than its source is not mended further: its definition is another.
+    """
     beside = " CONCURRENTLY" if standing.lack() is None else ""
     connection.execute(sa.text(f"REFRESH MATERIALIZED VIEW{beside} {view.relation}"))
-    if not standing.has_key:
+    held = _contents(connection, view.relation)
+    if held == source and not standing.has_key:
         if standing.is_index_name_taken:
             connection.execute(sa.text(f"DROP INDEX {SCHEMA}.{view.index}"))
         _index(connection, view)
-    return _contents(connection, view.relation)
+    return held
 
 
 def _make(connection: sa.Connection, view: View, standing: Standing | None, why: str) -> None:
