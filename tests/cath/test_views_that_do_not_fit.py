@@ -109,7 +109,7 @@ def healed(service: Service) -> RunResult:
     service.add_location(99)
     # Beside its readers again, which takes a unique index.
     with psycopg.connect(service.url) as open_reader:
-        open_reader.execute(f"SELECT FROM {VIEW}")  # type: ignore[arg-type]
+        open_reader.execute(f"SELECT FROM {VIEW}")
         assert updated(service.run(JOB)) == {LOCATION}
     return done
 
@@ -261,9 +261,7 @@ def test_a_locked_view_is_named_with_who_holds_it_and_the_others_are_done(courts
 def test_a_view_that_is_free_again_when_the_others_are_done_is_refreshed(courts: Service) -> None:
     courts.add_location(3)
     courts.add_user()
-    hold = ("LOCK TABLE location", [])
-
-    done = courts.run_beside(JOB, hold)
+    done = courts.run_beside(JOB, ("LOCK TABLE location", []))
 
     assert done.error is None
     assert updated(done) == {LOCATION, USER}
