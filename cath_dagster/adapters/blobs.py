@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from cath_dagster.core.blobs import BlobStoreError, Removal, RemovalResult, UnusablePathError
+from cath_dagster.core.blobs import (
+    BlobMissingError,
+    BlobNameError,
+    BlobStoreError,
+    Removal,
+    RemovalResult,
+    UnusablePathError,
+)
 from cath_dagster.core.breaker import Breaker
 from cath_dagster.core.errors import ConfigurationError
 
@@ -55,6 +62,11 @@ _AZURE_VARIABLES: Mapping[str, Sequence[str]] = {
 
 # Azure says so as the whole request's error code, or as the reason of one deletion in a batch.
 _CONTAINER_MISSING = re.compile("ContainerNotFound|specified container does not exist")
+
+
+_ODD_NAME = re.compile(r'Path "(.*?)"(?: contained|: Encountered)', re.DOTALL)
+"""As the library says of what it has listed and cannot address: by the very name, and no URL."""
+MAX_NAME = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +138,11 @@ class ObjectBlobStore:
         self._run(f"cannot write {path}", lambda: obstore.put_async(store, key, content, mode="create"))
 
     def get(self, path: str) -> bytes:
-        """Return a file's content; raise `BlobStoreError` if it cannot be read."""
+        """Return a file's content; raise `BlobMissingError` if there is none, `BlobStoreError` if it cannot be read."""
         import obstore
 
+        if self._root.is_yet_to_be_made():
+            raise BlobMissingError(f"there is no {path}")
         store, key = self._locate_file(path)
 
         async def read() -> bytes:
@@ -189,7 +203,7 @@ class ObjectBlobStore:
         except BlobStoreError as error:
             return RemovalResult(Removal.FAILED, str(error), is_unusable=isinstance(error, UnusablePathError))
         except (BaseError, OSError, ValueError) as error:
-            if isinstance(error, FileNotFoundError) and not _CONTAINER_MISSING.search(str(error)):
+            if _is_missing(error):
                 return RemovalResult(Removal.MISSING)
             return RemovalResult(Removal.FAILED, _describe(error))
         return RemovalResult(Removal.DELETED)
@@ -204,9 +218,9 @@ class ObjectBlobStore:
         try:
             return asyncio.run(finish())
         except (BaseError, OSError, ValueError) as error:
-            reason = _describe(error)
+            kind, reason = BlobMissingError if _is_missing(error) else BlobStoreError, _describe(error)
         # Raised out here so that the library's text, which holds URLs, does not travel along as the context.
-        raise BlobStoreError(f"{failure}: {reason}")
+        raise kind(f"{failure}: {reason}")
 
 
 class _Root(Protocol):
@@ -394,10 +408,15 @@ def _read_pages(store: "ObjectStore", key: str, failure: str) -> Iterator[Sequen
         except StopIteration:
             return
         except (BaseError, OSError, ValueError) as error:
-            reason = _describe(error)
+            kind, reason = BlobNameError if _ODD_NAME.search(str(error)) else BlobStoreError, _describe(error)
             break
         yield page
-    raise BlobStoreError(f"{failure}: {reason}")
+    raise kind(f"{failure}: {reason}")
+
+
+def _is_missing(error: Exception) -> bool:
+    """Return whether there is no such file; a missing container may be a wrong account."""
+    return isinstance(error, FileNotFoundError) and not _CONTAINER_MISSING.search(str(error))
 
 
 def _describe(error: Exception) -> str:
@@ -405,6 +424,8 @@ def _describe(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"{NO_ANSWER} in time"
     text = str(error)
+    if odd := _ODD_NAME.search(text):
+        return f"the file {odd[1][:MAX_NAME]!a} has a name that no client can use; rename or delete it"
     name = type(error).__name__
     if status := re.search(r"status code: (\d{3})|\(code: (\d{3})\)", text):
         code = re.search(r"<Code>([A-Za-z]+)</Code>", text)
