@@ -23,11 +23,13 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.ticks import next_tick
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.alerts import AlertSettings
 from cath_dagster.operations.store import KEPT_TRYING, AlertStore
+from cath_dagster.operations.watch.gone import is_known, is_ours, last_ticked_at
 from cath_dagster.operations.watch.runs import job_key
-from cath_dagster.operations.watch.ticks import error_names, key_of, missed_ticks, running, ticks_of
+from cath_dagster.operations.watch.ticks import cron_of, error_names, key_of, missed_ticks, running, ticks_of
 from cath_dagster.operations.watched import all_specs
 from cath_dagster.orchestration.jobs import QUEUE_KEY
 
@@ -36,6 +38,8 @@ LOOK_BACK = timedelta(hours=2)
 """For missed ticks: what is older was told by an alert, and a probe shall not be red for it until tomorrow."""
 MAX_SKEW = timedelta(seconds=10)
 """Cutoffs are days; what ten seconds tell is that nobody keeps the clocks, and ticks may then come twice or late."""
+LONGEST_REST = timedelta(minutes=10)
+"""Between two ticks of a sensor of ours."""
 SLACK = timedelta(hours=1)
 """Beyond a job's longest runtime, before the holder of its lock counts as forgotten."""
 
@@ -77,9 +81,13 @@ def find_heartbeats(instance: dg.DagsterInstance, settings: AlertSettings, now: 
 
 def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
     """Yield a finding for each schedule or sensor that ticks late, or whose last tick failed."""
-    states, wrong = running(instance), 0
+    (states, gone), wrong = running(instance, now), 0
     for state in states:
-        says = _missed(instance, state, settings, now) or _failed(instance, state)
+        says = (
+            _missed(instance, state, settings, now)
+            or _failed(instance, state)
+            or _silent(instance, state, settings, now)
+        )
         if says is not None:
             wrong += 1
             yield Finding(
@@ -97,6 +105,24 @@ def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: 
         )
     elif not wrong:
         yield Finding(subject="ticks", level=Level.OK, says=f"{len(states)} schedules and sensors tick in time")
+
+    if gone:
+        # Of another's location nobody can tell whether it has it no more or does not load.
+        level = Level.OK if all(is_ours(state) for state in gone.values()) else Level.WARNING
+        yield Finding(
+            subject="ticks gone", level=level, says=f"in no code location any more: {', '.join(sorted(gone))}"
+        )
+
+
+def _silent(instance: dg.DagsterInstance, state: InstigatorState, settings: AlertSettings, now: datetime) -> str | None:
+    """Return what is wrong with one that does not tick at all: a location that does not load, say."""
+    if state.instigator_type == InstigatorType.SCHEDULE:
+        cron, timezone = cron_of(state)
+        return None if next_tick(cron, timezone, now) else f"its cron, {cron}, names no date that ever comes"
+    last = last_ticked_at(instance, state) if is_known(state) else None
+    if last is None or now - last <= timedelta(minutes=settings.late_minutes) + LONGEST_REST:
+        return None
+    return f"it last ticked at {last:%Y-%m-%d %H:%M %Z}"
 
 
 def _missed(instance: dg.DagsterInstance, state: InstigatorState, settings: AlertSettings, now: datetime) -> str | None:
