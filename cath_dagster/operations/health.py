@@ -6,6 +6,7 @@ that there is none.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.ticks import next_tick
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.alerts import AlertSettings
+from cath_dagster.operations.patience import Patience
 from cath_dagster.operations.store import KEPT_TRYING, AlertStore
 from cath_dagster.operations.watch.gone import is_known, is_ours, last_ticked_at
 from cath_dagster.operations.watch.runs import job_key
@@ -40,6 +42,7 @@ MAX_SKEW = timedelta(seconds=10)
 """Cutoffs are days; what ten seconds tell is that nobody keeps the clocks, and ticks may then come twice or late."""
 LONGEST_REST = timedelta(minutes=10)
 """Between two ticks of a sensor of ours."""
+UNREACHABLE = "its code server does not answer"
 SLACK = timedelta(hours=1)
 """Beyond a job's longest runtime, before the holder of its lock counts as forgotten."""
 
@@ -130,6 +133,10 @@ def _missed(instance: dg.DagsterInstance, state: InstigatorState, settings: Aler
         return None
     until = now - timedelta(minutes=settings.late_minutes)
     missed = missed_ticks(instance, state, now - LOOK_BACK, until)
+    last = last_ticked_at(instance, state)
+    if missed and last is not None and last > missed[-1]:
+        # It was away and ticks again, which an alert has told.
+        return None
     return f"the tick of {missed[-1]:%Y-%m-%d %H:%M %Z} was never made" if missed else None
 
 
@@ -218,8 +225,14 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
         yield Finding(subject="alerts", level=Level.OK, says=f"{len(settings.channels)} channels, nothing is late")
 
 
-def find_code_locations(instance: dg.DagsterInstance, settings: AlertSettings) -> Iterator[Finding]:
-    """Yield a finding for each code location that shall load: asked of its code server, as the daemon does."""
+def find_code_locations(
+    instance: dg.DagsterInstance, settings: AlertSettings, patience: Patience | None = None
+) -> Iterator[Finding]:
+    """Yield a finding for each code location that shall load: asked of its code server, as the daemon does.
+
+    A server that does not answer may be about to: it is asked again while there is patience.
+    """
+    patience = patience or Patience()
     known = {origin.location_name: origin for origin in _origins(instance)}
     ours = [name for name in dict.fromkeys(spec.location.name for spec in all_specs()) if name in known]
     for name in settings.locations.split() or ours:
@@ -232,7 +245,7 @@ def find_code_locations(instance: dg.DagsterInstance, settings: AlertSettings) -
             says = "not looked at: the daemon itself starts its server, at an address of its own"
             yield Finding(subject=subject, level=Level.OK, says=says)
             continue
-        error = _load(instance, origin)
+        error = patience.ask(partial(_load, instance, origin), lambda error: error == UNREACHABLE)
         if error is None:
             yield Finding(subject=subject, level=Level.OK, says="loads")
         else:
@@ -258,7 +271,7 @@ def _load(instance: dg.DagsterInstance, origin: CodeLocationOrigin) -> str | Non
         else:
             origin.create_location(instance).cleanup()
     except DagsterUserCodeUnreachableError:
-        return "its code server does not answer"
+        return UNREACHABLE
     except Exception as error:  # noqa: BLE001 - whatever the location's own code raises
         return type(error).__name__
     return None
