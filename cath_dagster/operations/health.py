@@ -99,6 +99,15 @@ def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: 
                 says=says,
                 remedy="look at the ticks of its page, and at the logs of the daemon and the code server",
             )
+    stopped = [each for each in instance.all_instigator_state() if not each.is_running and is_known(each)]
+    silent = sorted(key_of(each) for each in stopped if each.instigator_type != InstigatorType.SCHEDULE)
+    if silent:
+        yield Finding(
+            subject="sensors",
+            level=Level.WARNING,
+            says=f"stopped by somebody, so that what they watch for is told to nobody: {', '.join(silent)}",
+            remedy="start them in the UI",
+        )
     if not states:
         yield Finding(
             subject="ticks",
@@ -107,7 +116,9 @@ def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: 
             remedy="start them in the UI, or look whether the code locations load",
         )
     elif not wrong:
-        yield Finding(subject="ticks", level=Level.OK, says=f"{len(states)} schedules and sensors tick in time")
+        yield Finding(
+            subject="ticks", level=Level.OK, says=f"{len(states)} schedules and sensors tick in time{_idle(stopped)}"
+        )
 
     if gone:
         # Of another's location nobody can tell whether it has it no more or does not load.
@@ -115,6 +126,11 @@ def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: 
         yield Finding(
             subject="ticks gone", level=level, says=f"in no code location any more: {', '.join(sorted(gone))}"
         )
+
+
+def _idle(stopped: Sequence[InstigatorState]) -> str:
+    names = sorted(key_of(each) for each in stopped)
+    return f"; stopped by somebody: {', '.join(names)}" if names else ""
 
 
 def _silent(instance: dg.DagsterInstance, state: InstigatorState, settings: AlertSettings, now: datetime) -> str | None:
@@ -212,6 +228,15 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
         )
     backlog = store.backlog(now=now)
     late = timedelta(minutes=settings.late_minutes)
+    unsealed = store.oldest_unsealed(now=now)
+    # One may wait for the interval of its fingerprint, and no longer.
+    if unsealed is not None and now - unsealed > late + timedelta(minutes=settings.alert_interval_minutes):
+        yield Finding(
+            subject="alerts untold",
+            level=Level.PROBLEM,
+            says=f"nobody has tried to tell what was found, the oldest of {unsealed:%Y-%m-%d %H:%M %Z}",
+            remedy="look whether the sensor deliver_alerts is started, and at its ticks",
+        )
     if backlog.oldest_at is not None and now - backlog.oldest_at > late:
         why = f": {backlog.last_error}" if backlog.last_error else ""
         yield Finding(

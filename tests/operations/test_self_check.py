@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.scheduler.instigation import InstigatorType, TickStatus
+from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
 from dagster._daemon.types import DaemonHeartbeat
 
 from cath_dagster.core.database import Database
@@ -331,3 +331,35 @@ def test_ticks_that_were_missed_before_a_start_are_over_when_the_schedule_ticks_
     instance.add_tick("an_own_cron", TickStatus.SUCCESS, NOW - 15 * MINUTE)
 
     assert problems(instance, database) == {}
+
+
+def test_alerts_that_nobody_tried_to_tell_are_a_problem(instance: Instance, database: Database) -> None:
+    beat(instance)
+    alert = Alert(
+        kind=Kind.RUN_FAILED, subject="cath/clear_audit", occurrence="1", title="failed", says=(), at=NOW - 2 * HOUR
+    )
+    AlertStore(database).record([alert])
+
+    assert "2026-11-18 10:00 UTC" in problems(instance, database)["alerts untold"]
+    assert "alerts untold" not in problems(instance, database, alert_interval_minutes=180)
+
+
+def test_what_somebody_has_stopped_is_not_said_to_tick(instance: Instance, database: Database) -> None:
+    beat(instance)
+    instance.add_schedule("subscriptions_cron", "0 1 * * *", since=NOW)
+    instance.add_schedule("clear_audit_cron", "0 1 * * *", status=InstigatorStatus.STOPPED)
+
+    found = {one.subject: one for one in look_from_outside(instance.dagster, database, AlertSettings(), NOW)}
+
+    assert found["ticks"].says == "1 schedules and sensors tick in time; stopped by somebody: cath/clear_audit_cron"
+
+
+def test_a_watch_that_somebody_has_stopped_is_said(instance: Instance, database: Database) -> None:
+    beat(instance)
+    instance.add_instigator("deliver_alerts", InstigatorType.SENSOR, location="operations")
+    (state,) = instance.dagster.all_instigator_state()
+    instance.dagster.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
+
+    (found,) = [one for one in look(instance, database) if one.subject == "sensors"]
+
+    assert (found.level, "operations/deliver_alerts" in found.says) == (Level.WARNING, True)
