@@ -41,6 +41,7 @@ MARKER = "a sample made by cath-dagster"
 READY_SECONDS = 90.0
 GRACE_SECONDS = 15.0
 POLL_SECONDS = 0.1
+LAST_PORT = 65_535
 
 
 class LocalError(MaintenanceError):
@@ -330,12 +331,13 @@ def kept_ports(file: Path) -> dict[str, int]:
     Dagster remembers of a schedule where its code server was when it first saw it, as if that were a name in a cluster.
     """
     kept: dict[str, int] = {}
-    with contextlib.suppress(OSError, ValueError):
-        kept = json.loads(file.read_text())
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        kept = {str(name): int(port) for name, port in dict(json.loads(file.read_text())).items()}
     ports: dict[str, int] = {}
     for name in (location.name for location in LOCATIONS):
-        port = kept.get(name)
-        ports[name] = port if port and port not in ports.values() and not _listens(port) else free_port()
+        port = kept.get(name, 0)
+        is_free = 0 < port < LAST_PORT and port not in ports.values() and not _listens(port)
+        ports[name] = port if is_free else free_port()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(ports))
     return ports
