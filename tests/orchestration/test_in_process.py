@@ -1,5 +1,6 @@
 """Dagster's own ways to run a job or an asset in a test, for every job of every location."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -52,9 +53,10 @@ def test_every_job_gets_its_flat_config_and_says_what_it_lacks(
     assert failed.step_failure_data.error is not None
     said = failed.step_failure_data.error.to_string()
     # The instance of a test keeps its runs in SQLite.
-    assert ("needs PostgreSQL" if spec.location.resources else f"{spec.location.prefix}_DATABASE_URL not set") in said
-    for node in job.graph.node_dict:
-        assert result.dagster_run.run_config == {"dry_run": True, "max_rows": 1}, node
+    assert re.search(
+        "needs PostgreSQL" if spec.location.resources else f"{spec.location.prefix}_DATABASE_URL.* not set", said
+    )
+    assert result.dagster_run.run_config == {"dry_run": True, "max_rows": 1}
 
 
 @pytest.mark.parametrize("spec", all_specs(), ids=lambda spec: str(spec.key))
