@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import UserDefinedType
 
@@ -17,10 +17,20 @@ from cath_dagster.core.errors import DatabaseStatementError
 MOST_ROWS_PER_BLOCK = 291
 """With PostgreSQL's usual blocks of 8 kB, and rows that hold nothing but their header."""
 
+KINDS_OF_TABLES = ("r", "p")
+KINDS = {"f": "a foreign table, on another server", "v": "a view", "m": "a materialised view"}
+"""What `pg_class.relkind` says, of tables and of what holds no rows of its own to delete."""
+
 Keys = Sequence[Any]
 E = TypeVar("E")
 
-_PREPARER = PGDialect().identifier_preparer  # type: ignore[no-untyped-call]  # SQLAlchemy types the class, not its constructor
+RESERVED_SINCE = frozenset({"collation", "concurrently", "lateral", "system_user", "tablesample"})
+"""Words that newer servers reserve, and SQLAlchemy does not know of."""
+
+# In the statements that SQLAlchemy writes, too.
+PGIdentifierPreparer.reserved_words = PGIdentifierPreparer.reserved_words | RESERVED_SINCE
+# With this style of parameters a % in a name is no mark, and is written once.
+_PREPARER = PGDialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]  # only the class is typed
 
 
 class Tid(UserDefinedType[str]):
@@ -82,10 +92,13 @@ def read_heaps(connection: sa.Connection, table: sa.Table) -> list[Heap]:
     """
     rows = connection.execute(_HEAPS, {"table": qualified_name(table)}).all()
     heaps = [_heap(table, row) for row in rows if row.kind != "p"]
-    if any(row.kind not in ("r", "p") for row in rows):
-        raise DatabaseStatementError(
-            f"{table.name} is no ordinary table but of kind {rows[0].kind!r} in pg_class; only tables are purged"
+    strange = [row for row in rows if row.kind not in KINDS_OF_TABLES]
+    if strange:
+        what = ", ".join(
+            f"{'it' if row.is_root else f'its partition {row.schema}.{row.name}'} is {KINDS.get(row.kind, row.kind)}"
+            for row in strange
         )
+        raise DatabaseStatementError(f"{table.name} cannot be purged: {what}; only ordinary tables and partitions are")
     return heaps
 
 
@@ -125,7 +138,7 @@ def qualified_name(table: sa.Table) -> str:
 
 
 def quote(name: str) -> str:
-    """Return an identifier as SQL writes it, quoted where it must be."""
+    """Return an identifier as SQL writes it, quoted where it must be; a `%` in it is not doubled."""
     return str(_PREPARER.quote(name))
 
 

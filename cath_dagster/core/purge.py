@@ -144,6 +144,8 @@ def descend(children: Sequence[Child], parents: sa.Select[Any]) -> list[tuple[sa
     for child in children:
         its_rows = child.column.in_(parents)
         found.append((child.table, its_rows))
-        (key,) = child.table.primary_key.columns
-        found += descend(child.children, sa.select(key).where(its_rows))
+        if child.children:
+            # A table that nothing goes along with may have a key of several columns, or none.
+            (key,) = child.table.primary_key.columns
+            found += descend(child.children, sa.select(key).where(its_rows))
     return found

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.maintenance import restored_row
 from cath_dagster.core.purge import Child, Purge, Revision
+from cath_dagster.core.relations import key_text
 
 LEFT_ALONE = "not restored lately, nor any row that goes along with it"
 
@@ -61,12 +62,12 @@ def _spared(
 
 
 def _parents_of_spared(child: Child, tables: Collection[str], as_of: datetime) -> list[sa.Select[Any]]:
-    (key,) = child.table.primary_key.columns
+    key = list(child.table.primary_key.columns)
     chosen: list[sa.ColumnElement[bool]] = []
-    if child.table.name in tables:
-        chosen.append(sa.cast(key, sa.Text).in_(_keys_left_alone(child.table, as_of)))
+    if child.table.name in tables and key:
+        chosen.append(key_text(key).in_(_keys_left_alone(child.table, as_of)))
     for grandchild in child.children:
-        chosen += [key.in_(parents) for parents in _parents_of_spared(grandchild, tables, as_of)]
+        chosen += [key[0].in_(parents) for parents in _parents_of_spared(grandchild, tables, as_of)]
     # A NULL among them would make every NOT IN unknown.
     return [sa.select(child.column).where(each, child.column.is_not(None)) for each in chosen]
 
