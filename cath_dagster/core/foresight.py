@@ -131,12 +131,15 @@ class Foresight:
 
     def _count_links(self, group: Sequence[Part], connection: sa.Connection) -> int:
         parameters = self._begin(connection, group)
-        reference, relation = reference_of(group[0]), self.restorable.relations[group[0].name]
-        found, unset = link_conditions(relation, group[0], reference)
+        part, reference = group[0], reference_of(group[0])
+        found, unset = link_conditions(self.restorable.relations[part.name], part, reference)
         linked = is_linked(reference, self._coming(reference, parameters))
+        # A row may have gone by a later batch than the one it referred to, and have been archived without it.
+        columns = ", ".join(map(quote, part.names))
+        there = [f"SELECT {columns} FROM {name_of(*part.name)}", *self._coming_rows(part.name, columns, "", parameters)]  # noqa: S608
         statement = (
-            f"SELECT count(*) FROM {name_of(relation.schema, relation.name)} AS there, "  # noqa: S608 - see `chosen`
-            f"({self.restorable.rows(group[0])}) AS given WHERE {found} AND {unset} AND {linked}"
+            f"SELECT count(*) FROM ({' UNION ALL '.join(there)}) AS there, "  # noqa: S608 - see `chosen`
+            f"({self.restorable.rows(part)}) AS given WHERE {found} AND {unset} AND {linked}"
         )
         return int(execute(connection, statement, **parameters).scalar_one())
 
@@ -144,15 +147,18 @@ class Foresight:
         """Return the query for the parents that come back as far as is known, None if there are none."""
         columns = ", ".join(map(quote, reference.parent_columns))
         has_all = " AND ".join(f"{quote(name)} IS NOT NULL" for name in reference.parent_columns)
+        return " UNION ALL ".join(self._coming_rows(parent_of(reference), columns, has_all, parameters)) or None
+
+    def _coming_rows(self, table: Name, columns: str, condition: str, parameters: dict[str, object]) -> list[str]:
+        """Return the queries for columns of a table's rows that come back as far as is known."""
         queries = []
-        for group in self._groups(parent_of(reference)):
-            name = f"parents_{len(parameters)}"
+        for group in self._groups(table):
+            name = f"coming_{len(parameters)}"
             parameters[name] = [part.archive_id for part in group]
             rows = self.restorable.chosen(group[0], ids=name)
-            queries.append(
-                f"SELECT {columns} FROM ({rows}) AS coming WHERE {has_all} AND {self._is_in('coming', parameters)}"  # noqa: S608
-            )
-        return " UNION ALL ".join(queries) or None
+            where = " AND ".join(filter(None, [condition, self._is_in("coming", parameters)]))
+            queries.append(f"SELECT {columns} FROM ({rows}) AS coming WHERE {where}")  # noqa: S608 - see `chosen`
+        return queries
 
     def _is_in(self, rows: str, parameters: dict[str, object]) -> str:
         """Return the condition that a row is asked after, and not known to be out."""

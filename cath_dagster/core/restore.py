@@ -18,7 +18,7 @@ from cath_dagster.core.execution import lock_name
 from cath_dagster.core.foresight import Foresight
 from cath_dagster.core.hindrance import Hindrance, by_kind
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status
+from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status, collect
 from cath_dagster.core.restorable import Request, Restorable, grouped, prepare
 from cath_dagster.core.restore_rows import Done, Lacking, RowRestorer
 from cath_dagster.core.spec import JobSpec, Location
@@ -99,7 +99,7 @@ def restore(
         dry_run=request.dry_run,
         as_of=now,
         status=status,
-        outcomes=tuple(undoing.outcomes),
+        outcomes=collect(undoing.outcomes),
         error=error,
         notes=tuple(undoing.notes),
         seconds=clock() - started,
@@ -159,7 +159,7 @@ class _Undoing:
             raise
         finally:
             with contextlib.suppress(MaintenanceError):
-                self.ledger.finish(self.outcomes, status=status, error=error)
+                self.ledger.finish(collect(self.outcomes), status=status, error=error)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -38,7 +39,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "varchar(5)": ("ab   ", "abcde"),
     "char(5)": ("ab", ""),
     "bpchar": ("ab   ", " "),
-    '"char"': ("x", "\\200"),
+    '"char"': ("x",),
     "name": ("a name", "select"),
     "bytea": ("\\x", "\\x00ff275c"),
     "boolean": ("t", "f"),
@@ -85,7 +86,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "regtype": ("integer", "timestamp with time zone"),
     "regproc": ("now",),
     "regprocedure": ("abs(integer)",),
-    "regoper": ("!~~",),
+    "regoper": ("|/",),
     "regoperator": ("+(integer,integer)",),
     "regrole": ("pg_monitor",),
     "regnamespace": ("public",),
@@ -141,7 +142,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "short[]": ("{abc}",),
     "nest[]": (r'{"(,\"{\"\"(2,)\"\"}\",empty,)"}',),
 }
-EXTENSIONS = {
+EXTENSIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "citext": {"citext": ("MiXed", "")},
     "hstore": {"hstore": ('"a"=>NULL, "b c"=>"\\"d\\""', "")},
     "ltree": {"ltree": ("a.b.c",), "lquery": ("*.b{,2}",)},
@@ -180,10 +181,20 @@ def add_columns(vault: Vault, kinds: dict[str, tuple[str, ...]]) -> None:
         vault.sql.execute(f"INSERT INTO thing ({names}) VALUES ({values})", list(given.values()))
 
 
+def has_xml(vault: Vault) -> bool:
+    """Return whether the server was built with XML."""
+    try:
+        vault.sql.execute("SELECT xml '<a/>'")
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
+
+
 def test_brings_back_the_values_of_a_hundred_types_bit_for_bit(vault: Vault) -> None:
     vault.sql.execute(OWN_TYPES)
-    assert len(VALUES) >= 100
-    add_columns(vault, VALUES)
+    kinds = {kind: values for kind, values in VALUES.items() if kind != "xml" or has_xml(vault)}
+    assert len(kinds) >= 100
+    add_columns(vault, kinds)
 
     undo(vault, "thing", purge=ALONE)
 
@@ -278,6 +289,8 @@ def test_brings_back_what_went_by_a_cascade_of_four_levels(vault: Vault) -> None
     ],
 )
 def test_brings_rows_back_whatever_collations_and_indexes_the_table_has(vault: Vault, change: str) -> None:
+    if "icu" in change and not vault.count("pg_collation", "collprovider = 'i'"):
+        pytest.skip("this server was built without ICU")
     vault.sql.execute(change)
     vault.fill(3)
     vault.sql.execute("INSERT INTO thing (id, note) VALUES (9, NULL)")
