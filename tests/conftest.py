@@ -27,6 +27,7 @@ from cath_dagster.development.oauth import OAuthProvider
 from cath_dagster.development.postgres import EmbeddedPostgres
 from cath_dagster.development.smtp import SmtpServer
 from tests.bon.bon import Bon
+from tests.servers import session_pooler, transaction_pooler  # noqa: F401
 from tests.service import Service
 
 SERVER = "TEST_SUITE_SERVER"
@@ -110,6 +111,12 @@ def database_url(name: str) -> str:
     head, _, query = os.environ[SERVER].partition("?")
     base = head.rpartition("/")[0]
     return f"{base}/{name}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture(scope="session")
+def suite_server() -> str:
+    """Return the libpq URL of the suite's own server."""
+    return os.environ[SERVER]
 
 
 @pytest.fixture

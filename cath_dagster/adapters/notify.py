@@ -12,6 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from cath_dagster.adapters import notify_words
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.mail import Delivery, MailerUnavailableError, Message, Receipt
 
@@ -306,13 +307,15 @@ def _choose_pause(answer: _Answer, attempt: int) -> float:
 def _personalise(message: Message) -> dict[str, Any]:
     from notifications_python_client.utils import prepare_upload
 
-    personalisation: dict[str, Any] = dict(message.personalisation)
+    personalisation = {key: notify_words.fill(value) for key, value in message.personalisation.items()}
     if message.content is not None:
-        # For a template that is nothing but ((subject)) and ((body)).
-        personalisation |= {"subject": message.content.subject, "body": message.content.text}
+        # For a template that is nothing but ((subject)) and ((body)); Markdown is rendered in the latter alone.
+        personalisation |= {"subject": message.content.subject, "body": notify_words.body(message.content.text)}
     if message.attachment is not None:
         personalisation["link_to_file"] = prepare_upload(  # type: ignore[no-untyped-call]  # the client has no types
             io.BytesIO(message.attachment),
+            # Without one the provider guesses what it is, and a short table is plain text to it.
+            filename=message.file_name,
             confirm_email_before_download=False,
             retention_period=ATTACHMENT_RETENTION,
         )

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from urllib.parse import unquote, urlsplit
 
+from cath_dagster.adapters.mail_headers import POLICY, write_address, write_text
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
 
@@ -37,8 +37,6 @@ _ADDRESS_CODES = re.compile(r"5\.(1\.(?![78]\b)|2\.)\d+")
 _ENHANCED = re.compile(r"\d\.\d+\.\d+")
 _MAILBOX_UNAVAILABLE = (550, 553)
 """What servers without enhanced codes answer for an address that does not exist or is not one."""
-# Base64 or quoted-printable: not every server takes eight bits.
-_POLICY = SMTP.clone(cte_type="7bit")
 
 
 @dataclass(frozen=True)
@@ -167,10 +165,10 @@ class SmtpMailer:
             session.close()
 
     def _compose(self, reference: str, recipient: str, content: Content) -> EmailMessage:
-        mail = EmailMessage(policy=_POLICY)
-        mail["From"] = self._sender
+        mail = EmailMessage(policy=POLICY)
+        mail["From"] = write_address(self._sender)
         mail["To"] = recipient
-        mail["Subject"] = " ".join(content.subject.split())
+        mail["Subject"] = write_text("Subject", content.subject)
         mail["Date"] = format_datetime(self._now())
         # Of what the message is about, not of this attempt: sent again, it is the same message.
         mail["Message-ID"] = f"<{hashlib.sha256(reference.encode()).hexdigest()[:32]}@{self._sender.domain}>"

@@ -22,7 +22,7 @@ VIEWS = (
     View(
         name="sdp_mat_view_location",
         title="Courts and tribunals, without their contact details.",
-        definition="SELECT location_id, name, welsh_name, deleted_at FROM public.location",
+        definition="SELECT location_id, name, welsh_name FROM public.location",
         key=("location_id",),
         sources=("location",),
     ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import sqlalchemy as sa
@@ -39,7 +39,10 @@ class DueWarning:
 
 def find_due(connection: sa.Connection, settings: DataGovernanceSettings, as_of: datetime) -> list[DueWarning]:
     """Return the warnings that no earlier run is done with, the first tier first."""
-    days_left = deletion_day() - sa.literal(as_of.date(), sa.Date)
+    day = as_of.date()
+    days_left = deletion_day() - sa.literal(day, sa.Date)
+    # Compared as days: of a date that never comes the server can tell no distance.
+    is_near = deletion_day() <= day + timedelta(days=settings.first_warning_days)
     query = (
         sa.select(
             survey.c.id,
@@ -51,7 +54,7 @@ def find_due(connection: sa.Connection, settings: DataGovernanceSettings, as_of:
             user.c.email,
         )
         .join(user, user.c.id == survey.c.owner_id)
-        .where(is_doomed(), survey.c.deletion_date > as_of, days_left <= settings.first_warning_days)
+        .where(is_doomed(), survey.c.deletion_date > as_of, is_near)
         .order_by(survey.c.id)
     )
     due = [

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Annotated, Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -41,6 +42,7 @@ from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.settings import variable
 from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.ticks import next_tick
 from cath_dagster.locations import LOCATIONS
 
 FAILED, WRONG_USAGE, IN_PART, TERMINATED = 1, 2, 3, 143
@@ -96,13 +98,14 @@ def list_jobs(
     if settings:
         _list_settings(specs, as_json=as_json)
         return
+    now = datetime.now(UTC)
     rows = [
         {
             "location": spec.location.name,
             "job": spec.name,
             "cron": spec.cron,
             "timezone": spec.location.timezone,
-            "next_tick": _next_tick(spec).isoformat(),
+            "next_tick": _next_tick(spec, now),
             "owner": spec.owner,
             "summary": spec.summary,
         }
@@ -495,12 +498,9 @@ def _given(
     return given
 
 
-def _next_tick(spec: JobSpec) -> datetime:
-    from zoneinfo import ZoneInfo
-
-    from cronsim import CronSim
-
-    return next(CronSim(spec.cron, datetime.now(ZoneInfo(spec.location.timezone))))
+def _next_tick(spec: JobSpec, now: datetime) -> str | None:
+    tick = next_tick(spec.cron, spec.location.timezone, now)
+    return tick.astimezone(ZoneInfo(spec.location.timezone)).isoformat() if tick else None
 
 
 def _list_settings(specs: Sequence[JobSpec], *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich import box
 from rich.markup import escape
@@ -37,7 +38,7 @@ def print_error(message: str) -> None:
         err.print(f"error: {message}", style="red", markup=False)
 
 
-def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
+def print_jobs(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a table of jobs; where the terminal is narrow, what they do goes below it."""
     is_wide = out.width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -46,12 +47,15 @@ def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
     if is_wide:
         table.add_column("what it does")
     for row in rows:
-        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z").replace("UTC+", "+")
-        cells = [f"{row['location']}/{row['job']}", row["cron"], next_tick, row["owner"]]
+        cells = [f"{row['location']}/{row['job']}", row["cron"], _next_tick(row["next_tick"]), row["owner"]]
         table.add_row(*cells, *([row["summary"]] if is_wide else []))
     out.print(table)
     for row in rows if not is_wide else ():
         out.print(f"[bold]{row['job']}[/bold]: {row['summary']}")
+
+
+def _next_tick(at: str | None) -> str:
+    return datetime.fromisoformat(at).strftime("%a %d %b %H:%M %Z").replace("UTC+", "+") if at else "never"
 
 
 def print_report_of_run(lines: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ class Keeper:
         Rows that go along are locked, to be archived by `delete`.
         """
         rows_of = {self.purge.table.fullname: [chosen]}
-        for child, its_rows in descend(self.purge.children, sa.select(self.purge.key).where(chosen)):
+        for child, its_rows in descend(self.purge.children, self.purge.table, chosen):
             rows_of.setdefault(child.fullname, []).append(its_rows)
         for member in self.members:
             its_chosen = sa.or_(*rows_of[member.table.fullname])

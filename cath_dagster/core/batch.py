@@ -160,7 +160,7 @@ class Batcher:
         if keeper is not None:
             keeper.keep(chosen)
         counts: dict[str, dict[str, int]] = {}
-        for child, its_rows in reversed(descend(purge.children, sa.select(purge.key).where(chosen))):
+        for child, its_rows in reversed(descend(purge.children, purge.table, chosen)):
             if keeper is not None:
                 gone = keeper.delete(child, its_rows)
             else:

@@ -9,7 +9,13 @@ from typing import Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from cath_dagster.core.errors import DatabaseStatementError, DatabaseUnavailableError, LockHeldError, MaintenanceError
+from cath_dagster.core.errors import (
+    DatabaseLostError,
+    DatabaseStatementError,
+    DatabaseUnavailableError,
+    LockHeldError,
+    MaintenanceError,
+)
 
 T = TypeVar("T")
 
@@ -240,15 +246,15 @@ def translate(error: BaseException) -> MaintenanceError:
     if state in _TRANSIENT:
         return DatabaseUnavailableError(f"gave up after {MAX_ATTEMPTS} attempts ({state}): {said}")
     if state.startswith(_LOST_CLASSES):
-        return DatabaseUnavailableError(f"the database cannot be reached or was lost: {said}")
+        return DatabaseLostError(f"the database cannot be reached or was lost: {said}")
     if state.startswith("28"):
-        return DatabaseUnavailableError(f"the database refuses the login: {said}")
+        return DatabaseLostError(f"the database refuses the login: {said}")
     return DatabaseStatementError(_explain_refusal(error, state, said))
 
 
 def _translate_client_error(error: DBAPIError, said: str) -> MaintenanceError:
     if isinstance(error, OperationalError):
-        return DatabaseUnavailableError(f"the database cannot be reached or was lost: {said}")
+        return DatabaseLostError(f"the database cannot be reached or was lost: {said}")
     return DatabaseStatementError(f"the database driver refused a statement: {type(error.orig).__name__}")
 
 
@@ -284,7 +290,7 @@ def _take_lock_back(connection: sa.Connection, name: str) -> None:
     try:
         _take_lock(connection, name)
     except LockHeldError as error:
-        raise DatabaseUnavailableError(f"the connection was lost, and with it the lock: {error}") from None
+        raise DatabaseLostError(f"the connection was lost, and with it the lock: {error}") from None
 
 
 def _exceeded(limits: Limits, error: DBAPIError | BatchConflictError, seconds: float) -> str | None:

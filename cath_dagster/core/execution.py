@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,9 @@ from cath_dagster.core.catalogue import is_replica
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
     ConfigurationError,
+    DatabaseLostError,
+    DatabaseStatementError,
+    DatabaseUnavailableError,
     IncompleteRunError,
     MaintenanceError,
     PreflightError,
@@ -24,7 +27,9 @@ from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.preflight import REPLICA
+from cath_dagster.core.purge import Purge
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
+from cath_dagster.core.schema_fit import check_fit
 from cath_dagster.core.settings import (
     JobSettings,
     PacedSettings,
@@ -71,8 +76,18 @@ def execute(
     if spec.default_partition is not None and partition is None:
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
-        run = _prepare(
-            spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock, as_utc(now)
+        run = new_run(
+            spec,
+            config,
+            database,
+            run_id,
+            resources,
+            reporter,
+            partition=partition,
+            selection=selection,
+            is_scheduled=is_scheduled,
+            clock=clock,
+            now=as_utc(now),
         )
         _warn_of_ended_window(run, now)
         ended = _run(run, spec, config.settings, step)
@@ -142,19 +157,21 @@ def _warn_of_ended_window(run: JobRun, now: datetime) -> None:
         )
 
 
-def _prepare(
+def new_run(
     spec: JobSpec,
     config: RunConfig[JobSettings],
     database: Database,
     run_id: str,
     resources: Resources,
     reporter: Reporter,
-    partition: str | None,
-    selection: frozenset[str] | None,
-    is_scheduled: bool,
-    clock: Callable[[], float],
+    *,
     now: datetime,
+    partition: str | None = None,
+    selection: frozenset[str] | None = None,
+    is_scheduled: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> JobRun:
+    """Return what the job's function is given; nothing is asked of the database yet."""
     ledger = Ledger(
         database=database,
         run_id=run_id,
@@ -232,13 +249,9 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
     try:
         run.begin(part.name, part.tables, purges=part.purges, rule_table=spec.tables[0] if spec.tables else "")
         if not began:
-            _let_in(run, spec, settings)
+            let_in(run, spec, settings)
             began = True
-        part.run(run, settings)
-        if isinstance(settings, PurgeSettings):
-            run.delete_archives()
-        if run.failures:
-            raise IncompleteRunError("; ".join(run.failures))
+        _work(run, part, settings)
     except MaintenanceError as failed:
         status, error = _status(failed), str(failed)
         began = began and status is not Status.REFUSED
@@ -253,12 +266,40 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
     return _Ended(status, error, began, tuple(run.outcomes))
 
 
-def _let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
+def _work(run: JobRun, part: Step, settings: JobSettings) -> None:
+    """Do the work, and what else is due whatever became of it; raise `IncompleteRunError` for all that failed."""
+    try:
+        part.run(run, settings)
+    except DatabaseLostError:
+        raise
+    except (DatabaseStatementError, DatabaseUnavailableError, IncompleteRunError) as failed:
+        run.fail(str(failed))
+        _try(run, run.drain_left)
+    if isinstance(settings, PurgeSettings):
+        _try(run, run.delete_archives)
+    if run.failures:
+        raise IncompleteRunError("; ".join(run.failures))
+
+
+def _try(run: JobRun, duty: Callable[[], None]) -> None:
+    try:
+        duty()
+    except MaintenanceError as failed:
+        run.fail(str(failed))
+
+
+def let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     """Take the job's lock, and look whether anything speaks against any of its steps."""
     if not run.dry_run:
         run.database.lock(lock_name(spec, run.partition))
+    purged = None if spec.purges is None else _tables_of(spec.purges(run, settings))
+    run.database.transaction(lambda connection: check_fit(connection, spec, purged=purged))
     if spec.prepare is not None:
         spec.prepare(run, settings)
+
+
+def _tables_of(purges: Sequence[Purge]) -> set[str]:
+    return {table.name for purge in purges for table in (purge.table, *(child for child, _ in purge.every_child()))}
 
 
 def _status(failed: MaintenanceError) -> Status:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from cronsim import CronSim
 from sqlalchemy.exc import DataError, NoSuchTableError
 
 from cath_dagster.core.archive import pin_text
@@ -28,11 +26,13 @@ from cath_dagster.core.evidence import (
     deletions_without_keys,
     restorations,
 )
+from cath_dagster.core.instants import as_utc
 from cath_dagster.core.purge import Archive, Purge
 from cath_dagster.core.relations import key_text
 from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.settings import read_settings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.ticks import ticks as ticks_of
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""
@@ -255,8 +255,8 @@ def _foresee(forecasts: Sequence[Forecast], not_foreseen: Sequence[str]) -> str:
 
 def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
     """Yield what each rule of the job makes of the row, the rules that take it along with another row included."""
-    zone = ZoneInfo(spec.location.timezone)
-    ticks = list(takewhile(lambda tick: tick <= now + HORIZON, CronSim(spec.cron, now.astimezone(zone))))
+    ends_at = as_utc(now) + HORIZON
+    ticks = list(takewhile(lambda tick: tick <= ends_at, ticks_of(spec.cron, spec.location.timezone, now)))
     ways = len(_ways(spec, Moment(now, environ), question))
     for number in range(ways):
 
@@ -265,7 +265,7 @@ def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mappi
             return question.holds(way.predicate, way.table)
 
         first = _first(ticks, takes)
-        way = _ways(spec, Moment(ticks[-1], environ), question)[number]
+        way = _ways(spec, Moment((ticks or [ends_at])[-1], environ), question)[number]
         unmet = () if first else tuple(words for words, holds in way.conditions if not question.holds(holds, way.table))
         yield Forecast(job=spec.name, rule=way.rule, at=first, matches_now=takes(now), unmet=unmet)
 
@@ -275,7 +275,7 @@ def _first(ticks: Sequence[datetime], takes: Callable[[datetime], bool]) -> date
 
     By bisection: a rule that takes a row at one reference time takes it at every later one.
     """
-    if not takes(ticks[-1]):
+    if not ticks or not takes(ticks[-1]):
         return None
     low, high = 0, len(ticks) - 1
     while low < high:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.relations import SET_NULL, Effect, Reference, Relation, read_references, read_relations
 
-Declared = frozenset[tuple[str, str]]
-"""Names of child tables, each with the column by which its rows go along."""
+Declared = frozenset[tuple[str, frozenset[tuple[str, str]]]]
+"""Names of child tables, each with the columns by which its rows go along and those that they refer to."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def read_family(connection: sa.Connection, purge: Purge) -> tuple[Member, ...]:
     """Return the purged table and those whose rows go along, as the catalogue has them now."""
     declared = _declared(purge)
     tables = [table for table, _ in declared]
-    relations = _read(connection, [(table.schema, table.name) for table in tables])
+    relations = find_relations(connection, tables)
     references = read_references(connection, relations)
     linked = list(dict.fromkeys((each.schema, each.child) for each in references if each.on_delete == SET_NULL))
     children = dict(zip(linked, _read(connection, linked) if linked else [], strict=True))
@@ -57,13 +57,21 @@ def tables_of(purge: Purge) -> list[sa.Table]:
     return [table for table, _ in _declared(purge)]
 
 
+def find_relations(connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Relation]:
+    """Return what the catalogue says of declared tables.
+
+    Raises `DatabaseStatementError` for one that is not there.
+    """
+    return _read(connection, [(table.schema, table.name) for table in tables])
+
+
 def _declared(purge: Purge) -> list[tuple[sa.Table, Declared]]:
     found: dict[str, tuple[sa.Table, Declared]] = {}
     ahead = [(purge.table, purge.children)]
     while ahead:
         table, children = ahead.pop(0)
         _, known = found.get(table.fullname, (table, Declared()))
-        found[table.fullname] = (table, known | {(child.table.name, child.column.name) for child in children})
+        found[table.fullname] = (table, known | {_as_declared(child, table) for child in children})
         ahead += [(child.table, child.children) for child in children]
     return list(found.values())
 
@@ -82,4 +90,10 @@ def _is_to(reference: Reference, relation: Relation) -> bool:
 
 
 def _is_of(reference: Reference, declared: Declared) -> bool:
-    return len(reference.columns) == 1 and (reference.child, reference.columns[0]) in declared
+    # Of a key of several columns one is enough: the rows found by it are those that the key finds, or more of them.
+    pairs = frozenset(reference.pairs)
+    return any(child == reference.child and its_pairs <= pairs for child, its_pairs in declared)
+
+
+def _as_declared(child: Child, parent: sa.Table) -> tuple[str, frozenset[tuple[str, str]]]:
+    return child.table.name, frozenset((own.name, theirs.name) for own, theirs in child.pairs_to(parent))

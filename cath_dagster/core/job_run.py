@@ -13,7 +13,13 @@ import sqlalchemy as sa
 from cath_dagster.core import archive, outbox, telemetry, vacuum
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.database import Database
-from cath_dagster.core.errors import PreflightError, RefusedError
+from cath_dagster.core.errors import (
+    DatabaseLostError,
+    DatabaseStatementError,
+    DatabaseUnavailableError,
+    PreflightError,
+    RefusedError,
+)
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger, Plan
 from cath_dagster.core.mail import Content, Delivery
@@ -83,6 +89,8 @@ class JobRun:
     purges: bool = True
     """Whether the step at work deletes what was planned."""
     _taken: int = 0
+    has_drained: bool = False
+    """Whether this run has deleted the files that were due, or tried to."""
     files_to_hold: int = 0
     """In a dry run, the files that the run would queue for the end of their window."""
 
@@ -173,7 +181,14 @@ class JobRun:
         return plan_purges(self, *purges)
 
     def purge(self, planned: PlannedPurge) -> None:
-        """Delete what was planned and record it; with `max_rows`, no more than is left of it."""
+        """Delete what was planned and record it; with `max_rows`, no more than is left of it.
+
+        One that the database refuses is a failure of the run, and none of what comes after it.
+        """
+        with self._going_on(planned.purge.target):
+            self._purge(planned)
+
+    def _purge(self, planned: PlannedPurge) -> None:
         if self.dry_run:
             record_dry_purge(self, planned)
             return
@@ -190,8 +205,14 @@ class JobRun:
     def revise(self, revision: Revision) -> int:
         """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it.
 
-        Return how many changed, in a dry run how many would.
+        Return how many changed, in a dry run how many would. One that the database refuses fails as a purge does.
         """
+        before = self._taken
+        with self._going_on(revision.table.name):
+            return self._revise(revision)
+        return self._taken - before
+
+    def _revise(self, revision: Revision) -> int:
         table = revision.table.name
         revision = spare_revision(revision, self.left_alone(), self.as_of)
         matched = self.read(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
@@ -222,8 +243,26 @@ class JobRun:
         self.tell_left(table, left, progress)
         return updated
 
+    @contextlib.contextmanager
+    def _going_on(self, target: str) -> Iterator[None]:
+        """Record a failure of the database as the run's own; what follows is tried all the same."""
+        try:
+            yield
+        except DatabaseLostError:
+            raise
+        except (DatabaseStatementError, DatabaseUnavailableError) as error:
+            self.fail(f"{target}: {error}")
+            done = self.not_yet_told(self.ledger.recorded(), target)
+            self.take(done["deleted"] + done["updated"])
+
+    def drain_left(self) -> None:
+        """Delete the files that are due where the work broke off before it came to them."""
+        if not self.has_drained and outbox.count_due(self.database, self.job, self.as_of):
+            self.drain_files()
+
     def drain_files(self) -> None:
         """Delete the files this job has queued, those of an earlier run that was killed included."""
+        self.has_drained = True
         if self.dry_run:
             due = outbox.count_due(self.database, self.job, self.as_of)
             self.record(Outcome(target="files", matched=due, details=self._held_files()))

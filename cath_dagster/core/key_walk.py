@@ -41,8 +41,8 @@ class KeyWalk:
     along: sa.Column[Any] | None = None
     """The indexed column to go along."""
     _rows: int = FIRST_ROWS
-    _low: Any = None
-    """No row below matches, but those that were passed over."""
+    _low: str | None = None
+    """No row below matches, but those that were passed over. As text: the column may hold what Python does not."""
 
     def run(self) -> None:
         """Change every row that matches."""
@@ -74,8 +74,8 @@ class KeyWalk:
         key, along = self.change.key, self.along
         if along is None:
             return connection.scalars(sa.select(key).where(self.change.predicate).limit(room)).all()
-        above = sa.true() if self._low is None else along >= self._low
-        query = sa.select(key, along).where(self.change.predicate, above).order_by(along).limit(room)
+        above = sa.true() if self._low is None else along >= sa.cast(sa.literal(self._low, sa.Text), along.type)
+        query = sa.select(key, sa.cast(along, sa.Text)).where(self.change.predicate, above).order_by(along).limit(room)
         rows = connection.execute(query).all()
         if rows:
             self._low = rows[-1][1]

@@ -8,6 +8,10 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from cath_dagster.core.heap import Keys
+from cath_dagster.core.relations import Reference
+
+Pairs = tuple[tuple[sa.Column[Any], sa.Column[Any]], ...]
+"""Each column of a child's table with the one of its parent's that it refers to."""
 
 
 class Planning(Protocol):
@@ -28,12 +32,36 @@ class Child:
     """A table whose rows go with their parent's: they are deleted first, so that they can be counted.
 
     Whatever ON DELETE the foreign key has, the result is the same; with CASCADE the database would not say how
-    many rows went.
+    many rows went. `column` refers to the parent's key, unless `refers_to` or `pairs` say otherwise.
     """
 
     table: sa.Table
     column: sa.Column[Any]
     children: tuple["Child", ...] = ()
+    refers_to: sa.Column[Any] | None = None
+    """Another unique column of the parent's table."""
+    pairs: Pairs = ()
+    """Of a foreign key of several columns all of them."""
+
+    def pairs_to(self, parent: sa.Table) -> Pairs:
+        """Return by which columns a row belongs to one of its parent's table."""
+        return self.pairs or ((self.column, key_of(parent) if self.refers_to is None else self.refers_to),)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A foreign key that lets no row go to which another one refers, and that no child of the purge is known by.
+
+    `path` leads from the purged table to the one that the key refers to: by children that go along, or it is empty.
+    """
+
+    reference: Reference
+    path: tuple[Child, ...] = ()
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether rows of the purged table hold others of it."""
+        return not self.path and self.reference.is_to_itself
 
 
 @dataclass(frozen=True)
@@ -85,6 +113,14 @@ class Purge:
     undo: Undo | None = None
     partition_of: str | None = None
     """Of a purge of one partition the name of the whole table, by which the ledger knows it."""
+    holds: tuple[Hold, ...] = ()
+    """The foreign keys that may hold rows; the predicate takes none of those that they hold."""
+    rule_predicate: sa.ColumnElement[bool] | None = None
+    """With `holds` the predicate without them."""
+    lets_cascade: tuple[sa.Column[Any], ...] = ()
+    """Columns by which ON DELETE CASCADE takes rows that nobody needs to count."""
+    is_checked_apart: bool = False
+    """Whether who deletes by it holds all references to its tables against the catalogue."""
 
     @property
     def target(self) -> str:
@@ -93,8 +129,12 @@ class Purge:
 
     @property
     def key(self) -> sa.Column[Any]:
-        (key,) = self.table.primary_key.columns
-        return key
+        return key_of(self.table)
+
+    @property
+    def is_due(self) -> sa.ColumnElement[bool]:
+        """Whether a row is to go by the rule, held by others or not."""
+        return self.predicate if self.rule_predicate is None else self.rule_predicate
 
     @property
     def copy_key(self) -> str | None:
@@ -114,7 +154,7 @@ class Purge:
 
     def every_child(self) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
         """Return each table whose rows go along, with the predicate that finds them."""
-        return descend(self.children, sa.select(self.key).where(self.predicate))
+        return descend(self.children, self.table, self.predicate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,18 +174,28 @@ class Revision:
 
     @property
     def key(self) -> sa.Column[Any]:
-        (key,) = self.table.primary_key.columns
-        return key
+        return key_of(self.table)
 
 
-def descend(children: Sequence[Child], parents: sa.Select[Any]) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
-    """Return the children with the predicates of their rows, each before its own children."""
+def key_of(table: sa.Table) -> sa.Column[Any]:
+    """Return the column of a table's declared primary key."""
+    (key,) = table.primary_key.columns
+    return key
+
+
+def descend(
+    children: Sequence[Child], table: sa.Table, chosen: sa.ColumnElement[bool]
+) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
+    """Return the children of a table's chosen rows with the predicates of theirs, each before its own children."""
     found: list[tuple[sa.Table, sa.ColumnElement[bool]]] = []
     for child in children:
-        its_rows = child.column.in_(parents)
-        found.append((child.table, its_rows))
-        if child.children:
-            # A table that nothing goes along with may have a key of several columns, or none.
-            (key,) = child.table.primary_key.columns
-            found += descend(child.children, sa.select(key).where(its_rows))
+        pairs = child.pairs_to(table)
+        its_rows = belongs(pairs, sa.select(*(parent for _, parent in pairs)).where(chosen))
+        found += [(child.table, its_rows), *descend(child.children, child.table, its_rows)]
     return found
+
+
+def belongs(pairs: Pairs, parents: sa.Select[Any]) -> sa.ColumnElement[bool]:
+    """Return whether a row belongs to one of the parents, given by the columns that it refers to."""
+    columns = [column for column, _ in pairs]
+    return columns[0].in_(parents) if len(columns) == 1 else sa.tuple_(*columns).in_(parents)

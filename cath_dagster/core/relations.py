@@ -91,6 +91,8 @@ class Relation:
     key: tuple[str, ...]
     """The primary key's columns; without one those of a unique index that take no NULL; empty without that."""
     uniques: tuple[tuple[str, ...], ...]
+    partitions: frozenset[tuple[str, str]] = frozenset()
+    """Schema and name of each partition, of whatever level."""
     null_is_a_value: frozenset[tuple[str, ...]] = frozenset()
     """Those of the unique indexes to which NULL is like NULL."""
 
@@ -103,6 +105,13 @@ class Relation:
         """Return the table with all its columns, of whatever type."""
         return sa.table(self.name, *(sa.column(column.name) for column in self.columns), schema=self.schema)
 
+    def as_table(self) -> sa.Table:
+        """Return the table as jobs declare theirs."""
+        columns: list[sa.Column[Any]] = [
+            sa.Column(column.name, primary_key=column.name in self.key) for column in self.columns
+        ]
+        return sa.Table(self.name, sa.MetaData(), *columns, schema=self.schema)
+
 
 def read_relation(connection: sa.Connection, name: str, schema: str | None = None) -> Relation | None:
     """Return the table of that name, in the first schema of the search path that has one unless told; None without."""
@@ -114,12 +123,12 @@ def read_relations(connection: sa.Connection, names: Sequence[tuple[str | None, 
     given = {"schemas": [schema for schema, _ in names], "names": [name for _, name in names]}
     rows = connection.execute(_RELATIONS, given)
     return [
-        None if schema is None else _as_relation(schema, name, columns, indexes or [])
-        for (_, name), (schema, columns, indexes) in zip(names, rows, strict=True)
+        None if schema is None else _as_relation(schema, name, columns, indexes or [], parts or [])
+        for (_, name), (schema, columns, indexes, parts) in zip(names, rows, strict=True)
     ]
 
 
-def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any]) -> Relation:
+def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any], parts: list[Any]) -> Relation:
     its_columns = tuple(Column(*each) for each in columns)
     uniques = [(is_primary, null_is_a_value, tuple(names)) for is_primary, null_is_a_value, names in indexes]
     take_null = {column.name for column in its_columns if column.takes_null}
@@ -128,14 +137,19 @@ def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any])
         schema,
         name,
         its_columns,
-        next(keys, ()),
-        tuple(names for *_, names in uniques),
-        frozenset(names for _, null_is_a_value, names in uniques if null_is_a_value),
+        key=next(keys, ()),
+        uniques=tuple(names for *_, names in uniques),
+        partitions=frozenset((its_schema, its_name) for its_schema, its_name in parts),
+        null_is_a_value=frozenset(names for _, null_is_a_value, names in uniques if null_is_a_value),
     )
 
 
-def read_references(connection: sa.Connection, tables: Iterable[Relation]) -> list[Reference]:
-    """Return the foreign keys to or from any of the tables; of partitioned ones the whole table's."""
+def read_references(
+    connection: sa.Connection, tables: Iterable[Relation], *, with_partitions: bool = False
+) -> list[Reference]:
+    """Return the foreign keys to or from any of the tables; of partitioned ones the whole table's, and if so told those
+    that are to or from single partitions of them.
+    """
     query = sa.text(
         """
         SELECT fk.conname, child_schema.nspname, child.relname,
@@ -160,8 +174,10 @@ def read_references(connection: sa.Connection, tables: Iterable[Relation]) -> li
         ORDER BY child_schema.nspname, child.relname, fk.conname
         """
     )
-    named = list(tables)
-    given = {"schemas": [table.schema for table in named], "names": [table.name for table in named]}
+    named: set[tuple[str, str]] = set()
+    for table in tables:
+        named |= {(table.schema, table.name), *(table.partitions if with_partitions else ())}
+    given = {"schemas": [schema for schema, _ in named], "names": [name for _, name in named]}
     return [
         Reference(name, schema, child, tuple(columns), parent_schema, parent, tuple(parent_columns), *rules)
         for name, schema, child, columns, parent_schema, parent, parent_columns, *rules in connection.execute(
@@ -230,7 +246,14 @@ _RELATIONS = sa.text(
              FROM unnest(indkey) WITH ORDINALITY AS k (number, ordinal)
              JOIN pg_attribute ON attrelid = indrelid AND attnum = number WHERE ordinal <= indnkeyatts
          ) AS its
-         WHERE indrelid = relation.oid AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL)
+         WHERE indrelid = relation.oid AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL),
+        (WITH RECURSIVE part AS (
+             SELECT inhrelid AS oid FROM pg_inherits WHERE inhparent = relation.oid AND relation.relkind = 'p'
+             UNION ALL
+             SELECT inhrelid FROM part JOIN pg_inherits ON inhparent = part.oid
+         )
+         SELECT json_agg(json_build_array(nspname, relname))
+         FROM part JOIN pg_class USING (oid) JOIN pg_namespace ON pg_namespace.oid = relnamespace)
     FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) WITH ORDINALITY AS wanted (schema_name, name, place)
     LEFT JOIN pg_class AS relation
         ON relation.oid = to_regclass(coalesce(quote_ident(schema_name) || '.', '') || quote_ident(name))

@@ -7,12 +7,11 @@ holds until it ends.
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
 from cath_dagster.core.maintenance import restored_row
-from cath_dagster.core.purge import Child, Purge, Revision
+from cath_dagster.core.purge import Child, Purge, Revision, belongs, key_of
 from cath_dagster.core.relations import key_text
 
 LEFT_ALONE = "not restored lately, nor any row that goes along with it"
@@ -52,24 +51,28 @@ def _spared(
     table: sa.Table, children: Sequence[Child], tables: Collection[str], as_of: datetime
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions of a row that is not left alone: neither it nor any row that would go along."""
-    (key,) = table.primary_key.columns
     conditions: list[sa.ColumnElement[bool]] = []
     if table.name in tables:
         # NOT IN takes no part in what the rows are decided by elsewhere, and is worked out once a statement.
-        conditions.append(sa.cast(key, sa.Text).not_in(_keys_left_alone(table, as_of)))
-    conditions += [key.not_in(parents) for child in children for parents in _parents_of_spared(child, tables, as_of)]
-    return conditions
+        conditions.append(sa.cast(key_of(table), sa.Text).not_in(_keys_left_alone(table, as_of)))
+    return conditions + [sa.not_(each) for child in children for each in _has_spared(child, table, tables, as_of)]
 
 
-def _parents_of_spared(child: Child, tables: Collection[str], as_of: datetime) -> list[sa.Select[Any]]:
-    key = list(child.table.primary_key.columns)
+def _has_spared(
+    child: Child, parent: sa.Table, tables: Collection[str], as_of: datetime
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a parent's row with which one that is left alone would go along."""
     chosen: list[sa.ColumnElement[bool]] = []
+    key = list(child.table.primary_key.columns)
     if child.table.name in tables and key:
         chosen.append(key_text(key).in_(_keys_left_alone(child.table, as_of)))
     for grandchild in child.children:
-        chosen += [key[0].in_(parents) for parents in _parents_of_spared(grandchild, tables, as_of)]
+        chosen += _has_spared(grandchild, child.table, tables, as_of)
+    pairs = child.pairs_to(parent)
+    own, theirs = [column for column, _ in pairs], [column for _, column in pairs]
+    refer = [column.is_not(None) for column in own]
     # A NULL among them would make every NOT IN unknown.
-    return [sa.select(child.column).where(each, child.column.is_not(None)) for each in chosen]
+    return [belongs(tuple(zip(theirs, own, strict=True)), sa.select(*own).where(each, *refer)) for each in chosen]
 
 
 def _keys_left_alone(table: sa.Table, as_of: datetime) -> sa.Select[tuple[str]]:

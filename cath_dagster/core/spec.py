@@ -4,21 +4,18 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from cronsim import CronSim, CronSimError
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.purge import Planning, Purge
 from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.ticks import is_cron
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
     from cath_dagster.core.outcome import RunResult
-
-CRON_FIELDS = 5
 
 
 class SpecificationError(MaintenanceError):
@@ -107,6 +104,10 @@ class JobSpec:
 
     Locking rows takes UPDATE.
     """
+    needs_every_table: bool = True
+    """Whether a run is of no use where one of its tables is not as it should be. False for a job whose parts stand alone
+    and say so themselves.
+    """
     age_columns: Mapping[str, str] = field(default_factory=dict)
     """Per table the column by whose age its rows expire, for the doctor."""
     without_mail: str = ""
@@ -165,14 +166,10 @@ def _load_spec(module_name: str) -> JobSpec:
 
 
 def _check_cron(spec: JobSpec) -> None:
-    # The library also takes a sixth field, of seconds; Dagster does not.
-    wrong = None if len(spec.cron.split()) == CRON_FIELDS else f"{CRON_FIELDS} fields are needed"
-    try:
-        CronSim(spec.cron, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        wrong = str(error)
-    if wrong:
-        raise SpecificationError(f"{spec.key} has the cron {spec.cron!r}: {wrong}; write it like '0 1 * * *'")
+    if not is_cron(spec.cron):
+        raise SpecificationError(
+            f"{spec.key} has the cron {spec.cron!r}, of which the scheduler makes nothing; write it in five fields, like '0 1 * * *'"
+        )
 
 
 def _check_unique(specs: Iterable[JobSpec]) -> None:

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.session import SERVICE
 
-METADATA = sa.MetaData()
+METADATA = sa.MetaData(schema=SERVICE)
 
 runs = sa.Table(
     "runs",

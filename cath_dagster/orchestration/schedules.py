@@ -3,10 +3,8 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import dagster as dg
-from cronsim import CronSim
 from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.errors import ConfigurationError
@@ -91,11 +89,6 @@ def unmaterialised(
     """Return the partitions that had ended at an instant and have no materialisation, oldest first."""
     done = instance.get_materialized_partitions(asset_key)
     return [key for key in partitions.get_partition_keys(current_time=at) if key not in done]
-
-
-def next_tick(spec: JobSpec, after: datetime) -> datetime:
-    """Return when the job's schedule ticks next, in its zone."""
-    return next(CronSim(spec.cron, after.astimezone(ZoneInfo(spec.location.timezone))))
 
 
 def find_active_run(

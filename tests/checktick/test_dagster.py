@@ -248,6 +248,19 @@ def test_any_day_can_be_materialised(exported: CheckTick, instance: dg.DagsterIn
     assert (event.partition, event.metadata["overdue"].value) == ("2026-02-01", 1)
 
 
+def test_a_closed_survey_without_a_date_waits_for_a_decision(exported: CheckTick, instance: dg.DagsterInstance) -> None:
+    survey_id = exported.add_survey(closed_at=None, deletion_date=None)
+
+    result = launch(instance, as_of=exported.as_of.isoformat())
+
+    event = instance.get_latest_materialization_event(REPORT_KEY)
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert (metadata["undated"].value, metadata["undated_surveys"].value) == (1, [survey_id])
+    assert checks(instance, result)[DECISION_CHECK] == (False, "WARN")
+
+
 def test_the_checks_can_be_asked_at_any_time(exported: CheckTick, instance: dg.DagsterInstance) -> None:
     exported.add_survey(**OVERDUE)
 

@@ -178,6 +178,7 @@ def _deliver(run: JobRun, report: Report, stored: Stored, team: str) -> None:
         personalisation=messages.media_report(environment, stored.address if is_too_large else None),
         reference=f"{JOB}/{report.week}/{stored.run_id}",
         attachment=None if is_too_large else report.csv,
+        file_name=f"media_applications_{report.week}.csv",
     )
     notice = Notice(
         subject_ids=("team",),

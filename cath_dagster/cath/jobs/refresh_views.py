@@ -51,6 +51,7 @@ SPEC = JobSpec(
     tables=tuple(view.name for view in VIEWS),
     max_runtime=timedelta(hours=1),
     is_asset=True,
+    needs_every_table=False,
     privileges={
         "artefact": ("SELECT",),
         "location": ("SELECT",),

@@ -55,15 +55,14 @@ def purges(planning: Planning, settings: DataGovernanceSettings) -> list[Purge]:
 def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     """Mark the closed surveys whose date has come as deleted; what stands in the way is counted and named."""
     due = retention.is_soft_deletable(run.as_of)
-    standing = run.database.transaction(
-        partial(find_standing, why=why_not_soft_deleted(), is_past=retention.is_past_soft_deletion(run.as_of))
-    )
+    past = sa.or_(retention.is_past_soft_deletion(run.as_of), retention.is_undated())
+    standing = run.database.transaction(partial(find_standing, why=why_not_soft_deleted(), is_past=past))
     ids = _find(run, due, survey.c.deletion_date)
     run.ledger.plan(Plan(table=SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids)))
     details: dict[str, Scalar] = {
         **as_details("soft", standing),
         "soft_unwarned": _count(run, due, ~has_warning()),
-        "soft_with_open_request": _count(run, due, survey.c.has_pending_dsr),
+        "soft_with_open_request": _count(run, due, retention.has_open_request()),
     }
     kept = sum(each.count for each in standing)
     if run.dry_run:
@@ -93,7 +92,7 @@ def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     is_frozen = sa.exists().where(response.c.survey_id == survey.c.id, response.c.is_frozen)
     details: dict[str, Scalar] = {
         **as_details("hard", standing),
-        "hard_with_open_request": _count(run, due, survey.c.has_pending_dsr),
+        "hard_with_open_request": _count(run, due, retention.has_open_request()),
         "hard_with_frozen_response": _count(run, due, is_frozen),
     }
     kept = sum(each.count for each in standing)

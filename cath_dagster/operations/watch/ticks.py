@@ -1,7 +1,8 @@
 """Find ticks that failed, and jobs that should have run and did not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import dagster as dg
@@ -12,9 +13,10 @@ from dagster._core.scheduler.instigation import (  # ticks have no public names
     ScheduleInstigatorData,
     TickStatus,
 )
-from dagster._utils.schedules import schedule_execution_time_iterator  # what the scheduler itself goes by
 from dagster_shared.error import SerializableErrorInfo
 
+from cath_dagster.core.ticks import Cron
+from cath_dagster.core.ticks import ticks as foretold
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
 from cath_dagster.operations.watched import all_specs
@@ -129,21 +131,15 @@ def missed_ticks(
     data = state.instigator_data
     if not isinstance(data, ScheduleInstigatorData) or data.start_timestamp is None:
         return []
-    first = max(since.timestamp(), data.start_timestamp)
-    expected = []
-    for at in schedule_execution_time_iterator(first, *_cron(state, data)):
-        if at > until:
-            break
-        if at.timestamp() > first:
-            expected.append(at.astimezone(UTC))
+    first = max(since, datetime.fromtimestamp(data.start_timestamp, UTC))
+    expected = list(takewhile(lambda at: at <= until, foretold(*_cron(state, data), first)))
     if not expected:
         return []
-    ticks = ticks_of(instance, state, after=first - 1)
-    made = {tick.timestamp for tick in ticks}
+    made = {tick.timestamp for tick in ticks_of(instance, state, after=first.timestamp() - 1)}
     return [at for at in expected if at.timestamp() not in made]
 
 
-def _cron(state: InstigatorState, data: ScheduleInstigatorData) -> tuple[str | Sequence[str], str]:
+def _cron(state: InstigatorState, data: ScheduleInstigatorData) -> tuple[Cron, str]:
     """Return a schedule's cron and the zone it is meant in: what Dagster keeps has no zone, and may be an older cron."""
     location, name = state.repository_selector.location_name, state.instigator_name
     for spec in all_specs():
