@@ -42,6 +42,9 @@ class SurveyPurge(Purge):
     `Eraser` deletes them, with the rows of every table that goes along by the same statements.
     """
 
+    is_checked_apart: bool = True
+    """`find_gaps` holds the policy of every foreign key against the catalogue."""
+
     def every_child(self) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
         """Return each table whose rows go along, with the predicate that finds them."""
         removal = Removal(lambda column: column.in_(sa.select(t.survey.c.id).where(self.predicate)))

@@ -13,10 +13,12 @@ from cath_dagster.core import outbox
 from cath_dagster.core.archive import Keeper
 from cath_dagster.core.database import BatchConflictError
 from cath_dagster.core.heap import Keys, is_any
+from cath_dagster.core.holds import chosen_of
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.left import Left
 from cath_dagster.core.maintenance import deleted_key
 from cath_dagster.core.purge import Purge, Revision, descend
+from cath_dagster.core.refusal import StayedError
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Done:
     next_id: int | None = None
     """With `left`, the transaction's own id, or if it has written nothing that of the next to write."""
     look_seconds: float = 0.0
+    stayed: Keys = ()
+    """Rows that were to go, match still, and are there: something keeps them without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,8 @@ class Batcher:
     run_id: str
     keeps_keys: bool = False
     """Whether the keys of the purged table's rows are written down as they go, for `cath-dagster explain`."""
+    may_keep: frozenset[str] = frozenset()
+    """Tables of which a DELETE may leave rows out without a word."""
     clock: Callable[[], float] = field(default=time.perf_counter)
 
     def delete(
@@ -126,7 +132,8 @@ class Batcher:
         statement = sa.delete(purge.table).where(is_any(purge.key, keys), purge.predicate)
         deleted = self._delete_rows(connection, statement, purge)
         self._record(connection, purge, {purge.target: {"deleted": deleted}}, None if is_full else position)
-        return Done(len(keys), deleted, decide_seconds, is_full=is_full)
+        stayed = _still_due(connection, purge, keys) if deleted < len(keys) else ()
+        return Done(len(keys), deleted, decide_seconds, is_full=is_full, stayed=stayed)
 
     def _delete_by_decision(
         self,
@@ -137,13 +144,13 @@ class Batcher:
         values: Mapping[str, str] | None,
     ) -> Done:
         started = self.clock()
-        find = sa.select(purge.key).where(within, purge.predicate).limit(room).with_for_update(of=purge.table)
+        find = sa.select(purge.key).where(within, purge.is_due).limit(room).with_for_update(of=purge.table)
         candidates = connection.scalars(find, values).all()
         if not candidates:
             return Done(0, 0)
         _lock_others(connection, purge, candidates)
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
-        keys = connection.scalars(sa.select(purge.key).where(is_any(purge.key, candidates), purge.predicate)).all()
+        keys = connection.scalars(chosen_of(purge, candidates)).all()
         keeper = Keeper.open(connection, purge, job=self.job, run_id=self.run_id) if keys else None
         decide_seconds = self.clock() - started
         by_group = _count_by_group(connection, purge, keys)
@@ -165,12 +172,20 @@ class Batcher:
                 gone = keeper.delete(child, its_rows)
             else:
                 gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
+            self._check_gone(connection, child, its_rows)
             counts.setdefault(child.name, {"deleted": 0})["deleted"] += gone
-        statement = sa.delete(purge.table).where(chosen, purge.predicate)
+        statement = sa.delete(purge.table).where(chosen, purge.is_due)
         deleted = self._delete_rows(connection, statement, purge)
         if deleted != len(keys):
+            if _still_due(connection, purge, keys):
+                raise StayedError
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
         return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
+
+    def _check_gone(self, connection: sa.Connection, child: sa.Table, its_rows: sa.ColumnElement[bool]) -> None:
+        """Raise where rows that go along are there still: with their parent's delete they would be orphans."""
+        if child.name in self.may_keep and connection.scalar(sa.select(sa.exists().where(its_rows))):
+            raise StayedError
 
     def _delete_rows(
         self, connection: sa.Connection, statement: sa.Delete, purge: Purge, values: Mapping[str, str] | None = None
@@ -212,6 +227,10 @@ class Batcher:
 def _deletion(table: sa.Table, within: sa.ColumnElement[bool], predicate: sa.ColumnElement[bool]) -> sa.Delete:
     """Return the statement of a walk, made once: SQLAlchemy knows it again by the object."""
     return sa.delete(table).where(within, predicate)
+
+
+def _still_due(connection: sa.Connection, purge: Purge, keys: Keys) -> Keys:
+    return connection.scalars(sa.select(purge.key).where(is_any(purge.key, keys), purge.is_due)).all()
 
 
 def _count_by_group(connection: sa.Connection, purge: Purge, keys: Keys) -> dict[str, int]:

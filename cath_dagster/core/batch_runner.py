@@ -5,14 +5,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core import telemetry
 from cath_dagster.core.batch import Done
 from cath_dagster.core.cost import Cost
 from cath_dagster.core.database import Database, Limits, TimedOutError
 from cath_dagster.core.pace import Pacer
+from cath_dagster.core.refusal import Guards, Refusal, RowsRefusedError, StayedError
 
 FIRST_ROWS = 16
 """Rows of the first batches: what a row costs is not known before some are deleted."""
@@ -58,6 +61,8 @@ class Progress:
     way: str = ""
     """How the rows were found, in words."""
     cost: Cost = field(default_factory=Cost)
+    refused: dict[Any, Refusal] = field(default_factory=dict)
+    """By its key, each row that the database does not let go."""
     by_group: Counter[str] = field(default_factory=Counter)
     """Deleted rows by the value of the purge's `counted_by`."""
 
@@ -78,12 +83,15 @@ class BatchRunner:
     database: Database
     pacer: Pacer
     progress: Progress
+    guards: Guards = field(default_factory=Guards)
+    """What may refuse rows of the tables at work."""
     clock: Callable[[], float] = field(default=time.perf_counter)
 
     def run(self, work: Callable[[sa.Connection], Done], *, limits: Limits | None = None) -> Batch:
         """Return what one batch did, and rest after it.
 
-        Raises `TimedOutError` for one that went beyond the limits, the pace's if none are given; nothing of it was done.
+        Raises `TimedOutError` for one that went beyond the limits, the pace's if none are given, and `RowsRefusedError`
+        for one of which the database does not let a row go; nothing of it was done.
         """
         limits = limits or self.pacer.tempo.limits
         started = self.clock()
@@ -94,23 +102,39 @@ class BatchRunner:
             telemetry.batch(self.clock() - started, 0, timed_out=True)
             self.pacer.back_off(error.reason, 0.0)
             raise
+        except RowsRefusedError:
+            self.pacer.rest(self.clock() - started)
+            raise
         batch = Batch(**vars(done), seconds=self.clock() - started)
         self.progress.add(batch)
+        self.progress.refused |= dict.fromkeys(batch.stayed, self.guards.silence)
         telemetry.batch(batch.seconds, batch.changed)
         self.pacer.rest(batch.seconds)
         return batch
 
     def _watched(self, work: Callable[[sa.Connection], Done], connection: sa.Connection) -> Done:
-        done = work(connection)
+        try:
+            done = work(connection)
+            if self.guards.has_deferred and done.changed:
+                # What would fail at the commit fails here, where it can be told from a fault of the connection.
+                connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+        except StayedError:
+            raise RowsRefusedError(self.guards.silence) from None
+        except DBAPIError as error:
+            if refusal := self.guards.refusal_of(error):
+                raise RowsRefusedError(refusal) from None
+            raise
         self.pacer.look(connection)
         return done
 
-    def run_single_row(self, work: Callable[[sa.Connection], Done]) -> None:
-        """Run the batch of a row that cannot be tried in smaller parts, and pass over one that stays locked."""
+    def run_single_row(self, work: Callable[[sa.Connection], Done], key: Any) -> None:
+        """Run the batch of a row that cannot be tried in smaller parts, and pass over one that stays locked or refuses."""
         try:
             self.run(work, limits=SINGLE_ROW)
         except TimedOutError:
             self.progress.passed_over += 1
+        except RowsRefusedError as error:
+            self.progress.refused[key] = error.refusal
 
     def next_rows(self, rows: int, batch: Batch) -> int:
         """Return how many rows the next batch may take, by what these cost; a batch that changed none tells nothing."""

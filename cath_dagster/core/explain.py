@@ -28,9 +28,10 @@ from cath_dagster.core.evidence import (
 )
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.purge import Archive, Purge
+from cath_dagster.core.references import examine
 from cath_dagster.core.relations import key_text
 from cath_dagster.core.restored import spare, tables_left_alone
-from cath_dagster.core.settings import read_settings
+from cath_dagster.core.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.ticks import ticks as ticks_of
 
@@ -298,8 +299,14 @@ class _Way:
 
 
 def _ways(spec: JobSpec, moment: Moment, question: _Question) -> list[_Way]:
-    purges = [spare(purge, question.left_alone, moment.as_of) for purge in _purges(spec, moment)]
+    allowed = _allowed_cascades(spec, moment)
+    purges = [_as_a_run_has_it(question, purge, moment, allowed) for purge in _purges(spec, moment)]
     return [way for purge in purges for way in _ways_of(purge) if way.table.name == question.table]
+
+
+def _as_a_run_has_it(question: _Question, purge: Purge, moment: Moment, allowed: Collection[str]) -> Purge:
+    examined = question.database.transaction(lambda connection: examine(connection, purge, allowed=allowed))
+    return examined.of(spare(examined.purge, question.left_alone, moment.as_of))
 
 
 def _ways_of(purge: Purge) -> Iterator[_Way]:
@@ -342,8 +349,14 @@ def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple
     return tuple(copies.values())
 
 
+def _allowed_cascades(spec: JobSpec, moment: Moment) -> Collection[str]:
+    settings = _settings(spec, moment)
+    return settings.allowed_cascades if isinstance(settings, PurgeSettings) else ()
+
+
+def _settings(spec: JobSpec, moment: Moment) -> JobSettings:
+    return read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
+
+
 def _purges(spec: JobSpec, moment: Moment) -> Sequence[Purge]:
-    if spec.purges is None:
-        return ()
-    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
-    return spec.purges(moment, settings)
+    return () if spec.purges is None else spec.purges(moment, _settings(spec, moment))

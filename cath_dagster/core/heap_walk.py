@@ -5,18 +5,19 @@ statement only if that stays short should all of its rows match.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.batch import Batcher
+from cath_dagster.core.batch import Batcher, Done
 from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
+from cath_dagster.core.chunks import Chunks
 from cath_dagster.core.database import TimedOutError
-from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.heap import Heap, blocks, in_blocks, is_any
+from cath_dagster.core.heap import Heap, Keys, blocks, in_blocks, is_any
 from cath_dagster.core.purge import Purge
+from cath_dagster.core.refusal import RowsRefusedError
 from cath_dagster.core.solitude import Solitude, follow, look_behind
 
 MAX_BLOCKS = 512
@@ -25,8 +26,6 @@ and each commit lets the server's own writer write one while the next batch is a
 """
 DENSE = 16
 """A range is worth one statement if at least one in so many of the rows that it may take match."""
-MAX_IDLE = 5
-"""Batches that found rows and deleted none, before the rows count as undeletable."""
 
 
 @dataclass(kw_only=True)
@@ -44,7 +43,8 @@ class HeapWalk:
     """Where it may be that nobody else writes: as long as it lasts, what is left is looked at on the way."""
     _size: int = 1
     _rows: int = FIRST_ROWS
-    _idle: int = 0
+    _refused_here: tuple[Any, ...] = ()
+    """Keys of rows that something keeps without a word, in the blocks from the position on."""
     _knows_cost: bool = False
 
     @cached_property
@@ -57,8 +57,8 @@ class HeapWalk:
             until = min(self.position + self._size, self.heap.blocks)
             try:
                 batch = self._take(until)
-            except TimedOutError:
-                self._take_parts(until)
+            except (TimedOutError, RowsRefusedError) as error:
+                self._take_parts(until, is_refused=isinstance(error, RowsRefusedError))
             else:
                 self._go_on(batch, until)
             self.report(self.position)
@@ -67,13 +67,18 @@ class HeapWalk:
         # One statement deletes a range only if, should all its rows match, it stays short. Where few match, a
         # longer range with a limit on its rows is as safe and reads the table faster.
         is_short = self._knows_cost and (until - self.position) * self.heap.rows_per_block <= self._rows
-        room = None if self.purge.is_plain and is_short else min(self._rows, MAX_ROWS)
+        # By their keys, where rows may be left out without a word: else nobody would know which.
+        is_telling = self.heap.table.name not in self.batcher.may_keep
+        room = None if self.purge.is_plain and is_short and is_telling else min(self._rows, MAX_ROWS)
         values = blocks(self.position, until)
         position = {"until_block": until, "filenode": self.heap.filenode}
         within = in_blocks(self.purge.table)
-        work = partial(self.batcher.delete, self.purge, within, room, values=values, position=position)
+        purge = without(self.purge, self._refused_here)
+        work = partial(self.batcher.delete, purge, within, room, values=values, position=position)
         if self.solitude is None or not self.solitude.lasts:
-            return self.runner.run(work)
+            batch = self.runner.run(work)
+            self._refused_here = (*self._refused_here, *batch.stayed)
+            return batch
         batch = self.runner.run(partial(follow, work, self._look, values, clock=self.runner.clock))
         self.solitude.add(batch)
         return batch
@@ -83,22 +88,20 @@ class HeapWalk:
         if batch.changed:
             self._knows_cost = True
             self._rows = self.runner.next_rows(self._rows, batch)
-        self._idle = self._idle + 1 if batch.is_full and not batch.changed else 0
-        if self._idle == MAX_IDLE:
-            raise DatabaseStatementError(
-                f"rows of {self.purge.target} match and cannot be deleted: a row-level policy or a trigger keeps them"
-            )
         if batch.is_full:
             # More may match in the same range, which is taken again in a smaller part.
             self._size = max(1, self._size // PARTS)
             return
-        self.position = until
+        self._move_to(until)
         self._size = max(1, min(MAX_BLOCKS, int(self._size * self.runner.growth(batch.seconds))))
         if self.purge.is_plain and is_dense:
             self._size = min(self._size, max(1, self._rows // self.heap.rows_per_block))
 
-    def _take_parts(self, until: int) -> None:
-        """Go on in smaller parts after a batch that timed out; in a single block row by row."""
+    def _move_to(self, block: int) -> None:
+        self.position, self._refused_here = block, ()
+
+    def _take_parts(self, until: int, *, is_refused: bool) -> None:
+        """Go on in smaller parts after a batch that timed out or that was refused; in a single block by its rows."""
         if self.solitude is not None:
             self.solitude.lasts = False
         self._size = max(1, (until - self.position) // PARTS)
@@ -107,7 +110,21 @@ class HeapWalk:
             return
         query = sa.select(self.purge.key).where(in_blocks(self.purge.table), self.purge.predicate)
         values = blocks(self.position, until)
-        for key in self.runner.database.transaction(lambda connection: connection.scalars(query, values).all()):
-            chosen = is_any(self.purge.key, [key])
-            self.runner.run_single_row(partial(self.batcher.delete, self.purge, chosen, 1))
-        self.position = until
+        keys = self.runner.database.transaction(lambda connection: connection.scalars(query, values).all())
+        if is_refused:
+            Chunks(runner=self.runner, work=self._delete_keys, rows=max(1, len(keys) // PARTS)).take(keys)
+        else:
+            for key in keys:
+                self.runner.run_single_row(partial(self._delete_keys, [key]), key)
+        self._move_to(until)
+
+    def _delete_keys(self, keys: Keys, connection: sa.Connection) -> Done:
+        return self.batcher.delete(self.purge, is_any(self.purge.key, keys), len(keys), connection)
+
+
+def without(purge: Purge, keys: Keys) -> Purge:
+    """Return the purge without the rows of these keys."""
+    if not keys:
+        return purge
+    is_other = sa.not_(is_any(purge.key, keys))
+    return replace(purge, predicate=sa.and_(purge.predicate, is_other))

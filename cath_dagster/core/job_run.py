@@ -28,7 +28,7 @@ from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.planning import PlannedPurge, plan_purges
 from cath_dagster.core.purge import Purge, Revision
-from cath_dagster.core.purge_outcome import how, record_dry_purge, record_purge
+from cath_dagster.core.purge_outcome import how, record_dry_purge, record_purge, tell_refused
 from cath_dagster.core.purger import Purger
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.restored import spare_revision, tables_left_alone
@@ -227,19 +227,21 @@ class JobRun:
             span.tell(changed=progress.changed, batches=progress.batches, **how(progress, pacer))
         updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
         self._taken += updated
-        left = max(0, matched - updated) if progress.reached_limit else 0
+        left = max(0, matched - updated - len(progress.refused)) if progress.reached_limit else 0
         self.outcomes.append(
             Outcome(
                 target=table,
                 matched=max(matched, updated),
                 updated=updated,
                 skipped=left,
+                failed=len(progress.refused),
                 batches=progress.batches,
                 longest_transaction_seconds=progress.longest_seconds,
                 seconds=self.clock() - started,
                 details=how(progress, pacer),
             )
         )
+        tell_refused(self, table, progress.refused)
         self.tell_left(table, left, progress)
         return updated
 

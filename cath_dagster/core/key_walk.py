@@ -13,9 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.batch import Done
-from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, BatchRunner
-from cath_dagster.core.database import TimedOutError
-from cath_dagster.core.heap import Keys
+from cath_dagster.core.batch_runner import BatchRunner
+from cath_dagster.core.chunks import Chunks
+from cath_dagster.core.heap import Keys, is_any
+from cath_dagster.core.holds import keys_in_order
 from cath_dagster.core.purge import Purge, Revision
 
 KEYS_IN_MEMORY = 100_000
@@ -40,30 +41,33 @@ class KeyWalk:
     report: Callable[[int, int], None]
     along: sa.Column[Any] | None = None
     """The indexed column to go along."""
-    _rows: int = FIRST_ROWS
     _low: str | None = None
     """No row below matches, but those that were passed over. As text: the column may hold what Python does not."""
 
     def run(self) -> None:
         """Change every row that matches."""
         progress, idle = self.runner.progress, 0
+        chunks = Chunks(runner=self.runner, work=self.work, report=self.report)
         while (room := self._room()) > 0:
             is_whole = self._low is None
             keys = self.runner.database.transaction(partial(self._read, room))
-            before, progress.passed_over = progress.changed, 0
-            self._take(keys)
+            before, progress.passed_over = progress.changed + len(progress.refused), 0
+            chunks.take(keys)
             if len(keys) < room:
                 # From the low end again, for rows that others moved or added there meanwhile.
                 self._low = None
             if not keys and is_whole:
                 return
             # Rows that others rescue match no longer; a rule that never settles must not hold the run for ever.
-            idle = 0 if progress.changed > before or not keys else idle + 1
+            idle = 0 if progress.changed + len(progress.refused) > before or not keys else idle + 1
             if idle == MAX_IDLE_PASSES:
                 progress.gave_up = True
                 return
             if progress.passed_over:
                 self.runner.pacer.back_off("locked rows", FIRST_WAIT_SECONDS * 2**idle)
+            elif idle:
+                # Rows that refer to each other in a circle go together or not at all.
+                chunks.grow()
         progress.reached_limit = True
 
     def _room(self) -> int:
@@ -72,27 +76,19 @@ class KeyWalk:
 
     def _read(self, room: int, connection: sa.Connection) -> Keys:
         key, along = self.change.key, self.along
+        refused = self.runner.progress.refused
+        is_open = sa.not_(is_any(key, list(refused))) if refused else sa.true()
         if along is None:
-            return connection.scalars(sa.select(key).where(self.change.predicate).limit(room)).all()
+            return connection.scalars(self._keys(is_open, room)).all()
         above = sa.true() if self._low is None else along >= sa.cast(sa.literal(self._low, sa.Text), along.type)
-        query = sa.select(key, sa.cast(along, sa.Text)).where(self.change.predicate, above).order_by(along).limit(room)
+        matches = (self.change.predicate, is_open, above)
+        query = sa.select(key, sa.cast(along, sa.Text)).where(*matches).order_by(along).limit(room)
         rows = connection.execute(query).all()
         if rows:
             self._low = rows[-1][1]
         return [row[0] for row in rows]
 
-    def _take(self, keys: Keys) -> None:
-        position = 0
-        while position < len(keys):
-            chunk = keys[position : position + self._rows]
-            try:
-                batch = self.runner.run(partial(self.work, chunk))
-            except TimedOutError:
-                if len(chunk) == 1:
-                    self.runner.run_single_row(partial(self.work, chunk))
-                    position += 1
-                self._rows = max(1, len(chunk) // PARTS)
-                continue
-            position += len(chunk)
-            self._rows = min(MAX_ROWS, self.runner.next_rows(self._rows, batch))
-            self.report(position, len(keys))
+    def _keys(self, is_open: sa.ColumnElement[bool], room: int) -> sa.Select[Any]:
+        if isinstance(self.change, Purge):
+            return keys_in_order(self.change, is_open, room)
+        return sa.select(self.change.key).where(self.change.predicate, is_open).limit(room)

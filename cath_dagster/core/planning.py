@@ -14,6 +14,7 @@ from cath_dagster.core.errors import BlastRadiusError, PreflightError
 from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.purge import Purge, Undo
+from cath_dagster.core.references import Examined, examine, tell_unread
 from cath_dagster.core.restored import count_spared, spare
 from cath_dagster.core.undo_check import find_obstacles
 
@@ -38,7 +39,11 @@ def plan_purges(run: "JobRun", *purges: Purge) -> list[PlannedPurge]:
     # Measuring needs privileges as well, and waits for locks.
     reasons = (*_check_access(run, purges).reasons, *_check_extras(run, purges))
     run.refuse_as(PreflightError, reasons)
-    purges = tuple(_undoable(run, purge) for purge in _spared(run, purges))
+    examined = run.database.transaction(partial(_examine, run, purges))
+    run.refuse_as(PreflightError, list(dict.fromkeys(reason for each in examined for reason in each.refusals)))
+    spared = _spared(run, [each.purge for each in examined])
+    purges = tuple(each.of(_undoable(run, purge)) for each, purge in zip(examined, spared, strict=True))
+    _tell_unread(run, examined)
     planned = [_measure(run, purge) for purge in purges]
     run.refuse_as(PreflightError, _find_undo_obstacles(run, purges))
     measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
@@ -68,6 +73,15 @@ def _spared(run: "JobRun", purges: Sequence[Purge]) -> list[Purge]:
             run.record(Outcome(target=before.table.name, kept=kept))
             run.note(f"{kept:,} rows of {before.table.name} match and are left alone: they were restored lately")
     return spared
+
+
+def _examine(run: "JobRun", purges: Sequence[Purge], connection: sa.Connection) -> list[Examined]:
+    return [examine(connection, purge, allowed=run.purging.allowed_cascades) for purge in purges]
+
+
+def _tell_unread(run: "JobRun", examined: Sequence[Examined]) -> None:
+    for reference in dict.fromkeys(reference for each in examined for reference in each.unread):
+        run.note(tell_unread(reference))
 
 
 def _undoable(run: "JobRun", purge: Purge) -> Purge:

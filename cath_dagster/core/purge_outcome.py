@@ -1,15 +1,18 @@
 """Say what a purge did, or in a dry run would do: per table an outcome with its counts and how the work went."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cath_dagster.core.batch_runner import Progress
+from cath_dagster.core.holds import IDS_SHOWN, Held, count_held
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.pace import Pacer
 from cath_dagster.core.planning import PlannedPurge
 from cath_dagster.core.purge import Purge
+from cath_dagster.core.refusal import Refusal
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
@@ -25,6 +28,7 @@ def record_dry_purge(run: "JobRun", planned: PlannedPurge) -> None:
     query = sa.select(sa.cast(purge.key, sa.Text)).where(purge.predicate).order_by(purge.key).limit(SAMPLE_IDS)
     ids = run.database.transaction(lambda connection: list(connection.scalars(query)))
     details: dict[str, Scalar] = {"sample_ids": ids, **_undo_until(purge)} if ids else {}
+    details |= _tell_held(run, purge, run.database.transaction(lambda connection: count_held(connection, purge)))
     run.record(Outcome(target=purge.table.name, matched=planned.measured.matched, details=details))
     for measured in planned.children:
         run.record(Outcome(target=measured.table, matched=measured.matched))
@@ -45,13 +49,17 @@ def record_purge(
     measured, recorded = planned.measured, run.ledger.recorded() if progress.batches else {}
     done = run.not_yet_told(recorded, measured.table)
     run.take(done["deleted"])
-    matched = measured.matched if measured.is_exact or progress.reached_limit else done["deleted"]
-    left = max(0, matched - done["deleted"]) if progress.reached_limit else 0
+    purge, refused = planned.purge, progress.refused
+    held = run.database.transaction(lambda connection: count_held(connection, purge, beside=list(refused)))
+    undone = sum(not refusal.is_hold for refusal in refused.values())
+    met = done["deleted"] + len(refused)
+    matched = measured.matched if measured.is_exact or progress.reached_limit else met
+    left = max(0, matched - met) if progress.reached_limit else 0
     if not measured.is_exact:
         details |= {"estimated": measured.matched, "margin": measured.margin}
-    details |= _by_group(planned.purge, progress)
+    details |= _by_group(purge, progress) | _tell_held(run, purge, held)
     if done["deleted"]:
-        details |= _undo_until(planned.purge)
+        details |= _undo_until(purge)
     rows_left = progress.rows_left
     if rows_left is None:
         rows_left = max(0, measured.rows - done["deleted"])
@@ -63,6 +71,8 @@ def record_purge(
             deleted=done["deleted"],
             archived=done["archived"],
             skipped=left,
+            kept=held.rows + len(refused) - undone,
+            failed=undone,
             batches=progress.batches,
             longest_transaction_seconds=progress.longest_seconds,
             seconds=seconds,
@@ -75,7 +85,38 @@ def record_purge(
     for child in dict.fromkeys(measured.table for measured in planned.children):
         gone = run.not_yet_told(recorded, child)["deleted"]
         run.outcomes.append(Outcome(target=child, matched=gone, deleted=gone))
+    tell_refused(run, measured.table, refused)
     run.tell_left(measured.table, left, progress)
+
+
+def _tell_held(run: "JobRun", purge: Purge, held: Held) -> dict[str, Scalar]:
+    """Say how many rows are due and kept because others refer to them, and by which keys."""
+    if not held.rows:
+        return {}
+    run.note(
+        f"{_rows(held.rows, purge.target)} due and kept, because rows that stay refer to them by {held.names}: "
+        f"{_ids(held.ids, held.rows)}"
+    )
+    return {"held_ids": list(held.ids)}
+
+
+def tell_refused(run: "JobRun", table: str, refused: Mapping[Any, Refusal]) -> None:
+    """Say which rows the database did not let go; those that nothing refers to are left undone, and fail the run."""
+    for refusal in dict.fromkeys(refused.values()):
+        keys = [str(key) for key, each in refused.items() if each == refusal]
+        says = f"{_rows(len(keys), table)} due and kept, because {refusal.says}: {_ids(keys, len(keys))}"
+        if refusal.is_hold:
+            run.note(says)
+        else:
+            run.fail(f"{says}; the next run tries again")
+
+
+def _rows(count: int, table: str) -> str:
+    return f"1 row of {table} is" if count == 1 else f"{count:,} rows of {table} are"
+
+
+def _ids(ids: Sequence[str], count: int) -> str:
+    return ", ".join(ids[:IDS_SHOWN]) + (", …" if count > IDS_SHOWN else "")
 
 
 def _by_group(purge: Purge, progress: Progress) -> dict[str, Scalar]:

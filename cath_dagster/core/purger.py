@@ -16,8 +16,9 @@ from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import BatchRunner, Progress
 from cath_dagster.core.database import Database
 from cath_dagster.core.extremes import is_on_calendar
+from cath_dagster.core.family import tables_of
 from cath_dagster.core.heap import is_any, read_heaps
-from cath_dagster.core.heap_walk import HeapWalk
+from cath_dagster.core.heap_walk import HeapWalk, without
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk
 from cath_dagster.core.ledger import Ledger
@@ -25,6 +26,7 @@ from cath_dagster.core.look_back import look_back
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.partitions import PartitionDropper
 from cath_dagster.core.purge import Purge, Revision
+from cath_dagster.core.refusal import Guards, read_guards
 from cath_dagster.core.revision_walk import RevisionWalk, is_worth_a_walk
 from cath_dagster.core.solitude import Solitude, begin_solitude
 from cath_dagster.core.way_in import WayIn, choose_way, on_heap
@@ -61,64 +63,73 @@ class Purger:
         progress = Progress()
         # Before the lengths of the heaps are read: what others add afterwards ends the solitude.
         solitude, way = self.database.transaction(lambda c: (begin_solitude(c), choose_way(c, purge)))
+        guards = self._guards(*tables_of(purge))
         # Of a partition the walk knows its rows only, and nothing that goes along or is kept.
         is_whole = all(heap.table is purge.table for heap in way.heaps)
         is_walkable = not purge.reads_other_rows and (purge.is_plain or is_whole)
         if is_walkable and way.along is None and limit is None:
-            self._walk_heaps(purge, way, progress, solitude if self._may_be_alone(purge, way) else None)
+            alone = solitude if self._may_be_alone(purge, way) else None
+            self._walk_heaps(purge, way, self._runner(progress, guards), alone)
         else:
-            self._walk_keys(purge, way, limit, progress)
+            self._walk_keys(purge, way, limit, self._runner(progress, guards))
         self._make_durable(progress)
         return progress
 
     def update(self, revision: Revision, *, limit: int | None, matched: int = 0) -> Progress:
         """Change every row that matches, at most `limit`, in short transactions; about `matched` are expected."""
+        guards = self._guards(revision.table)
         if revision.is_plain and limit is None:
             heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
             if len(heaps) == 1 and is_worth_a_walk(matched, heaps[0]):
-                return self._walk_revision(revision)
+                return self._walk_revision(revision, guards)
         progress = Progress(way="by keys")
         KeyWalk(
-            runner=self._runner(progress),
+            runner=self._runner(progress, guards),
             change=revision,
-            work=partial(self._batcher.update, revision),
+            work=partial(self._batcher(guards).update, revision),
             room=self._room(revision.table, "updated", limit),
             report=partial(self.report, revision.table.name),
         ).run()
         self._make_durable(progress)
         return progress
 
-    def _walk_revision(self, revision: Revision) -> Progress:
+    def _walk_revision(self, revision: Revision, guards: Guards) -> Progress:
         progress = Progress(way="by the heap")
-        matches = sa.select(sa.exists().where(revision.predicate))
+        runner = self._runner(progress, guards)
         for number in range(MAX_PASSES):
             if progress.passed_over:
                 self.pacer.back_off("locked rows", FIRST_WAIT_SECONDS * 2 ** (number - 1))
             progress.passed_over = 0
             (heap,) = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
             RevisionWalk(
-                runner=self._runner(progress),
-                batcher=self._batcher,
+                runner=runner,
+                batcher=self._batcher(guards),
                 revision=revision,
                 heap=heap,
                 report=partial(self.report, revision.table.name),
             ).run()
             # What others moved past the end that was read at the start is found by the next pass.
-            if not self.database.transaction(lambda connection: connection.scalar(matches)):
+            is_open = sa.not_(is_any(revision.key, list(progress.refused)))
+            matches = sa.select(sa.exists().where(revision.predicate, is_open))
+            if not self._finds(matches):
                 break
         else:
             progress.gave_up = True
         self._make_durable(progress)
         return progress
 
+    def _finds(self, query: sa.Select[tuple[bool]]) -> bool:
+        return bool(self.database.transaction(lambda connection: connection.scalar(query)))
+
     def _make_durable(self, progress: Progress) -> None:
         """Wait until the disk has what the batches committed; the server has written most of it by itself meanwhile."""
         if progress.batches:
             self.database.flush()
 
-    def _walk_heaps(self, purge: Purge, way: WayIn, progress: Progress, solitude: Solitude | None) -> None:
+    def _walk_heaps(self, purge: Purge, way: WayIn, runner: BatchRunner, solitude: Solitude | None) -> None:
+        progress = runner.progress
         if self.drops_partitions and purge.is_plain:
-            way = self._drop_partitions(purge, way, progress)
+            way = self._drop_partitions(purge, way, runner)
         else:
             progress.way = str(way)
         if way.heaps and all(heap.table is purge.table and not heap.blocks for heap in way.heaps):
@@ -133,9 +144,9 @@ class Purger:
             blocks = sum(heap.blocks for heap in way.heaps)
             for heap in way.heaps:
                 HeapWalk(
-                    runner=self._runner(progress),
-                    batcher=self._batcher,
-                    purge=on_heap(purge, heap),
+                    runner=runner,
+                    batcher=self._batcher(runner.guards),
+                    purge=on_heap(without(purge, list(progress.refused)), heap),
                     heap=heap,
                     report=partial(self._report_blocks, purge, before, blocks),
                     # What an earlier run with this cutoff has walked holds no more than the closing look finds.
@@ -147,7 +158,7 @@ class Purger:
                 progress.rows_left, progress.oldest_at = solitude.left.rows, solitude.left.oldest_at
                 return
             solitude = None
-            if not self._look_back(purge, progress, asks_for_matches=True):
+            if not self._look_back(without(purge, list(progress.refused)), progress, asks_for_matches=True):
                 return
             way = self.database.transaction(lambda connection: choose_way(connection, purge))
         progress.gave_up = True
@@ -160,21 +171,23 @@ class Purger:
         is_seen = all(heap.table is purge.table and not heap.has_triggers for heap in way.heaps)
         return is_seen and purge.is_plain and not self.pacer.is_polite
 
-    def _drop_partitions(self, purge: Purge, way: WayIn, progress: Progress) -> WayIn:
+    def _drop_partitions(self, purge: Purge, way: WayIn, runner: BatchRunner) -> WayIn:
         """Return the way that is left when the partitions that go as a whole are gone."""
-        dropper = PartitionDropper(runner=self._runner(progress), batcher=self._batcher, purge=purge)
+        dropper = PartitionDropper(runner=runner, batcher=self._batcher(runner.guards), purge=purge)
         left = WayIn(dropper.drop(way.heaps))
         dropped = len(way.heaps) - len(left.heaps)
-        progress.way = f"{dropped} partition{'s' if dropped > 1 else ''} dropped, {left}" if dropped else str(left)
+        said = f"{dropped} partition{'s' if dropped > 1 else ''} dropped, {left}" if dropped else str(left)
+        runner.progress.way = said
         return left
 
-    def _walk_keys(self, purge: Purge, way: WayIn, limit: int | None, progress: Progress) -> None:
+    def _walk_keys(self, purge: Purge, way: WayIn, limit: int | None, runner: BatchRunner) -> None:
         along = None if purge.reads_other_rows else way.along
+        progress, batcher = runner.progress, self._batcher(runner.guards)
         progress.way = str(way) if along is not None else "by keys"
         KeyWalk(
-            runner=self._runner(progress),
+            runner=runner,
             change=purge,
-            work=lambda keys, connection: self._batcher.delete(purge, is_any(purge.key, keys), len(keys), connection),
+            work=lambda keys, connection: batcher.delete(purge, is_any(purge.key, keys), len(keys), connection),
             room=self._room(purge.table, "deleted", limit),
             report=partial(self.report, purge.table.name),
             along=along,
@@ -208,11 +221,18 @@ class Purger:
     def _report_blocks(self, purge: Purge, before: int, blocks: int, done: int) -> None:
         self.report(purge.target, before + done, blocks)
 
-    def _runner(self, progress: Progress) -> BatchRunner:
-        return BatchRunner(database=self.database, pacer=self.pacer, progress=progress, clock=self.clock)
+    def _guards(self, *tables: sa.Table) -> Guards:
+        return self.database.transaction(lambda connection: read_guards(connection, tables))
 
-    @property
-    def _batcher(self) -> Batcher:
+    def _runner(self, progress: Progress, guards: Guards) -> BatchRunner:
+        return BatchRunner(database=self.database, pacer=self.pacer, progress=progress, guards=guards, clock=self.clock)
+
+    def _batcher(self, guards: Guards) -> Batcher:
         return Batcher(
-            ledger=self.ledger, job=self.job, run_id=self.run_id, keeps_keys=self.keeps_keys, clock=self.clock
+            ledger=self.ledger,
+            job=self.job,
+            run_id=self.run_id,
+            keeps_keys=self.keeps_keys,
+            may_keep=guards.keeping,
+            clock=self.clock,
         )

@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
+from cath_dagster.core.catalogue import find_missing_privileges
 from cath_dagster.core.family import find_relations
 from cath_dagster.core.heap import quote
 from cath_dagster.core.holds import with_holds
 from cath_dagster.core.purge import Child, Hold, Purge
 from cath_dagster.core.relations import Effect, Reference, Relation, read_references, read_relations
+
+SERVICE = "public"
+"""The schema of the maintained tables."""
 
 Named = tuple[str, str]
 """A table's schema and name."""
@@ -49,8 +53,13 @@ def examine(connection: sa.Connection, purge: Purge, *, allowed: Collection[str]
     mistakes = _mistakes(connection, purge)
     if mistakes:
         return Examined(purge, refusals=tuple(mistakes))
+    declared = purge
     purge, cascades = _with_cascades(connection, purge, allowed)
-    refusals = [*(_tell_cascade(each, allowed) for each in cascades), *_heirs(connection, purge)]
+    refusals = [
+        *(_tell_cascade(each, allowed) for each in cascades),
+        *_heirs(connection, purge),
+        *_lacking(connection, declared, purge),
+    ]
     holds, sets = _unknown(connection, purge)
     readable = _readable(connection, {(hold.reference.schema, hold.reference.child) for hold in holds})
     is_read = {hold: _is_read(hold, purge, readable) for hold in holds}
@@ -61,6 +70,29 @@ def examine(connection: sa.Connection, purge: Purge, *, allowed: Collection[str]
         unread=tuple(dict.fromkeys(hold.reference for hold in holds if not is_read[hold])),
         sets=tuple(sets),
     )
+
+
+def tell_unread(reference: Reference) -> str:
+    """Return what it means that rows of a table may hold others and cannot be read, and what to do."""
+    return (
+        f"rows of {reference.parent} to which {reference.name} ({reference.constraint}) refers are kept, and cannot be "
+        f"counted before: as its owner, GRANT SELECT ON {quote(reference.schema)}.{quote(reference.child)} to the role"
+    )
+
+
+def adopted(declared: Purge, purge: Purge) -> list[sa.Table]:
+    """Return the tables that go along since the settings allow it, beside the declared ones."""
+    known = {child.table for _, child in _children(declared)}
+    return list(dict.fromkeys(child.table for _, child in _children(purge) if child.table not in known))
+
+
+def _lacking(connection: sa.Connection, declared: Purge, purge: Purge) -> list[str]:
+    missing = [
+        each
+        for table in adopted(declared, purge)
+        for each in find_missing_privileges(connection, table.schema or SERVICE, {table.name: ("SELECT", "DELETE")})
+    ]
+    return [f"table {each.table}: {each.says}; {each.remedy}" for each in missing]
 
 
 def _mistakes(connection: sa.Connection, purge: Purge) -> list[str]:

@@ -18,6 +18,7 @@ from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.heap import Heap, blocks, in_blocks, is_any
 from cath_dagster.core.heap_walk import MAX_BLOCKS
 from cath_dagster.core.purge import Revision
+from cath_dagster.core.refusal import RowsRefusedError
 
 MOST_SECONDS = 0.08
 """Less than a DELETE's batch at full pace: what a changed row costs varies more, as every index grows and splits."""
@@ -78,7 +79,7 @@ class RevisionWalk:
             )
             try:
                 batch = self.runner.run(update)
-            except TimedOutError:
+            except (TimedOutError, RowsRefusedError):
                 reach = reach.after_timeout(until - position)
                 if until - position > 1:
                     continue
@@ -89,12 +90,15 @@ class RevisionWalk:
             self.report(position, self.heap.blocks)
 
     def _take_rows(self, block: int) -> None:
-        """Take the rows of a block one by one, after the block as a whole timed out, and pass over those locked."""
+        """Take the rows of a block one by one, after the block as a whole timed out, and pass over those locked.
+
+        Or after the database refused it because of one of them.
+        """
         revision = self.revision
         query = sa.select(revision.key).where(in_blocks(revision.table), revision.predicate)
         values = blocks(block, block + 1)
         for key in self.runner.database.transaction(lambda connection: connection.scalars(query, values).all()):
-            self.runner.run_single_row(partial(self.batcher.update_plain, revision, is_any(revision.key, [key])))
+            self.runner.run_single_row(partial(self.batcher.update_plain, revision, is_any(revision.key, [key])), key)
 
 
 def is_worth_a_walk(matched: int, heap: Heap) -> bool:

@@ -71,6 +71,12 @@ class PurgeSettings(PacedSettings):
         description="Write down the key of every row that a run deletes, not of the rows that go along with it, in "
         "maintenance.deleted_key, so that `cath-dagster explain` names the run that deleted a row.",
     )
+    allow_cascades: str = Field(
+        default="",
+        description="Foreign keys, by their constraints' names with commas between, by which ON DELETE CASCADE may take "
+        "rows of tables that the job does not know of; they are counted like the job's own. A run that finds another "
+        "such key is refused.",
+    )
     undo_days: Days = Field(
         default=0,
         description="Days for which what a run deletes can be brought back by `cath-dagster restore`, its files "
@@ -81,6 +87,11 @@ class PurgeSettings(PacedSettings):
         description="Why deleted personal data may be kept for so long, in words. Without a reason a run that would "
         "archive some is refused.",
     )
+
+    @property
+    def allowed_cascades(self) -> frozenset[str]:
+        """The foreign keys of `allow_cascades`."""
+        return frozenset(filter(None, (name.strip() for name in self.allow_cascades.split(","))))
 
 
 S = TypeVar("S", bound=JobSettings)

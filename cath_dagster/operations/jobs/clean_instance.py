@@ -85,8 +85,9 @@ def purges(planning: Planning, settings: CleanInstanceSettings) -> list[Purge]:
             children=(
                 Child(event_logs, event_logs.c.run_id, (Child(asset_event_tags, asset_event_tags.c.event_id),)),
                 Child(asset_check_executions, asset_check_executions.c.run_id),
-                # Tags go by their foreign key's CASCADE: the predicate reads them until the run itself goes.
             ),
+            # Tags go by their foreign key's CASCADE: the predicate reads them until the run itself goes.
+            lets_cascade=(run_tags.c.run_id,),
             # Queued under the primary key that the database knows, which is another than ours.
             files=lambda chosen: sa.select(sa.cast(runs.c.id, sa.Text), runs.c.run_id).where(chosen),
             conditions=conditions,
