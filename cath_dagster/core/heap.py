@@ -1,6 +1,6 @@
 """PostgreSQL's own: identifiers, the physical places of rows, and what the catalogue says of a table's heap."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -43,6 +43,24 @@ class Tid(UserDefinedType[str]):
 
     def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
         return sa.cast(bindvalue, self)
+
+
+class Words(UserDefinedType[Sequence[str]]):
+    """An array of whatever kind of text it is compared with: the server finds out which."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "text[]"
+
+    def bind_processor(self, dialect: Any) -> Callable[[Sequence[str] | None], str | None]:
+        del dialect
+        return lambda words: None if words is None else f"{{{','.join(map(_as_element, words))}}}"
+
+
+def _as_element(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def tid_of(table: sa.Table) -> sa.ColumnElement[str]:
@@ -156,4 +174,6 @@ def rebind(expression: sa.ColumnElement[E], table: sa.Table, source: sa.FromClau
 
 def is_any(key: sa.ColumnElement[Any], keys: Keys) -> sa.ColumnElement[bool]:
     """Return whether a key is one of many, passed as one parameter however many there are."""
-    return key == sa.any_(sa.literal(list(keys), ARRAY(key.type)))
+    # SQLAlchemy would say of a text's array that it is one of text, which makes a char(n) a text without its blanks.
+    kind = Words() if isinstance(key.type, sa.String) else ARRAY(key.type)
+    return key == sa.any_(sa.literal(list(keys), kind))

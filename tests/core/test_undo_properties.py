@@ -39,7 +39,7 @@ TABLES = ("item", "part", "bit", "mention")
 
 @dataclass(frozen=True)
 class Schema:
-    """`part` goes along with `item`, `bit` with `part`; `mention` is set to null; `owner` is referred to by `item`."""
+    """`part` goes along with `item`, `bit` with `part`; `mention` is set to null, `holder` keeps its item; items have owners."""
 
     partitions: int
     has_long_key: bool
@@ -53,6 +53,8 @@ class Schema:
     has_main_part: bool
     """Whether an item refers to one of its parts: a cycle."""
     is_deferred: bool
+    holder: str
+    """What the key of a table that the job does not know does ON DELETE; empty without that table."""
 
     @property
     def has_family(self) -> bool:
@@ -63,11 +65,16 @@ class Schema:
         return self.has_family and bool(self.part)
 
     @property
+    def has_long_child(self) -> bool:
+        # A column of a key cannot be set to null.
+        return self.has_long_part_key and self.part != "SET NULL"
+
+    @property
     def tables(self) -> list[str]:
         is_there = {
             "item": True,
             "part": self.has_parts,
-            "bit": self.has_parts and self.has_bits and not self.has_long_part_key,
+            "bit": self.has_parts and self.has_bits and not self.has_long_child,
             "mention": self.has_family and self.has_mentions,
         }
         return [table for table in TABLES if is_there[table]]
@@ -79,6 +86,7 @@ class Row:
     owner: int
     word: str
     parts: int
+    is_held: bool
     beside: int
     """The number of the item that it refers to."""
 
@@ -104,6 +112,7 @@ schemas = st.builds(
     refers_to_itself=st.booleans(),
     has_main_part=st.booleans(),
     is_deferred=st.booleans(),
+    holder=st.sampled_from(["", "NO ACTION", "RESTRICT"]),
 )
 rows = st.builds(
     Row,
@@ -111,6 +120,7 @@ rows = st.builds(
     owner=st.integers(1, 3),
     word=st.sampled_from(WORDS),
     parts=st.integers(0, 2),
+    is_held=st.sampled_from([False, False, True]),
     beside=st.integers(0, 9),
 )
 examples = st.builds(
@@ -135,7 +145,7 @@ class Site:
     def create_tables(self) -> None:
         schema = self.example.schema
         deferred = " DEFERRABLE INITIALLY DEFERRED" if schema.is_deferred else ""
-        self.sql.execute("DROP TABLE IF EXISTS mention, bit, part, item, owner CASCADE")
+        self.sql.execute("DROP TABLE IF EXISTS holder, mention, bit, part, item, owner CASCADE")
         self.sql.execute(
             "TRUNCATE maintenance.ledger_event, maintenance.archived_rows, maintenance.restored_row, maintenance.deleted_key"
         )
@@ -154,11 +164,11 @@ class Site:
                 f"ALTER TABLE item ADD CONSTRAINT beside FOREIGN KEY (beside) REFERENCES item ON DELETE SET NULL{deferred}"
             )
         if "part" in schema.tables:
-            key = "PRIMARY KEY (up, number)" if schema.has_long_part_key else "PRIMARY KEY (id)"
+            key = "PRIMARY KEY (up, number)" if schema.has_long_child else "PRIMARY KEY (id)"
             self.sql.execute(
                 f"CREATE TABLE part (id int, up int REFERENCES item ON DELETE {schema.part}{deferred}, number int, word text, {key})"
             )
-        if schema.has_main_part and "part" in schema.tables and not schema.has_long_part_key:
+        if schema.has_main_part and "part" in schema.tables and not schema.has_long_child:
             self.sql.execute(
                 f"ALTER TABLE item ADD CONSTRAINT main FOREIGN KEY (main_id) REFERENCES part ON DELETE SET NULL{deferred}"
             )
@@ -166,6 +176,8 @@ class Site:
             self.sql.execute(
                 "CREATE TABLE bit (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, up int REFERENCES part ON DELETE CASCADE)"
             )
+        if schema.holder and schema.has_family:
+            self.sql.execute(f"CREATE TABLE holder (up int REFERENCES item ON DELETE {schema.holder}{deferred})")
         if "mention" in schema.tables:
             self.sql.execute("CREATE TABLE mention (id int PRIMARY KEY, up int REFERENCES item ON DELETE SET NULL)")
 
@@ -184,6 +196,9 @@ class Site:
                     cursor.execute("UPDATE item SET main_id = 10 * id WHERE id IN (SELECT up FROM part)")
             if "bit" in schema.tables:
                 cursor.execute("INSERT INTO bit (up) SELECT id FROM part, generate_series(1, 2)")
+            if schema.holder and schema.has_family:
+                held = [(number,) for number, row in enumerate(rows, start=1) if row.is_held]
+                cursor.executemany("INSERT INTO holder VALUES (%s)", held)
             if "mention" in schema.tables:
                 cursor.execute("INSERT INTO mention SELECT id, id FROM item")
             if schema.refers_to_itself and rows:
@@ -227,7 +242,7 @@ class Site:
         }
 
     def key(self, table: str) -> str:
-        if table == "part" and self.example.schema.has_long_part_key:
+        if table == "part" and self.example.schema.has_long_child:
             return "to_json(ARRAY[up::text, number::text])::text"
         return "id::text"
 
@@ -249,7 +264,7 @@ def specify(schema: Schema) -> JobSpec:
     item = sa.Table(
         "item", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean), info=info
     )
-    is_long = schema.has_long_part_key
+    is_long = schema.has_long_child
     part = sa.Table(
         "part",
         metadata,
@@ -262,7 +277,7 @@ def specify(schema: Schema) -> JobSpec:
         "bit", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("up", sa.Integer), info=info
     )
     children: tuple[Child, ...] = ()
-    if "part" in schema.tables and not (schema.part == "SET NULL" and is_long):
+    if "part" in schema.tables:
         children = (Child(part, part.c.up, (Child(bit, bit.c.up),) if "bit" in schema.tables else ()),)
     purge = Purge(table=item, rule="old items", predicate=item.c.is_old, children=children)
 
@@ -293,6 +308,15 @@ def counts(result: RunResult, name: str) -> dict[str, int]:
     return {done.target: getattr(done, name) for done in result.outcomes if getattr(done, name)}
 
 
+def kept(example: Example) -> dict[str, int]:
+    """Return how many items are due and held."""
+    schema = example.schema
+    if not (schema.holder and schema.has_family):
+        return {}
+    count = sum(row.is_old and row.is_held for row in example.rows) * example.copies
+    return {"item": count} if count else {}
+
+
 def foretold(result: RunResult) -> dict[str, tuple[int, int, int]]:
     return {done.target: (done.matched, done.failed, done.skipped) for done in result.outcomes}
 
@@ -313,6 +337,7 @@ def hold_to_its_word(url: str, sql: psycopg.Connection[Any], example: Example) -
     assert counts(preview, "matched") == counts(result, "deleted") == went
     recorded = "SELECT table_name, deleted FROM maintenance.purge_ledger WHERE run_id = %s AND deleted > 0"
     assert dict(sql.execute(recorded, (result.run_id,)).fetchall()) == went
+    assert counts(result, "kept") == kept(example)
     event(f"rows went: {bool(went)}, of {len(went)} tables")
     check_explanations(site, foreseen, gone, result.run_id)
 
