@@ -192,20 +192,25 @@ def key_text(columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
     return texts[0] if len(texts) == 1 else sa.cast(sa.func.to_json(array(texts)), sa.Text)
 
 
-def existing_keys(
-    connection: sa.Connection, relation: Relation, keys: Sequence[str], columns: Sequence[str] = ()
-) -> set[str]:
-    """Return which of the keys, written as text, rows of the table have in these columns, by default in its key's."""
+def existing_keys(connection: sa.Connection, relation: Relation, keys: Sequence[str]) -> set[str]:
+    """Return which of the keys, written as text, rows of the table have.
+
+    Of a table whose key has several columns, or that has none, any column may be the one by which a job knows its rows:
+    then a key counts that any of them has, and the table is read.
+    """
     source = relation.as_source()
-    names = columns or relation.key
-    text = key_text([source.c[name] for name in names])
-    if len(names) > 1:
-        return set(connection.scalars(sa.select(text).where(text == sa.any_(sa.literal(list(keys), ARRAY(sa.Text))))))
+    if len(relation.key) != 1:
+        names = relation.key or tuple(column.name for column in relation.columns)
+        each = [key_text([source.c[name] for name in relation.key])] if relation.key else []
+        texts = [*each, *(sa.cast(source.c[name], sa.Text) for name in names)]
+        is_given = (sa.select(text).where(text == sa.any_(sa.literal(list(keys), ARRAY(sa.Text)))) for text in texts)
+        return set(connection.scalars(sa.union(*is_given)))
     types = {column.name: column.type_name for column in relation.columns}
+    (key,) = relation.key
     # By the key's own type, so that its index serves.
     given = sa.cast(sa.bindparam("keys", list(keys)), TypeNamed("text[]"))
-    is_given = source.c[names[0]] == sa.any_(sa.cast(given, TypeNamed(f"{types[names[0]]}[]")))
-    return set(connection.scalars(sa.select(text).where(is_given)))
+    is_one = source.c[key] == sa.any_(sa.cast(given, TypeNamed(f"{types[key]}[]")))
+    return set(connection.scalars(sa.select(sa.cast(source.c[key], sa.Text)).where(is_one)))
 
 
 class TypeNamed(sa.types.UserDefinedType[object]):
