@@ -1,7 +1,9 @@
 """Servers beside the suite's: poolers in front of it, a primary with its standbys, and an older PostgreSQL."""
 
 import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -151,6 +153,19 @@ class Standby(EmbeddedPostgres):
         with (unfinished / "postgresql.auto.conf").open("a") as file:
             file.write(f"unix_socket_directories = '{self.home}'\n")
         unfinished.rename(self.data)
+
+    def suspend(self) -> None:
+        """Receive nothing more, and stay connected."""
+        self._signal_receiver(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal_receiver(signal.SIGCONT)
+
+    def _signal_receiver(self, number: signal.Signals) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            row = connection.execute("SELECT pid FROM pg_stat_wal_receiver").fetchone()
+        assert row is not None
+        os.kill(row[0], number)
 
     def promote(self) -> None:
         self._pg_ctl("promote", "-w")

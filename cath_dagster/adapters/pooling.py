@@ -19,7 +19,7 @@ SECOND_CONNECTION_SECONDS = 10.0
 """A pool that has none left lets its clients wait, two minutes by default."""
 ROUNDS = 4
 """Pools hand out the session used last or the one used longest ago; a busy one hands out any."""
-PID = "SELECT pg_backend_pid()"
+PID = "SELECT pg_catalog.pg_backend_pid()"
 
 
 def is_direct(connection: psycopg.Connection[Any]) -> bool:
@@ -37,8 +37,8 @@ def check_sessions(first: psycopg.Connection[Any], connect: Callable[[], psycopg
     try:
         with first.transaction():
             key = secrets.randbits(63)
-            first.execute("SELECT pg_advisory_xact_lock(%s)", [key])
-            if _ask(second, f"SELECT pg_try_advisory_xact_lock({key})::int"):
+            first.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", [key])
+            if _ask(second, f"SELECT pg_catalog.pg_try_advisory_xact_lock({key})::int"):
                 raise _refusal("gives two connections sessions that do not see each other's locks")
         mine = _number(first, PID)
         # One more time in each round: no regular choice of so many sessions looks right in every round.

@@ -130,6 +130,25 @@ def hard_deletion_conditions(as_of: datetime) -> dict[str, sa.ColumnElement[bool
     }
 
 
+def soft_deletion_conditions(as_of: datetime) -> dict[str, sa.ColumnElement[bool]]:
+    """Return in words what a survey must fulfil to be soft-deleted."""
+    return {
+        "it is not soft-deleted yet": survey.c.deleted_at.is_(None),
+        f"its date of deletion is {as_of:%Y-%m-%d %H:%M} UTC or earlier": survey.c.deletion_date <= as_of,
+        "it is closed (closed_at)": survey.c.closed_at.is_not(None),
+        "it was not published again": ~is_republished(),
+        "no legal hold is on it": ~is_held(),
+    }
+
+
+def soft_deletion_values(deleted_at: datetime, grace: timedelta) -> dict[str, sa.ColumnElement[datetime]]:
+    """Return what a soft deletion writes into a survey, and nothing else of it."""
+    return {
+        "deleted_at": sa.literal(deleted_at, survey.c.deleted_at.type),
+        "hard_deletion_date": sa.literal(deleted_at + grace, survey.c.hard_deletion_date.type),
+    }
+
+
 def soft_deleted_at(as_of: datetime, now: datetime) -> datetime:
     """Return from when the days until the hard deletion count.
 

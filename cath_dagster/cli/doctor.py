@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.cli.views import views_of
 from cath_dagster.core.blobs import BlobStoreError
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
@@ -14,6 +15,7 @@ from cath_dagster.core.mail import MailerUnavailableError
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.rehearsal import check_configuration, rehearse
 from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.view_diagnosis import diagnose_views
 
 
 def examine_location(location: Location) -> list[Finding]:
@@ -47,11 +49,14 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
     try:
         with engine.connect() as connection:
             yield from diagnose(connection, location, load_specs(location))
+            yield from diagnose_views(connection, views_of(location), job="refresh_views", location=location.name)
     except PreflightError as refused:
         says, _, remedy = str(refused).partition("; ")
         yield Finding(subject="connection", level=Level.PROBLEM, says=says, remedy=remedy)
     except DBAPIError as error:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
+    except MaintenanceError as refused:
+        yield Finding(subject=subject, level=Level.PROBLEM, says=str(refused))
     finally:
         engine.dispose()
 

@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 restored (or restorable, in a dry run) in part only.
 """
 
-import os
 import signal
 import sys
 import uuid
@@ -222,15 +221,23 @@ def examine(
 @app.command("health")
 def look_at_instance(
     everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="First settle the alerts that were given up: somebody has read them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look from outside whether Dagster works: daemons, ticks, runs that wait, alerts that nobody was told.
 
     Of the instance of DAGSTER_HOME, by its database alone: for a probe or a CronJob that is not Dagster's own.
     """
+    from cath_dagster.cli.health import acknowledge as settle_given_up
     from cath_dagster.cli.health import look
     from cath_dagster.core.diagnosis import Level
 
+    if acknowledge:
+        count = settle_given_up(datetime.now(UTC))
+        if not as_json:
+            out.print(f"{count} given up alerts acknowledged")
     findings = look(datetime.now(UTC))
     is_well = not any(finding.level is Level.PROBLEM for finding in findings)
     if as_json:
@@ -437,9 +444,10 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
     run_id = str(uuid.uuid4())
     try:
         spec = find_spec(name)
-        read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
+        environ = MountedEnvironment()
+        read_config(spec, given, environ=environ, now=datetime.now(UTC))
         check_partition(spec, partition)
-        is_json(os.environ)
+        is_json(environ)
     except (ConfigurationError, UnknownJobError) as error:
         if as_json:
             unusable = RunResult(
@@ -450,7 +458,6 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         raise
     with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
         is_dry = bool(given.get("dry_run"))
-        environ = MountedEnvironment()
         switch = open_switch(spec, environ, run_id=run_id, dry_run=is_dry, report=shown.info)
         with switch.watching(), observed(spec, run_id, shown, environ) as reporter:
             result = execute(
@@ -467,8 +474,9 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
 
 
 def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:
-    if is_json(os.environ):
-        return JsonReporter(spec, run_id, os.environ, quiet=quiet)
+    environ = MountedEnvironment()
+    if is_json(environ):
+        return JsonReporter(spec, run_id, environ, quiet=quiet)
     return TerminalReporter(verbose=not as_json, quiet=quiet)
 
 
@@ -478,9 +486,9 @@ def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
         print_json(result.as_json())
     elif report is not None:
         print_report_of_run(report(result, verbose))
-        print_result(result, outcomes=verbose, with_error=not is_json(os.environ))
+        print_result(result, outcomes=verbose, with_error=not is_json(MountedEnvironment()))
     else:
-        print_result(result, with_error=not is_json(os.environ))
+        print_result(result, with_error=not is_json(MountedEnvironment()))
     if result.status is not Status.SUCCESS:
         raise typer.Exit(FAILED)
 
@@ -504,13 +512,14 @@ def _next_tick(spec: JobSpec, now: datetime) -> str | None:
 
 
 def _list_settings(specs: Sequence[JobSpec], *, as_json: bool) -> None:
+    environ = MountedEnvironment()
     rows = [
         {
             "job": spec.key,
             "key": key,
             "variable": variable(spec.location.name, spec.name, key),
             "default": str(info.default),
-            "set_to": os.environ.get(variable(spec.location.name, spec.name, key)),
+            "set_to": environ.get(variable(spec.location.name, spec.name, key)),
             "description": info.description,
         }
         for spec in specs

@@ -1,7 +1,6 @@
 """What the command line shows: tables for people, one JSON object for machines."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,9 +10,11 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cath_dagster.adapters.logs import JSON, VARIABLE, json_line
+from cath_dagster.adapters.logs import is_json, json_line
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.indexes import IndexBuild
 from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Scalar, Status
 from cath_dagster.core.roles import RoleChange
@@ -32,10 +33,18 @@ def print_json(value: object) -> None:
 
 def print_error(message: str) -> None:
     """Print one line on standard error, in the form that log lines have."""
-    if os.environ.get(VARIABLE) == JSON:
+    if _is_json():
         print(json_line("error", message, datetime.now(UTC)), file=sys.stderr)  # noqa: T201 - no console may wrap it
     else:
         err.print(f"error: {message}", style="red", markup=False)
+
+
+def _is_json() -> bool:
+    try:
+        return is_json(MountedEnvironment())
+    except ConfigurationError:
+        # It may be this very error that is to be printed.
+        return False
 
 
 def print_jobs(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -77,11 +77,6 @@ class MissingPrivilege:
         return f'GRANT {", ".join(self.privileges)} ON {quote(self.schema)}."{table}" TO "{role}";'
 
 
-def is_replica(connection: sa.Connection) -> bool:
-    """Return whether the server takes no writes because it follows another."""
-    return bool(connection.scalar(sa.text("SELECT pg_is_in_recovery()")))
-
-
 def purged_tables(specs: Iterable[JobSpec]) -> list[str]:
     """Return the service's tables from which any of the jobs deletes."""
     wanted = {table for spec in specs for table, privileges in spec.privileges.items() if "DELETE" in privileges}

@@ -29,6 +29,10 @@ class DatabaseLostError(DatabaseUnavailableError):
     """The database does not answer, or lets nobody in: nothing more can be tried there."""
 
 
+class NoWritesNowError(DatabaseUnavailableError):
+    """The server takes no write now, and another connection, or one made later, may."""
+
+
 class DatabaseStatementError(MaintenanceError):
     """The database refused a statement: a missing table or column, a missing privilege."""
 

@@ -7,7 +7,7 @@ table.
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -27,16 +27,19 @@ from cath_dagster.core.evidence import (
     restorations,
 )
 from cath_dagster.core.instants import as_utc
+from cath_dagster.core.phases import after_change, of_change, of_changed
 from cath_dagster.core.purge import Archive, Purge
 from cath_dagster.core.references import examine
 from cath_dagster.core.relations import key_text
 from cath_dagster.core.restored import spare, tables_left_alone
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.ticks import ticks as ticks_of
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""
+GONE = "gone"
 INFERRED = (
     "the keys of deleted rows were not kept: these runs deleted rows of the table, and one of them may have deleted "
     "this one, if it ever existed"
@@ -49,7 +52,7 @@ class Forecast:
     """What one rule makes of a row that is there.
 
     `at` is the first scheduled tick whose run takes it; None if none does before the horizon. `unmet` says which
-    conditions still fail at the horizon.
+    conditions still fail at the horizon. `effect` is what the row is then: gone, or what a job makes of it first.
     """
 
     job: str
@@ -57,6 +60,7 @@ class Forecast:
     at: datetime | None
     matches_now: bool
     unmet: tuple[str, ...] = ()
+    effect: str = GONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,7 @@ class _Question:
         return Named(table=self.table, columns=tuple(self.types), values=self.values, key=self.key, copies=copies)
 
     def exists(self) -> bool:
-        return self.holds(sa.true(), sa.table(self.table, *map(sa.column, self.types)))
+        return self.holds(sa.true(), sa.table(self.table, *map(sa.column, self.types), schema=SERVICE))
 
     def holds(self, condition: sa.ColumnElement[bool], table: sa.FromClause) -> bool:
         """Return whether the row is there and fulfils a condition over its table."""
@@ -181,8 +185,8 @@ def _key_types(connection: sa.Connection, table: str, declared: Sequence[str]) -
     """Return the types of the columns by which the jobs know the table's rows, else of its primary key's."""
     inspector = sa.inspect(connection)
     try:
-        columns = declared or inspector.get_pk_constraint(table)["constrained_columns"]
-        types = {item["name"]: item["type"] for item in inspector.get_columns(table)}
+        columns = declared or inspector.get_pk_constraint(table, SERVICE)["constrained_columns"]
+        types = {item["name"]: item["type"] for item in inspector.get_columns(table, SERVICE)}
         found = {name: types[name] for name in columns}
     except (NoSuchTableError, KeyError):
         found = {}
@@ -227,7 +231,7 @@ def _of_a_row_that_is_there(
     for spec in specs:
         if question.table not in tables_deleted_from([spec]):
             continue
-        found = list(_forecasts(question, spec, now, environ))
+        found = list(_phases(question, spec, now, environ))
         forecasts += found
         if not found:
             (not_foreseen if spec.purges is None else switched_off).append(spec.name)
@@ -250,8 +254,41 @@ def _foresee(forecasts: Sequence[Forecast], not_foreseen: Sequence[str]) -> str:
         but = f", as far as can be foreseen: {', '.join(not_foreseen)} may" if not_foreseen else ""
         return f"the row is there, and as things stand no rule takes it within {HORIZON.days} days{but}"
     first = forecasts[0]
+    if first.effect != GONE:
+        return f"the row is there; as things stand, {_foresee_phases(forecasts)}"
     when = "matches now; the next run takes it" if first.matches_now else "takes it, as things stand,"
     return f"the row is there; {first.job} ({first.rule}) {when} at {first.at:%Y-%m-%d %H:%M %Z} at the earliest"
+
+
+def _foresee_phases(forecasts: Sequence[Forecast]) -> str:
+    """Return in order what becomes of the row until it is gone, or as far as can be seen."""
+    told: list[str] = []
+    for forecast in (each for each in forecasts if each.at is not None):
+        told.append(f"{forecast.effect} on {forecast.at:%Y-%m-%d %H:%M %Z} by {forecast.job}")
+        if forecast.effect == GONE:
+            return ", ".join(told)
+    return f"{', '.join(told)}, and not gone within {HORIZON.days} days of that"
+
+
+def _phases(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
+    """Yield what each rule of the job makes of the row, what it changes first included."""
+    deletions = list(_forecasts(question, spec, now, environ))
+    if spec.change is None or spec.purges is None:
+        yield from deletions
+        return
+    moment = Moment(now, environ)
+    says = spec.change(moment, _settings(spec, moment)).says
+    made = [question.holds(way.predicate, way.table) for way in _ways(of_changed(spec), moment, question)]
+    for number, change in enumerate(_forecasts(question, of_change(spec), now, environ)):
+        deletion = deletions[number]
+        if made[number] or deletion.at is not None:
+            yield deletion
+            continue
+        yield replace(change, effect=says)
+        if change.at is not None:
+            then = list(_forecasts(question, after_change(spec, change.at), change.at, environ))
+            deletion = replace(then[number], matches_now=False)
+        yield deletion
 
 
 def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
@@ -299,7 +336,8 @@ class _Way:
 
 
 def _ways(spec: JobSpec, moment: Moment, question: _Question) -> list[_Way]:
-    allowed = _allowed_cascades(spec, moment)
+    settings = _settings(spec, moment)
+    allowed = settings.allowed_cascades if isinstance(settings, PurgeSettings) else ()
     purges = [_as_a_run_has_it(question, purge, moment, allowed) for purge in _purges(spec, moment)]
     return [way for purge in purges for way in _ways_of(purge) if way.table.name == question.table]
 
@@ -347,11 +385,6 @@ def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple
         if purge.archive is not None and purge.copy_key is not None
     }
     return tuple(copies.values())
-
-
-def _allowed_cascades(spec: JobSpec, moment: Moment) -> Collection[str]:
-    settings = _settings(spec, moment)
-    return settings.allowed_cascades if isinstance(settings, PurgeSettings) else ()
 
 
 def _settings(spec: JobSpec, moment: Moment) -> JobSettings:

@@ -81,8 +81,8 @@ class KeyWalk:
         if along is None:
             return connection.scalars(self._keys(is_open, room)).all()
         above = sa.true() if self._low is None else along >= sa.cast(sa.literal(self._low, sa.Text), along.type)
-        matches = (self.change.predicate, is_open, above)
-        query = sa.select(key, sa.cast(along, sa.Text)).where(*matches).order_by(along).limit(room)
+        columns = key, sa.cast(along, sa.Text)
+        query = sa.select(*columns).where(self.change.predicate, is_open, above).order_by(along).limit(room)
         rows = connection.execute(query).all()
         if rows:
             self._low = rows[-1][1]

@@ -39,6 +39,16 @@ class Needs:
     schema: frozenset[str] = frozenset({"USAGE"})
     views: tuple[str, ...] = ()
 
+    @property
+    def database(self) -> tuple[str, ...]:
+        """Privileges on the database; refreshing a view makes a temporary table."""
+        return ("CONNECT", "TEMPORARY") if self.views else ("CONNECT",)
+
+    @property
+    def schemas(self) -> dict[str, frozenset[str]]:
+        """Privileges on each schema with a table of these."""
+        return {schema: frozenset({"USAGE"}) for schema, _ in sorted(self.tables)} | {SCHEMA: self.schema}
+
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
             tables=_merged([*self.tables.items(), *other.tables.items()]),

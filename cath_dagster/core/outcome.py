@@ -108,6 +108,8 @@ class RunResult:
     seconds: float = 0.0
     began: bool = True
     """Whether it came to the work; false where something was missing or the run was refused."""
+    is_counted: bool = True
+    """Whether the outcomes have all that was done; false where the ledger could not be read at the end."""
     deleted_today: Mapping[str, int] = field(default_factory=dict)
     """By rule, what the job's runs have deleted on this day, in UTC."""
     trace_id: str | None = None
@@ -119,6 +121,11 @@ class RunResult:
     def left_out(self) -> int:
         """Of a restore, the rows that did not come back, in a dry run those that cannot."""
         return sum(outcome.failed for outcome in self.outcomes) if self.undoes is not None else 0
+
+    @property
+    def changed(self) -> int:
+        """Rows, files and messages that are no longer what they were."""
+        return sum(outcome.changed for outcome in self.outcomes)
 
     def as_json(self) -> dict[str, object]:
         """Return the machine-readable form: stable keys, instants in ISO 8601."""

@@ -24,6 +24,7 @@ from cath_dagster.core.catalogue import find_missing_privileges
 from cath_dagster.core.database import Database, sqlstate
 from cath_dagster.core.errors import ConfigurationError, RefusedError
 from cath_dagster.core.relations import Reference, Relation, read_references, read_relation
+from cath_dagster.core.table_check import find_troubles
 
 MAX_DAMAGED = 20
 """Damaged archives that a refusal names."""
@@ -236,6 +237,9 @@ def _check_privileges(connection: sa.Connection, restorable: Restorable) -> None
     if missing:
         told = "; ".join(f"table {each.table}: {each.says}; {each.remedy}" for each in missing)
         raise RefusedError(f"{told} {NOTHING_DONE}")
+    hidden = find_troubles(connection, {f"{schema}.{name}": ("SELECT",) for schema in needs for name in needs[schema]})
+    if hidden:
+        raise RefusedError(f"{'; '.join(map(str, hidden))} {NOTHING_DONE}")
 
 
 def _check_condition(restorable: Restorable, connection: sa.Connection) -> None:

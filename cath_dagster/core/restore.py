@@ -15,6 +15,7 @@ from cath_dagster.core.checks import untold
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
 from cath_dagster.core.execution import lock_name
+from cath_dagster.core.followers import require_writes
 from cath_dagster.core.foresight import Foresight
 from cath_dagster.core.hindrance import Hindrance, by_kind
 from cath_dagster.core.ledger import Ledger
@@ -73,6 +74,7 @@ def restore(
     status, error = Status.SUCCESS, None
     try:
         if not request.dry_run:
+            database.transaction(require_writes)
             for name in _locks(specs, parts):
                 database.lock(name)
         # Read anew: the job, or another restore, may have been at work until the locks were had.

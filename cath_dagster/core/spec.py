@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.purge import Planning, Purge
 from cath_dagster.core.settings import JobSettings
@@ -63,6 +65,23 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a part of a job makes of rows that a later run deletes: it writes `values` into those that match.
+
+    `says` is what became of them then, such as "soft-deleted"; `is_made` finds those that it has been made to. As of a
+    purge, a row that matches at one reference time matches at every later one.
+    """
+
+    table: sa.Table
+    rule: str
+    says: str
+    predicate: sa.ColumnElement[bool]
+    is_made: sa.ColumnElement[bool]
+    values: Mapping[str, sa.ColumnElement[Any]]
+    conditions: Mapping[str, sa.ColumnElement[bool]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """All that is said about a job.
 
@@ -90,6 +109,8 @@ class JobSpec:
 
     A row that matches at one time matches at every later one, if nobody changes it. None: the run itself decides.
     """
+    change: Callable[[Planning, Any], Change] | None = None
+    """What a run makes of rows before a later one purges them, for a job of two phases; as pure as `purges`."""
     needs: tuple[str, ...] = ()
     max_runtime: timedelta = timedelta(hours=4)
     default_partition: Callable[[datetime], str] | None = None

@@ -9,6 +9,7 @@ from cath_dagster.core.catalogue import find_missing_privileges
 from cath_dagster.core.family import Member, read_family, tables_of
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.relations import CASCADE, SET_DEFAULT
+from cath_dagster.core.table_check import find_troubles
 
 PERSONAL = "personal"
 """The key in a `Table`'s `info` that names its columns with personal data, those it does not declare included."""
@@ -114,5 +115,7 @@ def needed_for_undo(purge: Purge, members: Sequence[Member]) -> Mapping[str, Seq
 
 
 def _privileges(connection: sa.Connection, purge: Purge, members: Sequence[Member]) -> list[str]:
-    missing = find_missing_privileges(connection, members[0].relation.schema, needed_for_undo(purge, members))
-    return [f"table {found.table}: {found.says}; {found.remedy}" for found in missing]
+    schema, needed = members[0].relation.schema, needed_for_undo(purge, members)
+    missing = find_missing_privileges(connection, schema, needed)
+    hidden = find_troubles(connection, {f"{schema}.{table}": ("SELECT",) for table in needed})
+    return [*(f"table {found.table}: {found.says}; {found.remedy}" for found in missing), *map(str, hidden)]

@@ -25,7 +25,7 @@ from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.alerts import AlertSettings
-from cath_dagster.operations.store import AlertStore
+from cath_dagster.operations.store import KEPT_TRYING, AlertStore
 from cath_dagster.operations.watch.runs import job_key
 from cath_dagster.operations.watch.ticks import error_names, key_of, missed_ticks, running, ticks_of
 from cath_dagster.operations.watched import all_specs
@@ -166,7 +166,18 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
     except SchemaNotCurrentError as error:
         yield Finding(subject="alerts", level=Level.PROBLEM, says=f"no sensor of {LOCATION.name} ever ran: {error}")
         return
-    backlog = AlertStore(database).backlog(now=now)
+    store = AlertStore(database)
+    given_up = store.given_up(now=now)
+    if given_up is not None:
+        yield Finding(
+            subject="alerts given up",
+            level=Level.PROBLEM,
+            says=f"{given_up.count} messages did not reach every channel in {KEPT_TRYING.days} days and are tried no more, the "
+            f"newest of {given_up.newest_at:%Y-%m-%d %H:%M %Z}",
+            remedy="read them: SELECT raised_at, title, says, last_error FROM maintenance.alert WHERE settled_at IS NULL; "
+            "then: cath-dagster health --acknowledge",
+        )
+    backlog = store.backlog(now=now)
     late = timedelta(minutes=settings.late_minutes)
     if backlog.oldest_at is not None and now - backlog.oldest_at > late:
         why = f": {backlog.last_error}" if backlog.last_error else ""

@@ -1,12 +1,12 @@
 """Schedules from specifications: one tick, one run, and none while another is queued or going."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
@@ -117,7 +117,7 @@ def default_status(location: Location) -> dg.DefaultScheduleStatus:
 def schedules_word(location: Location) -> str:
     """Return the value of `<LOCATION>_SCHEDULES`, `running` unless set."""
     variable = schedules_variable(location)
-    value = os.environ.get(variable) or "running"
+    value = MountedEnvironment().get(variable) or "running"
     if value not in SCHEDULES:
         raise ConfigurationError(f"{variable} is {value!r}; it may be {', '.join(SCHEDULES)}")
     return value

@@ -15,11 +15,11 @@ from cath_dagster.cli.doctor import examine_location
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.outcome import Status
-from tests.core.workshop import await_lock_wait
-from tests.servers import Pooler, pooling
+from tests.servers import Pooler, await_true, pooling
 from tests.service import Service
 
 SESSION_STATE = "SELECT name, setting FROM pg_settings WHERE name NOT IN ('application_name', 'transaction_isolation')"
+WAITS = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 ADVISORY = """
 SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
 WHERE locktype = 'advisory' AND datname = current_database()
@@ -67,7 +67,7 @@ def test_behind_session_mode_one_of_two_runs_at_once_is_refused(pooled: Service)
     with ThreadPoolExecutor(1) as pool, psycopg.connect(pooled.url) as other:
         other.execute("LOCK TABLE ingestion_log IN SHARE MODE")
         first = pool.submit(pooled.run, "clear_audit")
-        await_lock_wait(pooled.url)
+        await_true(pooled.url, WAITS)
         second = pooled.run("clear_audit")
         other.commit()
 

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -36,7 +37,7 @@ def says(connection: sa.Connection, *tables: sa.Table) -> list[str]:
     return [misfit.says for misfit in find_misfits(connection, tables)]
 
 
-def thing(*columns: "sa.Column[object]") -> sa.Table:
+def thing(*columns: "sa.Column[Any]") -> sa.Table:
     return sa.Table("thing", sa.MetaData(), *columns)
 
 
@@ -92,12 +93,12 @@ def test_any_column_of_any_table_that_is_renamed_is_named(empty_database: str, l
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_type_that_statements_are_right_with_fits(connection: sa.Connection, stated: object, made: str) -> None:
+def test_a_type_that_statements_are_right_with_fits(connection: sa.Connection, stated: Any, made: str) -> None:
     connection.execute(sa.text("CREATE TYPE mood AS ENUM ('bad', 'good', 'better')"))
     connection.execute(sa.text("CREATE DOMAIN shorter AS varchar(20); CREATE DOMAIN short AS shorter"))
     connection.execute(sa.text(f"CREATE TABLE thing (value {made})"))
 
-    assert says(connection, thing(sa.Column("value", stated))) == []  # type: ignore[arg-type]
+    assert says(connection, thing(sa.Column("value", stated))) == []
 
 
 @pytest.mark.parametrize(
@@ -119,12 +120,12 @@ def test_a_type_that_statements_are_right_with_fits(connection: sa.Connection, s
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_type_that_statements_would_stumble_over_is_named(
-    connection: sa.Connection, stated: object, made: str, words: str
+    connection: sa.Connection, stated: Any, made: str, words: str
 ) -> None:
     connection.execute(sa.text("CREATE TYPE mood AS ENUM ('bad', 'good')"))
     connection.execute(sa.text(f"CREATE TABLE thing (value {made})"))
 
-    (found,) = says(connection, thing(sa.Column("value", stated)))  # type: ignore[arg-type]
+    (found,) = says(connection, thing(sa.Column("value", stated)))
 
     assert found.startswith("thing.value ")
     assert words in found

@@ -37,12 +37,17 @@ class OverdueDetectionSettings(PacedSettings):
     )
 
 
+def prepare(run: JobRun, settings: OverdueDetectionSettings) -> None:
+    """Look at what a digest is sent by."""
+    del settings
+    if run.has_mail:
+        run.require_mail(TEMPLATE)
+
+
 def overdue_detection(run: JobRun, settings: OverdueDetectionSettings) -> None:
     """Mark, reset, then send the day's digests; "today" is the date in Israel at the reference time."""
     day = run.as_of.astimezone(CALENDAR).date()
     run.plan()
-    if run.has_mail:
-        run.require_mail(TEMPLATE)
     changed_at = {"updated_at": sa.func.now()}
     marked = run.revise(
         Revision(
@@ -115,6 +120,7 @@ SPEC = JobSpec(
     ),
     settings=OverdueDetectionSettings,
     run=overdue_detection,
+    prepare=prepare,
     tables=("invoices",),
     privileges={
         "invoices": ("SELECT", "UPDATE"),

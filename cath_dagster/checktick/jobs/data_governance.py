@@ -21,7 +21,7 @@ from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Plan
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.spec import Change, JobSpec, Step
 
 SURVEYS = survey.name
 SOFT_RULE = "closed surveys whose date of deletion has come"
@@ -50,6 +50,19 @@ def purges(planning: Planning, settings: DataGovernanceSettings) -> list[Purge]:
             conditions=retention.hard_deletion_conditions(planning.as_of),
         )
     ]
+
+
+def change(planning: Planning, settings: DataGovernanceSettings) -> Change:
+    """Return the soft deletion, which comes before the other."""
+    return Change(
+        table=survey,
+        rule=SOFT_RULE,
+        says="soft-deleted",
+        predicate=retention.is_soft_deletable(planning.as_of),
+        is_made=survey.c.deleted_at.is_not(None),
+        values=retention.soft_deletion_values(planning.as_of, timedelta(days=settings.grace_days)),
+        conditions=retention.soft_deletion_conditions(planning.as_of),
+    )
 
 
 def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
@@ -209,6 +222,7 @@ SPEC = JobSpec(
     ),
     prepare=prepare,
     purges=purges,
+    change=change,
     tables=(SURVEYS, *(table.name for table in DEPENDENT)),
     needs=("MEDIA_URL",),
     privileges=_privileges(),
