@@ -1,6 +1,6 @@
 """The command `cath-dagster`: list, plan and run jobs, migrate and examine their databases.
 
-Exit codes: 0 done, 1 failed or refused, 2 wrong usage.
+Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 restored (or restorable, in a dry run) in part only.
 """
 
 import signal
@@ -45,7 +45,7 @@ from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.ticks import next_tick
 from cath_dagster.locations import LOCATIONS
 
-FAILED, WRONG_USAGE, TERMINATED = 1, 2, 143
+FAILED, WRONG_USAGE, IN_PART, TERMINATED = 1, 2, 3, 143
 
 app = typer.Typer(
     name="cath-dagster",
@@ -304,9 +304,10 @@ def restore_deleted(
 ) -> None:
     """Put back what a run deleted, while the job's undo_days last; what exists is skipped.
 
-    Files that wait for their deletion are taken off the queue. What was put back is left alone for as long again.
+    Files that wait for their deletion are taken off the queue. What was put back is left alone for as long again. Exit
+    code 3 if rows cannot come back; the others do.
     """
-    from cath_dagster.cli.restore import restore_run
+    from cath_dagster.cli.restore import print_restore, restore_run
     from cath_dagster.core.restorable import Request
 
     request = Request(run_id=run_id, table=table, where=where, dry_run=dry_run)
@@ -321,7 +322,12 @@ def restore_deleted(
             )
             print_json(unusable.as_json())
         raise
-    _finish(result, as_json=as_json)
+    if as_json:
+        print_json(result.as_json())
+    else:
+        print_restore(result)
+    if result.status is not Status.SUCCESS:
+        raise typer.Exit(IN_PART if result.left_out else FAILED)
 
 
 @app.command("sample")

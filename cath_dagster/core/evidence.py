@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from cath_dagster.core.maintenance import archived_rows, deleted_key, file_outbox, ledger_event, restored_row
 from cath_dagster.core.purge import Archive
@@ -41,10 +42,14 @@ class Restoration:
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A row by its table, its key column and its key, as text; `copies` are where copies of such rows are kept."""
+    """A row by its table, the columns of its key with their values as text, and the key as it is written down.
+
+    `copies` are where copies of such rows are kept.
+    """
 
     table: str
-    column: str
+    columns: tuple[str, ...]
+    values: tuple[str, ...]
     key: str
     copies: tuple[tuple[Archive, str], ...] = ()
     """Each with the column that holds the row's key."""
@@ -116,19 +121,25 @@ def _written_down(named: Named) -> sa.Select[Any]:
 
 def _archived(named: Named) -> sa.Select[Any]:
     archive = archived_rows.c
-    column = (
-        sa.func.json_array_elements(archive.columns)
-        .table_valued("value", with_ordinality="number")
-        .render_derived("col")
-    )
+    columns = sa.func.json_array_elements(archive.columns)
+    column = columns.table_valued("value", with_ordinality="number").render_derived("col")
     row = sa.func.json_array_elements(archive.rows).table_valued("value").render_derived("archived")
+    wanted = sa.literal(list(named.columns), ARRAY(sa.Text))
+    name = column.c.value.op("->>")("name")
     # The number counts from 1, the places of a JSON array from 0.
     value = row.c.value.op("->>")(sa.cast(column.c.number - 1, sa.Integer))
+    its_key = (
+        sa.select(sa.func.array_agg(aggregate_order_by(value, sa.func.array_position(wanted, name))))
+        .select_from(column)
+        .where(name == sa.any_(wanted))
+        .correlate(archived_rows, row)
+        .scalar_subquery()
+    )
     return (
         sa.select(archive.run_id, archive.job, archive.rule, archive.cutoff, archive.archived_at, archive.row_count)
-        .select_from(archived_rows.join(column, sa.true()).join(row, sa.true()))
+        .select_from(archived_rows.join(row, sa.true()))
         .where(archive.table_name == named.table, archive.reference.is_(None))
-        .where(column.c.value.op("->>")("name") == named.column, value == named.key)
+        .where(its_key == sa.literal(list(named.values), ARRAY(sa.Text)))
         .order_by(archive.archived_at.desc())
         .limit(RUNS_SHOWN)
     )

@@ -5,6 +5,7 @@ take then. Of a row that is gone every place is asked that holds keys of deleted
 table.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from cath_dagster.core.instants import as_utc
 from cath_dagster.core.phases import after_change, of_change, of_changed
 from cath_dagster.core.purge import Archive, Purge
 from cath_dagster.core.references import examine
+from cath_dagster.core.relations import key_text
 from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.session import SERVICE
 from cath_dagster.core.settings import JobSettings, PurgeSettings, read_settings
@@ -90,27 +92,35 @@ class Moment:
 
 @dataclass(frozen=True)
 class _Question:
-    """One row, asked after. `key_type` is the key column's, by which a key typed by a person is read."""
+    """One row, asked after. By the types of its key's columns a key typed by a person is read."""
 
     database: Database
     table: str
-    column: str
-    key_type: sa.types.TypeEngine[Any]
+    types: Mapping[str, sa.types.TypeEngine[Any]]
+    values: tuple[str, ...]
     key: str
     left_alone: frozenset[str] = frozenset()
     """Tables of which restored rows are left alone for a while."""
 
     def named(self, copies: tuple[tuple[Archive, str], ...] = ()) -> Named:
-        return Named(table=self.table, column=self.column, key=self.key, copies=copies)
+        return Named(table=self.table, columns=tuple(self.types), values=self.values, key=self.key, copies=copies)
 
     def exists(self) -> bool:
-        return self.holds(sa.true(), sa.table(self.table, sa.column(self.column), schema=SERVICE))
+        return self.holds(sa.true(), sa.table(self.table, *map(sa.column, self.types), schema=SERVICE))
 
     def holds(self, condition: sa.ColumnElement[bool], table: sa.FromClause) -> bool:
         """Return whether the row is there and fulfils a condition over its table."""
-        is_the_row = table.c[self.column] == sa.cast(sa.literal(self.key, sa.Text), self.key_type)
-        query = sa.select(sa.literal(1)).where(is_the_row, condition)
+        is_the_row = (
+            _column_of(table, name) == sa.cast(sa.literal(value, sa.Text), kind)
+            for (name, kind), value in zip(self.types.items(), self.values, strict=True)
+        )
+        query = sa.select(sa.literal(1)).select_from(table).where(*is_the_row, condition)
         return self.database.transaction(lambda connection: connection.scalar(query)) is not None
+
+
+def _column_of(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
+    """Return a column of the table, which need not be one that a service's `tables.py` declares."""
+    return table.c[name] if name in table.c else sa.column(name, _selectable=table)
 
 
 def tables_deleted_from(specs: Sequence[JobSpec]) -> list[str]:
@@ -134,39 +144,82 @@ def explain(
     now: datetime,
     environ: Mapping[str, str],
 ) -> Explanation:
-    """Return what became, or will become, of the row of `table` whose primary key is `key`. Changes nothing.
+    """Return what became, or will become, of the row of `table` whose key is `key`. Changes nothing.
 
     Raises `ConfigurationError` for a table from which no job deletes, and for a key that cannot be one of it.
     """
     known = tables_deleted_from(specs)
     if table not in known:
         raise ConfigurationError(f"no job purges a table named {table!r}; they purge {', '.join(known)}")
-    question = _ask(database, table, key, now)
+    moment = Moment(now, environ)
+    question = _ask(database, table, key, _declared_keys(specs, moment), now)
     if question.exists():
         return _of_a_row_that_is_there(question, specs, now, environ)
-    return _of_a_row_that_is_gone(question, specs, Moment(now, environ))
+    return _of_a_row_that_is_gone(question, specs, moment)
 
 
-def _ask(database: Database, table: str, key: str, now: datetime) -> _Question:
-    def read(connection: sa.Connection) -> tuple[str, sa.types.TypeEngine[Any], str]:
-        inspector = sa.inspect(connection)
-        try:
-            (column,) = inspector.get_pk_constraint(table, SERVICE)["constrained_columns"]
-            types = {item["name"]: item["type"] for item in inspector.get_columns(table, SERVICE)}
-        except (NoSuchTableError, ValueError):
-            raise ConfigurationError(f"the database has no table {table!r} with a primary key of one column") from None
+def _ask(database: Database, table: str, key: str, declared: Mapping[str, Sequence[str]], now: datetime) -> _Question:
+    def read(connection: sa.Connection) -> _Question:
+        types = _key_types(connection, table, declared.get(table, ()))
+        given = _values_of(table, key, types)
         # In the form in which keys are archived.
         pin_text(connection)
-        typed = sa.cast(sa.cast(sa.literal(key, sa.Text), types[column]), sa.Text)
+        typed = [
+            sa.cast(sa.cast(sa.literal(value, sa.Text), kind), sa.Text)
+            for value, kind in zip(given, types.values(), strict=True)
+        ]
         try:
-            return column, types[column], str(connection.scalar(sa.select(typed)))
+            row = connection.execute(sa.select(*typed, key_text(typed))).one()
         except DataError:
             # The server's words would be as good; they are not ours to pass on.
-            raise ConfigurationError(f"{key!r} is no key of {table}: {column} is of type {types[column]}") from None
+            told = ", ".join(f"{name} is of type {kind}" for name, kind in types.items())
+            raise ConfigurationError(f"{key!r} is no key of {table}: {told}") from None
+        *values, canonical = row
+        left_alone = tables_left_alone(connection, now)
+        return _Question(database, table, types, tuple(values), canonical, left_alone)
 
-    column, key_type, canonical = database.transaction(read)
-    left_alone = database.transaction(lambda connection: tables_left_alone(connection, now))
-    return _Question(database, table, column, key_type, canonical, left_alone)
+    return database.transaction(read)
+
+
+def _key_types(connection: sa.Connection, table: str, declared: Sequence[str]) -> dict[str, sa.types.TypeEngine[Any]]:
+    """Return the types of the columns by which the jobs know the table's rows, else of its primary key's."""
+    inspector = sa.inspect(connection)
+    try:
+        columns = declared or inspector.get_pk_constraint(table, SERVICE)["constrained_columns"]
+        types = {item["name"]: item["type"] for item in inspector.get_columns(table, SERVICE)}
+        found = {name: types[name] for name in columns}
+    except (NoSuchTableError, KeyError):
+        found = {}
+    if not found:
+        raise ConfigurationError(f"the database has no table {table!r} with a key by which the jobs know its rows")
+    return found
+
+
+def _values_of(table: str, key: str, columns: Collection[str]) -> Sequence[str]:
+    """Return the parts of a key as a person writes it: of several columns as a JSON array."""
+    if len(columns) == 1:
+        return [key]
+    try:
+        parts = json.loads(key)
+    except ValueError:
+        parts = None
+    if not isinstance(parts, list) or len(parts) != len(columns):
+        raise ConfigurationError(
+            f"{key!r} is no key of {table}: write the values of {', '.join(columns)} as a JSON array, such as "
+            f"{json.dumps([str(number) for number, _ in enumerate(columns, start=1)])}"
+        )
+    return [str(part) for part in parts]
+
+
+def _declared_keys(specs: Sequence[JobSpec], moment: Moment) -> dict[str, list[str]]:
+    """Return by table the columns by which the jobs know its rows."""
+    tables = [
+        table
+        for spec in specs
+        for purge in _purges(spec, moment)
+        for table in (purge.table, *(child for child, _ in purge.every_child()))
+    ]
+    return {table.name: [column.name for column in table.primary_key.columns] for table in tables}
 
 
 def _of_a_row_that_is_there(
@@ -334,9 +387,9 @@ def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple
     return tuple(copies.values())
 
 
-def _purges(spec: JobSpec, moment: Moment) -> Sequence[Purge]:
-    return () if spec.purges is None else spec.purges(moment, _settings(spec, moment))
-
-
 def _settings(spec: JobSpec, moment: Moment) -> JobSettings:
     return read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
+
+
+def _purges(spec: JobSpec, moment: Moment) -> Sequence[Purge]:
+    return () if spec.purges is None else spec.purges(moment, _settings(spec, moment))

@@ -93,6 +93,7 @@ def needs_of_restore(connection: sa.Connection, specs: Sequence[JobSpec]) -> Nee
     """
     undoable = [spec for spec in specs if issubclass(spec.settings, PurgeSettings)]
     found = [((SCHEMA, table), frozenset(wanted)) for table, wanted in RESTORING.items()]
+    found += [(_named(table), frozenset({"SELECT", "DELETE"})) for table in _copied_into(undoable)]
     relations = _there(connection, purged_tables(undoable))
     gone = {(relation.schema, relation.name) for relation in relations}
     found += [(named, frozenset({"SELECT", "INSERT"})) for named in gone]
@@ -138,6 +139,16 @@ def _of_undo(connection: sa.Connection, purge: Purge) -> Iterator[tuple[Named, f
     members = read_family(connection, purge)
     for table, wanted in needed_for_undo(purge, members).items():
         yield (members[0].relation.schema, table), frozenset(wanted)
+
+
+def _copied_into(specs: Sequence[JobSpec]) -> list[str]:
+    """Return the tables of ours, beside those that every location has, into which a job copies what it deletes."""
+    return [
+        table
+        for spec in specs
+        for table, wanted in spec.privileges.items()
+        if table.startswith(f"{SCHEMA}.") and "INSERT" in wanted
+    ]
 
 
 def _there(connection: sa.Connection, tables: Sequence[str]) -> list[Relation]:

@@ -29,6 +29,8 @@ def find_obstacles(connection: sa.Connection, purge: Purge, policy: UndoPolicy) 
     return [
         *_personal_data(purge, policy),
         *(reason for member in members for reason in _lost_along(member)),
+        *(reason for member in members for reason in _not_restorable(member)),
+        *_unknown_copies(purge),
         *_privileges(connection, purge, members),
     ]
 
@@ -75,6 +77,33 @@ def _lost_along(member: Member) -> list[str]:
             if not link.child.key
         ),
     ]
+
+
+def _not_restorable(member: Member) -> list[str]:
+    """Return why a restore could not tell which of the rows are there, by the key that it would go by."""
+    relation = member.relation
+    if not relation.key:
+        says = (
+            f"{relation.name} has no primary key, nor a unique index of columns that take no NULL, by which to see what "
+            "exists when its rows are put back; give it one, or set undo_days: 0"
+        )
+        return [says]
+    stored = {column.name for column in relation.stored}
+    computed = [name for name in relation.key if name not in stored]
+    if computed:
+        columns = ", ".join(computed)
+        return [f"the key of {relation.name} is computed ({columns}), and so is not archived; set undo_days: 0"]
+    return []
+
+
+def _unknown_copies(purge: Purge) -> list[str]:
+    if purge.archive is None or purge.copy_key is not None:
+        return []
+    says = (
+        f"the copies in {purge.archive.table.name} do not have the key of {purge.table.name}, so that they could not be "
+        "removed again when its rows are put back; set undo_days: 0"
+    )
+    return [says]
 
 
 def needed_for_undo(purge: Purge, members: Sequence[Member]) -> Mapping[str, Sequence[str]]:

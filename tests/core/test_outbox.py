@@ -275,3 +275,19 @@ def test_a_file_of_several_rows_is_deleted_once_and_all_its_entries_go(office: O
         )
 
     assert (office.drain(shelf).deleted, shelf.asked, office.queued()) == (1, ["files/1"], [])
+
+
+@pytest.mark.parametrize(
+    "key", ["PRIMARY KEY (id, at)", "PRIMARY KEY (at, id)", "UNIQUE (id)", "UNIQUE NULLS NOT DISTINCT (id, at)"]
+)
+def test_a_file_whose_row_is_there_again_is_let_be_whatever_key_the_table_has(office: Office, key: str) -> None:
+    office.sql.execute(f"CREATE TABLE sheet (id int, at date, {key}); INSERT INTO sheet VALUES (7, '2026-01-01')")
+    office.sql.execute(
+        "INSERT INTO maintenance.file_outbox (job, run_id, path, table_name, row_key)"
+        " VALUES ('tidy', 'run-1', 'a', 'sheet', '7'), ('tidy', 'run-1', 'b', 'sheet', '8')"
+    )
+    shelf = Shelf({"a", "b"})
+
+    outcome = office.drain(shelf)
+
+    assert (shelf.files, outcome.kept, outcome.deleted) == ({"a"}, 1, 1)
