@@ -1,7 +1,7 @@
-"""Surveys that the dates miss: closed without one, or there again after they were deleted for good.
+"""What the dates miss: surveys closed without one, surveys there again after their deletion, files left to be done by hand.
 
 The service writes a survey back whole, keys included, where a request that had read it before its deletion saves it
-afterwards. Its rows are as they stand now, whatever day is asked about.
+afterwards. All of it is told as it stands now, whatever day is asked about.
 """
 
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ class Strays:
         if self.returned:
             says.append(
                 f"{len(self.returned)} surveys were deleted for good and are there again, written back by the service: "
-                f"surveys {_listed(self.returned)}; by their own dates they go again, or are set deleted_at and "
-                "hard_deletion_date by hand"
+                f"surveys {_listed(self.returned)}; they go again by their own dates, or with the next run once their "
+                "deleted_at and hard_deletion_date are set to its time"
             )
         if self.files_by_hand:
             says.append(

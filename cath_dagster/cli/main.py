@@ -207,7 +207,10 @@ def examine(
     everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, mail."""
+    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, mail.
+
+    Each job is asked what its run asks before its first write: settings, variables, tables and their columns.
+    """
     from cath_dagster.cli.doctor import examine_location
     from cath_dagster.core.diagnosis import Level
 
