@@ -85,11 +85,7 @@ def check_purge(connection: sa.Connection, matched: Mapping[str, int]) -> Prefli
         return Preflight()
     obstacles = [
         *_idle_sessions(connection, tables),
-        *(
-            _Obstacle(f"{slot.says}; {slot.remedy}", slot.refuses)
-            for slot in find_slots(connection)
-            if not slot.is_lost
-        ),
+        *_kept_log(connection),
     ]
     scans = _scans(find_unindexed_foreign_keys(connection, tables), matched)
     return Preflight(
