@@ -1,7 +1,10 @@
 """Examine one location: its database, its blob store and its mail provider."""
 
+import importlib
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
@@ -11,6 +14,7 @@ from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.mail import MailerUnavailableError
+from cath_dagster.core.optional_diagnosis import diagnose_optional_columns
 from cath_dagster.core.spec import Location, load_specs
 from cath_dagster.core.view_diagnosis import diagnose_views
 
@@ -31,11 +35,20 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
     try:
         with engine.connect() as connection:
             yield from diagnose(connection, location, load_specs(location))
+            yield from diagnose_optional_columns(connection, _tables(location))
             yield from diagnose_views(connection, views_of(location), job="refresh_views", location=location.name)
     except DBAPIError as error:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
     finally:
         engine.dispose()
+
+
+def _tables(location: Location) -> Sequence[sa.Table]:
+    """Return the service's tables that the location's jobs know; Dagster's own database has none of a service's."""
+    if find_spec(f"{location.package}.tables") is None:
+        return ()
+    metadata: sa.MetaData = importlib.import_module(f"{location.package}.tables").METADATA
+    return metadata.sorted_tables
 
 
 def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Finding]:
