@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from pydantic import Field, model_validator
 
 from cath_dagster.cath.tables import user
+from cath_dagster.core.extremes import is_on_calendar
 from cath_dagster.core.instants import as_utc, midnight, naive_utc
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import SETTLED
@@ -87,10 +88,24 @@ def activity() -> sa.Subquery:
 
 
 def is_idle(seen: sa.Subquery, rule: Rule, days: int, as_of: datetime) -> sa.ColumnElement[bool]:
-    """Return whether the rule's users have been idle for so many whole days, by the calendar date of `as_of`."""
+    """Return whether the rule's users have been idle for so many whole days, by the calendar date of `as_of`.
+
+    Nobody is idle since before the calendar: such a date is a mistake, and no ground for a deletion.
+    """
     return sa.and_(
         seen.c.user_provenance.in_(rule.provenances),
+        is_on_calendar(seen.c.last_activity),
         seen.c.last_activity < naive_utc(_day_start(as_of, days)),
+    )
+
+
+def is_undated(seen: sa.Subquery, settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
+    """Return whether nobody can tell since when a user of a known provenance is idle."""
+    provenances = [name for rule in rules(settings) for name in rule.provenances]
+    return sa.and_(
+        seen.c.user_provenance.in_(provenances),
+        sa.not_(is_on_calendar(seen.c.last_activity)),
+        seen.c.last_activity < naive_utc(as_of),
     )
 
 
