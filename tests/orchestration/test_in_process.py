@@ -105,3 +105,28 @@ def test_the_assets_are_materialised_by_themselves(in_use: Service, instance: dg
         key for one in views for key in one.keys
     }
     assert [event.partition for event in report.get_asset_materialization_events()] == [WEEK]
+
+
+def test_an_op_may_be_called_by_itself(in_use: Service, instance: dg.DagsterInstance) -> None:
+    op = cath.resolve_job_def("clear_audit").graph.node_defs[0]
+    assert isinstance(op, dg.OpDefinition)
+
+    with dg.build_op_context(op_config={"dry_run": True}, instance=instance) as context:
+        op(context)
+
+    assert in_use.count("maintenance.ledger_event", "NOT dry_run") == 0
+
+
+def test_an_op_that_is_called_by_itself_does_its_work(in_use: Service, instance: dg.DagsterInstance) -> None:
+    in_use.connection.execute(
+        'INSERT INTO ingestion_log (id, "timestamp", source_system, court_id, status)'
+        " SELECT gen_random_uuid(), %s, 'SNL', '1', 'SUCCESS' FROM generate_series(1, 3)",
+        [in_use.days_ago(91)],
+    )
+    op = cath.resolve_job_def("clear_audit").graph.node_defs[0]
+    assert isinstance(op, dg.OpDefinition)
+
+    with dg.build_op_context(op_config={"as_of": in_use.as_of.isoformat()}, instance=instance) as context:
+        op(context)
+
+    assert in_use.count("ingestion_log") == 0
