@@ -241,7 +241,7 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
         if isinstance(settings, PurgeSettings):
             run.delete_archives()
         if spec.forgets is not None:
-            run.forget(spec.forgets(run.as_of, settings))
+            run.forget(spec.forgets(run, settings))
         if run.failures:
             raise IncompleteRunError("; ".join(run.failures))
     except MaintenanceError as failed:
