@@ -69,7 +69,7 @@ class Maintained:
             spec,
             {"as_of": self.as_of, **config},
             run_id=run_id or str(uuid.uuid4()),
-            now=datetime.now(UTC) + timedelta(days=3_650),
+            now=datetime.now(UTC) + timedelta(days=36_500),
             resources=EnvironmentResources(self.location.prefix, self.environ),
             reporter=self.reporter,
             partition=partition,

@@ -189,9 +189,9 @@ class SmtpMailer:
             receipt = self._announce(session, recipient)
             if receipt is not None:
                 return receipt
-        except TimeoutError:
-            raise self._silence() from None
         except (OSError, smtplib.SMTPException) as error:
+            if _is_timeout(error):
+                raise self._silence() from None
             raise _RefusedError(f"the mail server ended the connection ({type(error).__name__})") from None
         return self._deliver(session, mail)
 
@@ -259,9 +259,9 @@ class SmtpMailer:
             ) from None
         except smtplib.SMTPResponseException as error:
             raise _refusal(f"the mail server refuses us (SMTP {error.smtp_code})", error.smtp_code) from None
-        except TimeoutError:
-            raise self._silence() from None
         except (OSError, smtplib.SMTPException) as error:
+            if _is_timeout(error):
+                raise self._silence() from None
             raise _RefusedError(f"the mail server cannot be reached ({type(error).__name__})") from None
         return self._session
 
@@ -301,6 +301,11 @@ class _RefusedError(Exception):
 
 def _refusal(says: str, code: int) -> _RefusedError:
     return _RefusedError(says, may_pass=code < REFUSED)
+
+
+def _is_timeout(error: Exception) -> bool:
+    """Whether it was the server's silence: the library reports a reply that did not come as a connection that ended."""
+    return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
 def _is_alive(session: smtplib.SMTP) -> bool:

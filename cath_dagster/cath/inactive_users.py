@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from cath_dagster.cath.tables import user
 from cath_dagster.core.extremes import is_on_calendar
+from cath_dagster.core.forgetting import Asking
 from cath_dagster.core.instants import as_utc, midnight, naive_utc
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import SETTLED
@@ -130,12 +131,13 @@ def has_notice(seen: sa.Subquery, rule: Rule, *, sent_before: datetime | None = 
     )
 
 
-def no_longer_matters(as_of: datetime, settings: InactiveUserSettings) -> sa.ColumnElement[bool]:
+def no_longer_matters(run: Asking, settings: InactiveUserSettings) -> sa.ColumnElement[bool]:
     """Return which warnings matter no more: the user is gone, whoever deleted them, or was active after the warning."""
-    del as_of, settings
     seen = activity()
+    stays = seen.c.user_id.not_in(sa.select(user.c.user_id).where(is_deletable(settings, run.as_of)))
     matters = sa.exists().where(
         sa.cast(seen.c.user_id, sa.Text) == sent_notice.c.subject_id,
+        stays if run.dry_run else sa.true(),
         sent_notice.c.period_start >= sa.cast(seen.c.last_activity, sa.Date),
     )
     return sa.not_(matters)

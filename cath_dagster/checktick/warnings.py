@@ -8,9 +8,16 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.checktick.messages import UpcomingDeletion, deletion_warning, masked
-from cath_dagster.checktick.retention import JOB, WARNING, DataGovernanceSettings, deletion_day, is_doomed
+from cath_dagster.checktick.retention import (
+    JOB,
+    WARNING,
+    DataGovernanceSettings,
+    deletion_day,
+    is_doomed,
+    is_hard_deletable,
+)
 from cath_dagster.checktick.tables import survey, user
-from cath_dagster.core.forgetting import is_older
+from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import NEXT_RUN, JobRun
 from cath_dagster.core.mail import Content, Message
@@ -87,14 +94,15 @@ def has_warning() -> sa.ColumnElement[bool]:
     )
 
 
-def no_longer_matters(as_of: datetime, settings: DataGovernanceSettings) -> sa.ColumnElement[bool]:
+def no_longer_matters(run: Asking, settings: DataGovernanceSettings) -> sa.ColumnElement[bool]:
     """Return which warnings matter no more: of surveys deleted for good, whose record tells of them, a year ago.
 
     For so long the report of any day counts the warnings of that day.
     """
     del settings
-    is_there = sa.exists().where(sa.cast(survey.c.id, sa.Text) == sent_notice.c.subject_id)
-    return sa.and_(is_older(as_of, KEPT_FOR_REPORTS), sa.not_(is_there))
+    stays = sa.not_(is_hard_deletable(run.as_of)) if run.dry_run else sa.true()
+    is_there = sa.exists().where(sa.cast(survey.c.id, sa.Text) == sent_notice.c.subject_id, stays)
+    return sa.and_(is_older(run.as_of, KEPT_FOR_REPORTS), sa.not_(is_there))
 
 
 def send_warnings(run: JobRun, settings: DataGovernanceSettings) -> None:

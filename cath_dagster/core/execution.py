@@ -313,7 +313,7 @@ def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings) -> None
     if isinstance(settings, PurgeSettings):
         _try(run, run.delete_archives)
     if spec.forgets is not None:
-        _try(run, partial(run.forget, spec.forgets(run.as_of, settings)))
+        _try(run, partial(run.forget, spec.forgets(run, settings)))
     if run.failures:
         raise IncompleteRunError("; ".join(run.failures))
 

@@ -6,7 +6,7 @@ gone matters no more, and goes with the run that deleted them, or with the next 
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -18,8 +18,19 @@ KEPT = timedelta(days=90)
 KEYS_KEPT = timedelta(days=730)
 """For so long the keys of deleted rows prove which run deleted them."""
 
-Forgets = Callable[[datetime, Any], sa.ColumnElement[bool]]
-"""Given a run's reference time and its settings, which of the job's notices matter no more."""
+
+class Asking(Protocol):
+    """The run that asks. In a dry one nobody is gone yet whom the run would delete."""
+
+    @property
+    def as_of(self) -> datetime: ...
+
+    @property
+    def dry_run(self) -> bool: ...
+
+
+Forgets = Callable[[Asking, Any], sa.ColumnElement[bool]]
+"""Given a run and its settings, which of the job's notices matter no more once its work is done."""
 
 
 def is_older(as_of: datetime, kept: timedelta = KEPT) -> sa.ColumnElement[bool]:

@@ -133,6 +133,6 @@ SPEC = JobSpec(
         "user_businesses": ("SELECT",),
         "users": ("SELECT",),
     },
-    forgets=lambda as_of, settings: is_older(as_of),  # noqa: ARG005 - a job's settings have no say in it
+    forgets=lambda run, settings: is_older(run.as_of),  # noqa: ARG005 - a job's settings have no say in it
     without_mail="invoices are marked all the same, and their owners are not told",
 )

@@ -22,7 +22,7 @@ from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.breaker import Breaker
-from cath_dagster.core.forgetting import is_older
+from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
 from cath_dagster.core.maintenance import sent_notice
@@ -260,7 +260,7 @@ def _reauthorisations(run: JobRun) -> Iterator[Notice]:
         yield _notice(subject, day, business, email, name)
 
 
-def _forgotten(as_of: datetime, settings: ShaamTokenRefreshSettings) -> sa.ColumnElement[bool]:
+def _forgotten(run: Asking, settings: ShaamTokenRefreshSettings) -> sa.ColumnElement[bool]:
     """Return which notices matter no more: old ones, but for mails still to be sent about a credential that is flagged."""
     del settings
     business_id = sa.func.split_part(sent_notice.c.subject_id, "/", 1)
@@ -268,7 +268,7 @@ def _forgotten(as_of: datetime, settings: ShaamTokenRefreshSettings) -> sa.Colum
         sent_notice.c.status.not_in(DONE),
         sa.exists().where(sa.cast(credentials.c.business_id, sa.Text) == business_id, credentials.c.needs_reauth),
     )
-    return sa.and_(is_older(as_of), sa.not_(is_pending))
+    return sa.and_(is_older(run.as_of), sa.not_(is_pending))
 
 
 def _notice(subject_id: str, day: date, business: str = "", email: str = "", name: str = "") -> Notice:

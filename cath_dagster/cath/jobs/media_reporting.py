@@ -26,7 +26,7 @@ from cath_dagster.cath.media_report import (
 from cath_dagster.cath.tables import media_application
 from cath_dagster.core.blobs import BlobMissingError, BlobNameError, BlobStore, BlobStoreError, Removal
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
-from cath_dagster.core.forgetting import is_older
+from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Delivery, Message
 from cath_dagster.core.maintenance import sent_notice
@@ -215,9 +215,9 @@ def _deliver(run: JobRun, report: Report, stored: Stored, team: str) -> None:
     run.send([notice])
 
 
-def _forgotten(as_of: datetime, settings: MediaReportingSettings) -> sa.ColumnElement[bool]:
+def _forgotten(run: Asking, settings: MediaReportingSettings) -> sa.ColumnElement[bool]:
     """Return which notices matter no more: of weeks so long ago that nobody will ask for their report again."""
-    return is_older(as_of, max(KEPT_AS_DELIVERED, timedelta(weeks=2 * settings.report_retention_weeks)))
+    return is_older(run.as_of, max(KEPT_AS_DELIVERED, timedelta(weeks=2 * settings.report_retention_weeks)))
 
 
 def _plan_purge(run: JobRun, report: Report, delivered: Stored | None) -> PlannedPurge:

@@ -9,7 +9,7 @@ from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.artefacts import is_location, removal
 from cath_dagster.cath.messages import Sighting, environment_name, no_match_report
 from cath_dagster.cath.tables import artefact, artefact_archive
-from cath_dagster.core.forgetting import is_older
+from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Delivery, Message
@@ -138,13 +138,13 @@ def _removed_unreported(run: JobRun) -> list[Sighting]:
     return [Sighting(*row) for row in rows]
 
 
-def _forgotten(as_of: datetime, settings: NoMatchArtefactsSettings) -> sa.ColumnElement[bool]:
+def _forgotten(run: Asking, settings: NoMatchArtefactsSettings) -> sa.ColumnElement[bool]:
     """Return which notices matter no more: old ones, but for the last that the team got, from which reports go on."""
     del settings
     other = sent_notice.alias("other")
     last = sa.select(sa.func.max(other.c.as_of)).where(other.c.job == JOB, other.c.status == Delivery.SENT.value)
     is_last = sa.func.coalesce(sent_notice.c.as_of == last.scalar_subquery(), sa.false())
-    return sa.and_(is_older(as_of), sa.not_(is_last))
+    return sa.and_(is_older(run.as_of), sa.not_(is_last))
 
 
 def _sighted(table: sa.Table) -> tuple[sa.ColumnElement[str], ...]:
