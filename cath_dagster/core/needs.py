@@ -12,6 +12,7 @@ from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.family import read_family
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.purge import Purge
+from cath_dagster.core.reference_findings import purges_of
 from cath_dagster.core.references import adopted, examine
 from cath_dagster.core.relations import SET_NULL, Relation, read_references, read_relations
 from cath_dagster.core.settings import PurgeSettings, read_settings
@@ -104,7 +105,7 @@ def _of_settings(connection: sa.Connection, spec: JobSpec, moment: Moment) -> It
     version = connection.scalar(sa.text("SELECT current_setting('server_version_num')::int")) or 0
     if settings.vacuum and version >= MAINTAIN_SINCE:
         yield from ((_named(table), frozenset({"MAINTAIN"})) for table in purged_tables([spec]))
-    for purge in () if spec.purges is None else spec.purges(moment, settings):
+    for purge in purges_of(connection, spec, moment, settings):
         yield from _of_references(connection, purge, settings)
 
 
