@@ -56,13 +56,6 @@ invoice_payments = sa.Table(
     info={PERSONAL: ("recorded_by_user_id",)},
 )
 
-shaam_audit_log = sa.Table(
-    "shaam_audit_log",
-    METADATA,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("invoice_id", sa.Uuid),
-)
-
 sessions = sa.Table(
     "sessions",
     METADATA,
