@@ -119,9 +119,12 @@ def _of_references(
         # Without the table there is nothing to be granted.
         return
     for reference in (*(hold.reference for hold in examined.holds), *examined.unread):
-        yield (reference.schema, reference.child), frozenset({"SELECT"})
+        # Other schemas are not the role's to look into, unless their owner lets it.
+        if reference.schema == SERVICE:
+            yield (reference.schema, reference.child), frozenset({"SELECT"})
     for table in adopted(purge, examined.purge):
-        yield (table.schema or SERVICE, table.name), frozenset({"SELECT", "DELETE"})
+        if table.schema == SERVICE:
+            yield (SERVICE, table.name), frozenset({"SELECT", "DELETE"})
     if settings.undo_days:
         yield from _of_undo(connection, examined.purge)
 

@@ -9,10 +9,9 @@ from cath_dagster.core.catalogue import purged_tables
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.heap import quote
 from cath_dagster.core.holds import count_held
 from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.references import Examined, examine
+from cath_dagster.core.references import Examined, examine, grant_to_read
 from cath_dagster.core.relations import SET_NULL, Reference, read_relations
 from cath_dagster.core.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
@@ -95,7 +94,7 @@ def _unread(reference: Reference) -> Finding:
             f"keeps the rows of {reference.parent} to which it refers ({reference.constraint}), and the role may not read "
             f"{reference.child}, so that no dry run counts them"
         ),
-        remedy=f"GRANT SELECT ON {quote(reference.schema)}.{quote(reference.child)} to the role, as its owner",
+        remedy=grant_to_read(reference),
     )
 
 
