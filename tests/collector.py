@@ -36,6 +36,8 @@ class Collector:
     address: str
     mood: Mood
     posted: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of the last request to each path."""
     over: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -136,6 +138,7 @@ def collecting(mood: Mood = Mood.TAKES) -> Iterator[Collector]:
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             collector.posted.append((self.path, body))
+            collector.headers[self.path] = {name.lower(): value for name, value in self.headers.items()}
             if collector.mood is Mood.HANGS:
                 collector.over.wait()
                 return

@@ -9,7 +9,7 @@ from functools import cached_property
 import sqlalchemy as sa
 
 from cath_dagster.adapters.blobs import open_blob_store
-from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.adapters.mounted import SUFFIX, MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.errors import ConfigurationError
@@ -103,9 +103,8 @@ class EnvironmentResources:
         key = required(self, NOTIFY_API_KEY)[NOTIFY_API_KEY]
         check_api_key(key, f"{self.prefix}_{NOTIFY_API_KEY}")
         start = f"{self.prefix}_{TEMPLATE}"
-        templates = {
-            name.removeprefix(start).lower(): self.environ[name] for name in self.environ if name.startswith(start)
-        }
+        names = [name for name in self.environ if name.startswith(start) and not name.endswith(SUFFIX)]
+        templates = {name.removeprefix(start).lower(): self.environ[name] for name in names}
         base_url = self._get("NOTIFY_BASE_URL") or "https://api.notifications.service.gov.uk"
         return NotifyMailer(api_key=key, base_url=base_url, templates=templates, now=lambda: datetime.now(UTC))
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cath_dagster.core.errors import ConfigurationError
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+SIGNALS_HEADERS = (
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+)
 HTTP = "http/protobuf"
 DISABLED = "OTEL_SDK_DISABLED"
 AZURE = ("APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATION_INSIGHTS_CONNECTION_STRING")
@@ -57,10 +63,12 @@ class Destination:
     name: str
     variable: str
     value: str
+    headers: tuple[str, ...] = field(default=(), repr=False)
+    """Of an OTLP endpoint, by signal, as the variables write them: they are where its secrets are."""
 
     def open(self) -> Exporters:
         """Return its exporters; nothing is sent yet. Raises whatever the library makes of a value it cannot use."""
-        return _open_azure(self.value) if self.variable in AZURE else _open_otlp(self.value)
+        return _open_azure(self.value) if self.variable in AZURE else _open_otlp(self.value, self.headers)
 
 
 def find_destinations(environ: Mapping[str, str]) -> list[Destination]:
@@ -71,7 +79,8 @@ def find_destinations(environ: Mapping[str, str]) -> list[Destination]:
     if endpoint := environ.get(OTLP):
         if environ.get(PROTOCOL, HTTP) != HTTP:
             raise ConfigurationError(f"{PROTOCOL} is {environ[PROTOCOL]!r}; only {HTTP} is spoken here")
-        found.append(Destination("the OTLP endpoint", OTLP, endpoint))
+        headers = tuple(environ.get(name) or environ.get(HEADERS, "") for name in SIGNALS_HEADERS)
+        found.append(Destination("the OTLP endpoint", OTLP, endpoint, headers))
     for variable in AZURE:
         if connection_string := environ.get(variable):
             found.append(Destination("Application Insights", variable, connection_string))
@@ -79,17 +88,19 @@ def find_destinations(environ: Mapping[str, str]) -> list[Destination]:
     return found
 
 
-def _open_otlp(endpoint: str) -> Exporters:
+def _open_otlp(endpoint: str, headers: Sequence[str]) -> Exporters:
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.util.re import parse_env_headers
 
-    # Headers, certificates, compression and time limit are read by the exporters, from the usual variables.
+    # Certificates, compression and time limit are read by the exporters, from the usual variables.
     address = endpoint.rstrip("/")
+    traces, metrics, logs = (parse_env_headers(each, liberal=True) for each in headers)
     return Exporters(
-        OTLPSpanExporter(endpoint=f"{address}/v1/traces"),
-        OTLPMetricExporter(endpoint=f"{address}/v1/metrics"),
-        OTLPLogExporter(endpoint=f"{address}/v1/logs"),
+        OTLPSpanExporter(endpoint=f"{address}/v1/traces", headers=traces),
+        OTLPMetricExporter(endpoint=f"{address}/v1/metrics", headers=metrics),
+        OTLPLogExporter(endpoint=f"{address}/v1/logs", headers=logs),
     )
 
 

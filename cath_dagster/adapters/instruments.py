@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import pairwise
-
-from cronsim import CronSim
+from itertools import islice, pairwise
 
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.ticks import ticks
 
 PREFIX = "cath_dagster."
 TICKS = 10
@@ -131,7 +130,8 @@ def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[
     if result.as_of is not None:
         for outcome in result.outcomes:
             yield from _measure_outcome(outcome, result.as_of)
-    yield Measurement(SCHEDULE_INTERVAL, longest_gap(run.spec.cron, now).total_seconds())
+    if gap := longest_gap(run.spec.cron, now, run.spec.location.timezone):
+        yield Measurement(SCHEDULE_INTERVAL, gap.total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
     if result.status is Status.SUCCESS:
         yield from (Measurement(LAST_SUCCESS, now.timestamp(), step=step) for step in run.steps)
@@ -149,8 +149,7 @@ def _measure_outcome(outcome: Outcome, as_of: datetime) -> Iterator[Measurement]
         yield Measurement(DUTY, duty if isinstance(duty, float) else 1.0, outcome.target)
 
 
-def longest_gap(cron: str, after: datetime) -> timedelta:
-    """Return the longest time between two of the next ticks."""
-    schedule = CronSim(cron, after)
-    ticks = [next(schedule) for _ in range(TICKS)]
-    return max(later - earlier for earlier, later in pairwise(ticks))
+def longest_gap(cron: str, after: datetime, timezone: str = "UTC") -> timedelta:
+    """Return the longest time between two of the next ticks, none where there are no two."""
+    coming = islice(ticks(cron, timezone, after), TICKS)
+    return max((later - earlier for earlier, later in pairwise(coming)), default=timedelta())

@@ -1,6 +1,7 @@
-"""Read environment variables, or the files that they name: where X is not set, X_FILE names a file that holds its value.
+"""The one door to the environment: where X is not set, X_FILE names a file that holds its value.
 
-So secrets can be mounted, as Docker and Kubernetes do it, and stand in no process's environment.
+So secrets can be mounted, as Docker and Kubernetes do it, and stand in no process's environment. Every variable of ours is
+read through here, so that none is an exception; what only other libraries read is theirs.
 """
 
 import os
@@ -15,16 +16,19 @@ MAX_BYTES = 65_536
 
 
 class MountedEnvironment(Mapping[str, str]):
-    """Variables as they are asked for by name. What is listed are those that are set; a file is read when it is needed.
+    """Variables as they are asked for by name, listed with those that a file holds. A file is read when it is needed.
 
     Looking one up raises `ConfigurationError` where its file cannot be read, and where both are set.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        """Look into `environ`, by default the process's own."""
+    def __init__(self, environ: Mapping[str, str] | None = None, *, known: Mapping[str, str] | None = None) -> None:
+        """Look into `environ`, by default the process's own; what is `known` is looked up nowhere."""
         self._environ = os.environ if environ is None else environ
+        self._known = known or {}
 
     def __getitem__(self, name: str) -> str:
+        if name in self._known:
+            return self._known[name]
         value, path = self._environ.get(name), self._environ.get(name + SUFFIX)
         if not path:
             return self._environ[name]
@@ -33,10 +37,11 @@ class MountedEnvironment(Mapping[str, str]):
         return _read(path, name + SUFFIX)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._environ)
+        mounted = {name.removesuffix(SUFFIX) for name, path in self._environ.items() if name.endswith(SUFFIX) and path}
+        return iter({**self._known, **dict.fromkeys(self._environ), **dict.fromkeys(sorted(mounted))})
 
     def __len__(self) -> int:
-        return len(self._environ)
+        return sum(1 for _ in self)
 
 
 def _read(path: str, variable: str) -> str:

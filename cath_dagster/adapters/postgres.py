@@ -5,24 +5,18 @@ from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.adapters.pooling import check_sessions, is_direct
+from cath_dagster.core.errors import ConfigurationError, PreflightError
+from cath_dagster.core.session import PINS, UNKNOWN_ENCODING, Pin
 
 R = TypeVar("R")
 
 CONNECT_TIMEOUT_SECONDS = 10
 CANCEL_TIMEOUT_SECONDS = 5.0
-SESSION_SETTINGS = {
-    # Database defaults such as CURRENT_TIMESTAMP go into naive columns by the session's time zone.
-    "timezone": "UTC",
-    # A batch that waits longer stands in somebody's way as well: it is rolled back and tried again.
-    "lock_timeout": "5s",
-    # A worker that lost its network must not hold row locks for ever.
-    "idle_in_transaction_session_timeout": "60s",
-    # The server notices in the midst of a statement that its client is gone.
-    "client_connection_check_interval": "2s",
-}
+SESSION_SETTINGS = {pin.name: pin for pin in PINS}
 
 
 class InterruptibleConnection(psycopg.Connection[Any]):
@@ -62,17 +56,67 @@ def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
             f"{variable} is no valid URL; write a password's special characters as %XX (@ is %40, / is %2F)"
         ) from None
 
-    def connect() -> InterruptibleConnection:
-        connection = InterruptibleConnection.connect(
+    def open_connection() -> InterruptibleConnection:
+        return InterruptibleConnection.connect(
             url,
             application_name=application_name,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            client_encoding="UTF8",
             autocommit=True,
         )
-        settings = ", ".join(f"set_config('{name}', %s, false)" for name in SESSION_SETTINGS)
-        connection.execute(f"SELECT {settings}", list(SESSION_SETTINGS.values()))
+
+    def connect() -> InterruptibleConnection:
+        connection = open_connection()
+        try:
+            if not is_direct(connection):
+                check_sessions(connection, open_connection)
+            pin_settings(connection)
+        except BaseException:
+            connection.close()
+            raise
         connection.autocommit = False
         return connection
 
     # Nothing here has columns of hstore, and to ask for the type costs every run a query.
     return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=sa.NullPool, use_native_hstore=False)
+
+
+def pin_settings(connection: psycopg.Connection[Any]) -> None:
+    """Give a session in autocommit the settings that ours have, by statements: a pooler refuses them at its door.
+
+    Raises `PreflightError` where the role may not change what has to be changed, or the database's text is no text.
+    """
+    columns = [sql.SQL("pg_catalog.current_setting('server_encoding')"), *map(_column, SESSION_SETTINGS.values())]
+    (found,) = connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(columns)).fetchall()
+    encoding, *values = found
+    if encoding == UNKNOWN_ENCODING:
+        raise PreflightError(
+            f"the database's encoding is {UNKNOWN_ENCODING}, so that nobody knows which letters its bytes mean; copy it into "
+            "a database of the encoding UTF8"
+        )
+    for pin, value in zip(SESSION_SETTINGS.values(), values, strict=True):
+        if pin.is_privileged and value not in (None, pin.value):
+            _take_back(connection, pin, value)
+
+
+def _column(pin: Pin) -> sql.Composable:
+    """Return the expression that sets a setting where it must, and yields its value; NULL where the server has none."""
+    name = sql.Literal(pin.name)
+    known = sql.SQL("pg_catalog.current_setting({}, true)").format(name)
+    if pin.is_privileged:
+        return known
+    value = sql.SQL("({})").format(sql.SQL(pin.expression)) if pin.expression else sql.Literal(pin.value)
+    return sql.SQL(
+        "CASE WHEN {known} IS NULL OR {known} = ANY({served}) THEN {known} "
+        "ELSE pg_catalog.set_config({name}, {value}, false) END"
+    ).format(known=known, served=sql.Literal(list(pin.also)), name=name, value=value)
+
+
+def _take_back(connection: psycopg.Connection[Any], pin: Pin, found: str) -> None:
+    try:
+        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [pin.name, pin.value])
+    except psycopg.errors.InsufficientPrivilege:
+        raise PreflightError(
+            f"{pin.name} is {found}, and a run needs {pin.value}: {pin.why} As a superuser: ALTER ROLE … RESET {pin.name}, "
+            f"or ALTER DATABASE … RESET {pin.name}, whichever has set it"
+        ) from None

@@ -4,13 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from functools import cache
-from typing import TYPE_CHECKING
 
+from cath_dagster.core.letters import write
 from cath_dagster.core.mail import Content
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 LOCALE = "he_IL"
 NO_NUMBER = "טיוטה"
@@ -107,18 +103,5 @@ def masked(digest: Digest) -> Digest:
     )
 
 
-@cache
-def _templates() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    return Environment(
-        loader=PackageLoader("cath_dagster.bon"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def _render(name: str, values: Mapping[str, object]) -> str:
-    return _templates().get_template(name).render(values)
+    return write("cath_dagster.bon", name, values)

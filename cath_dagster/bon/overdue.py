@@ -12,6 +12,7 @@ from cath_dagster.bon.messages import Digest, OverdueInvoice
 from cath_dagster.bon.owners import Owner, owners_of
 from cath_dagster.bon.tables import CLOSED, OPEN, businesses, invoices
 from cath_dagster.core.database import Database
+from cath_dagster.core.extremes import on_calendar
 from cath_dagster.core.heap import is_any
 
 BUSINESSES_AT_ONCE = 50
@@ -98,7 +99,7 @@ def _read_lines(
             invoices.c.customer_name,
             invoices.c.total_incl_vat_minor_units,
             invoices.c.currency,
-            invoices.c.due_date,
+            on_calendar(invoices.c.due_date).label("due_date"),
             position.label("position"),
         )
         .where(is_any(invoices.c.business_id, business_ids), is_overdue_on(day))

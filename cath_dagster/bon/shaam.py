@@ -2,13 +2,16 @@
 
 The credential's row is locked from before its refresh token is read until the new tokens are committed. The exchange is
 made once, whatever becomes of the database meanwhile: the answer outlives the transaction, and is saved by a later one if
-the row still has the token that was spent. docs/adr/0016-token-refresh.md goes through what a crash can do.
+the row still has the token that was spent. A token that the provider refuses may have been spent by the service itself a
+moment ago: what becomes of it is decided later, by `bon/refusals.py`. docs/adr/0016-token-refresh.md goes through what a
+crash can do.
 """
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -25,10 +28,24 @@ SAVE_ATTEMPTS = 10
 
 class Ending(enum.StrEnum):
     REFRESHED = "refreshed"
+    REFUSED = "refused"
+    """The provider takes its refresh token no more; whether the service has another by now is yet to be seen."""
     REVOKED = "revoked"
+    """Refused, and no other came: it is flagged."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """Another run has it, or it is not due any more."""
+    """Another run has it, the service has refreshed it itself, or it is not due any more."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A credential as its row had it."""
+
+    encrypted_access_token: str = field(repr=False)
+    encrypted_refresh_token: str = field(repr=False)
+    token_expires_at: datetime
+    updated_at: datetime
+    needs_reauth: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,8 @@ class Ended:
     ending: Ending
     error: str | None = None
     is_outage: bool = False
+    refused: Stored | None = None
+    """Of a refused one, what its token was taken from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +80,13 @@ class Refresher:
 def is_due(until: datetime) -> sa.ColumnElement[bool]:
     """Return whether a credential's token expires by then, or has already, and may be refreshed."""
     return sa.and_(credentials.c.token_expires_at <= until, sa.not_(credentials.c.needs_reauth))
+
+
+def read_stored(connection: sa.Connection, query: sa.Select[Any]) -> Stored | None:
+    """Return the one credential that a query over their rows chooses, None if it is not there."""
+    columns = (credentials.c[each.name] for each in fields(Stored))
+    row = connection.execute(query.with_only_columns(*columns)).one_or_none()
+    return None if row is None else Stored(*row)
 
 
 class _Exchange:
@@ -95,51 +121,45 @@ class _Exchange:
             if row is None:
                 return self._end(Ending.SKIPPED)
             self._spent = row.encrypted_refresh_token
-            self._ended = self._exchange(row.encrypted_refresh_token)
+            self._ended = self._exchange(row)
         else:
             # The lost session may hold the row still; it is waited for.
             row = self._lock(connection, skip_locked=False)
         if not self._values:
             return self._ended
-        if row is None or row.encrypted_refresh_token != self._spent or row.needs_reauth:
+        if row is None or row.encrypted_refresh_token != self._spent:
             return self._ended if self._is_saved(row) else self._end(Ending.SKIPPED)
+        # Whoever was refused the token that was spent here may have flagged it meanwhile: these are the tokens it misses.
         connection.execute(
             sa.update(credentials)
             .where(credentials.c.business_id == self._business_id)
-            .values(**self._values, updated_at=sa.func.now())
+            .values(**self._values, needs_reauth=sa.false(), updated_at=sa.func.now())
         )
         self._by.on_change(connection, self._ended)
         return self._ended
 
-    def _is_saved(self, row: "sa.Row[tuple[str, bool]] | None") -> bool:
+    def _is_saved(self, row: Stored | None) -> bool:
         """Return whether the commit came through after all; else the owner has authorised anew meanwhile, which stands."""
-        if row is None:
-            return False
-        if self._ended is not None and self._ended.ending is Ending.REVOKED:
-            return bool(row.encrypted_refresh_token == self._spent)
-        return bool(row.encrypted_refresh_token == self._values["encrypted_refresh_token"])
+        return row is not None and row.encrypted_refresh_token == self._values["encrypted_refresh_token"]
 
-    def _lock(self, connection: sa.Connection, *, skip_locked: bool) -> sa.Row[tuple[str, bool]] | None:
-        query = sa.select(credentials.c.encrypted_refresh_token, credentials.c.needs_reauth).where(
-            credentials.c.business_id == self._business_id
-        )
+    def _lock(self, connection: sa.Connection, *, skip_locked: bool) -> Stored | None:
+        query = sa.select(credentials).where(credentials.c.business_id == self._business_id)
         if skip_locked:
             query = query.where(is_due(self._by.until))
-        return connection.execute(query.with_for_update(skip_locked=skip_locked)).one_or_none()
+        return read_stored(connection, query.with_for_update(skip_locked=skip_locked))
 
-    def _exchange(self, encrypted_refresh_token: str) -> Ended:
+    def _exchange(self, row: Stored) -> Ended:
         """Spend the refresh token and keep what is to be saved."""
         try:
-            refresh_token = self._by.cipher.decrypt(encrypted_refresh_token)
+            refresh_token = self._by.cipher.decrypt(row.encrypted_refresh_token)
         except UnreadableTokenError:
             return self._end(Ending.FAILED, "the stored refresh token cannot be decrypted: another key, or damaged")
         try:
             grant = self._by.ask(refresh_token)
         except RefreshError as refused:
-            if not refused.is_revoked:
-                return self._end(Ending.FAILED, refused.says, is_outage=refused.is_outage)
-            self._values = {"needs_reauth": True}
-            return self._end(Ending.REVOKED, refused.says)
+            if refused.is_revoked:
+                return Ended(self._business_id, Ending.REFUSED, refused.says, refused=row)
+            return self._end(Ending.FAILED, refused.says, is_outage=refused.is_outage)
         self._values = {
             "encrypted_access_token": self._by.cipher.encrypt(grant.access_token),
             "encrypted_refresh_token": self._by.cipher.encrypt(grant.refresh_token or refresh_token),

@@ -7,16 +7,17 @@ that jobs delete from, those that are not declared here included: a deleted row 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ENUM
 
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
-METADATA = sa.MetaData()
+METADATA = sa.MetaData(schema=SERVICE)
 _INSTANT = sa.DateTime(timezone=True)
 
 OPEN = ("finalized", "sent", "partially_paid")
 """Invoices that a customer owes; one that is `sending` becomes `sent` or `finalized` again within minutes."""
 CLOSED = ("paid", "cancelled", "credited")
-_STATUS = ENUM("draft", "sending", *OPEN, *CLOSED, name="invoice_status", create_type=False)
-_ROLE = ENUM("owner", "admin", "user", name="business_role", create_type=False)
+_STATUS = ENUM("draft", "sending", *OPEN, *CLOSED, name="invoice_status", schema=SERVICE, create_type=False)
+_ROLE = ENUM("owner", "admin", "user", name="business_role", schema=SERVICE, create_type=False)
 
 invoices = sa.Table(
     "invoices",
@@ -53,7 +54,7 @@ invoice_payments = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("invoice_id", sa.Uuid, nullable=False),
-    info={PERSONAL: ("recorded_by_user_id",)},
+    info={PERSONAL: ("recorded_by_user_id", "reference", "notes")},
 )
 
 sessions = sa.Table(

@@ -37,6 +37,7 @@ def removal(
         archive=Archive(
             artefact_archive,
             {**{name: artefact.c[name] for name in copied}, "archived_by": sa.literal(run_id)},
+            run="archived_by",
         ),
         files=select_files,
         conditions=conditions or {},

@@ -115,6 +115,17 @@ def has_notice(seen: sa.Subquery, rule: Rule, *, sent_before: datetime | None = 
     )
 
 
+def no_longer_matters(as_of: datetime, settings: InactiveUserSettings) -> sa.ColumnElement[bool]:
+    """Return which warnings matter no more: the user is gone, whoever deleted them, or was active after the warning."""
+    del as_of, settings
+    seen = activity()
+    matters = sa.exists().where(
+        sa.cast(seen.c.user_id, sa.Text) == sent_notice.c.subject_id,
+        sent_notice.c.period_start >= sa.cast(seen.c.last_activity, sa.Date),
+    )
+    return sa.not_(matters)
+
+
 def past_deletion(seen: sa.Subquery, settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
     """Return whether a user is idle long enough to be deleted, warned or not."""
     return sa.or_(*(is_idle(seen, rule, rule.delete_days, as_of) for rule in rules(settings)))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cath_dagster.core.words import Ours
+
 ENVIRONMENT_NAMES = {
     "prod": "Production",
     "stg": "Staging",
@@ -41,15 +43,15 @@ def full_name(first_name: str | None, surname: str | None) -> str:
 
 
 def media_warning(name: str, verification_link: str) -> dict[str, str | list[str]]:
-    return {"full_name": name, "verification_page_link": verification_link}
+    return {"full_name": name, "verification_page_link": Ours(verification_link)}
 
 
 def idam_warning(name: str, last_activity: datetime, cft_link: str, crime_link: str) -> dict[str, str | list[str]]:
     return {
         "full_name": name,
         "last_signed_in_date": f"{last_activity:%d %B %Y}",
-        "cft_sign_in_link": cft_link,
-        "crime_sign_in_link": crime_link,
+        "cft_sign_in_link": Ours(cft_link),
+        "crime_sign_in_link": Ours(crime_link),
     }
 
 
@@ -67,7 +69,7 @@ def media_report(environment: str, address: str | None = None) -> dict[str, str 
     """Return the report's keys; with `address` instead of a download link, for a file too large to send."""
     keys: dict[str, str | list[str]] = {"env_name": environment}
     if address is not None:
-        keys["link_to_file"] = f"The report is too large to be sent. It lies at {address}"
+        keys["link_to_file"] = Ours(f"The report is too large to be sent. It lies at {address}")
     return keys
 
 

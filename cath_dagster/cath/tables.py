@@ -8,9 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.core.maintenance import METADATA as MAINTENANCE
+from cath_dagster.core.optional import OPTIONAL
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
-METADATA = sa.MetaData()
+METADATA = sa.MetaData(schema=SERVICE)
 _INSTANT = sa.DateTime(timezone=False)
 
 notification_audit_log = sa.Table(
@@ -83,7 +85,11 @@ location = sa.Table(
     "location",
     METADATA,
     sa.Column("location_id", sa.Integer, primary_key=True),
-    sa.Column("deleted_at", _INSTANT),
+    sa.Column(
+        "deleted_at",
+        _INSTANT,
+        info={OPTIONAL: "the service is about to delete locations for good; without the column every location is live"},
+    ),
 )
 
 media_application = sa.Table(

@@ -1,7 +1,7 @@
 """The four views for reporting. None holds an e-mail address, a person's name, a case name or a case number."""
 
 from cath_dagster.cath.artefacts import WHOLE_NUMBER
-from cath_dagster.core.views import View
+from cath_dagster.core.view import View
 
 ARTEFACT_COLUMNS = (
     "artefact_id, location_id, list_type_id AS list_type, content_date, sensitivity, language, display_from, "
@@ -22,7 +22,7 @@ VIEWS = (
     View(
         name="sdp_mat_view_location",
         title="Courts and tribunals, without their contact details.",
-        definition="SELECT location_id, name, welsh_name, deleted_at FROM public.location",
+        definition="SELECT location_id, name, welsh_name FROM public.location",
         key=("location_id",),
         sources=("location",),
     ),

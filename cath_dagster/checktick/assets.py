@@ -12,6 +12,7 @@ from cath_dagster.checktick import LOCATION, OWNER
 from cath_dagster.checktick.deletion import find_gaps
 from cath_dagster.checktick.jobs import data_governance
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
+from cath_dagster.checktick.strays import Strays
 from cath_dagster.core.database import Database
 from cath_dagster.core.outcome import RunResult
 from cath_dagster.orchestration.runs import ledger_spec
@@ -97,7 +98,10 @@ def retention_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[
         dg.AssetCheckSpec(
             DECISION_CHECK,
             asset=REPORT_KEY,
-            description="No survey past its date was published again, which keeps it from being deleted until somebody decides.",
+            description=(
+                "No survey waits for somebody's decision: none past its date was published again, every closed one has a "
+                "date of deletion, none is there again that was deleted for good, and no file is left to be done by hand."
+            ),
         ),
         dg.AssetCheckSpec(
             POLICY_CHECK,
@@ -138,6 +142,7 @@ def report_metadata(report: RetentionReport) -> dict[str, Any]:
         "due": len(report.due),
         **{name: len(deletions) for name, deletions in lists.items()},
         "warnings": dg.MetadataValue.json(report.warnings),
+        **_strays(report.strays),
         **{f"{name}_deletions": _listed(deletions) for name, deletions in lists.items() if deletions},
     }
 
@@ -148,13 +153,28 @@ def _judge(
     """Yield name, result, severity and metadata of each check."""
     report = database.transaction(partial(read_report, day=at.date(), at=at, tick=tick))
     gaps = database.transaction(find_gaps)
-    for name, severity, deletions in (
-        (OVERDUE_CHECK, dg.AssetCheckSeverity.ERROR, report.alerts),
-        (DECISION_CHECK, dg.AssetCheckSeverity.WARN, report.undecided),
-    ):
-        metadata = {"overdue": len(deletions), **({"deletions": _listed(deletions)} if deletions else {})}
-        yield name, not deletions, severity, metadata
+    yield OVERDUE_CHECK, not report.alerts, dg.AssetCheckSeverity.ERROR, _overdue(report.alerts)
+    is_decided = not report.undecided and not report.strays.told()
+    metadata = {**_overdue(report.undecided), **_strays(report.strays)}
+    yield DECISION_CHECK, is_decided, dg.AssetCheckSeverity.WARN, metadata
     yield POLICY_CHECK, not gaps, dg.AssetCheckSeverity.ERROR, {"gaps": dg.MetadataValue.json(gaps)}
+
+
+def _overdue(deletions: tuple[Deletion, ...]) -> dict[str, Any]:
+    return {"overdue": len(deletions), **({"deletions": _listed(deletions)} if deletions else {})}
+
+
+def _strays(strays: Strays) -> dict[str, Any]:
+    lists = {"undated": strays.undated, "returned": strays.returned}
+    return {
+        "files_by_hand": strays.files_by_hand,
+        **{name: len(survey_ids) for name, survey_ids in lists.items()},
+        **{
+            f"{name}_surveys": dg.MetadataValue.json(list(survey_ids[:SHOWN]))
+            for name, survey_ids in lists.items()
+            if survey_ids
+        },
+    }
 
 
 def _listed(deletions: tuple[Deletion, ...]) -> dg.JsonMetadataValue:

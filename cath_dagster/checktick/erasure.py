@@ -15,6 +15,7 @@ from cath_dagster.checktick.retention import (
     WARNING,
     deletion_day,
     is_hard_deletable,
+    is_open_request,
     is_past_hard_deletion,
     lock_for_decision,
 )
@@ -207,7 +208,7 @@ def _records(chosen: Keys) -> sa.Select[Any]:
         _count(t.response, t.response.c.is_frozen).label("frozen_responses"),
         _count(t.question).label("questions"),
         _count(t.data_export).label("exports"),
-        _count(t.data_subject_request, t.data_subject_request.c.resolved_at.is_(None)).label("open_requests"),
+        _count(t.data_subject_request, is_open_request()).label("open_requests"),
         sa.func.array_remove(
             array([sa.case((column.is_not(None), column.name), else_=None) for column in t.KEY_COLUMNS]), None
         ).label("keys_erased"),

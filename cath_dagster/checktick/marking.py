@@ -11,6 +11,7 @@ from cath_dagster.checktick.retention import (
     is_soft_deletable,
     lock_for_decision,
     soft_deleted_at,
+    soft_deletion_values,
 )
 from cath_dagster.checktick.tables import survey
 from cath_dagster.core.heap import is_any
@@ -38,7 +39,7 @@ class Marker:
         statement = (
             sa.update(survey)
             .where(is_any(survey.c.id, locked), is_soft_deletable(self.as_of))
-            .values(deleted_at=deleted_at, hard_deletion_date=deleted_at + self.grace)
+            .values(**soft_deletion_values(deleted_at, self.grace))
         )
         marked = connection.execute(statement).rowcount
         self.ledger.record_batch(connection, {survey.name: {"updated": marked}}, rule=self.rule, cutoff=self.as_of)

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
-from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from cath_dagster.core.letters import write
 from cath_dagster.core.mail import Content
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from cath_dagster.core.words import Ours
 
 URGENT_DAYS, IMPORTANT_DAYS = 1, 7
 MAX_MONTHS = 24
@@ -45,11 +43,15 @@ class UpcomingDeletion:
 
     @property
     def dashboard(self) -> str:
-        return f"{self.site_url}/surveys/{self.slug}/dashboard/"
+        return Ours(f"{self.site_url}/surveys/{quote(self.slug, safe='')}/dashboard/")
 
     @property
     def guide(self) -> str:
-        return f"{self.site_url}/docs/data-governance-overview/"
+        return Ours(f"{self.site_url}/docs/data-governance-overview/")
+
+    @property
+    def site(self) -> str:
+        return Ours(self.site_url)
 
 
 def deletion_warning(warning: UpcomingDeletion) -> Content:
@@ -64,21 +66,8 @@ def deletion_warning(warning: UpcomingDeletion) -> Content:
 
 def masked(warning: UpcomingDeletion) -> UpcomingDeletion:
     """Return a warning to be looked at: dates and days as they are, names made up."""
-    return replace(warning, survey_name="‹survey›", slug="‹survey›", owner_name="‹owner›")
-
-
-@cache
-def _templates() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    return Environment(
-        loader=PackageLoader("cath_dagster.checktick"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return replace(warning, survey_name="‹survey›", slug="survey", owner_name="‹owner›")
 
 
 def _render(name: str, values: Mapping[str, object]) -> str:
-    return _templates().get_template(name).render(values)
+    return write("cath_dagster.checktick", name, values)

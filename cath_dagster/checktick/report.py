@@ -11,14 +11,17 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 
 import sqlalchemy as sa
-from cronsim import CronSim
 
+from cath_dagster.checktick import LOCATION
 from cath_dagster.checktick.erasure import ACTION
 from cath_dagster.checktick.retention import JOB, WARNING, is_republished
 from cath_dagster.checktick.standing import SAYS, Reason
+from cath_dagster.checktick.strays import Strays, find_strays
 from cath_dagster.checktick.tables import audit_log, legal_hold, survey
+from cath_dagster.core.extremes import instant_on_calendar, on_calendar
 from cath_dagster.core.instants import as_utc, midnight
 from cath_dagster.core.maintenance import ledger_event, sent_notice
+from cath_dagster.core.ticks import ticks
 
 TIME_TO_RUN = timedelta(hours=1)
 """After a tick, before what it should have done is called overdue."""
@@ -81,6 +84,8 @@ class RetentionReport:
     waiting: tuple[Deletion, ...]
     warnings: dict[str, int]
     """Warnings that were sent on that day, by tier and by what became of them."""
+    strays: Strays
+    """Surveys that the dates miss, as they stand now."""
 
     @property
     def due(self) -> tuple[Deletion, ...]:
@@ -151,8 +156,8 @@ class _End:
 def last_tick(cron: str, at: datetime) -> datetime:
     """Return when the schedule last ticked long enough before an instant for its run to have ended."""
     latest = as_utc(at) - TIME_TO_RUN
-    ticks = list(takewhile(lambda tick: tick <= latest, CronSim(cron, latest - timedelta(days=32))))
-    return ticks[-1] if ticks else latest
+    made = list(takewhile(lambda tick: tick <= latest, ticks(cron, LOCATION.timezone, latest - timedelta(days=32))))
+    return made[-1] if made else latest
 
 
 def read_report(connection: sa.Connection, *, day: date, at: datetime, tick: datetime) -> RetentionReport:
@@ -177,6 +182,7 @@ def read_report(connection: sa.Connection, *, day: date, at: datetime, tick: dat
         overdue=tuple(found["overdue"]),
         waiting=tuple(found["waiting"]),
         warnings=_warnings(connection, start, at),
+        strays=find_strays(connection),
     )
 
 
@@ -224,36 +230,46 @@ def _why(deletion: Deletion, ends: Sequence[_End]) -> str:
 
 def _living(connection: sa.Connection, at: datetime) -> Iterable[_Life]:
     query = (
-        sa.select(survey, is_republished().label("is_republished"), legal_hold)
+        sa.select(
+            *(survey.c.id, survey.c.closed_at.is_not(None).label("was_closed")),
+            *map(_dated, (survey.c.deletion_date, survey.c.deleted_at, survey.c.hard_deletion_date)),
+            is_republished().label("is_republished"),
+            *(legal_hold.c.id.label("hold_id"), legal_hold.c.authority, legal_hold.c.placed_by_id),
+            *map(_dated, (legal_hold.c.placed_at, legal_hold.c.removed_at)),
+        )
         .outerjoin(legal_hold, legal_hold.c.survey_id == survey.c.id)
         .where(sa.or_(survey.c.deletion_date <= at, survey.c.deleted_at.is_not(None)))
     )
-    for row in connection.execute(query).mappings():
+    for row in connection.execute(query):
         hold = (
             Hold(
-                hold_id=row[legal_hold.c.id],
-                authority=row[legal_hold.c.authority],
-                placed_by_id=row[legal_hold.c.placed_by_id],
-                placed_at=row[legal_hold.c.placed_at],
-                removed_at=row[legal_hold.c.removed_at],
+                hold_id=row.hold_id,
+                authority=row.authority,
+                placed_by_id=row.placed_by_id,
+                placed_at=row.placed_at,
+                removed_at=row.removed_at,
             )
-            if row[legal_hold.c.id] is not None
+            if row.hold_id is not None
             else None
         )
         yield _Life(
-            survey_id=row[survey.c.id],
-            deletion_date=row[survey.c.deletion_date],
-            soft_deleted_at=row[survey.c.deleted_at],
-            hard_deletion_date=row[survey.c.hard_deletion_date],
-            is_closed=row[survey.c.closed_at] is not None or row[survey.c.deleted_at] is not None,
-            is_republished=row["is_republished"],
+            survey_id=row.id,
+            deletion_date=row.deletion_date,
+            soft_deleted_at=row.deleted_at,
+            hard_deletion_date=row.hard_deletion_date,
+            is_closed=row.was_closed or row.deleted_at is not None,
+            is_republished=row.is_republished,
             holds=(hold,) if hold else (),
         )
 
 
+def _dated(column: sa.Column[datetime]) -> sa.ColumnElement[datetime]:
+    return on_calendar(column).label(column.name)
+
+
 def _dead(connection: sa.Connection, start: datetime) -> Iterable[_Life]:
     """Yield the surveys that were deleted for good on the day or later, by the records that they left."""
-    query = sa.select(audit_log.c.metadata, audit_log.c.created_at).where(
+    query = sa.select(audit_log.c.metadata, on_calendar(audit_log.c.created_at)).where(
         audit_log.c.action == ACTION, audit_log.c.survey_id.is_(None), audit_log.c.created_at >= start
     )
     for record, deleted_at in connection.execute(query):
@@ -269,7 +285,7 @@ def _dead(connection: sa.Connection, start: datetime) -> Iterable[_Life]:
                     hold_id=hold["hold_id"],
                     authority=hold["authority"],
                     placed_by_id=hold["placed_by_id"],
-                    placed_at=datetime.fromisoformat(hold["placed_at"]),
+                    placed_at=instant_on_calendar(hold["placed_at"]),
                     removed_at=_instant(hold["removed_at"]),
                 )
                 for hold in record["released_holds"]
@@ -278,7 +294,7 @@ def _dead(connection: sa.Connection, start: datetime) -> Iterable[_Life]:
 
 
 def _instant(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    return instant_on_calendar(text) if text else None
 
 
 def _ends(connection: sa.Connection, at: datetime) -> list[_End]:

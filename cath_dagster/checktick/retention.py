@@ -7,12 +7,14 @@ from typing import Any, Self
 import sqlalchemy as sa
 from pydantic import Field, model_validator
 
-from cath_dagster.checktick.tables import legal_hold, survey
+from cath_dagster.checktick.tables import data_subject_request, legal_hold, survey
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.settings import Days, JobSettings
 
 JOB = "data_governance"
-PUBLISHED = "published"
+PUBLISHED, CLOSED = "published", "closed"
+SETTLED_REQUESTS = ("resolved", "rejected")
+"""The statuses of a data subject request that asks for nothing any more; a rejected one is never marked as resolved."""
 WARNING = "deletion_warning_"
 """How the kind of a warning's notice begins; the tier's days follow."""
 
@@ -68,6 +70,19 @@ def is_republished() -> sa.ColumnElement[bool]:
     return sa.or_(survey.c.status == PUBLISHED, sa.func.coalesce(again, sa.false()))
 
 
+def is_open_request() -> sa.ColumnElement[bool]:
+    """Return whether a data subject request still asks for something."""
+    return data_subject_request.c.status.not_in(SETTLED_REQUESTS)
+
+
+def has_open_request() -> sa.ColumnElement[bool]:
+    """Return whether a respondent of the survey has an open request.
+
+    By the requests themselves: nothing in the service keeps `surveys_survey.has_pending_dsr`.
+    """
+    return sa.exists().where(data_subject_request.c.survey_id == survey.c.id, is_open_request())
+
+
 def deletion_day() -> sa.ColumnElement[date]:
     """Return the calendar day, in UTC, of a survey's deletion."""
     return sa.cast(sa.func.timezone("UTC", survey.c.deletion_date), sa.Date)
@@ -81,6 +96,15 @@ def is_doomed() -> sa.ColumnElement[bool]:
 def is_past_soft_deletion(as_of: datetime) -> sa.ColumnElement[bool]:
     """Return whether a survey's date of deletion has come, whatever stands in the way."""
     return sa.and_(survey.c.deletion_date <= as_of, survey.c.deleted_at.is_(None))
+
+
+def is_undated() -> sa.ColumnElement[bool]:
+    """Return whether a survey is closed and has no date of deletion, so that no rule will ever take it.
+
+    The service closes so by the status alone: after a downgrade of its owner, and through its publishing interface.
+    """
+    is_closed = sa.or_(survey.c.status == CLOSED, survey.c.closed_at.is_not(None))
+    return sa.and_(survey.c.deletion_date.is_(None), survey.c.deleted_at.is_(None), is_closed, ~is_republished())
 
 
 def is_past_hard_deletion(as_of: datetime) -> sa.ColumnElement[bool]:
@@ -103,6 +127,25 @@ def hard_deletion_conditions(as_of: datetime) -> dict[str, sa.ColumnElement[bool
         f"its hard deletion date is {as_of:%Y-%m-%d %H:%M} UTC or earlier": survey.c.hard_deletion_date <= as_of,
         "it was not published again": ~is_republished(),
         "no legal hold is on it": ~is_held(),
+    }
+
+
+def soft_deletion_conditions(as_of: datetime) -> dict[str, sa.ColumnElement[bool]]:
+    """Return in words what a survey must fulfil to be soft-deleted."""
+    return {
+        "it is not soft-deleted yet": survey.c.deleted_at.is_(None),
+        f"its date of deletion is {as_of:%Y-%m-%d %H:%M} UTC or earlier": survey.c.deletion_date <= as_of,
+        "it is closed (closed_at)": survey.c.closed_at.is_not(None),
+        "it was not published again": ~is_republished(),
+        "no legal hold is on it": ~is_held(),
+    }
+
+
+def soft_deletion_values(deleted_at: datetime, grace: timedelta) -> dict[str, sa.ColumnElement[datetime]]:
+    """Return what a soft deletion writes into a survey, and nothing else of it."""
+    return {
+        "deleted_at": sa.literal(deleted_at, survey.c.deleted_at.type),
+        "hard_deletion_date": sa.literal(deleted_at + grace, survey.c.hard_deletion_date.type),
     }
 
 

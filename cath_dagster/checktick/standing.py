@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.checktick.retention import is_held, is_republished
+from cath_dagster.checktick.retention import is_held, is_republished, is_undated
 from cath_dagster.checktick.tables import survey
 from cath_dagster.core.outcome import Scalar
 
@@ -23,12 +23,12 @@ class Reason(enum.StrEnum):
     REPUBLISHED = "republished"
     """It was published again after it was closed, with its old dates."""
     UNDATED = "undated"
-    """It is soft-deleted and has no date of its hard deletion."""
+    """It has no date of the deletion that is next: closed without one, or soft-deleted without the second."""
 
 
 SAYS = {
     Reason.HELD: "a legal hold is on it",
-    Reason.NEVER_CLOSED: "it was never closed, and only closed surveys are deleted",
+    Reason.NEVER_CLOSED: "it was never closed (it has no closed_at), and only closed surveys are deleted",
     Reason.REPUBLISHED: "it was published again after it was closed; its owner must close it or give it new dates",
     Reason.UNDATED: "it is soft-deleted without a date of its hard deletion",
 }
@@ -46,6 +46,7 @@ class Standing:
 def why_not_soft_deleted() -> sa.ColumnElement[str | None]:
     """Return the reason why a survey may not be soft-deleted, NULL if it may."""
     return sa.case(
+        (is_undated(), Reason.UNDATED.value),
         (is_held(), Reason.HELD.value),
         (survey.c.closed_at.is_(None), Reason.NEVER_CLOSED.value),
         (is_republished(), Reason.REPUBLISHED.value),

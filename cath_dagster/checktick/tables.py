@@ -9,9 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
-METADATA = sa.MetaData()
+METADATA = sa.MetaData(schema=SERVICE)
 _INSTANT = sa.DateTime(timezone=True)
 
 
@@ -44,7 +45,6 @@ survey = _table(
     sa.Column("deletion_date", _INSTANT),
     sa.Column("deleted_at", _INSTANT),
     sa.Column("hard_deletion_date", _INSTANT),
-    sa.Column("has_pending_dsr", sa.Boolean, nullable=False),
     sa.Column("translated_from_id", sa.BigInteger),
     sa.Column("key_salt", sa.LargeBinary),
     sa.Column("key_hash", sa.LargeBinary),
@@ -105,7 +105,7 @@ data_subject_request = _table(
     "surveys_datasubjectrequest",
     _reference("survey_id"),
     _reference("response_id"),
-    sa.Column("resolved_at", _INSTANT),
+    sa.Column("status", sa.String(20), nullable=False),
 )
 access_token = _table("surveys_surveyaccesstoken", _reference("survey_id"))
 

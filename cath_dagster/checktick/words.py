@@ -11,7 +11,7 @@ SKIPPED = {
     Reason.HELD: "legal hold",
     Reason.REPUBLISHED: "published again",
     Reason.NEVER_CLOSED: "never closed",
-    Reason.UNDATED: "no hard deletion date",
+    Reason.UNDATED: "no date of deletion",
 }
 
 

@@ -6,20 +6,39 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.cli.views import views_of
 from cath_dagster.core.blobs import BlobStoreError
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
-from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.errors import MaintenanceError, PreflightError
 from cath_dagster.core.mail import MailerUnavailableError
+from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.needs import Moment
 from cath_dagster.core.reference_findings import reference_findings
+from cath_dagster.core.rehearsal import check_configuration, rehearse
 from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.view_diagnosis import diagnose_views
 
 
 def examine_location(location: Location) -> list[Finding]:
     """Return every finding; what cannot be examined is a problem and stops nothing else."""
     resources = open_resources(location)
-    return [*_database(location, resources), *_outside(location, resources)]
+    database = list(_database(location, resources))
+    return [*database, *_jobs(location, resources, database), *_outside(location, resources)]
+
+
+def _jobs(location: Location, resources: EnvironmentResources, database: Sequence[Finding]) -> Iterator[Finding]:
+    """Ask for each job what its run asks first; not of a database of which it was said that no run gets so far."""
+    general = (f"{location.prefix}_DATABASE_URL", "server", f"schema {SCHEMA}")
+    is_open = not any(found.level is Level.PROBLEM and found.subject in general for found in database)
+    now = datetime.now(UTC)
+    for spec in load_specs(location):
+        says = rehearse(spec, resources, now=now) if is_open else check_configuration(spec, resources, now=now)
+        subject = f"job {spec.name}"
+        if says:
+            yield Finding(subject=subject, level=Level.PROBLEM, says=says)
+        elif is_open and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
+            yield Finding(subject=subject, level=Level.OK, says="its run could begin")
 
 
 def _database(location: Location, resources: EnvironmentResources) -> Iterator[Finding]:
@@ -34,8 +53,14 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
             specs = load_specs(location)
             yield from diagnose(connection, location, specs)
             yield from reference_findings(connection, specs, Moment(datetime.now(UTC), resources.environ, "doctor"))
+            yield from diagnose_views(connection, views_of(location), job="refresh_views", location=location.name)
+    except PreflightError as refused:
+        says, _, remedy = str(refused).partition("; ")
+        yield Finding(subject="connection", level=Level.PROBLEM, says=says, remedy=remedy)
     except DBAPIError as error:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
+    except MaintenanceError as refused:
+        yield Finding(subject=subject, level=Level.PROBLEM, says=str(refused))
     finally:
         engine.dispose()
 

@@ -51,6 +51,9 @@ def report_as_json(report: RetentionReport) -> dict[str, object]:
         "last_run_due_at": report.tick.isoformat(),
         "warnings": report.warnings,
         "alerts": len(report.alerts),
+        "undated": list(report.strays.undated),
+        "returned": list(report.strays.returned),
+        "files_by_hand": report.strays.files_by_hand,
         **{name: [_plain(deletion) for deletion in deletions] for name, deletions in lists.items()},
     }
 
@@ -79,6 +82,8 @@ def print_report(report: RetentionReport) -> None:
     ):
         if deletions:
             out.print(_table(title, deletions))
+    for says in report.strays.told():
+        err.print(f"warning: {says}", style="yellow")
     if report.alerts:
         ids = ", ".join(str(deletion.survey_id) for deletion in report.alerts)
         err.print(

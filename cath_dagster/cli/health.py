@@ -35,6 +35,21 @@ def look(now: datetime) -> list[Finding]:
         return [_unreachable(str(error))]
 
 
+def acknowledge(now: datetime) -> int:
+    """Settle the messages that were given up; return how many that were."""
+    from cath_dagster.operations.store import AlertStore
+
+    resources = open_resources(LOCATION)
+    engine = resources.engine("health")
+    try:
+        with Database(engine) as database:
+            return AlertStore(database).acknowledge(now=now)
+    except DBAPIError as error:
+        raise translate(error) from None
+    finally:
+        engine.dispose()
+
+
 def _unreachable(says: str) -> Finding:
     return Finding(
         subject="storage",

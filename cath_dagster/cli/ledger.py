@@ -11,7 +11,7 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.explain import Explanation, explain, tables_deleted_from
+from cath_dagster.core.explain import GONE, Explanation, explain, tables_deleted_from
 from cath_dagster.core.instants import midnight
 from cath_dagster.core.ledger_report import Day, largest, read_days
 from cath_dagster.core.maintenance import check_current
@@ -110,10 +110,17 @@ def print_explanation(explanation: Explanation) -> None:
             f"({cutoff}; {gone.rows:,} rows)",
             markup=False,
         )
+    for back in explanation.restorations:
+        out.print(
+            f"  {back.restored_at:%Y-%m-%d %H:%M:%S %Z}  put back by restore {back.restored_by} from run {back.run_id}, left "
+            f"alone until {back.left_alone_until:%Y-%m-%d %H:%M %Z}",
+            markup=False,
+        )
     for forecast in explanation.forecasts:
         when = f"{forecast.at:%Y-%m-%d %H:%M %Z}" if forecast.at else "never in sight"
         unmet = f"; kept, because this does not hold: {'; '.join(forecast.unmet)}" if forecast.unmet else ""
-        out.print(f"  {when}  {forecast.job}: {forecast.rule}{unmet}", markup=False)
+        effect = "" if forecast.effect == GONE else f", which is {forecast.effect} then"
+        out.print(f"  {when}  {forecast.job}: {forecast.rule}{effect}{unmet}", markup=False)
     for job in explanation.not_foreseen:
         out.print(f"  not foreseen  {job}: only its run can tell; ask: cath-dagster plan {job}", markup=False)
     for job in explanation.switched_off:

@@ -1,9 +1,8 @@
 """The command `cath-dagster`: list, plan and run jobs, migrate and examine their databases.
 
-Exit codes: 0 done, 1 failed or refused, 2 wrong usage.
+Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 restored (or restorable, in a dry run) in part only.
 """
 
-import os
 import signal
 import sys
 import uuid
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Annotated, Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -20,6 +20,7 @@ from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import observed
 from cath_dagster.adapters.terminal import TerminalReporter, out
+from cath_dagster.cli.files import app as files_app
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import (
     print_error,
@@ -41,9 +42,10 @@ from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.settings import variable
 from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.ticks import next_tick
 from cath_dagster.locations import LOCATIONS
 
-FAILED, WRONG_USAGE, TERMINATED = 1, 2, 143
+FAILED, WRONG_USAGE, IN_PART, TERMINATED = 1, 2, 3, 143
 
 app = typer.Typer(
     name="cath-dagster",
@@ -60,6 +62,7 @@ indexes_app = typer.Typer(help="The indexes that purges need and the service lac
 app.add_typer(indexes_app, name="indexes")
 roles_app = typer.Typer(help="The database roles that hold what the jobs need, and no more.", no_args_is_help=True)
 app.add_typer(roles_app, name="roles")
+app.add_typer(files_app, name="files")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 AsOf = Annotated[
@@ -96,13 +99,14 @@ def list_jobs(
     if settings:
         _list_settings(specs, as_json=as_json)
         return
+    now = datetime.now(UTC)
     rows = [
         {
             "location": spec.location.name,
             "job": spec.name,
             "cron": spec.cron,
             "timezone": spec.location.timezone,
-            "next_tick": _next_tick(spec).isoformat(),
+            "next_tick": _next_tick(spec, now),
             "owner": spec.owner,
             "summary": spec.summary,
         }
@@ -219,15 +223,23 @@ def examine(
 @app.command("health")
 def look_at_instance(
     everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="First settle the alerts that were given up: somebody has read them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look from outside whether Dagster works: daemons, ticks, runs that wait, alerts that nobody was told.
 
     Of the instance of DAGSTER_HOME, by its database alone: for a probe or a CronJob that is not Dagster's own.
     """
+    from cath_dagster.cli.health import acknowledge as settle_given_up
     from cath_dagster.cli.health import look
     from cath_dagster.core.diagnosis import Level
 
+    if acknowledge:
+        count = settle_given_up(datetime.now(UTC))
+        if not as_json:
+            out.print(f"{count} given up alerts acknowledged")
     findings = look(datetime.now(UTC))
     is_well = not any(finding.level is Level.PROBLEM for finding in findings)
     if as_json:
@@ -292,9 +304,10 @@ def restore_deleted(
 ) -> None:
     """Put back what a run deleted, while the job's undo_days last; what exists is skipped.
 
-    Files that wait for their deletion are taken off the queue. What was put back is left alone for as long again.
+    Files that wait for their deletion are taken off the queue. What was put back is left alone for as long again. Exit
+    code 3 if rows cannot come back; the others do.
     """
-    from cath_dagster.cli.restore import restore_run
+    from cath_dagster.cli.restore import print_restore, restore_run
     from cath_dagster.core.restorable import Request
 
     request = Request(run_id=run_id, table=table, where=where, dry_run=dry_run)
@@ -309,7 +322,12 @@ def restore_deleted(
             )
             print_json(unusable.as_json())
         raise
-    _finish(result, as_json=as_json)
+    if as_json:
+        print_json(result.as_json())
+    else:
+        print_restore(result)
+    if result.status is not Status.SUCCESS:
+        raise typer.Exit(IN_PART if result.left_out else FAILED)
 
 
 @app.command("sample")
@@ -428,9 +446,10 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
     run_id = str(uuid.uuid4())
     try:
         spec = find_spec(name)
-        read_config(spec, given, environ=os.environ, now=datetime.now(UTC))
+        environ = MountedEnvironment()
+        read_config(spec, given, environ=environ, now=datetime.now(UTC))
         check_partition(spec, partition)
-        is_json(os.environ)
+        is_json(environ)
     except (ConfigurationError, UnknownJobError) as error:
         if as_json:
             unusable = RunResult(
@@ -441,7 +460,6 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
         raise
     with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
         is_dry = bool(given.get("dry_run"))
-        environ = MountedEnvironment()
         switch = open_switch(spec, environ, run_id=run_id, dry_run=is_dry, report=shown.info)
         with switch.watching(), observed(spec, run_id, shown, environ) as reporter:
             result = execute(
@@ -458,8 +476,9 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
 
 
 def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:
-    if is_json(os.environ):
-        return JsonReporter(spec, run_id, os.environ, quiet=quiet)
+    environ = MountedEnvironment()
+    if is_json(environ):
+        return JsonReporter(spec, run_id, environ, quiet=quiet)
     return TerminalReporter(verbose=not as_json, quiet=quiet)
 
 
@@ -469,9 +488,9 @@ def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
         print_json(result.as_json())
     elif report is not None:
         print_report_of_run(report(result, verbose))
-        print_result(result, outcomes=verbose, with_error=not is_json(os.environ))
+        print_result(result, outcomes=verbose, with_error=not is_json(MountedEnvironment()))
     else:
-        print_result(result, with_error=not is_json(os.environ))
+        print_result(result, with_error=not is_json(MountedEnvironment()))
     if result.status is not Status.SUCCESS:
         raise typer.Exit(FAILED)
 
@@ -489,22 +508,20 @@ def _given(
     return given
 
 
-def _next_tick(spec: JobSpec) -> datetime:
-    from zoneinfo import ZoneInfo
-
-    from cronsim import CronSim
-
-    return next(CronSim(spec.cron, datetime.now(ZoneInfo(spec.location.timezone))))
+def _next_tick(spec: JobSpec, now: datetime) -> str | None:
+    tick = next_tick(spec.cron, spec.location.timezone, now)
+    return tick.astimezone(ZoneInfo(spec.location.timezone)).isoformat() if tick else None
 
 
 def _list_settings(specs: Sequence[JobSpec], *, as_json: bool) -> None:
+    environ = MountedEnvironment()
     rows = [
         {
             "job": spec.key,
             "key": key,
             "variable": variable(spec.location.name, spec.name, key),
             "default": str(info.default),
-            "set_to": os.environ.get(variable(spec.location.name, spec.name, key)),
+            "set_to": environ.get(variable(spec.location.name, spec.name, key)),
             "description": info.description,
         }
         for spec in specs

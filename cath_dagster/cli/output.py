@@ -1,18 +1,20 @@
 """What the command line shows: tables for people, one JSON object for machines."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cath_dagster.adapters.logs import JSON, VARIABLE, json_line
+from cath_dagster.adapters.logs import is_json, json_line
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.indexes import IndexBuild
 from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Scalar, Status
 from cath_dagster.core.roles import RoleChange
@@ -31,13 +33,21 @@ def print_json(value: object) -> None:
 
 def print_error(message: str) -> None:
     """Print one line on standard error, in the form that log lines have."""
-    if os.environ.get(VARIABLE) == JSON:
+    if _is_json():
         print(json_line("error", message, datetime.now(UTC)), file=sys.stderr)  # noqa: T201 - no console may wrap it
     else:
         err.print(f"error: {message}", style="red", markup=False)
 
 
-def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
+def _is_json() -> bool:
+    try:
+        return is_json(MountedEnvironment())
+    except ConfigurationError:
+        # It may be this very error that is to be printed.
+        return False
+
+
+def print_jobs(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a table of jobs; where the terminal is narrow, what they do goes below it."""
     is_wide = out.width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -46,12 +56,15 @@ def print_jobs(rows: Sequence[Mapping[str, str]]) -> None:
     if is_wide:
         table.add_column("what it does")
     for row in rows:
-        next_tick = datetime.fromisoformat(row["next_tick"]).strftime("%a %d %b %H:%M %Z").replace("UTC+", "+")
-        cells = [f"{row['location']}/{row['job']}", row["cron"], next_tick, row["owner"]]
+        cells = [f"{row['location']}/{row['job']}", row["cron"], _next_tick(row["next_tick"]), row["owner"]]
         table.add_row(*cells, *([row["summary"]] if is_wide else []))
     out.print(table)
     for row in rows if not is_wide else ():
         out.print(f"[bold]{row['job']}[/bold]: {row['summary']}")
+
+
+def _next_tick(at: str | None) -> str:
+    return datetime.fromisoformat(at).strftime("%a %d %b %H:%M %Z").replace("UTC+", "+") if at else "never"
 
 
 def print_report_of_run(lines: Sequence[str]) -> None:

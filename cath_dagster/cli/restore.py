@@ -4,10 +4,15 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
+from rich import box
+from rich.table import Table
+
 from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.ledger import open_database
+from cath_dagster.cli.output import print_result
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
-from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.outcome import Outcome, RunResult
 from cath_dagster.core.resources import Reporter, required
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import UnknownRunError, restore
@@ -42,3 +47,26 @@ def restore_run(locations: Sequence[Location], request: Request, *, now: datetim
             except UnknownRunError as error:
                 unknown = error
     raise unknown or missing or RefusedError("there is no code location")
+
+
+def print_restore(result: RunResult) -> None:
+    """Print what came back and what cannot, in a dry run what would, then how it ended."""
+    if result.outcomes:
+        table = Table(
+            title=f"{result.location}/{result.job}, run {result.undoes}{' (dry run)' if result.dry_run else ''}",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        table.add_column("table", no_wrap=True)
+        for name in ("can come back" if result.dry_run else "restored", "cannot come back", "skipped"):
+            table.add_column(name, justify="right")
+        for outcome in result.outcomes:
+            table.add_row(outcome.target, *(f"{count:,}" for count in _counts(outcome)))
+        out.print(table)
+    print_result(result, outcomes=False)
+
+
+def _counts(outcome: Outcome) -> tuple[int, int, int]:
+    """Return how many rows come back, or refer again to one that does; how many cannot; and how many are skipped."""
+    return outcome.matched - outcome.failed, outcome.failed, outcome.skipped

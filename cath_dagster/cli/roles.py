@@ -11,8 +11,10 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.cli.views import views_of
 from cath_dagster.core.database import translate
 from cath_dagster.core.maintenance import SCHEMA, check_current
-from cath_dagster.core.needs import SERVICE, Moment, Needs, needs_of_jobs, needs_of_restore
+from cath_dagster.core.migrations import take_turns
+from cath_dagster.core.needs import Moment, Needs, needs_of_jobs, needs_of_restore
 from cath_dagster.core.roles import RoleChange, give, write_changes
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.spec import Location, load_specs
 
 
@@ -29,7 +31,12 @@ class Roles:
 
 def give_roles(location: Location, roles: Roles, *, now: datetime) -> list[RoleChange]:
     """Bring the roles level with what they need, all or none."""
-    return _in_transaction(location, lambda connection: _each(connection, location, roles, now, give))
+
+    def work(connection: sa.Connection) -> list[RoleChange]:
+        take_turns(connection)
+        return _each(connection, location, roles, now, give)
+
+    return _in_transaction(location, work)
 
 
 def write_roles(location: Location, roles: Roles, *, now: datetime) -> list[RoleChange]:

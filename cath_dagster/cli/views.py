@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.database import Database
 from cath_dagster.core.spec import Location
-from cath_dagster.core.views import View, drop
+from cath_dagster.core.view import View
+from cath_dagster.core.views import drop
 
 
 def drop_all(location: Location) -> list[str]:

@@ -77,26 +77,35 @@ class Keeper:
 
         Rows that go along are locked, to be archived by `delete`.
         """
-        rows_of = {self.purge.table.name: [chosen]}
+        rows_of = {self.purge.table.fullname: [chosen]}
         for child, its_rows in descend(self.purge.children, self.purge.table, chosen):
-            rows_of.setdefault(child.name, []).append(its_rows)
+            rows_of.setdefault(child.fullname, []).append(its_rows)
         for member in self.members:
-            its_chosen = sa.or_(*rows_of[member.table.name])
+            its_chosen = sa.or_(*rows_of[member.table.fullname])
             if member.has_children and member.table is not self.purge.table:
                 # A row that another transaction lets refer to one of these would go unseen, by the cascade.
                 self._lock(member.table, its_chosen)
             for link in member.links:
                 self._archive_links(link, member.table, its_chosen)
-        names = _names(self.members[0].relation)
-        self._archive(
-            self.members[0].relation, names, sa.select(_line(names)).select_from(self.purge.table).where(chosen)
-        )
+        own = self.members[0]
+        names = _names(own.relation)
+        lines = sa.select(_line(own.relation, names)).select_from(self.purge.table).where(chosen)
+        self._archive(own.relation, names, lines, marks=self._marks(own.table))
 
     def delete(self, child: sa.Table, its_rows: sa.ColumnElement[bool]) -> int:
         """Delete rows that go along and archive exactly those, in one statement; return how many went."""
-        (relation,) = (member.relation for member in self.members if member.table.name == child.name)
-        gone = sa.delete(child).where(its_rows).returning(_line(_names(relation))).cte("gone")
-        return self._archive(relation, _names(relation), sa.select(gone.c.line))
+        (relation,) = (member.relation for member in self.members if member.table.fullname == child.fullname)
+        names = _names(relation)
+        gone = sa.delete(child).where(its_rows).returning(_line(relation, names)).cte("gone")
+        return self._archive(relation, names, sa.select(gone.c.line), marks=self._marks(child))
+
+    def _marks(self, table: sa.Table) -> Mapping[str, Mapping[str, object]]:
+        """Return what the archive says of a table's columns: by which ones its rows are known, and where copies lie."""
+        marks: dict[str, dict[str, object]] = {column.name: {"key": True} for column in table.primary_key.columns}
+        archive, copy_key = self.purge.archive, self.purge.copy_key
+        if table is self.purge.table and archive is not None and copy_key is not None:
+            marks[self.purge.key.name]["copy"] = [archive.table.schema, archive.table.name, copy_key]
+        return marks
 
     def _lock(self, table: sa.Table, chosen: sa.ColumnElement[bool]) -> None:
         rows = sa.select(sa.literal(1)).select_from(table).where(chosen).with_for_update(of=table).subquery()
@@ -109,7 +118,8 @@ class Keeper:
         referenced = sa.select(*map(sa.column, reference.parent_columns)).select_from(parent).where(chosen)
         refers = sa.tuple_(*(source.c[name] for name in reference.columns)).in_(referenced)
         names = tuple(dict.fromkeys((*link.child.key, *reference.columns)))
-        self._archive(link.child, names, sa.select(_line(names)).select_from(source).where(refers), reference)
+        lines = sa.select(_line(link.child, names)).select_from(source).where(refers)
+        self._archive(link.child, names, lines, reference)
 
     def _archive(
         self,
@@ -117,10 +127,12 @@ class Keeper:
         names: Sequence[str],
         lines: sa.Select[tuple[str]],
         reference: Reference | None = None,
+        marks: Mapping[str, Mapping[str, object]] | None = None,
     ) -> int:
         """Archive rows given as lines of JSON, so many to one archive as stay small; return how many they are."""
-        types = {column.name: column.type_name for column in relation.columns}
-        described = json.dumps([{"name": name, "type": types[name]} for name in names], ensure_ascii=False)
+        types, marks = {column.name: column.type_name for column in relation.columns}, marks or {}
+        columns = [{"name": name, "type": types[name], **marks.get(name, {})} for name in names]
+        described = json.dumps(columns, ensure_ascii=False)
         refers = None if reference is None else json.dumps(asdict(reference), ensure_ascii=False)
         each = lines.cte("each_row")
         so_far = sa.func.sum(sa.func.octet_length(each.c.line), type_=sa.BigInteger).over(rows=(None, 0))
@@ -193,11 +205,19 @@ def pin_text(connection: sa.Connection) -> None:
     connection.execute(sa.select(*settings))
 
 
-def _line(names: Sequence[str]) -> sa.Label[str]:
+def _line(relation: Relation, names: Sequence[str]) -> sa.Label[str]:
     """Return a row's values, in their text form, as the text of a JSON array."""
+    types = {column.name: column.type_name for column in relation.columns}
     # An array takes any number of values, where json_build_array takes a hundred.
-    values = array([sa.cast(sa.column(name), sa.Text) for name in names])
+    values = array([_as_text(sa.column(name), types[name]) for name in names])
     return sa.cast(sa.func.to_json(values), sa.Text).label("line")
+
+
+def _as_text(value: sa.ColumnElement[Any], type_name: str) -> sa.ColumnElement[str]:
+    if type_name == "bpchar":
+        # Its cast to text takes trailing blanks off, which a bpchar without a length keeps.
+        return sa.func.textin(sa.func.bpcharout(value), type_=sa.Text)
+    return sa.cast(value, sa.Text)
 
 
 def _names(relation: Relation) -> tuple[str, ...]:

@@ -13,12 +13,24 @@ import sqlalchemy as sa
 from sqlalchemy.engine import CursorResult
 
 from cath_dagster.core.archive import checksum
-from cath_dagster.core.heap import quote
+from cath_dagster.core.heap import quote as quote_name
 from cath_dagster.core.maintenance import SCHEMA, archived_rows, ledger_event
 from cath_dagster.core.relations import Reference, Relation
 
-PLACE = "__place"
-"""The name of the column that numbers the rows of a part; no service would use it."""
+ARCHIVE, PLACE = "__archive", "__place"
+"""The names of the columns that say which archive a row is of, and its number in it; no service would use them."""
+
+Name = tuple[str, str]
+"""A table's schema and name."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Where a copy of each row was kept when it was deleted, and the column that has the row's key."""
+
+    schema: str
+    table: str
+    column: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,14 @@ class Part:
     row_count: int
     undo_days: int
     keep_until: datetime
+    types: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    """The columns by which the job knows its rows."""
+    copy: Copy | None = None
+
+    @property
+    def name(self) -> Name:
+        return self.schema, self.table
 
 
 def read_parts(connection: sa.Connection, run_id: str) -> list[Part]:
@@ -60,6 +80,9 @@ def read_parts(connection: sa.Connection, run_id: str) -> list[Part]:
         Part(
             archive_id, job, partition, schema, table, tuple(column["name"] for column in columns),
             _as_reference(reference) if reference else None, row_count, undo_days, keep_until,
+            types=tuple(column["type"] for column in columns),
+            key=tuple(column["name"] for column in columns if column.get("key")),
+            copy=next((Copy(*column["copy"]) for column in columns if "copy" in column), None),
         )
         for archive_id, job, partition, schema, table, columns, reference, row_count, undo_days, keep_until
         in connection.execute(query)
@@ -98,6 +121,11 @@ def execute(connection: sa.Connection, statement: str, **parameters: object) -> 
     return connection.exec_driver_sql(statement, parameters)
 
 
+def quote(name: str) -> str:
+    """Return an identifier as the statements here write it, with the driver's marks in mind."""
+    return quote_name(name).replace("%", "%%")
+
+
 def name_of(schema: str, table: str) -> str:
     """Return a table's name as the statements here write it."""
     return f"{quote(schema)}.{quote(table)}"
@@ -107,14 +135,20 @@ def rows_of(relation: Relation, names: Sequence[str], *, ids: str = "ids") -> st
     """Return the query for the archived rows of the parts bound as `ids`, every column of its type."""
     types = {column.name: column.type_name for column in relation.columns}
     columns = ", ".join(
-        f"CAST(archived.line ->> {place} AS {types[name].replace('%', '%%')}) AS {quote(name)}"
-        for place, name in enumerate(names)
+        f"{_read(f'archived.line ->> {place}', types[name])} AS {quote(name)}" for place, name in enumerate(names)
     )
     return (
-        f"SELECT archived.place AS {PLACE}, {columns} "  # noqa: S608 - our own and the catalogue's identifiers
+        f"SELECT archived_rows.archive_id AS {ARCHIVE}, archived.place AS {PLACE}, {columns} "  # noqa: S608 - our own and the catalogue's identifiers
         f"FROM {SCHEMA}.archived_rows CROSS JOIN LATERAL json_array_elements(archived_rows.rows) WITH ORDINALITY "
         f"AS archived (line, place) WHERE archived_rows.archive_id = ANY(CAST(%({ids})s AS bigint[]))"
     )
+
+
+def _read(text: str, type_name: str) -> str:
+    if type_name == "regclass":
+        # Its cast from text looks for a relation of that name, where the type itself keeps the number of one that is gone.
+        return f"regclassin(textout({text}))"
+    return f"CAST({text} AS {type_name.replace('%', '%%')})"
 
 
 def chosen(rows: str, table: str, where: str | None) -> str:
@@ -125,24 +159,62 @@ def chosen(rows: str, table: str, where: str | None) -> str:
     return f"SELECT * FROM ({rows}) AS {quote(table)} WHERE (\n{where.replace('%', '%%')}\n)"  # noqa: S608 - see caller
 
 
-def judged(relation: Relation, rows: str, references: Sequence[tuple[Reference, str | None]]) -> str:
+def judged(
+    relation: Relation,
+    part: Part,
+    rows: str,
+    references: Sequence[tuple[Reference, str | None]],
+    breaks: Sequence[tuple[str, str]] = (),
+) -> str:
     """Return the query that says of each row what stands in its way.
 
     `is_there`: a row has its key; `is_taken`: another row has values that are unique; `lacks`: the foreign key whose
-    row is gone. With a foreign key goes, where there is one, the query for rows that will be there by then.
+    row is gone; `breaks`: the first of these conditions, each with its name, that holds. With a foreign key goes, where
+    there is one, the query for rows that will be there by then.
     """
-    (key,) = relation.key
     own = name_of(relation.schema, relation.name)
-    others = [f"EXISTS (SELECT FROM {own} AS there WHERE {_equal(columns, columns)})" for columns in relation.uniques]
-    is_there = f"EXISTS (SELECT FROM {own} AS there WHERE {_equal((key,), (key,))})"
-    lacks = "".join(
-        f" WHEN {_is_orphan(reference, coming)} THEN {_literal(reference.constraint)}"
-        for reference, coming in references
-    )
+    known = [columns for columns in relation.uniques if set(columns) <= set(part.names)]
+    others = [f"EXISTS (SELECT FROM {own} AS there WHERE {_alike(relation, columns)})" for columns in known]
+    identity = identity_of(relation, part)
+    is_there = f"EXISTS (SELECT FROM {own} AS there WHERE {_equal(identity, identity)})"
+    lacks = [(reference.constraint, _is_orphan(reference, coming)) for reference, coming in references]
     return (
-        f"SELECT given.{PLACE}, CAST(given.{quote(key)} AS text) AS key, {is_there} AS is_there, "  # noqa: S608
-        f"({' OR '.join(others)}) AS is_taken, CASE{lacks or ' WHEN false THEN NULL'} END AS lacks FROM ({rows}) AS given"
+        f"SELECT given.{ARCHIVE}, given.{PLACE}, {key_of(relation, part, 'given.')} AS key, {is_there} AS is_there, "  # noqa: S608
+        f"({' OR '.join(others) or 'false'}) AS is_taken, {_first(lacks)} AS lacks, {_first(breaks)} AS breaks "
+        f"FROM ({rows}) AS given"
     )
+
+
+def identity_of(relation: Relation, part: Part) -> tuple[str, ...]:
+    """Return the columns by which to see whether a row is there: the table's key, or the one that it had.
+
+    Empty where the archived rows have neither.
+    """
+    return relation.key if relation.key and set(relation.key) <= set(part.names) else part.key
+
+
+def key_of(relation: Relation, part: Part, prefix: str = "") -> str:
+    """Return the key of a row as the text by which the job knows it; see `key_text`."""
+    texts = [f"CAST({prefix}{quote(name)} AS text)" for name in part.key or identity_of(relation, part)]
+    return texts[0] if len(texts) == 1 else f"CAST(to_json(ARRAY[{', '.join(texts)}]) AS text)"
+
+
+def among(rows: str, name: str) -> str:
+    """Return the condition that a row is one of those bound as `<name>_archives` and `<name>_places`."""
+    given = f"unnest(CAST(%({name}_archives)s AS bigint[]), CAST(%({name}_places)s AS bigint[]))"
+    return f"({rows}.{ARCHIVE}, {rows}.{PLACE}) IN (SELECT * FROM {given})"  # noqa: S608 - our own names
+
+
+def _first(named: Sequence[tuple[str, str]]) -> str:
+    """Return the name of the first condition that holds, NULL if none does."""
+    cases = "".join(f" WHEN {condition} THEN {_literal(name)}" for name, condition in named)
+    return f"CASE{cases or ' WHEN false THEN NULL'} END"
+
+
+def _alike(relation: Relation, columns: Sequence[str]) -> str:
+    if tuple(columns) not in relation.null_is_a_value:
+        return _equal(columns, columns)
+    return " AND ".join(f"there.{quote(name)} IS NOT DISTINCT FROM given.{quote(name)}" for name in columns)
 
 
 def is_linked(reference: Reference, coming: str | None) -> str:
@@ -157,10 +229,11 @@ def reference_of(part: Part) -> Reference:
     return part.reference
 
 
-def link_conditions(relation: Relation, reference: Reference) -> tuple[str, str]:
+def link_conditions(relation: Relation, part: Part, reference: Reference) -> tuple[str, str]:
     """Return the conditions that a row is the one which referred to the deleted row, and refers to nothing now."""
     unset = " AND ".join(f"there.{quote(name)} IS NULL" for name in reference.columns)
-    return _equal(relation.key, relation.key), unset
+    key = identity_of(relation, part)
+    return _equal(key, key), unset
 
 
 def _is_orphan(reference: Reference, coming: str | None) -> str:
@@ -170,6 +243,7 @@ def _is_orphan(reference: Reference, coming: str | None) -> str:
     conditions = [
         *(f"{name} IS NOT NULL" for name in given),
         f"NOT EXISTS (SELECT FROM {parent} AS there WHERE {found})",
+        # No NULL is among them, which would make every NOT IN unknown.
         *([f"({', '.join(given)}) NOT IN ({coming})"] if coming else []),
     ]
     return " AND ".join(conditions)

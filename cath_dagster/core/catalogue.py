@@ -41,12 +41,8 @@ class MissingPrivilege:
     def remedy(self) -> str:
         if self.is_absent:
             return "is this the right database?"
-        return f'GRANT {", ".join(self.privileges)} ON {self.schema}."{self.table}" TO "{self.role}";'
-
-
-def is_replica(connection: sa.Connection) -> bool:
-    """Return whether the server takes no writes because it follows another."""
-    return bool(connection.scalar(sa.text("SELECT pg_is_in_recovery()")))
+        table, role = (name.replace('"', '""') for name in (self.table, self.role))
+        return f'GRANT {", ".join(self.privileges)} ON {quote(self.schema)}."{table}" TO "{role}";'
 
 
 def purged_tables(specs: Iterable[JobSpec]) -> list[str]:
@@ -98,7 +94,7 @@ def find_missing_privileges(
     pairs, pairs_in_parts = _pairs(wanted), _pairs(in_parts or {})
     parameters = {
         "tables": [table for table, _ in pairs],
-        "qualified": [f'{schema}."{table}"' for table, _ in pairs],
+        "qualified": [f"{quote(schema)}.{quote(table)}" for table, _ in pairs],
         "privileges": [privilege for _, privilege in pairs],
         "schema": schema,
         "parted": [table for table, _ in pairs_in_parts],

@@ -9,7 +9,14 @@ from typing import Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from cath_dagster.core.errors import DatabaseStatementError, DatabaseUnavailableError, LockHeldError, MaintenanceError
+from cath_dagster.core.errors import (
+    DatabaseLostError,
+    DatabaseStatementError,
+    DatabaseUnavailableError,
+    LockHeldError,
+    MaintenanceError,
+    NoWritesNowError,
+)
 
 T = TypeVar("T")
 
@@ -23,9 +30,15 @@ _DEADLOCK = "40P01"
 _SERIALIZATION = "40001"
 _LOCK_TIMEOUT = "55P03"
 _QUERY_CANCELED = "57014"
+_INSUFFICIENT_PRIVILEGE = "42501"
+HIDDEN_ROWS = "; it would show some of the rows for all of them: give the role BYPASSRLS, or read with one from whom nothing is hidden"
 _TRANSIENT = frozenset({_DEADLOCK, _SERIALIZATION, _LOCK_TIMEOUT})
-_LOST_CLASSES = ("08", "57P")
-"""Connection exceptions, and an administrator's or a crash's shutdown."""
+_LOST_CLASSES = ("08", "57P", "25006")
+"""Connection exceptions, an administrator's or a crash's shutdown, and a server that takes no writes: after a switchover
+the address leads to another in a moment.
+"""
+_FOR_NOW = ("the database system is", "too many clients", "remaining connection slots")
+"""What a server says that is there, and lets nobody in for now; in its own language, which is English unless set."""
 _IMPERSONAL_CLASSES = (
     "08", "0A", "25", "26", "28", "2B", "34", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57", "58",
 )  # fmt: skip
@@ -113,11 +126,15 @@ class Database:
             started = time.monotonic()
             try:
                 return self._attempt(work, limits)
+            except NoWritesNowError:
+                if attempt == MAX_ATTEMPTS:
+                    raise
             except (DBAPIError, BatchConflictError) as error:
                 if limits is not None and (reason := _exceeded(limits, error, time.monotonic() - started)):
                     raise TimedOutError(reason) from None
                 # A first connection that fails is a wrong address more often than a fault that passes.
-                if attempt == MAX_ATTEMPTS or not (self._was_connected and _is_transient(error)):
+                may_pass = self._was_connected or _is_for_now(error)
+                if attempt == MAX_ATTEMPTS or not (may_pass and _is_transient(error)):
                     raise translate(error) from None
             self._sleep(pause)
             pause *= 2
@@ -152,6 +169,9 @@ class Database:
             raise
         except BatchConflictError:
             raise
+        except NoWritesNowError:
+            self._discard()
+            raise
         except BaseException:
             # An interrupt leaves the connection in the middle of a statement: nothing more may be said on it.
             if connection.invalidated or connection.closed:
@@ -164,6 +184,7 @@ class Database:
             try:
                 if self._lock_names and self._was_connected:
                     with connection.begin():
+                        _check_primary(connection)
                         for name in self._lock_names:
                             _take_lock_back(connection, name)
             except BaseException:
@@ -240,15 +261,15 @@ def translate(error: BaseException) -> MaintenanceError:
     if state in _TRANSIENT:
         return DatabaseUnavailableError(f"gave up after {MAX_ATTEMPTS} attempts ({state}): {said}")
     if state.startswith(_LOST_CLASSES):
-        return DatabaseUnavailableError(f"the database cannot be reached or was lost: {said}")
+        return DatabaseLostError(f"the database cannot be reached or was lost: {said}")
     if state.startswith("28"):
-        return DatabaseUnavailableError(f"the database refuses the login: {said}")
+        return DatabaseLostError(f"the database refuses the login: {said}")
     return DatabaseStatementError(_explain_refusal(error, state, said))
 
 
 def _translate_client_error(error: DBAPIError, said: str) -> MaintenanceError:
     if isinstance(error, OperationalError):
-        return DatabaseUnavailableError(f"the database cannot be reached or was lost: {said}")
+        return DatabaseLostError(f"the database cannot be reached or was lost: {said}")
     return DatabaseStatementError(f"the database driver refused a statement: {type(error.orig).__name__}")
 
 
@@ -259,7 +280,8 @@ def _explain_refusal(error: DBAPIError, state: str, said: str) -> str:
     if state.startswith("22"):
         # The message of a value that does not fit quotes the value.
         return f"a value in the database does not fit what the job computes with it ({state})"
-    return f"the database refused a statement ({state}): {said}"
+    hint = HIDDEN_ROWS if state == _INSUFFICIENT_PRIVILEGE and "row-level security" in said else ""
+    return f"the database refused a statement ({state}): {said}{hint}"
 
 
 def sqlstate(error: DBAPIError) -> str | None:
@@ -284,7 +306,13 @@ def _take_lock_back(connection: sa.Connection, name: str) -> None:
     try:
         _take_lock(connection, name)
     except LockHeldError as error:
-        raise DatabaseUnavailableError(f"the connection was lost, and with it the lock: {error}") from None
+        raise DatabaseLostError(f"the connection was lost, and with it the lock: {error}") from None
+
+
+def _check_primary(connection: sa.Connection) -> None:
+    """Raise `NoWritesNowError` on a standby: a lock taken there keeps nobody out, and what is read there may be old."""
+    if connection.scalar(sa.text("SELECT pg_is_in_recovery()")):
+        raise NoWritesNowError("the connection was lost, and the address leads to a standby that takes no writes")
 
 
 def _exceeded(limits: Limits, error: DBAPIError | BatchConflictError, seconds: float) -> str | None:
@@ -310,6 +338,10 @@ def _is_lost(error: DBAPIError) -> bool:
         return True
     # A refused or broken connection has no SQLSTATE; a wrong password has none either and stays wrong.
     return state is None and isinstance(error, OperationalError) and not _is_login_failure(error)
+
+
+def _is_for_now(error: DBAPIError | BatchConflictError) -> bool:
+    return isinstance(error, OperationalError) and any(words in str(error.orig) for words in _FOR_NOW)
 
 
 def _is_login_failure(error: DBAPIError) -> bool:

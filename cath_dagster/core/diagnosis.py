@@ -16,9 +16,12 @@ from cath_dagster.core.catalogue import (
 )
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
+from cath_dagster.core.followers import find_archiver, find_slots, read_standbys
 from cath_dagster.core.maintenance import SCHEMA, check_current
 from cath_dagster.core.past import find_power
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.table_check import USED, find_troubles
 from cath_dagster.core.unindexed import find_unindexed_foreign_keys
 
 DELETED_ROWS = 1_000
@@ -31,8 +34,8 @@ OURS = (
         "deleted_key": ("SELECT", "INSERT"),
         "archived_rows": ("SELECT", "INSERT", "DELETE"),
     }
-    | dict.fromkeys(("file_outbox", "restored_row"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
-    | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
+    | dict.fromkeys(("file_outbox", "restored_row", "sent_notice"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
+    | dict.fromkeys(("view_state", "file_by_hand"), ("SELECT", "INSERT", "UPDATE"))
 )
 
 
@@ -57,14 +60,16 @@ class Finding:
 def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:
     """Yield what there is to say about the database, in the order in which it would stop a run."""
     yield from _server(connection)
-    if not _may_use_schema(connection):
+    closed = [schema for schema in (SCHEMA, SERVICE) if not _may_use_schema(connection, schema)]
+    if closed:
         role = connection.scalar(sa.select(sa.func.current_user()))
-        yield Finding(
-            subject=f"schema {SCHEMA}",
-            level=Level.PROBLEM,
-            says=f"{role} may not use it",
-            remedy=f'GRANT USAGE ON SCHEMA {SCHEMA} TO "{role}";',
-        )
+        for schema in closed:
+            yield Finding(
+                subject=f"schema {schema}",
+                level=Level.PROBLEM,
+                says=f"{role} may not use it",
+                remedy=f'GRANT USAGE ON SCHEMA {schema} TO "{role}";',
+            )
         return
     revision = list(_privileges(connection, SCHEMA, {"alembic_version": ("SELECT",)}))
     if any(finding.remedy and finding.remedy.startswith("GRANT") for finding in revision):
@@ -88,8 +93,17 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     yield from _privileges(connection, SCHEMA, ours)
     wanted = {table: privileges for table, privileges in wanted.items() if "." not in table}
     yield from _privileges(connection, "public", wanted, in_parts=dict.fromkeys(purged_tables(specs), IN_PARTS))
+    yield from _troubles(connection, specs)
     yield from _unindexed_foreign_keys(connection, purged_tables(specs))
     yield from _unindexed_cutoffs(connection, specs)
+
+
+def _troubles(connection: sa.Connection, specs: Sequence[JobSpec]) -> Iterator[Finding]:
+    """Yield what the tables themselves have against the jobs, as a run asks them."""
+    found = [each for spec in specs for each in find_troubles(connection, USED | dict(spec.privileges), spec.tables)]
+    for trouble in dict.fromkeys(found):
+        level = Level.PROBLEM if trouble.refuses else Level.WARNING
+        yield Finding(subject=f"table {trouble.table}", level=level, says=trouble.says, remedy=trouble.remedy)
 
 
 def _past(connection: sa.Connection, location: Location) -> Finding:
@@ -118,12 +132,12 @@ def _schema_privileges(connection: sa.Connection, privileges: tuple[str, ...]) -
             )
 
 
-def _may_use_schema(connection: sa.Connection) -> bool:
-    """Return whether the role may look into our schema, true also where there is none."""
+def _may_use_schema(connection: sa.Connection, schema: str) -> bool:
+    """Return whether the role may look into the schema, true also where there is none."""
     exists = sa.text(
         "SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = :n), true)"
     )
-    return bool(connection.scalar(exists, {"n": SCHEMA}))
+    return bool(connection.scalar(exists, {"n": schema}))
 
 
 def _server(connection: sa.Connection) -> Iterator[Finding]:
@@ -145,41 +159,42 @@ def _server(connection: sa.Connection) -> Iterator[Finding]:
     else:
         yield Finding(subject="server", level=Level.OK, says=name)
     yield _pooling(connection)
-    yield _visibility(connection)
+    yield from _followers(connection)
 
 
 def _pooling(connection: sa.Connection) -> Finding:
-    """A lock of the session must be there in the next transaction; behind a transaction pooler it is not."""
-    key = {"key": "cath_dagster/doctor"}
-    connection.execute(sa.text("SELECT pg_advisory_lock_shared(hashtextextended(:key, 0))"), key)
-    connection.commit()
-    held = connection.scalar(
-        sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
-    )
-    connection.execute(sa.text("SELECT pg_advisory_unlock_shared(hashtextextended(:key, 0))"), key)
-    connection.commit()
-    if held:
-        return Finding(subject="connection", level=Level.OK, says="keeps its session")
-    return Finding(
-        subject="connection",
-        level=Level.PROBLEM,
-        says="changes its session between transactions, so that no advisory lock holds",
-        remedy="connect directly, or through a pooler in session mode",
-    )
+    """A pooler that keeps no session has been refused by now; the driver was told another process than the one at work."""
+    told = getattr(connection.connection.driver_connection, "info", None)
+    is_direct = told is None or told.backend_pid == connection.scalar(sa.text("SELECT pg_backend_pid()"))
+    says = "keeps its session" if is_direct else "goes through a pooler, and keeps its session"
+    return Finding(subject="connection", level=Level.OK, says=says)
 
 
-def _visibility(connection: sa.Connection) -> Finding:
-    """The polite pace goes by what other sessions wait for, which a role may not see of others without being told."""
-    role, sees = connection.execute(
-        sa.text("SELECT current_user::text, pg_has_role('pg_read_all_stats', 'USAGE')")
-    ).one()
-    if sees:
-        return Finding(subject="other sessions", level=Level.OK, says=f"{role} sees what they wait for")
-    return Finding(
+def _followers(connection: sa.Connection) -> Iterator[Finding]:
+    """Whom a COMMIT would wait for, what is kept for slots, and how much of all that the role is shown."""
+    standbys = read_standbys(connection)
+    if standbys.missing:
+        yield Finding(subject="standbys", level=Level.PROBLEM, says=standbys.says, remedy=standbys.remedy)
+    for slot in find_slots(connection):
+        level = Level.PROBLEM if slot.refuses else Level.WARNING
+        yield Finding(subject=f"slot {slot.name}", level=level, says=slot.says, remedy=slot.remedy)
+    archiver = find_archiver(connection)
+    if archiver is not None:
+        level = Level.PROBLEM if archiver.refuses else Level.WARNING
+        yield Finding(subject="archiver", level=level, says=archiver.says, remedy=archiver.remedy)
+    if standbys.sees_all:
+        yield Finding(subject="other sessions", level=Level.OK, says=f"{standbys.role} sees what they wait for")
+        return
+    blind = f", nor how far {standbys.unseen} of {standbys.count} standbys are behind" if standbys.unseen else ""
+    certain = ", and nobody can tell whether a synchronous standby is there" if standbys.awaited else ""
+    yield Finding(
         subject="other sessions",
-        level=Level.OK,
-        says=f"{role} sees their locks only: a polite purge does not notice that they wait for the disk",
-        remedy=f'GRANT pg_read_all_stats TO "{role}";',
+        level=Level.WARNING if blind or certain else Level.OK,
+        says=(
+            f"{standbys.role} sees their locks only: a polite purge does not notice that they wait for the disk"
+            f"{blind}{certain}"
+        ),
+        remedy=f'GRANT pg_read_all_stats TO "{standbys.role}";',
     )
 
 

@@ -25,6 +25,14 @@ class DatabaseUnavailableError(MaintenanceError):
     """The database cannot be reached, or was lost and did not come back."""
 
 
+class DatabaseLostError(DatabaseUnavailableError):
+    """The database does not answer, or lets nobody in: nothing more can be tried there."""
+
+
+class NoWritesNowError(DatabaseUnavailableError):
+    """The server takes no write now, and another connection, or one made later, may."""
+
+
 class DatabaseStatementError(MaintenanceError):
     """The database refused a statement: a missing table or column, a missing privilege."""
 

@@ -2,29 +2,36 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.catalogue import is_replica
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
     ConfigurationError,
+    DatabaseLostError,
+    DatabaseStatementError,
+    DatabaseUnavailableError,
     IncompleteRunError,
     MaintenanceError,
+    NoWritesNowError,
     PreflightError,
     RefusedError,
 )
+from cath_dagster.core.followers import find_hindrance, require_writes
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.notices import Patience
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
-from cath_dagster.core.preflight import REPLICA
+from cath_dagster.core.purge import Purge
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
+from cath_dagster.core.schema_fit import check_fit
 from cath_dagster.core.settings import (
     JobSettings,
     PacedSettings,
@@ -34,6 +41,7 @@ from cath_dagster.core.settings import (
     read_run_config,
 )
 from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.table_check import check_tables
 from cath_dagster.core.telemetry import current_trace_id
 
 
@@ -50,6 +58,7 @@ def execute(
     is_scheduled: bool = False,
     step: str | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    patience: Patience | None = None,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
 
@@ -71,9 +80,20 @@ def execute(
     if spec.default_partition is not None and partition is None:
         partition = spec.default_partition(config.as_of)
     with Database(engine) as database:
-        run = _prepare(
-            spec, config, database, run_id, resources, reporter, partition, selection, is_scheduled, clock, as_utc(now)
+        run = new_run(
+            spec,
+            config,
+            database,
+            run_id,
+            resources,
+            reporter,
+            partition=partition,
+            selection=selection,
+            is_scheduled=is_scheduled,
+            clock=clock,
+            now=as_utc(now),
         )
+        run.patience = patience or run.patience
         _warn_of_ended_window(run, now)
         ended = _run(run, spec, config.settings, step)
     engine.dispose()
@@ -92,6 +112,7 @@ def execute(
         previews=run.previews,
         seconds=clock() - started,
         began=ended.began,
+        is_counted=ended.is_counted,
         deleted_today=run.deleted_today,
         trace_id=current_trace_id(),
     )
@@ -119,14 +140,37 @@ def check_partition(spec: JobSpec, partition: str | None) -> None:
 
 def summary(result: RunResult) -> str:
     """Return one line that says how a run ended."""
-    done = "; ".join(
+    ending = "completed" if result.status is Status.SUCCESS else result.status.value
+    came_of_it = _of_a_success(result) if result.status is Status.SUCCESS else _of_a_failure(result)
+    text = f"{result.location}/{result.job} {ending} in {result.seconds:.2f} s: {came_of_it}"
+    return f"{text}. {result.error}" if result.error else text
+
+
+def _of_a_success(result: RunResult) -> str:
+    # A job that reports on no table has looked at what it looks at.
+    done = _counts(result) or ("nothing to do" if result.outcomes else "done")
+    if not result.dry_run:
+        return done
+    refusal = f"; a run would be refused: {result.would_refuse}" if result.would_refuse else ""
+    return f"dry run, nothing was changed: {done}{refusal}"
+
+
+def _of_a_failure(result: RunResult) -> str:
+    """Return what a run did before it failed; of one whose ledger cannot be read, that nobody knows yet."""
+    if not result.is_counted:
+        return "what it committed could not be counted and stands in the ledger"
+    counts = _counts(result)
+    if result.changed:
+        return f"this was done: {counts}"
+    return f"nothing was changed: {counts}" if counts else "nothing was changed"
+
+
+def _counts(result: RunResult) -> str:
+    return "; ".join(
         f"{outcome.target} " + ", ".join(f"{count:,} {name}" for name, count in outcome.counts().items() if count)
         for outcome in result.outcomes
         if any(outcome.counts().values())
     )
-    ending = "completed" if result.status is Status.SUCCESS else result.status.value
-    text = f"{result.location}/{result.job} {ending} in {result.seconds:.2f} s: {done or 'nothing to do'}"
-    return f"{text}. {result.error}" if result.error else text
 
 
 def lock_name(spec: JobSpec, partition: str | None) -> str:
@@ -142,19 +186,21 @@ def _warn_of_ended_window(run: JobRun, now: datetime) -> None:
         )
 
 
-def _prepare(
+def new_run(
     spec: JobSpec,
     config: RunConfig[JobSettings],
     database: Database,
     run_id: str,
     resources: Resources,
     reporter: Reporter,
-    partition: str | None,
-    selection: frozenset[str] | None,
-    is_scheduled: bool,
-    clock: Callable[[], float],
+    *,
     now: datetime,
+    partition: str | None = None,
+    selection: frozenset[str] | None = None,
+    is_scheduled: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> JobRun:
+    """Return what the job's function is given; nothing is asked of the database yet."""
     ledger = Ledger(
         database=database,
         run_id=run_id,
@@ -182,6 +228,8 @@ def _prepare(
         privileges=spec.privileges,
         now=now,
         file_store=spec.location.file_store,
+        file_folders=spec.location.stores.get(spec.location.file_store, ()),
+        on_files_left=spec.on_files_left,
     )
 
 
@@ -194,12 +242,13 @@ def _purging(settings: JobSettings) -> PurgeSettings:
 
 @dataclass(frozen=True)
 class _Ended:
-    """How a run or a step of it ended. `began`: it came to the work."""
+    """How a run or a step of it ended. `began`: it came to the work. `is_counted`: the outcomes have all of it."""
 
     status: Status
     error: str | None
     began: bool
     outcomes: tuple[Outcome, ...] = ()
+    is_counted: bool = True
 
 
 def _run(run: JobRun, spec: JobSpec, settings: JobSettings, step: str | None) -> _Ended:
@@ -224,21 +273,18 @@ def _joined(before: _Ended, ended: _Ended, is_named: bool, step: str) -> _Ended:
     status = before.status if ended.status is Status.SUCCESS else ended.status
     error = f"{step}: {ended.error}" if ended.error and is_named else ended.error
     errors = [each for each in (before.error, error) if each]
-    return _Ended(status, "; ".join(errors) or None, ended.began, (*before.outcomes, *ended.outcomes))
+    outcomes = (*before.outcomes, *ended.outcomes)
+    return _Ended(status, "; ".join(errors) or None, ended.began, outcomes, before.is_counted and ended.is_counted)
 
 
 def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, is_prepared: bool) -> _Ended:
-    status, error, began = Status.SUCCESS, None, is_prepared
+    status, error, began, is_counted = Status.SUCCESS, None, is_prepared, True
     try:
         run.begin(part.name, part.tables, purges=part.purges, rule_table=spec.tables[0] if spec.tables else "")
         if not began:
-            _let_in(run, spec, settings)
+            let_in(run, spec, settings)
             began = True
-        part.run(run, settings)
-        if isinstance(settings, PurgeSettings):
-            run.delete_archives()
-        if run.failures:
-            raise IncompleteRunError("; ".join(run.failures))
+        _work(run, spec, part, settings)
     except MaintenanceError as failed:
         status, error = _status(failed), str(failed)
         began = began and status is not Status.REFUSED
@@ -250,15 +296,48 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
         _close_ledger(run, part, status.value, error)
     except MaintenanceError as failed:
         status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
-    return _Ended(status, error, began, tuple(run.outcomes))
+        # Before the work there was nothing to count.
+        is_counted = not began
+    return _Ended(status, error, began, tuple(run.outcomes), is_counted)
 
 
-def _let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
+def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings) -> None:
+    """Do the work, and what else is due whatever became of it; raise `IncompleteRunError` for all that failed."""
+    try:
+        part.run(run, settings)
+    except DatabaseLostError:
+        raise
+    except (DatabaseStatementError, DatabaseUnavailableError, IncompleteRunError) as failed:
+        run.fail(str(failed))
+        _try(run, run.drain_left)
+    if isinstance(settings, PurgeSettings):
+        _try(run, run.delete_archives)
+    if spec.forgets is not None:
+        _try(run, partial(run.forget, spec.forgets(run.as_of, settings)))
+    if run.failures:
+        raise IncompleteRunError("; ".join(run.failures))
+
+
+def _try(run: JobRun, duty: Callable[[], None]) -> None:
+    try:
+        duty()
+    except MaintenanceError as failed:
+        run.fail(str(failed))
+
+
+def let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     """Take the job's lock, and look whether anything speaks against any of its steps."""
     if not run.dry_run:
         run.database.lock(lock_name(spec, run.partition))
+    purged = None if spec.purges is None else _tables_of(spec.purges(run, settings))
+    run.database.transaction(lambda connection: check_fit(connection, spec, purged=purged))
+    check_tables(run, spec, settings)
     if spec.prepare is not None:
         spec.prepare(run, settings)
+
+
+def _tables_of(purges: Sequence[Purge]) -> set[str]:
+    return {table.name for purge in purges for table in (purge.table, *(child for child, _ in purge.every_child()))}
 
 
 def _status(failed: MaintenanceError) -> Status:
@@ -266,18 +345,21 @@ def _status(failed: MaintenanceError) -> Status:
 
 
 def _check_server(run: JobRun, spec: JobSpec) -> None:
-    """Raise where the run could not even keep its ledger; a dry run does without on a replica."""
+    """Raise where the run could not even keep its ledger; a dry run does without where the server takes no write."""
 
-    def look(connection: sa.Connection) -> bool:
+    def look(connection: sa.Connection) -> str | None:
         check_current(connection, location=spec.location.name, revision=spec.location.revision)
-        return is_replica(connection)
+        if run.dry_run:
+            return find_hindrance(connection)
+        require_writes(connection)
+        return None
 
-    if not run.database.transaction(look):
-        return
-    if not run.dry_run:
-        raise PreflightError(REPLICA)
-    run.would_refuse = REPLICA
-    run.ledger = replace(run.ledger, is_kept=False)
+    try:
+        run.would_refuse = run.database.transaction(look)
+    except NoWritesNowError as lasting:
+        raise PreflightError(str(lasting)) from None
+    if run.would_refuse:
+        run.ledger = replace(run.ledger, is_kept=False)
 
 
 def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> None:

@@ -1,49 +1,50 @@
 """Explain one row: which run deleted it, by which rule; or which rule will take it, when, and else why none.
 
 Of a row that is there the jobs themselves are asked: their purges for a later reference time say what a run would
-take then. Of a row that is gone the ledger is asked: by its key where keys were kept, else by what it has of the table.
+take then. Of a row that is gone every place is asked that holds keys of deleted rows, else the ledger what it has of the
+table.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from cronsim import CronSim
 from sqlalchemy.exc import DataError, NoSuchTableError
 
+from cath_dagster.core.archive import pin_text
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.maintenance import deleted_key, ledger_event
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.evidence import (
+    Deletion,
+    Named,
+    Restoration,
+    deletions_by_key,
+    deletions_without_keys,
+    restorations,
+)
+from cath_dagster.core.instants import as_utc
+from cath_dagster.core.phases import after_change, of_change, of_changed
+from cath_dagster.core.purge import Archive, Purge
 from cath_dagster.core.references import examine
+from cath_dagster.core.relations import key_text
 from cath_dagster.core.restored import spare, tables_left_alone
-from cath_dagster.core.settings import PurgeSettings, read_settings
+from cath_dagster.core.session import SERVICE
+from cath_dagster.core.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.ticks import ticks as ticks_of
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""
-RUNS_SHOWN = 10
+GONE = "gone"
 INFERRED = (
     "the keys of deleted rows were not kept: these runs deleted rows of the table, and one of them may have deleted "
     "this one, if it ever existed"
 )
-KEPT = "the key was written down in the transaction that deleted the row"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deletion:
-    """What a run deleted of a table by one rule. `deleted_at` is the row's where its key was kept, else the last batch's."""
-
-    run_id: str
-    job: str
-    rule: str | None
-    cutoff: datetime | None
-    deleted_at: datetime
-    rows: int
+KEPT = "its key was kept in the transaction that deleted the row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class Forecast:
     """What one rule makes of a row that is there.
 
     `at` is the first scheduled tick whose run takes it; None if none does before the horizon. `unmet` says which
-    conditions still fail at the horizon.
+    conditions still fail at the horizon. `effect` is what the row is then: gone, or what a job makes of it first.
     """
 
     job: str
@@ -59,6 +60,7 @@ class Forecast:
     at: datetime | None
     matches_now: bool
     unmet: tuple[str, ...] = ()
+    effect: str = GONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class Explanation:
     """Jobs that may delete rows of the table by what only their run knows."""
     switched_off: tuple[str, ...] = ()
     """Jobs whose rule for the table is switched off."""
+    restorations: tuple[Restoration, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,24 +92,35 @@ class Moment:
 
 @dataclass(frozen=True)
 class _Question:
-    """One row, asked after. `key_type` is the key column's, by which a key typed by a person is read."""
+    """One row, asked after. By the types of its key's columns a key typed by a person is read."""
 
     database: Database
     table: str
-    column: str
-    key_type: sa.types.TypeEngine[Any]
+    types: Mapping[str, sa.types.TypeEngine[Any]]
+    values: tuple[str, ...]
     key: str
     left_alone: frozenset[str] = frozenset()
     """Tables of which restored rows are left alone for a while."""
 
+    def named(self, copies: tuple[tuple[Archive, str], ...] = ()) -> Named:
+        return Named(table=self.table, columns=tuple(self.types), values=self.values, key=self.key, copies=copies)
+
     def exists(self) -> bool:
-        return self.holds(sa.true(), sa.table(self.table, sa.column(self.column)))
+        return self.holds(sa.true(), sa.table(self.table, *map(sa.column, self.types), schema=SERVICE))
 
     def holds(self, condition: sa.ColumnElement[bool], table: sa.FromClause) -> bool:
         """Return whether the row is there and fulfils a condition over its table."""
-        is_the_row = table.c[self.column] == sa.cast(sa.literal(self.key, sa.Text), self.key_type)
-        query = sa.select(sa.literal(1)).where(is_the_row, condition)
+        is_the_row = (
+            _column_of(table, name) == sa.cast(sa.literal(value, sa.Text), kind)
+            for (name, kind), value in zip(self.types.items(), self.values, strict=True)
+        )
+        query = sa.select(sa.literal(1)).select_from(table).where(*is_the_row, condition)
         return self.database.transaction(lambda connection: connection.scalar(query)) is not None
+
+
+def _column_of(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
+    """Return a column of the table, which need not be one that a service's `tables.py` declares."""
+    return table.c[name] if name in table.c else sa.column(name, _selectable=table)
 
 
 def tables_deleted_from(specs: Sequence[JobSpec]) -> list[str]:
@@ -130,37 +144,82 @@ def explain(
     now: datetime,
     environ: Mapping[str, str],
 ) -> Explanation:
-    """Return what became, or will become, of the row of `table` whose primary key is `key`. Changes nothing.
+    """Return what became, or will become, of the row of `table` whose key is `key`. Changes nothing.
 
     Raises `ConfigurationError` for a table from which no job deletes, and for a key that cannot be one of it.
     """
     known = tables_deleted_from(specs)
     if table not in known:
         raise ConfigurationError(f"no job purges a table named {table!r}; they purge {', '.join(known)}")
-    question = _ask(database, table, key, now)
+    moment = Moment(now, environ)
+    question = _ask(database, table, key, _declared_keys(specs, moment), now)
     if question.exists():
         return _of_a_row_that_is_there(question, specs, now, environ)
-    return _of_a_row_that_is_gone(question)
+    return _of_a_row_that_is_gone(question, specs, moment)
 
 
-def _ask(database: Database, table: str, key: str, now: datetime) -> _Question:
-    def read(connection: sa.Connection) -> tuple[str, sa.types.TypeEngine[Any], str]:
-        inspector = sa.inspect(connection)
+def _ask(database: Database, table: str, key: str, declared: Mapping[str, Sequence[str]], now: datetime) -> _Question:
+    def read(connection: sa.Connection) -> _Question:
+        types = _key_types(connection, table, declared.get(table, ()))
+        given = _values_of(table, key, types)
+        # In the form in which keys are archived.
+        pin_text(connection)
+        typed = [
+            sa.cast(sa.cast(sa.literal(value, sa.Text), kind), sa.Text)
+            for value, kind in zip(given, types.values(), strict=True)
+        ]
         try:
-            (column,) = inspector.get_pk_constraint(table)["constrained_columns"]
-            types = {item["name"]: item["type"] for item in inspector.get_columns(table)}
-        except (NoSuchTableError, ValueError):
-            raise ConfigurationError(f"the database has no table {table!r} with a primary key of one column") from None
-        typed = sa.cast(sa.cast(sa.literal(key, sa.Text), types[column]), sa.Text)
-        try:
-            return column, types[column], str(connection.scalar(sa.select(typed)))
+            row = connection.execute(sa.select(*typed, key_text(typed))).one()
         except DataError:
             # The server's words would be as good; they are not ours to pass on.
-            raise ConfigurationError(f"{key!r} is no key of {table}: {column} is of type {types[column]}") from None
+            told = ", ".join(f"{name} is of type {kind}" for name, kind in types.items())
+            raise ConfigurationError(f"{key!r} is no key of {table}: {told}") from None
+        *values, canonical = row
+        left_alone = tables_left_alone(connection, now)
+        return _Question(database, table, types, tuple(values), canonical, left_alone)
 
-    column, key_type, canonical = database.transaction(read)
-    left_alone = database.transaction(lambda connection: tables_left_alone(connection, now))
-    return _Question(database, table, column, key_type, canonical, left_alone)
+    return database.transaction(read)
+
+
+def _key_types(connection: sa.Connection, table: str, declared: Sequence[str]) -> dict[str, sa.types.TypeEngine[Any]]:
+    """Return the types of the columns by which the jobs know the table's rows, else of its primary key's."""
+    inspector = sa.inspect(connection)
+    try:
+        columns = declared or inspector.get_pk_constraint(table, SERVICE)["constrained_columns"]
+        types = {item["name"]: item["type"] for item in inspector.get_columns(table, SERVICE)}
+        found = {name: types[name] for name in columns}
+    except (NoSuchTableError, KeyError):
+        found = {}
+    if not found:
+        raise ConfigurationError(f"the database has no table {table!r} with a key by which the jobs know its rows")
+    return found
+
+
+def _values_of(table: str, key: str, columns: Collection[str]) -> Sequence[str]:
+    """Return the parts of a key as a person writes it: of several columns as a JSON array."""
+    if len(columns) == 1:
+        return [key]
+    try:
+        parts = json.loads(key)
+    except ValueError:
+        parts = None
+    if not isinstance(parts, list) or len(parts) != len(columns):
+        raise ConfigurationError(
+            f"{key!r} is no key of {table}: write the values of {', '.join(columns)} as a JSON array, such as "
+            f"{json.dumps([str(number) for number, _ in enumerate(columns, start=1)])}"
+        )
+    return [str(part) for part in parts]
+
+
+def _declared_keys(specs: Sequence[JobSpec], moment: Moment) -> dict[str, list[str]]:
+    """Return by table the columns by which the jobs know its rows."""
+    tables = [
+        table
+        for spec in specs
+        for purge in _purges(spec, moment)
+        for table in (purge.table, *(child for child, _ in purge.every_child()))
+    ]
+    return {table.name: [column.name for column in table.primary_key.columns] for table in tables}
 
 
 def _of_a_row_that_is_there(
@@ -172,7 +231,7 @@ def _of_a_row_that_is_there(
     for spec in specs:
         if question.table not in tables_deleted_from([spec]):
             continue
-        found = list(_forecasts(question, spec, now, environ))
+        found = list(_phases(question, spec, now, environ))
         forecasts += found
         if not found:
             (not_foreseen if spec.purges is None else switched_off).append(spec.name)
@@ -186,6 +245,7 @@ def _of_a_row_that_is_there(
         forecasts=tuple(forecasts),
         not_foreseen=tuple(not_foreseen),
         switched_off=tuple(switched_off),
+        restorations=tuple(question.database.transaction(lambda c: restorations(c, question.named()))),
     )
 
 
@@ -194,14 +254,47 @@ def _foresee(forecasts: Sequence[Forecast], not_foreseen: Sequence[str]) -> str:
         but = f", as far as can be foreseen: {', '.join(not_foreseen)} may" if not_foreseen else ""
         return f"the row is there, and as things stand no rule takes it within {HORIZON.days} days{but}"
     first = forecasts[0]
+    if first.effect != GONE:
+        return f"the row is there; as things stand, {_foresee_phases(forecasts)}"
     when = "matches now; the next run takes it" if first.matches_now else "takes it, as things stand,"
     return f"the row is there; {first.job} ({first.rule}) {when} at {first.at:%Y-%m-%d %H:%M %Z} at the earliest"
 
 
+def _foresee_phases(forecasts: Sequence[Forecast]) -> str:
+    """Return in order what becomes of the row until it is gone, or as far as can be seen."""
+    told: list[str] = []
+    for forecast in (each for each in forecasts if each.at is not None):
+        told.append(f"{forecast.effect} on {forecast.at:%Y-%m-%d %H:%M %Z} by {forecast.job}")
+        if forecast.effect == GONE:
+            return ", ".join(told)
+    return f"{', '.join(told)}, and not gone within {HORIZON.days} days of that"
+
+
+def _phases(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
+    """Yield what each rule of the job makes of the row, what it changes first included."""
+    deletions = list(_forecasts(question, spec, now, environ))
+    if spec.change is None or spec.purges is None:
+        yield from deletions
+        return
+    moment = Moment(now, environ)
+    says = spec.change(moment, _settings(spec, moment)).says
+    made = [question.holds(way.predicate, way.table) for way in _ways(of_changed(spec), moment, question)]
+    for number, change in enumerate(_forecasts(question, of_change(spec), now, environ)):
+        deletion = deletions[number]
+        if made[number] or deletion.at is not None:
+            yield deletion
+            continue
+        yield replace(change, effect=says)
+        if change.at is not None:
+            then = list(_forecasts(question, after_change(spec, change.at), change.at, environ))
+            deletion = replace(then[number], matches_now=False)
+        yield deletion
+
+
 def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
     """Yield what each rule of the job makes of the row, the rules that take it along with another row included."""
-    zone = ZoneInfo(spec.location.timezone)
-    ticks = list(takewhile(lambda tick: tick <= now + HORIZON, CronSim(spec.cron, now.astimezone(zone))))
+    ends_at = as_utc(now) + HORIZON
+    ticks = list(takewhile(lambda tick: tick <= ends_at, ticks_of(spec.cron, spec.location.timezone, now)))
     ways = len(_ways(spec, Moment(now, environ), question))
     for number in range(ways):
 
@@ -210,7 +303,7 @@ def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mappi
             return question.holds(way.predicate, way.table)
 
         first = _first(ticks, takes)
-        way = _ways(spec, Moment(ticks[-1], environ), question)[number]
+        way = _ways(spec, Moment((ticks or [ends_at])[-1], environ), question)[number]
         unmet = () if first else tuple(words for words, holds in way.conditions if not question.holds(holds, way.table))
         yield Forecast(job=spec.name, rule=way.rule, at=first, matches_now=takes(now), unmet=unmet)
 
@@ -220,7 +313,7 @@ def _first(ticks: Sequence[datetime], takes: Callable[[datetime], bool]) -> date
 
     By bisection: a rule that takes a row at one reference time takes it at every later one.
     """
-    if not takes(ticks[-1]):
+    if not ticks or not takes(ticks[-1]):
         return None
     low, high = 0, len(ticks) - 1
     while low < high:
@@ -243,11 +336,9 @@ class _Way:
 
 
 def _ways(spec: JobSpec, moment: Moment, question: _Question) -> list[_Way]:
-    if spec.purges is None:
-        return []
-    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
+    settings = _settings(spec, moment)
     allowed = settings.allowed_cascades if isinstance(settings, PurgeSettings) else ()
-    purges = [_as_a_run_has_it(question, purge, moment, allowed) for purge in spec.purges(moment, settings)]
+    purges = [_as_a_run_has_it(question, purge, moment, allowed) for purge in _purges(spec, moment)]
     return [way for purge in purges for way in _ways_of(purge) if way.table.name == question.table]
 
 
@@ -264,9 +355,10 @@ def _ways_of(purge: Purge) -> Iterator[_Way]:
         yield _Way(child, along, its_rows, ((f"its row of {purge.table.name} is taken", its_rows),))
 
 
-def _of_a_row_that_is_gone(question: _Question) -> Explanation:
-    by_key = question.database.transaction(lambda connection: _deletions_by_key(connection, question))
-    found = by_key or question.database.transaction(lambda connection: _deletions_of(connection, question.table))
+def _of_a_row_that_is_gone(question: _Question, specs: Sequence[JobSpec], moment: Moment) -> Explanation:
+    named = question.named(_copies(specs, moment, question.table))
+    by_key, back = question.database.transaction(lambda c: (deletions_by_key(c, named), restorations(c, named)))
+    found = by_key or question.database.transaction(lambda c: deletions_without_keys(c, question.table))
     if by_key:
         says = KEPT
     elif found:
@@ -280,49 +372,24 @@ def _of_a_row_that_is_gone(question: _Question) -> Explanation:
         is_certain=bool(by_key),
         says=says,
         deletions=tuple(found),
+        restorations=tuple(back),
     )
 
 
-def _deletions_by_key(connection: sa.Connection, question: _Question) -> list[Deletion]:
-    event, gone = ledger_event.c, deleted_key.c
-    # The batch's event is written in the transaction of its keys, at the end: it is the first one after their instant.
-    batch = (
-        sa.select(event.job, event.rule, event.cutoff, event.deleted)
-        .where(
-            event.run_id == gone.run_id,
-            event.table_name == gone.table_name,
-            event.kind == "batch",
-            event.keys_kept,
-            event.at >= gone.deleted_at,
-        )
-        .order_by(event.at)
-        .limit(1)
-        .lateral("batch")
-    )
-    query = (
-        sa.select(gone.run_id, batch.c.job, batch.c.rule, batch.c.cutoff, gone.deleted_at, batch.c.deleted)
-        .select_from(deleted_key.join(batch, sa.true()))
-        .where(gone.table_name == question.table, gone.key == question.key)
-        .order_by(gone.deleted_at.desc())
-        .limit(RUNS_SHOWN)
-    )
-    return [Deletion(**_named(row)) for row in connection.execute(query)]
+def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple[Archive, str], ...]:
+    """Return where the jobs keep copies of the table's rows, each with the column that has the key."""
+    purges = [purge for spec in specs for purge in _purges(spec, moment) if purge.table.name == table]
+    copies = {
+        purge.archive.table.fullname: (purge.archive, purge.copy_key)
+        for purge in purges
+        if purge.archive is not None and purge.copy_key is not None
+    }
+    return tuple(copies.values())
 
 
-def _deletions_of(connection: sa.Connection, table: str) -> list[Deletion]:
-    """Return the latest runs that deleted rows of the table without writing their keys down, newest first."""
-    event = ledger_event.c
-    last = sa.func.max(event.at)
-    identity = (event.run_id, event.job, event.rule, event.cutoff)
-    query = (
-        sa.select(*identity, last, sa.cast(sa.func.sum(event.deleted), sa.BigInteger))
-        .where(event.table_name == table, event.kind == "batch", event.deleted > 0, sa.not_(event.keys_kept))
-        .group_by(*identity)
-        .order_by(last.desc())
-        .limit(RUNS_SHOWN)
-    )
-    return [Deletion(**_named(row)) for row in connection.execute(query)]
+def _settings(spec: JobSpec, moment: Moment) -> JobSettings:
+    return read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
 
 
-def _named(row: sa.Row[Any]) -> dict[str, Any]:
-    return dict(zip(("run_id", "job", "rule", "cutoff", "deleted_at", "rows"), row, strict=True))
+def _purges(spec: JobSpec, moment: Moment) -> Sequence[Purge]:
+    return () if spec.purges is None else spec.purges(moment, _settings(spec, moment))

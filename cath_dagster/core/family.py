@@ -70,8 +70,8 @@ def _declared(purge: Purge) -> list[tuple[sa.Table, Declared]]:
     ahead = [(purge.table, purge.children)]
     while ahead:
         table, children = ahead.pop(0)
-        _, known = found.get(table.name, (table, Declared()))
-        found[table.name] = (table, known | {_as_declared(child, table) for child in children})
+        _, known = found.get(table.fullname, (table, Declared()))
+        found[table.fullname] = (table, known | {_as_declared(child, table) for child in children})
         ahead += [(child.table, child.children) for child in children]
     return list(found.values())
 

@@ -1,6 +1,6 @@
 """PostgreSQL's own: identifiers, the physical places of rows, and what the catalogue says of a table's heap."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import UserDefinedType
 
@@ -17,10 +17,20 @@ from cath_dagster.core.errors import DatabaseStatementError
 MOST_ROWS_PER_BLOCK = 291
 """With PostgreSQL's usual blocks of 8 kB, and rows that hold nothing but their header."""
 
+KINDS_OF_TABLES = ("r", "p")
+KINDS = {"f": "a foreign table, on another server", "v": "a view", "m": "a materialised view"}
+"""What `pg_class.relkind` says, of tables and of what holds no rows of its own to delete."""
+
 Keys = Sequence[Any]
 E = TypeVar("E")
 
-_PREPARER = PGDialect().identifier_preparer  # type: ignore[no-untyped-call]  # SQLAlchemy types the class, not its constructor
+RESERVED_SINCE = frozenset({"collation", "concurrently", "lateral", "system_user", "tablesample"})
+"""Words that newer servers reserve, and SQLAlchemy does not know of."""
+
+# In the statements that SQLAlchemy writes, too.
+PGIdentifierPreparer.reserved_words = PGIdentifierPreparer.reserved_words | RESERVED_SINCE
+# With this style of parameters a % in a name is no mark, and is written once.
+_PREPARER = PGDialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]  # only the class is typed
 
 
 class Tid(UserDefinedType[str]):
@@ -33,6 +43,24 @@ class Tid(UserDefinedType[str]):
 
     def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
         return sa.cast(bindvalue, self)
+
+
+class Words(UserDefinedType[Sequence[str]]):
+    """An array of whatever kind of text it is compared with: the server finds out which."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "text[]"
+
+    def bind_processor(self, dialect: Any) -> Callable[[Sequence[str] | None], str | None]:
+        del dialect
+        return lambda words: None if words is None else f"{{{','.join(map(_as_element, words))}}}"
+
+
+def _as_element(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def tid_of(table: sa.Table) -> sa.ColumnElement[str]:
@@ -82,10 +110,13 @@ def read_heaps(connection: sa.Connection, table: sa.Table) -> list[Heap]:
     """
     rows = connection.execute(_HEAPS, {"table": qualified_name(table)}).all()
     heaps = [_heap(table, row) for row in rows if row.kind != "p"]
-    if any(row.kind not in ("r", "p") for row in rows):
-        raise DatabaseStatementError(
-            f"{table.name} is no ordinary table but of kind {rows[0].kind!r} in pg_class; only tables are purged"
+    strange = [row for row in rows if row.kind not in KINDS_OF_TABLES]
+    if strange:
+        what = ", ".join(
+            f"{'it' if row.is_root else f'its partition {row.schema}.{row.name}'} is {KINDS.get(row.kind, row.kind)}"
+            for row in strange
         )
+        raise DatabaseStatementError(f"{table.name} cannot be purged: {what}; only ordinary tables and partitions are")
     return heaps
 
 
@@ -125,7 +156,7 @@ def qualified_name(table: sa.Table) -> str:
 
 
 def quote(name: str) -> str:
-    """Return an identifier as SQL writes it, quoted where it must be."""
+    """Return an identifier as SQL writes it, quoted where it must be; a `%` in it is not doubled."""
     return str(_PREPARER.quote(name))
 
 
@@ -143,4 +174,6 @@ def rebind(expression: sa.ColumnElement[E], table: sa.Table, source: sa.FromClau
 
 def is_any(key: sa.ColumnElement[Any], keys: Keys) -> sa.ColumnElement[bool]:
     """Return whether a key is one of many, passed as one parameter however many there are."""
-    return key == sa.any_(sa.literal(list(keys), ARRAY(key.type)))
+    # SQLAlchemy would say of a text's array that it is one of text, which makes a char(n) a text without its blanks.
+    kind = Words() if isinstance(key.type, sa.String) else ARRAY(key.type)
+    return key == sa.any_(sa.literal(list(keys), kind))

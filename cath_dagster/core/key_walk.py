@@ -41,8 +41,8 @@ class KeyWalk:
     report: Callable[[int, int], None]
     along: sa.Column[Any] | None = None
     """The indexed column to go along."""
-    _low: Any = None
-    """No row below matches, but those that were passed over."""
+    _low: str | None = None
+    """No row below matches, but those that were passed over. As text: the column may hold what Python does not."""
 
     def run(self) -> None:
         """Change every row that matches."""
@@ -80,8 +80,9 @@ class KeyWalk:
         is_open = sa.not_(is_any(key, list(refused))) if refused else sa.true()
         if along is None:
             return connection.scalars(self._keys(is_open, room)).all()
-        above = sa.true() if self._low is None else along >= self._low
-        query = sa.select(key, along).where(self.change.predicate, is_open, above).order_by(along).limit(room)
+        above = sa.true() if self._low is None else along >= sa.cast(sa.literal(self._low, sa.Text), along.type)
+        columns = key, sa.cast(along, sa.Text)
+        query = sa.select(*columns).where(self.change.predicate, is_open, above).order_by(along).limit(room)
         rows = connection.execute(query).all()
         if rows:
             self._low = rows[-1][1]

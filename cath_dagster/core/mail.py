@@ -7,6 +7,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
+from cath_dagster.core.words import one_line
+
 
 class Delivery(enum.StrEnum):
     """What became of one message."""
@@ -33,16 +35,21 @@ class Content:
     text: str = field(repr=False)
     html: str = field(repr=False)
 
+    def __post_init__(self) -> None:
+        """Keep the subject to one line, whatever was written into it."""
+        object.__setattr__(self, "subject", one_line(self.subject))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """One e-mail: rendered by the provider from its template, or by us.
 
     `template` is our name for it (`media_warning`); the provider's id of that template is configuration.
-    `personalisation` fills the provider's template; `render` writes the whole mail, once and no sooner than it is
+    `personalisation` fills the provider's template, with words that a user may have written unless they are `Ours`;
+    `render` writes the whole mail, once and no sooner than it is
     wanted, so that many can be listed before one is written. `reference` is ours, unique to
     what the message is about: the provider is asked by it later, and a mail's Message-ID follows from it.
-    `attachment` becomes a download link under the personalisation key `link_to_file`.
+    `attachment` becomes a download link under the personalisation key `link_to_file`, to a file of the name `file_name`.
     """
 
     recipient: str = field(repr=False)
@@ -51,6 +58,7 @@ class Message:
     render: Callable[[], Content] | None = field(default=None, repr=False)
     reference: str
     attachment: bytes | None = field(default=None, repr=False)
+    file_name: str | None = None
 
     @cached_property
     def content(self) -> Content | None:
@@ -72,6 +80,13 @@ class Receipt:
     final: bool = False
     is_outage: bool = False
     """The provider did not answer as it should, however often it was asked."""
+    may_pass: bool = False
+    """The provider puts this message off: it may take it in minutes."""
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """Whether the message certainly was not taken, and may be in a while."""
+        return self.delivery is Delivery.FAILED and (self.may_pass or self.is_outage) and not self.final
 
 
 class Mailer(Protocol):

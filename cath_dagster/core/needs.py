@@ -15,13 +15,12 @@ from cath_dagster.core.purge import Purge
 from cath_dagster.core.reference_findings import purges_of
 from cath_dagster.core.references import adopted, examine
 from cath_dagster.core.relations import SET_NULL, Relation, read_references, read_relations
+from cath_dagster.core.session import SERVICE
 from cath_dagster.core.settings import PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.undo_check import needed_for_undo
 from cath_dagster.core.vacuum import MAINTAIN_SINCE
 
-SERVICE = "public"
-"""The schema of the maintained tables."""
 REVISIONS = {"alembic_version": ("SELECT",)}
 RESTORING = REVISIONS | {
     "ledger_event": ("SELECT", "INSERT"),
@@ -42,6 +41,16 @@ class Needs:
     tables: Mapping[Named, frozenset[str]] = field(default_factory=dict)
     schema: frozenset[str] = frozenset({"USAGE"})
     views: tuple[str, ...] = ()
+
+    @property
+    def database(self) -> tuple[str, ...]:
+        """Privileges on the database; refreshing a view makes a temporary table."""
+        return ("CONNECT", "TEMPORARY") if self.views else ("CONNECT",)
+
+    @property
+    def schemas(self) -> dict[str, frozenset[str]]:
+        """Privileges on each schema with a table of these."""
+        return {schema: frozenset({"USAGE"}) for schema, _ in sorted(self.tables)} | {SCHEMA: self.schema}
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
@@ -85,6 +94,7 @@ def needs_of_restore(connection: sa.Connection, specs: Sequence[JobSpec]) -> Nee
     """
     undoable = [spec for spec in specs if issubclass(spec.settings, PurgeSettings)]
     found = [((SCHEMA, table), frozenset(wanted)) for table, wanted in RESTORING.items()]
+    found += [(_named(table), frozenset({"SELECT", "DELETE"})) for table in _copied_into(undoable)]
     relations = _there(connection, purged_tables(undoable))
     gone = {(relation.schema, relation.name) for relation in relations}
     found += [(named, frozenset({"SELECT", "INSERT"})) for named in gone]
@@ -133,6 +143,16 @@ def _of_undo(connection: sa.Connection, purge: Purge) -> Iterator[tuple[Named, f
     members = read_family(connection, purge)
     for table, wanted in needed_for_undo(purge, members).items():
         yield (members[0].relation.schema, table), frozenset(wanted)
+
+
+def _copied_into(specs: Sequence[JobSpec]) -> list[str]:
+    """Return the tables of ours, beside those that every location has, into which a job copies what it deletes."""
+    return [
+        table
+        for spec in specs
+        for table, wanted in spec.privileges.items()
+        if table.startswith(f"{SCHEMA}.") and "INSERT" in wanted
+    ]
 
 
 def _there(connection: sa.Connection, tables: Sequence[str]) -> list[Relation]:

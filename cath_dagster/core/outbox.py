@@ -5,30 +5,44 @@ file is due at once, or when its row can no longer be brought back. One whose ro
 two rows is deleted when neither is there, and both are due.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from cath_dagster.core.blobs import BlobStore, Removal, RemovalResult
 from cath_dagster.core.database import Database
+from cath_dagster.core.heap import is_any
+from cath_dagster.core.left_files import Leaving
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.relations import existing_keys, read_relation
 
 FILES_AT_ONCE = 500
+NOTHING_ELSEWHERE = Leaving(folders=())
+"""Where it is not known in which folders a service keeps its files, a missing one is taken to be gone."""
+FILES_IN_MEMORY = 100_000
+"""Files that one look at the queue finds; a number each, 4 MB."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file with all its entries in the queue, `file_id` being the job's own first."""
+
+    file_id: int
+    path: str
+    entries: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Entries of the queue: those to be deleted, and those whose rows are there again."""
+    """Files to be deleted, and those whose rows are there again."""
 
-    last: int
-    files: tuple[tuple[int, str], ...]
-    needed: tuple[str, ...]
+    files: tuple[_File, ...]
+    needed: tuple[_File, ...]
 
 
 def queue(
@@ -81,22 +95,31 @@ def count_held(connection: sa.Connection, job: str, as_of: datetime) -> int:
 
 
 def drain(
-    database: Database, store: BlobStore, *, job: str, as_of: datetime, report: Callable[[str, int, int], None]
+    database: Database,
+    store: BlobStore,
+    *,
+    job: str,
+    as_of: datetime,
+    report: Callable[[str, int, int], None],
+    leaving: Leaving = NOTHING_ELSEWHERE,
 ) -> Outcome:
     """Delete a job's queued files that are due; one that fails stays queued and is tried by the next run.
 
-    `skipped` counts files that were not there, `kept` those whose rows are there again.
+    `skipped` counts files that were not there or cannot be, `kept` those whose rows are there again; what is left by hand
+    is among the details.
     """
     # A crash of the server must not bring a row back whose file is gone.
     database.flush()
     total = count_due(database, job, as_of)
     counts = dict.fromkeys(Removal, 0)
-    batches, kept = 0, 0
+    batches, kept, left = 0, 0, 0
     for batch in _batches(database, job, as_of):
-        results = store.delete([path for _, path in batch.files]) if batch.files else {}
-        database.transaction(partial(_settle, batch, results))
-        for result in results.values():
-            counts[result.removal] += 1
+        results = store.delete([file.path for file in batch.files]) if batch.files else {}
+        by_hand = leaving.reasons(results)
+        database.transaction(partial(_settle, batch, results, leaving, by_hand))
+        for path, result in results.items():
+            counts[Removal.MISSING if path in by_hand else result.removal] += 1
+        left += len(by_hand)
         kept += len(batch.needed)
         batches += 1
         report("files", sum(counts.values()), total)
@@ -108,41 +131,76 @@ def drain(
         failed=counts[Removal.FAILED],
         kept=kept,
         batches=batches,
+        details={"left_by_hand": left} if left else {},
     )
 
 
 def _batches(database: Database, job: str, as_of: datetime) -> Iterator[_Batch]:
+    """Yield what is due, each batch as it stands when it is taken.
+
+    The queue is read once, and from then on by its primary key: whatever the planner knows of the table, or does not, the
+    work grows with the number of files and no faster.
+    """
     after = 0
-    while batch := database.transaction(partial(_next_batch, job, as_of, after)):
-        after = batch.last
-        yield batch
+    while found := database.transaction(partial(_read_due, job, as_of, after)):
+        after = found[-1]
+        for start in range(0, len(found), FILES_AT_ONCE):
+            chunk = found[start : start + FILES_AT_ONCE]
+            batch = database.transaction(partial(_read_batch, job, as_of, chunk))
+            if batch.files or batch.needed:
+                yield batch
 
 
-def _next_batch(job: str, as_of: datetime, after: int, connection: sa.Connection) -> _Batch | None:
-    other, first = file_outbox.alias("other"), file_outbox.alias("first")
-    is_due = sa.or_(file_outbox.c.due_at.is_(None), file_outbox.c.due_at <= as_of)
-    is_held = sa.exists().where(other.c.path == file_outbox.c.path, other.c.due_at > as_of)
-    # A file that several rows had is queued several times, and deleted once.
-    is_repeated = sa.exists().where(
-        first.c.path == file_outbox.c.path, first.c.job == job, first.c.file_id < file_outbox.c.file_id
+def _is_due(as_of: datetime) -> sa.ColumnElement[bool]:
+    return sa.or_(file_outbox.c.due_at.is_(None), file_outbox.c.due_at <= as_of)
+
+
+def _read_due(job: str, as_of: datetime, after: int, connection: sa.Connection) -> Sequence[int]:
+    """Return the first entry of each file that is due: one that several rows had is queued several times, and deleted once."""
+    is_ours = file_outbox.c.job == job
+    first = sa.func.min(file_outbox.c.file_id).filter(is_ours)
+    is_held = sa.func.bool_or(file_outbox.c.due_at > as_of)
+    query = (
+        sa.select(first)
+        .group_by(file_outbox.c.path)
+        .having(sa.func.bool_or(sa.and_(is_ours, _is_due(as_of))), is_held.is_not(sa.true()), first > after)
+        .order_by(first)
+        .limit(FILES_IN_MEMORY)
+    )
+    return connection.scalars(query).all()
+
+
+def _read_batch(job: str, as_of: datetime, file_ids: Sequence[int], connection: sa.Connection) -> _Batch:
+    """Return what is still due of the entries: a restore may have taken some off the queue since it was read."""
+    other = file_outbox.alias("other")
+    # Rows aggregated without a group are joined one by one, by the index on their path.
+    same_file = (
+        sa.select(
+            sa.func.array_agg(other.c.file_id, type_=ARRAY(sa.BigInteger)).label("entries"),
+            sa.func.bool_or(other.c.due_at > as_of).label("is_held"),
+        )
+        .where(other.c.path == file_outbox.c.path)
+        .lateral("same_file")
     )
     query = (
-        sa.select(file_outbox.c.file_id, file_outbox.c.path)
-        .where(file_outbox.c.job == job, file_outbox.c.file_id > after, is_due, ~is_held, ~is_repeated)
+        sa.select(file_outbox.c.file_id, file_outbox.c.path, same_file.c.entries)
+        .select_from(file_outbox.join(same_file, sa.true()))
+        .where(is_any(file_outbox.c.file_id, file_ids), file_outbox.c.job == job, _is_due(as_of))
+        .where(same_file.c.is_held.is_not(sa.true()))
         .order_by(file_outbox.c.file_id)
-        .limit(FILES_AT_ONCE)
     )
-    rows = [(file_id, path) for file_id, path in connection.execute(query)]
-    if not rows:
-        return None
-    needed = _needed(connection, [path for _, path in rows])
-    return _Batch(rows[-1][0], tuple(row for row in rows if row[1] not in needed), tuple(sorted(needed)))
+    files = [_File(file_id, path, tuple(entries)) for file_id, path, entries in connection.execute(query)]
+    needed = _needed(connection, [entry for file in files for entry in file.entries])
+    return _Batch(
+        files=tuple(file for file in files if file.path not in needed),
+        needed=tuple(file for file in files if file.path in needed),
+    )
 
 
-def _needed(connection: sa.Connection, paths: list[str]) -> set[str]:
+def _needed(connection: sa.Connection, entries: Sequence[int]) -> set[str]:
     """Return which of the files belong to a row that is there again."""
     query = sa.select(file_outbox.c.table_name, file_outbox.c.row_key, file_outbox.c.path).where(
-        file_outbox.c.path.in_(paths), file_outbox.c.table_name != ""
+        is_any(file_outbox.c.file_id, entries), file_outbox.c.table_name != ""
     )
     owners: dict[str, dict[str, set[str]]] = {}
     for table, key, path in connection.execute(query):
@@ -155,15 +213,22 @@ def _needed(connection: sa.Connection, paths: list[str]) -> set[str]:
     return needed
 
 
-def _settle(batch: _Batch, results: Mapping[str, RemovalResult], connection: sa.Connection) -> None:
-    failed = [(file_id, path) for file_id, path in batch.files if results[path].removal is Removal.FAILED]
-    left = {path for _, path in failed}
-    gone = [path for _, path in batch.files if path not in left]
-    if gone or batch.needed:
-        connection.execute(sa.delete(file_outbox).where(file_outbox.c.path.in_([*gone, *batch.needed])))
-    for file_id, path in failed:
+def _settle(
+    batch: _Batch,
+    results: Mapping[str, RemovalResult],
+    leaving: Leaving,
+    by_hand: Mapping[str, str],
+    connection: sa.Connection,
+) -> None:
+    leaving.note(connection, [entry for file in batch.files for entry in file.entries], by_hand)
+    failed = [file for file in batch.files if results[file.path].removal is Removal.FAILED and file.path not in by_hand]
+    gone = [file for file in (*batch.files, *batch.needed) if file not in failed]
+    if gone:
+        entries = [entry for file in gone for entry in file.entries]
+        connection.execute(sa.delete(file_outbox).where(is_any(file_outbox.c.file_id, entries)))
+    for file in failed:
         connection.execute(
             sa.update(file_outbox)
-            .where(file_outbox.c.file_id == file_id)
-            .values(attempts=file_outbox.c.attempts + 1, last_error=results[path].error)
+            .where(file_outbox.c.file_id == file.file_id)
+            .values(attempts=file_outbox.c.attempts + 1, last_error=results[file.path].error)
         )

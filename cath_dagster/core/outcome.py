@@ -26,7 +26,8 @@ class Status(enum.StrEnum):
 class Outcome:
     """What happened to one target.
 
-    `matched`: due by the job's rule; in a dry run the only number that is not 0. `kept`: due by age, kept by
+    `matched`: due by the job's rule; in a dry run the only number that is not 0, but for a restore's, which foresees what
+    would be `skipped` and `failed`. `kept`: due by age, kept by
     a rule. `skipped`: not touched because a limit or a missing rule says so. `failed`: due, tried, not done.
     `details` holds numbers and ids for operators, never personal data.
     """
@@ -107,10 +108,24 @@ class RunResult:
     seconds: float = 0.0
     began: bool = True
     """Whether it came to the work; false where something was missing or the run was refused."""
+    is_counted: bool = True
+    """Whether the outcomes have all that was done; false where the ledger could not be read at the end."""
     deleted_today: Mapping[str, int] = field(default_factory=dict)
     """By rule, what the job's runs have deleted on this day, in UTC."""
     trace_id: str | None = None
     """Where telemetry is sent, the trace of the run."""
+    undoes: str | None = None
+    """Of a restore, the run whose deletions it puts back."""
+
+    @property
+    def left_out(self) -> int:
+        """Of a restore, the rows that did not come back, in a dry run those that cannot."""
+        return sum(outcome.failed for outcome in self.outcomes) if self.undoes is not None else 0
+
+    @property
+    def changed(self) -> int:
+        """Rows, files and messages that are no longer what they were."""
+        return sum(outcome.changed for outcome in self.outcomes)
 
     def as_json(self) -> dict[str, object]:
         """Return the machine-readable form: stable keys, instants in ISO 8601."""
@@ -129,6 +144,7 @@ class RunResult:
             "deleted_today": dict(self.deleted_today),
             "seconds": round(self.seconds, 3),
             "trace_id": self.trace_id,
+            "undoes": self.undoes,
         }
 
 

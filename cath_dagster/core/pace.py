@@ -100,6 +100,7 @@ class Pacer:
         self._busy_seconds = 0.0
         self._rested_seconds = 0.0
         self._backed_off: Counter[str] = Counter()
+        self._unseen: tuple[str, ...] = ()
 
     @property
     def is_polite(self) -> bool:
@@ -115,6 +116,7 @@ class Pacer:
             return
         self._looked_at = now
         pressure = look(connection)
+        self._unseen = pressure.unseen
         reasons = pressure.reasons
         if self._is_wal_spent(pressure.wal_position, since):
             reasons = (*reasons, "much write-ahead log")
@@ -152,6 +154,8 @@ class Pacer:
             }
         if self._backed_off:
             told["backed_off"] = [f"{reason}: {count}" for reason, count in sorted(self._backed_off.items())]
+        if self._unseen:
+            told["not_seen"] = f"{' and '.join(self._unseen)}, for want of pg_read_all_stats"
         return told
 
     def _adapt(self, reasons: tuple[str, ...]) -> None:

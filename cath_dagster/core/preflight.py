@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from cath_dagster.core.catalogue import MissingPrivilege, find_missing_privileges
+from cath_dagster.core.followers import find_archiver, find_slots
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.unindexed import ForeignKey, find_unindexed_foreign_keys
 
@@ -19,17 +20,8 @@ MAX_SCAN_TIME = timedelta(minutes=10)
 """An index takes seconds to build; whoever waits longer than this for scans should have built it."""
 MAX_IDLE_IN_TRANSACTION = timedelta(minutes=10)
 """Longer than any request's or job's pause between two statements: the session was forgotten."""
-MAX_SLOT_BYTES = 10 * 1024**3
-"""A purge writes WAL that such a slot keeps on the primary's disk; this much is no short outage of its reader."""
-NOTED_SLOT_BYTES = 1024**3
-"""What a reader that is merely busy may be behind."""
 PARTITIONS_NAMED = 5
 """A table may have hundreds, and one command helps them all."""
-
-REPLICA = (
-    "the server is a read-only replica, and a run writes; name the primary in the location's DATABASE_URL, or let the "
-    "run find it with target_session_attrs=read-write"
-)
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,11 @@ def check_purge(connection: sa.Connection, matched: Mapping[str, int]) -> Prefli
         return Preflight()
     obstacles = [
         *_idle_sessions(connection, tables),
-        *_slots(connection),
+        *(
+            _Obstacle(f"{slot.says}; {slot.remedy}", slot.refuses)
+            for slot in find_slots(connection)
+            if not slot.is_lost
+        ),
     ]
     scans = _scans(find_unindexed_foreign_keys(connection, tables), matched)
     return Preflight(
@@ -158,28 +154,14 @@ def _idle_sessions(connection: sa.Connection, tables: Sequence[str]) -> Iterator
         yield _Obstacle(says, refuses=blocks, locks_out=locks_out)
 
 
-def _slots(connection: sa.Connection) -> Iterator[_Obstacle]:
-    query = sa.text(
-        """
-        SELECT slot_name, active_pid, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS behind,
-               'SELECT pg_drop_replication_slot(' || quote_literal(slot_name) || ');'
-        FROM pg_replication_slots
-        WHERE slot_type = 'logical' AND NOT pg_is_in_recovery()
-          AND pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > :noted
-        ORDER BY behind DESC
-        """
-    )
-    for name, active_pid, behind, drop in connection.execute(query, {"noted": NOTED_SLOT_BYTES}):
-        remedy = (
-            f"wait until its reader (process {active_pid}) has caught up"
-            if active_pid
-            else f"start its reader again, or if nobody needs it: {drop}"
-        )
-        yield _Obstacle(
-            f"the logical replication slot {name} is {behind / 1024**3:,.1f} GB of WAL behind, and a purge adds to what "
-            f"the disk must keep for it; {remedy}",
-            refuses=behind > MAX_SLOT_BYTES,
-        )
+def _kept_log(connection: sa.Connection) -> Iterator[_Obstacle]:
+    """Yield for whom the disk must keep what the purge writes."""
+    for slot in find_slots(connection):
+        if not slot.is_lost:
+            yield _Obstacle(f"{slot.says}; {slot.remedy}", slot.refuses)
+    archiver = find_archiver(connection)
+    if archiver is not None:
+        yield _Obstacle(f"{archiver.says}; {archiver.remedy}", archiver.refuses)
 
 
 def _duration(seconds: float) -> str:

@@ -66,10 +66,14 @@ class Hold:
 
 @dataclass(frozen=True)
 class Archive:
-    """Where a row's metadata is kept: target columns and the expressions over the purged table that fill them."""
+    """Where a copy of a row is kept: target columns and the expressions over the purged table that fill them.
+
+    `run` is the column that says which run made the copy.
+    """
 
     table: sa.Table
     values: dict[str, sa.ColumnElement[Any]]
+    run: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,12 @@ class Purge:
     def is_due(self) -> sa.ColumnElement[bool]:
         """Whether a row is to go by the rule, held by others or not."""
         return self.predicate if self.rule_predicate is None else self.rule_predicate
+
+    @property
+    def copy_key(self) -> str | None:
+        """The column of the kept copy that has the row's key, None where no copy is kept or none has."""
+        values = self.archive.values if self.archive is not None else {}
+        return next((name for name, value in values.items() if value is self.key), None)
 
     @property
     def predicate_reads_other_rows(self) -> bool:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import BatchRunner, Progress
 from cath_dagster.core.database import Database
+from cath_dagster.core.extremes import is_on_calendar
 from cath_dagster.core.family import tables_of
 from cath_dagster.core.heap import is_any, read_heaps
 from cath_dagster.core.heap_walk import HeapWalk, without
@@ -196,7 +197,8 @@ class Purger:
             return
         # The walk ends with a look along the index that finds nothing. To count what is left would read the whole
         # table, which the index is there to avoid.
-        oldest = self.database.transaction(lambda connection: connection.scalar(sa.select(sa.func.min(along))))
+        query = sa.select(sa.func.min(along)).where(is_on_calendar(along))
+        oldest = self.database.transaction(lambda connection: connection.scalar(query))
         progress.oldest_at = as_utc(oldest) if oldest else None
 
     def _look_back(self, purge: Purge, progress: Progress, *, asks_for_matches: bool) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, array
 
 NO_ACTION, RESTRICT, CASCADE, SET_NULL, SET_DEFAULT = "a", "r", "c", "n", "d"
 """What a foreign key does ON DELETE or ON UPDATE, as `pg_constraint` has it."""
@@ -25,13 +26,16 @@ class Effect(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it is now. `type_name` casts text to it without cutting or padding anything."""
+    """A column as it is now. `type_name` casts text to it, of a domain to what it is made of, and cuts or pads nothing."""
 
     name: str
     type_name: str
     is_generated: bool
     is_required: bool
     """Whether a row must give it a value: it takes no NULL and has no default."""
+    takes_null: bool = True
+    most_characters: int | None = None
+    """Of a text of limited length, the limit."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,12 @@ class Relation:
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
+    """The primary key's columns; without one those of a unique index that take no NULL; empty without that."""
     uniques: tuple[tuple[str, ...], ...]
     partitions: frozenset[tuple[str, str]] = frozenset()
     """Schema and name of each partition, of whatever level."""
+    null_is_a_value: frozenset[tuple[str, ...]] = frozenset()
+    """Those of the unique indexes to which NULL is like NULL."""
 
     @property
     def stored(self) -> tuple[Column, ...]:
@@ -122,11 +129,19 @@ def read_relations(connection: sa.Connection, names: Sequence[tuple[str | None, 
 
 
 def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any], parts: list[Any]) -> Relation:
-    partitions = frozenset((its_schema, its_name) for its_schema, its_name in parts)
-    uniques = [(is_primary, tuple(names)) for is_primary, names in indexes]
-    key = next((names for is_primary, names in uniques if is_primary), ())
-    names_of_uniques = tuple(names for _, names in uniques)
-    return Relation(schema, name, tuple(Column(*each) for each in columns), key, names_of_uniques, partitions)
+    its_columns = tuple(Column(*each) for each in columns)
+    uniques = [(is_primary, null_is_a_value, tuple(names)) for is_primary, null_is_a_value, names in indexes]
+    take_null = {column.name for column in its_columns if column.takes_null}
+    keys = (names for is_primary, _, names in uniques if is_primary or not take_null & set(names))
+    return Relation(
+        schema,
+        name,
+        its_columns,
+        key=next(keys, ()),
+        uniques=tuple(names for *_, names in uniques),
+        partitions=frozenset((its_schema, its_name) for its_schema, its_name in parts),
+        null_is_a_value=frozenset(names for _, null_is_a_value, names in uniques if null_is_a_value),
+    )
 
 
 def read_references(
@@ -171,15 +186,31 @@ def read_references(
     ]
 
 
+def key_text(columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
+    """Return a key as the text by which its row is known: the value's own, of several a JSON array of theirs."""
+    texts = [sa.cast(column, sa.Text) for column in columns]
+    return texts[0] if len(texts) == 1 else sa.cast(sa.func.to_json(array(texts)), sa.Text)
+
+
 def existing_keys(connection: sa.Connection, relation: Relation, keys: Sequence[str]) -> set[str]:
-    """Return which of the keys, written as text, rows of the table have."""
+    """Return which of the keys, written as text, rows of the table have.
+
+    Of a table whose key has several columns, or that has none, any column may be the one by which a job knows its rows:
+    then a key counts that any of them has, and the table is read.
+    """
+    source = relation.as_source()
+    if len(relation.key) != 1:
+        names = relation.key or tuple(column.name for column in relation.columns)
+        each = [key_text([source.c[name] for name in relation.key])] if relation.key else []
+        texts = [*each, *(sa.cast(source.c[name], sa.Text) for name in names)]
+        is_given = (sa.select(text).where(text == sa.any_(sa.literal(list(keys), ARRAY(sa.Text)))) for text in texts)
+        return set(connection.scalars(sa.union(*is_given)))
     types = {column.name: column.type_name for column in relation.columns}
     (key,) = relation.key
-    source = relation.as_source()
     # By the key's own type, so that its index serves.
     given = sa.cast(sa.bindparam("keys", list(keys)), TypeNamed("text[]"))
-    is_given = source.c[key] == sa.any_(sa.cast(given, TypeNamed(f"{types[key]}[]")))
-    return set(connection.scalars(sa.select(sa.cast(source.c[key], sa.Text)).where(is_given)))
+    is_one = source.c[key] == sa.any_(sa.cast(given, TypeNamed(f"{types[key]}[]")))
+    return set(connection.scalars(sa.select(sa.cast(source.c[key], sa.Text)).where(is_one)))
 
 
 class TypeNamed(sa.types.UserDefinedType[object]):
@@ -195,13 +226,26 @@ class TypeNamed(sa.types.UserDefinedType[object]):
 
 
 # With the modifier -1 a type's name casts as the type's own input does: to bpchar and "bit", which cut nothing.
+# A domain's checks are left to the INSERT, which tells of one row at a time. 1042 and 1043 are char(n) and varchar(n).
 _RELATIONS = sa.text(
     """
     SELECT its_schema.nspname,
-        (SELECT json_agg(json_build_array(attname, format_type(atttypid, -1), attgenerated <> '',
-                                          attnotnull AND NOT atthasdef AND attidentity = '') ORDER BY attnum)
-         FROM pg_attribute WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped),
-        (SELECT json_agg(json_build_array(indisprimary, its.names) ORDER BY indisprimary DESC, indexrelid)
+        (SELECT json_agg(json_build_array(attname, format_type(base.type, -1), attgenerated <> '',
+                                          attnotnull AND NOT atthasdef AND attidentity = '', NOT attnotnull,
+                                          CASE WHEN base.type IN (1042, 1043) AND base.modifier > 4
+                                               THEN base.modifier - 4 END)
+                         ORDER BY attnum)
+         FROM pg_attribute CROSS JOIN LATERAL (
+             WITH RECURSIVE made_of AS (
+                 SELECT atttypid AS type, atttypmod AS modifier, 0 AS depth
+                 UNION ALL
+                 SELECT typbasetype, typtypmod, depth + 1 FROM made_of JOIN pg_type ON oid = type AND typtype = 'd'
+             )
+             SELECT type, modifier FROM made_of ORDER BY depth DESC LIMIT 1
+         ) AS base
+         WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped),
+        (SELECT json_agg(json_build_array(indisprimary, indnullsnotdistinct, its.names)
+                         ORDER BY indisprimary DESC, indexrelid)
          FROM pg_index CROSS JOIN LATERAL (
              SELECT json_agg(attname ORDER BY ordinal) AS names
              FROM unnest(indkey) WITH ORDINALITY AS k (number, ordinal)

@@ -1,6 +1,6 @@
 """Look, before the first write of a restore, at what is to be put back and at the tables as they are now."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -8,15 +8,31 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.archived import Part, chosen, execute, find_damaged, read_parts, rows_of
+from cath_dagster.core.archive import pin_text
+from cath_dagster.core.archived import (
+    Name,
+    Part,
+    chosen,
+    execute,
+    find_damaged,
+    identity_of,
+    quote,
+    read_parts,
+    rows_of,
+)
 from cath_dagster.core.catalogue import find_missing_privileges
-from cath_dagster.core.database import Database
+from cath_dagster.core.database import Database, sqlstate
 from cath_dagster.core.errors import ConfigurationError, RefusedError
 from cath_dagster.core.relations import Reference, Relation, read_references, read_relation
+from cath_dagster.core.table_check import find_troubles
 
 MAX_DAMAGED = 20
 """Damaged archives that a refusal names."""
 NOTHING_DONE = "nothing was restored"
+UNREADABLE = ("22", "23", "42804", "42846")
+"""SQLSTATEs of a text that is no value of a type, and of a type that no text can be cast to."""
+COLUMNS_AT_ONCE = 500
+"""A query has at most 1,664 columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,39 +52,46 @@ class Restorable:
     parts: tuple[Part, ...]
     links: tuple[Part, ...]
     where: str | None
-    relations: dict[str, Relation]
+    relations: dict[Name, Relation]
     references: tuple[Reference, ...] = ()
 
     @property
-    def tables(self) -> list[str]:
+    def tables(self) -> list[Name]:
         """The tables, each after those it refers to; where they refer to each other, in any order."""
-        names = list(dict.fromkeys(part.table for part in self.parts))
-        order: list[str] = []
-        seen: set[str] = set()
+        names = list(dict.fromkeys(part.name for part in self.parts))
+        order: list[Name] = []
+        seen: set[Name] = set()
 
-        def visit(table: str) -> None:
+        def visit(table: Name) -> None:
             if table in seen:
                 return
             seen.add(table)
             for reference in self.references_of(table):
-                if reference.parent in names:
-                    visit(reference.parent)
+                if parent_of(reference) in names:
+                    visit(parent_of(reference))
             order.append(table)
 
         for name in names:
             visit(name)
         return order
 
-    def references_of(self, table: str) -> list[Reference]:
-        return [reference for reference in self.references if reference.child == table]
+    def target(self, table: Name) -> str:
+        """Return what an outcome calls a table: with its schema where another has the same name."""
+        schema, name = table
+        alike = {part.name for part in (*self.parts, *self.links) if part.table == name}
+        return name if len(alike) == 1 else f"{schema}.{name}"
 
-    def groups(self, table: str) -> list[list[Part]]:
+    def references_of(self, table: Name) -> list[Reference]:
+        """Return the foreign keys of a table that the server holds its rows to."""
+        return [each for each in self.references if each.is_enforced and (each.schema, each.child) == table]
+
+    def groups(self, table: Name) -> list[list[Part]]:
         """Return a table's parts, those of equal columns together: one statement reads them all."""
-        return grouped([part for part in self.parts if part.table == table])
+        return grouped([part for part in self.parts if part.name == table])
 
     def rows(self, part: Part, *, ids: str = "ids") -> str:
         """Return the query for the rows of parts like this one, bound as `ids`."""
-        return rows_of(self.relations[part.table], part.names, ids=ids)
+        return rows_of(self.relations[part.name], part.names, ids=ids)
 
     def chosen(self, part: Part, *, ids: str = "ids") -> str:
         """Return the same for those rows which the operator chose.
@@ -78,11 +101,15 @@ class Restorable:
         return chosen(self.rows(part, ids=ids), part.table, self.where)
 
 
+def parent_of(reference: Reference) -> Name:
+    return reference.parent_schema, reference.parent
+
+
 def grouped(parts: Sequence[Part]) -> list[list[Part]]:
     """Return the parts of equal table, columns and reference together."""
     groups: dict[object, list[Part]] = {}
     for part in parts:
-        groups.setdefault((part.table, part.names, part.reference), []).append(part)
+        groups.setdefault((part.name, part.names, part.key, part.reference), []).append(part)
     return list(groups.values())
 
 
@@ -117,23 +144,25 @@ def prepare(database: Database, request: Request, *, now: datetime) -> Restorabl
             f"archives of run {request.run_id} are damaged, their checksums differ: archive_id "
             f"{', '.join(map(str, damaged[:MAX_DAMAGED]))} of maintenance.archived_rows; {NOTHING_DONE}"
         )
+    for group in grouped([*restorable.parts, *restorable.links]):
+        _check_values(database, restorable, group)
     return restorable
 
 
 def _look_up(restorable: Restorable, connection: sa.Connection) -> Restorable:
-    relations: dict[str, Relation] = {}
+    relations: dict[Name, Relation] = {}
     for part in (*restorable.parts, *restorable.links):
-        relation = relations.get(part.table) or read_relation(connection, part.table, part.schema)
+        relation = relations.get(part.name) or read_relation(connection, part.table, part.schema)
         if relation is None:
-            raise RefusedError(f"the table {part.table} is gone; {NOTHING_DONE}")
-        relations[part.table] = relation
+            raise RefusedError(f"the table {part.schema}.{part.table} is gone; {NOTHING_DONE}")
+        relations[part.name] = relation
         _check_names(part, relation)
     for part in restorable.parts:
-        _check_fits(part, relations[part.table])
-    tables = {part.table for part in restorable.parts}
+        _check_fits(part, relations[part.name])
+    tables = {part.name for part in restorable.parts}
     _check_privileges(connection, restorable)
     references = read_references(connection, [relations[table] for table in tables])
-    own = tuple(reference for reference in references if reference.child in tables)
+    own = tuple(reference for reference in references if (reference.schema, reference.child) in tables)
     return replace(restorable, relations=relations, references=own)
 
 
@@ -147,8 +176,11 @@ def _check_names(part: Part, relation: Relation) -> None:
 
 
 def _check_fits(part: Part, relation: Relation) -> None:
-    if len(relation.key) != 1:
-        raise RefusedError(f"{part.table} has no primary key of one column by which to see what exists; {NOTHING_DONE}")
+    if not identity_of(relation, part):
+        raise RefusedError(
+            f"{part.table} has no key, of columns that the archived rows have, by which to see what exists; give it a "
+            f"primary key of such for the restore; {NOTHING_DONE}"
+        )
     required = [column.name for column in relation.columns if column.is_required and column.name not in part.names]
     if required:
         raise RefusedError(
@@ -157,16 +189,57 @@ def _check_fits(part: Part, relation: Relation) -> None:
         )
 
 
+def _check_values(database: Database, restorable: Restorable, group: Sequence[Part]) -> None:
+    """Raise `RefusedError` where a column has become of a type that does not read all of its archived values."""
+
+    def read(names: Sequence[str], connection: sa.Connection) -> bool:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        pin_text(connection)
+        values = ", ".join(f"count(given.{quote(name)})" for name in names)
+        statement = f"SELECT {values} FROM ({restorable.rows(group[0])}) AS given"  # noqa: S608 - the catalogue's names
+        try:
+            execute(connection, statement, ids=[part.archive_id for part in group])
+        except DBAPIError as error:
+            if (sqlstate(error) or "").startswith(UNREADABLE):
+                return False
+            raise
+        return True
+
+    part = group[0]
+    if all(database.transaction(partial(read, some)) for some in _some(part.names)):
+        return
+    now = {column.name: column.type_name for column in restorable.relations[part.name].columns}
+    wrong = [
+        f"{name} (of type {before} then, of {now[name]} now)"
+        for name, before in zip(part.names, part.types, strict=True)
+        if not database.transaction(partial(read, [name]))
+    ]
+    raise RefusedError(
+        f"{part.table} has changed, and does not read all of its archived values any more: {', '.join(wrong)}; give the "
+        f"column its type again for the restore, or one that reads both; {NOTHING_DONE}"
+    )
+
+
+def _some(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for first in range(0, len(names), COLUMNS_AT_ONCE):
+        yield names[first : first + COLUMNS_AT_ONCE]
+
+
 def _check_privileges(connection: sa.Connection, restorable: Restorable) -> None:
     needs: dict[str, dict[str, tuple[str, ...]]] = {}
     for part in restorable.links:
         needs.setdefault(part.schema, {})[part.table] = ("SELECT", "UPDATE")
     for part in restorable.parts:
         needs.setdefault(part.schema, {})[part.table] = ("SELECT", "INSERT")
+        if part.copy is not None:
+            needs.setdefault(part.copy.schema, {})[part.copy.table] = ("SELECT", "DELETE")
     missing = [each for schema, wanted in needs.items() for each in find_missing_privileges(connection, schema, wanted)]
     if missing:
         told = "; ".join(f"table {each.table}: {each.says}; {each.remedy}" for each in missing)
         raise RefusedError(f"{told} {NOTHING_DONE}")
+    hidden = find_troubles(connection, {f"{schema}.{name}": ("SELECT",) for schema in needs for name in needs[schema]})
+    if hidden:
+        raise RefusedError(f"{'; '.join(map(str, hidden))} {NOTHING_DONE}")
 
 
 def _check_condition(restorable: Restorable, connection: sa.Connection) -> None:
@@ -174,7 +247,7 @@ def _check_condition(restorable: Restorable, connection: sa.Connection) -> None:
     if restorable.where is None:
         return
     connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-    for part in {part.table: part for part in restorable.parts}.values():
+    for part in {part.name: part for part in restorable.parts}.values():
         try:
             execute(connection, f"SELECT count(*) FROM ({restorable.chosen(part)}) AS chosen", ids=[])  # noqa: S608
         except DBAPIError as error:

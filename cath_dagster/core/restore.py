@@ -6,20 +6,22 @@ What exists is skipped, so that a restore that is killed is finished by the next
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial, reduce
-from operator import add
+from functools import partial
 
-from cath_dagster.core.archived import Part, read_parts, tell_why_none
+from cath_dagster.core.archived import Name, Part, read_parts, tell_why_none
+from cath_dagster.core.checks import untold
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
 from cath_dagster.core.execution import lock_name
+from cath_dagster.core.followers import require_writes
+from cath_dagster.core.foresight import Foresight
+from cath_dagster.core.hindrance import Hindrance, by_kind
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status
+from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status, collect
 from cath_dagster.core.restorable import Request, Restorable, grouped, prepare
-from cath_dagster.core.restore_count import count_links, count_rows
-from cath_dagster.core.restore_rows import Done, RowRestorer
+from cath_dagster.core.restore_rows import Done, Lacking, RowRestorer
 from cath_dagster.core.spec import JobSpec, Location
 
 MAX_IDS = 20
@@ -36,8 +38,8 @@ class _Tally:
 
     chosen: int = 0
     taken: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    """Keys of rows that could not be put back, each with what was in the way."""
+    failed: dict[str, Hindrance] = field(default_factory=dict)
+    """Keys of rows that cannot come back, each with what is in the way."""
 
     def add(self, done: Done) -> None:
         self.taken += done.taken
@@ -72,6 +74,7 @@ def restore(
     status, error = Status.SUCCESS, None
     try:
         if not request.dry_run:
+            database.transaction(require_writes)
             for name in _locks(specs, parts):
                 database.lock(name)
         # Read anew: the job, or another restore, may have been at work until the locks were had.
@@ -98,10 +101,11 @@ def restore(
         dry_run=request.dry_run,
         as_of=now,
         status=status,
-        outcomes=tuple(undoing.outcomes),
+        outcomes=collect(undoing.outcomes),
         error=error,
         notes=tuple(undoing.notes),
         seconds=clock() - started,
+        undoes=request.run_id,
     )
 
 
@@ -138,7 +142,7 @@ class _Undoing:
 
     def run(self, rows: RowRestorer) -> None:
         """Put the rows back, or in a dry run count them, and keep the ledger."""
-        self.ledger.start(*rows.restorable.tables)
+        self.ledger.start(*map(rows.restorable.target, rows.restorable.tables))
         status, error = "interrupted", None
         try:
             with self._told():
@@ -149,14 +153,15 @@ class _Undoing:
             failed = [outcome for outcome in self.outcomes if outcome.failed]
             if failed:
                 told = ", ".join(f"{outcome.failed:,} of {outcome.target}" for outcome in failed)
-                raise IncompleteRunError(f"rows could not be restored: {told}; the rest is done")
+                rest = "the rest can" if self.ledger.dry_run else "the rest is done"
+                raise IncompleteRunError(f"rows cannot come back: {told}; {rest}")
             status = Status.SUCCESS.value
         except MaintenanceError as failure:
             status, error = Status.FAILED.value, str(failure)
             raise
         finally:
             with contextlib.suppress(MaintenanceError):
-                self.ledger.finish(self.outcomes, status=status, error=error)
+                self.ledger.finish(collect(self.outcomes), status=status, error=error)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -174,73 +179,116 @@ class _Undoing:
             raise
 
     def _count(self, database: Database, restorable: Restorable) -> None:
+        foresight = Foresight(database=database, restorable=restorable).work_out()
         for table in restorable.tables:
-            counted = reduce(
-                add,
-                (database.transaction(partial(count_rows, restorable, group)) for group in restorable.groups(table)),
-            )
-            details: dict[str, Scalar] = {"there_already": counted.there, "would_fail": counted.lacking}
-            shown = {name: number for name, number in details.items() if number}
-            self.outcomes.append(Outcome(target=table, matched=counted.coming, details=shown))
+            tally = _Tally(chosen=foresight.count(table))
+            there = 0
+            for verdict in foresight.of(table):
+                there += verdict.is_there
+                if verdict.is_taken and not verdict.is_there:
+                    tally.taken.append(verdict.key)
+                elif verdict.hindrance is not None and not verdict.is_there:
+                    tally.failed[verdict.key] = verdict.hindrance
+            coming = tally.chosen - there - len(tally.taken) - len(tally.failed)
+            self._tell(restorable.target(table), tally, coming)
+            if coming and (names := database.transaction(partial(untold, relation=restorable.relations[table]))):
+                told = ", ".join(names)
+                self.notes.append(
+                    f"{restorable.target(table)}: only the restore itself can tell what these say: {told}"
+                )
         for group in grouped(restorable.links):
-            matched = database.transaction(partial(count_links, restorable, group))
-            self.outcomes.append(Outcome(target=group[0].table, matched=matched))
+            matched = foresight.count_links(group)
+            self.outcomes.append(Outcome(target=restorable.target(group[0].name), matched=matched))
 
     def _put_back(self, rows: RowRestorer) -> None:
         restorable = rows.restorable
         parts = {
-            part.archive_id: part for table in restorable.tables for part in restorable.parts if part.table == table
+            part.archive_id: part for table in restorable.tables for part in restorable.parts if part.name == table
         }
         tallies = {table: _Tally() for table in restorable.tables}
-        lacking: dict[int, Mapping[int, tuple[str, str]]] = {}
-        restored = 0
+        lacking: dict[int, Lacking] = {}
         for number, part in enumerate(parts.values(), start=1):
             done = rows.put_back(part)
-            tallies[part.table].chosen += done.chosen
-            tallies[part.table].add(done)
-            restored += done.restored
+            tallies[part.name].chosen += done.chosen
+            tallies[part.name].add(done)
             if done.lacking:
                 lacking[part.archive_id] = done.lacking
-            self.report(part.table, number, len(parts))
-        # A row may refer to one of its own table that comes in a later part.
-        while lacking and restored:
-            restored, waiting, lacking = 0, lacking, {}
-            for archive_id, left in waiting.items():
-                done = rows.put_back(parts[archive_id], list(left))
-                tallies[parts[archive_id].table].add(done)
-                restored += done.restored
-                if done.lacking:
-                    lacking[archive_id] = done.lacking
-        for archive_id, left in lacking.items():
-            tallies[parts[archive_id].table].failed.update(dict(left.values()))
+            self.report(restorable.target(part.name), number, len(parts))
+        self._put_back_lacking(rows, parts, tallies, lacking)
         for part in restorable.links:
             rows.link(part)
-        self._tell(tallies, list(dict.fromkeys(part.table for part in restorable.links)))
-
-    def _tell(self, tallies: Mapping[str, _Tally], linked: Sequence[str]) -> None:
         # By the ledger: a batch whose commit went unanswered is tried again, and finds its rows there.
         recorded = self.ledger.recorded()
         for table, tally in tallies.items():
-            restored, failed = recorded.get(table, {}).get("restored", 0), len(tally.failed)
-            details: dict[str, Scalar] = {}
-            if tally.failed:
-                details["failed_ids"] = sorted(tally.failed)[:MAX_IDS]
-                reasons = ", ".join(sorted(set(tally.failed.values())))
-                self.notes.append(f"{failed:,} rows of {table} could not be restored, because of {reasons}")
-            if tally.taken:
-                details["taken_ids"] = sorted(tally.taken)[:MAX_IDS]
-                taken = len(tally.taken)
-                self.notes.append(f"{taken:,} rows of {table} were skipped, since other rows have their unique values")
-            self.outcomes.append(
-                Outcome(
-                    target=table,
-                    matched=restored + failed,
-                    restored=restored,
-                    skipped=max(0, tally.chosen - restored - failed),
-                    failed=failed,
-                    details=details,
-                )
+            target = restorable.target(table)
+            restored = recorded.get(target, {}).get("restored", 0)
+            self._tell(target, tally, restored)
+        for target in dict.fromkeys(restorable.target(part.name) for part in restorable.links):
+            updated = recorded.get(target, {}).get("updated", 0)
+            self.outcomes.append(Outcome(target=target, matched=updated, updated=updated))
+
+    def _put_back_lacking(
+        self,
+        rows: RowRestorer,
+        parts: Mapping[int, Part],
+        tallies: Mapping[Name, _Tally],
+        lacking: Mapping[int, Lacking],
+    ) -> None:
+        """Put rows back that came before the row they refer to, as long as that helps, then those that wait for each other."""
+        helps = True
+        while lacking and helps:
+            helps, still = False, dict[int, Lacking]()
+            for archive_id, left in lacking.items():
+                done = rows.put_back(parts[archive_id], list(left))
+                tallies[parts[archive_id].name].add(done)
+                helps = helps or bool(done.restored)
+                if done.lacking:
+                    still[archive_id] = done.lacking
+            lacking = still
+        together = self._waiting_for_each_other(rows, lacking)
+        hindrance = rows.put_back_together(parts, together) if together else None
+        for archive_id, left in lacking.items():
+            came = together.get(archive_id, {}) if hindrance is None else {}
+            failed = {key: what for place, (key, what) in left.items() if place not in came}
+            tallies[parts[archive_id].name].failed.update(failed)
+        if hindrance is not None:
+            for archive_id, found in together.items():
+                tallies[parts[archive_id].name].failed.update(dict.fromkeys(found.values(), hindrance))
+
+    def _waiting_for_each_other(self, rows: RowRestorer, lacking: Mapping[int, Lacking]) -> dict[int, dict[int, str]]:
+        """Return of the rows that lack one they refer to those which lack only each other."""
+        if not lacking:
+            return {}
+        # The operator's condition has chosen them already.
+        restorable = replace(rows.restorable, where=None)
+        out = Foresight(database=rows.database, restorable=restorable, only=lacking).work_out().verdicts
+        left = {
+            archive: {place: key for place, (key, _) in found.items() if place not in out.get(archive, {})}
+            for archive, found in lacking.items()
+        }
+        return {archive: found for archive, found in left.items() if found}
+
+    def _tell(self, target: str, tally: _Tally, coming: int) -> None:
+        """Record what came of one table's rows, or in a dry run would."""
+        failed = len(tally.failed)
+        details: dict[str, Scalar] = {}
+        if tally.failed:
+            details["failed_ids"] = sorted(tally.failed)[:MAX_IDS]
+            details["reasons"] = reasons = by_kind(tally.failed.values())
+            self.notes.append(f"{failed:,} rows of {target} cannot come back: {'; '.join(reasons)}")
+        if tally.taken:
+            details["taken_ids"] = sorted(tally.taken)[:MAX_IDS]
+            taken = len(tally.taken)
+            self.notes.append(f"{taken:,} rows of {target} are skipped, since other rows have their unique values")
+        skipped = max(0, tally.chosen - coming - failed)
+        restored = 0 if self.ledger.dry_run else coming
+        self.outcomes.append(
+            Outcome(
+                target=target,
+                matched=coming + failed,
+                restored=restored,
+                skipped=skipped,
+                failed=failed,
+                details=details,
             )
-        for table in linked:
-            updated = recorded.get(table, {}).get("updated", 0)
-            self.outcomes.append(Outcome(target=table, matched=updated, updated=updated))
+        )

@@ -15,24 +15,24 @@ from cath_dagster.core.archive import pin_text
 from cath_dagster.core.archived import (
     PLACE,
     Part,
+    among,
     execute,
     is_linked,
     judged,
+    key_of,
     link_conditions,
     name_of,
+    quote,
     reference_of,
 )
-from cath_dagster.core.database import Database, sqlstate
-from cath_dagster.core.heap import quote
+from cath_dagster.core.database import Database
+from cath_dagster.core.hindrance import Hindrance, Kind, hindrance_of
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import restored_row
-from cath_dagster.core.relations import existing_keys
-from cath_dagster.core.restorable import Restorable
+from cath_dagster.core.restorable import Restorable, parent_of
 
-FOREIGN_KEY_VIOLATION = "23503"
-ROW_REFUSED = ("22", "23", "44", "P0")
-"""Classes of errors that are one row's fault: a value, a constraint, a view's check, a trigger that raises."""
-KEPT_OUT = "a trigger, or another row's unique value"
+Lacking = Mapping[int, tuple[str, Hindrance]]
+"""By place, the key of a row and what it lacks."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Done:
     restored: int = 0
     taken: tuple[str, ...] = ()
     """Keys of rows whose unique values another row has."""
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, Hindrance] = field(default_factory=dict)
     """Keys of rows that the table does not take, each with what is in the way."""
-    lacking: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-    """By place, the key of a row and the foreign key whose row is not there, or not yet."""
+    lacking: Lacking = field(default_factory=dict)
+    """The rows that refer to one that is not there, or not yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,87 +83,142 @@ class RowRestorer:
         query = f"SELECT {PLACE} FROM ({self.restorable.chosen(part)}) AS chosen"  # noqa: S608 - it cannot write
         return list(execute(connection, query, ids=[part.archive_id]).scalars())
 
+    def put_back_together(self, parts: Mapping[int, Part], rows: Mapping[int, Mapping[int, str]]) -> Hindrance | None:
+        """Put rows back that refer to each other, of whatever tables, by one statement: keys are held at its end.
+
+        Return what keeps them out, if something does; then none of them came.
+        """
+        return self.database.transaction(partial(self._put_back_together, parts, rows))
+
     def _put_back(self, part: Part, places: Sequence[int] | None, connection: sa.Connection) -> Done:
-        pin_text(connection)
-        # So that a violation shows in the statement of its rows.
-        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        _begin(connection)
         seen = self._judge(connection, part, None if places is None else set(places))
-        in_the_way = {key: is_there for _, key, is_there, is_taken, _ in seen if is_there or is_taken}
-        lacking = {place: (key, lacks) for place, key, _, _, lacks in seen if lacks and key not in in_the_way}
-        free = {place: key for place, key, *_ in seen if key not in in_the_way and place not in lacking}
-        restored, refused, orphaned = self._insert(connection, part, free)
-        self._remember(connection, part, restored)
+        in_the_way = {row.key: row.is_there for row in seen if row.is_there or row.is_taken}
+        lacking = {
+            row.place: (row.key, Hindrance(Kind.GONE, row.lacks))
+            for row in seen
+            if row.lacks and row.key not in in_the_way
+        }
+        free = {row.place: row.key for row in seen if row.key not in in_the_way and row.place not in lacking}
+        inserted = self._insert(connection, part, free)
         there = [key for key, is_there in in_the_way.items() if is_there]
-        if restored or there:
-            outbox.take_off(connection, part.table, [*restored, *there])
-        self.ledger.record_batch(connection, {part.table: {"restored": len(restored)}}, rule=self.rule)
+        self._settle(connection, part, inserted.restored, there)
+        self.ledger.record_batch(connection, {self._target(part): {"restored": len(inserted.restored)}}, rule=self.rule)
+        taken = [key for key, is_there in in_the_way.items() if not is_there]
         return Done(
             chosen=len(seen),
-            restored=len(restored),
-            taken=tuple(key for key, is_there in in_the_way.items() if not is_there),
-            refused=refused,
-            lacking=lacking | orphaned,
+            restored=len(inserted.restored),
+            taken=(*taken, *inserted.taken),
+            refused=inserted.refused,
+            lacking=lacking | inserted.orphaned,
         )
 
     def _judge(self, connection: sa.Connection, part: Part, places: set[int] | None) -> list[sa.Row[Any]]:
         rows = self.restorable.rows(part)
         # Rows that refer to others of the same part go with them in one statement.
         references = [
-            (each, f"SELECT {', '.join(map(quote, each.parent_columns))} FROM ({rows}) AS beside")  # noqa: S608
-            if each.parent == part.table
-            else (each, None)
-            for each in self.restorable.references_of(part.table)
+            (each, _parents_beside(each.parent_columns, rows)) if parent_of(each) == part.name else (each, None)
+            for each in self.restorable.references_of(part.name)
         ]
-        judgement = judged(self.restorable.relations[part.table], rows, references)
-        found = execute(connection, judgement, ids=[part.archive_id])
-        return [row for row in found if places is None or row[0] in places]
+        judgement = judged(self.restorable.relations[part.name], part, rows, references)
+        found = execute(
+            connection,
+            f"SELECT {PLACE} AS place, key, is_there, is_taken, lacks FROM ({judgement}) AS judged",  # noqa: S608
+            ids=[part.archive_id],
+        )
+        return [row for row in found if places is None or row.place in places]
 
-    def _insert(
-        self, connection: sa.Connection, part: Part, rows: Mapping[int, str]
-    ) -> tuple[list[str], dict[str, str], dict[int, tuple[str, str]]]:
-        """Insert the rows at these places, one by one if they cannot go at once.
-
-        Returns the keys that went, those that something keeps out, and by place those that lack the row they refer to.
-        """
-        restored: list[str] = []
-        refused: dict[str, str] = {}
-        orphaned: dict[int, tuple[str, str]] = {}
+    def _insert(self, connection: sa.Connection, part: Part, rows: Mapping[int, str]) -> "_Inserted":
+        """Insert the rows at these places, one by one if they cannot go at once."""
         if not rows:
-            return restored, refused, orphaned
+            return _Inserted()
+        inserted = _Inserted()
         try:
-            restored = self._insert_places(connection, part, list(rows))
+            inserted.restored += self._insert_places(connection, part, list(rows))
         except DBAPIError as error:
-            _raise_unless_of_rows(error)
+            if hindrance_of(error) is None:
+                raise
             for place, key in rows.items():
-                try:
-                    restored += self._insert_places(connection, part, [place])
-                except DBAPIError as fault:
-                    _raise_unless_of_rows(fault)
-                    if sqlstate(fault) == FOREIGN_KEY_VIOLATION:
-                        orphaned[place] = (key, _fault(fault))
-                    else:
-                        refused[key] = _fault(fault)
-        told = {*restored, *refused, *(key for key, _ in orphaned.values())}
-        missing = [key for key in rows.values() if key not in told]
-        if missing:
-            # A row that came in between is there now; what a trigger kept out is not.
-            there = existing_keys(connection, self.restorable.relations[part.table], missing)
-            refused |= {key: KEPT_OUT for key in missing if key not in there}
-        return restored, refused, orphaned
+                self._insert_one(connection, part, place, key, inserted)
+        kept_out = {key for key in rows.values() if key not in inserted.told}
+        inserted.refused.update(dict.fromkeys(kept_out, Hindrance(Kind.KEPT_OUT)))
+        return inserted
+
+    def _insert_one(self, connection: sa.Connection, part: Part, place: int, key: str, inserted: "_Inserted") -> None:
+        try:
+            inserted.restored += self._insert_places(connection, part, [place])
+        except DBAPIError as error:
+            hindrance = hindrance_of(error)
+            if hindrance is None:
+                raise
+            if hindrance.kind is Kind.GONE:
+                inserted.orphaned[place] = (key, hindrance)
+            elif hindrance.kind is Kind.TAKEN:
+                inserted.taken.append(key)
+            else:
+                inserted.refused[key] = hindrance
 
     def _insert_places(self, connection: sa.Connection, part: Part, places: Sequence[int]) -> list[str]:
-        relation = self.restorable.relations[part.table]
-        (key,) = relation.key
+        condition = f"{PLACE} = ANY(CAST(%(places)s AS bigint[]))"
+        with connection.begin_nested():
+            statement = self._insertion(part, self.restorable.rows(part), condition)
+            return list(execute(connection, statement, ids=[part.archive_id], places=list(places)).scalars())
+
+    def _insertion(self, part: Part, rows: str, condition: str) -> str:
+        relation = self.restorable.relations[part.name]
         stored = {column.name for column in relation.stored}
         columns = ", ".join(quote(name) for name in part.names if name in stored)
-        statement = (
+        # No ON CONFLICT: it takes no deferrable index. What exists was looked at in this transaction, and a row that
+        # came in between is in the way of its own row only.
+        return (
             f"INSERT INTO {name_of(relation.schema, relation.name)} ({columns}) OVERRIDING SYSTEM VALUE "  # noqa: S608
-            f"SELECT {columns} FROM ({self.restorable.rows(part)}) AS given "
-            f"WHERE {PLACE} = ANY(CAST(%(places)s AS bigint[])) ON CONFLICT DO NOTHING "
-            f"RETURNING CAST({quote(key)} AS text)"
+            f"SELECT {columns} FROM ({rows}) AS given WHERE {condition} RETURNING {key_of(relation, part)}"
         )
-        with connection.begin_nested():
-            return list(execute(connection, statement, ids=[part.archive_id], places=list(places)).scalars())
+
+    def _put_back_together(
+        self, parts: Mapping[int, Part], rows: Mapping[int, Mapping[int, str]], connection: sa.Connection
+    ) -> Hindrance | None:
+        _begin(connection)
+        inserts, parameters = [], dict[str, object]()
+        for number, (archive, places) in enumerate(rows.items()):
+            name = f"part_{number}"
+            parameters |= {name: [archive], f"{name}_archives": [archive] * len(places), f"{name}_places": list(places)}
+            given = self.restorable.rows(parts[archive], ids=name)
+            inserts.append(f"{name} AS ({self._insertion(parts[archive], given, among('given', name))})")
+        each = " UNION ALL ".join(f"SELECT 'part_{number}' FROM part_{number}" for number in range(len(inserts)))  # noqa: S608
+        try:
+            with connection.begin_nested():
+                execute(connection, f"WITH {', '.join(inserts)} {each}", **parameters)
+        except DBAPIError as error:
+            hindrance = hindrance_of(error)
+            if hindrance is None:
+                raise
+            return hindrance
+        for archive, places in rows.items():
+            self._settle(connection, parts[archive], list(places.values()), [])
+            self.ledger.record_batch(
+                connection, {self._target(parts[archive]): {"restored": len(places)}}, rule=self.rule
+            )
+        return None
+
+    def _settle(self, connection: sa.Connection, part: Part, restored: Sequence[str], there: Sequence[str]) -> None:
+        """Let the rows that are there again be left alone, and undo what was queued and copied because they had gone."""
+        self._remember(connection, part, restored)
+        keys = [*restored, *there]
+        if keys:
+            outbox.take_off(connection, part.table, keys)
+            self._remove_copies(connection, part, keys)
+
+    def _remove_copies(self, connection: sa.Connection, part: Part, keys: Sequence[str]) -> None:
+        """Remove the copies of rows that are there again: a later purge copies them anew."""
+        if part.copy is None:
+            return
+        copies, column = name_of(part.copy.schema, part.copy.table), quote(part.copy.column)
+        statement = f"DELETE FROM {copies} WHERE CAST({column} AS text) = ANY(%(keys)s)"  # noqa: S608 - the archive's names
+        execute(connection, statement, keys=list(keys))
+
+    def _target(self, part: Part) -> str:
+        return self.restorable.target(part.name)
 
     def _remember(self, connection: sa.Connection, part: Part, keys: Sequence[str]) -> None:
         """Write down which rows were put back, so that they are left alone for as long as they had been kept."""
@@ -185,24 +240,37 @@ class RowRestorer:
 
     def _link(self, part: Part, connection: sa.Connection) -> None:
         pin_text(connection)
-        reference, relation = reference_of(part), self.restorable.relations[part.table]
+        reference, relation = reference_of(part), self.restorable.relations[part.name]
         values = ", ".join(f"{quote(name)} = given.{quote(name)}" for name in reference.columns)
-        found, unset = link_conditions(relation, reference)
+        found, unset = link_conditions(relation, part, reference)
         statement = (
             f"UPDATE {name_of(relation.schema, relation.name)} AS there SET {values} "  # noqa: S608 - the catalogue's
             f"FROM ({self.restorable.rows(part)}) AS given WHERE {found} AND {unset} AND {is_linked(reference, None)}"
         )
         updated = execute(connection, statement, ids=[part.archive_id]).rowcount
-        self.ledger.record_batch(connection, {part.table: {"updated": updated}}, rule=self.rule)
+        self.ledger.record_batch(connection, {self._target(part): {"updated": updated}}, rule=self.rule)
 
 
-def _raise_unless_of_rows(error: DBAPIError) -> None:
-    if not (sqlstate(error) or "").startswith(ROW_REFUSED):
-        raise error
+@dataclass
+class _Inserted:
+    """What an INSERT of a part's rows came to: the keys that went, that others have, and that something keeps out."""
+
+    restored: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    refused: dict[str, Hindrance] = field(default_factory=dict)
+    orphaned: dict[int, tuple[str, Hindrance]] = field(default_factory=dict)
+
+    @property
+    def told(self) -> set[str]:
+        return {*self.restored, *self.taken, *self.refused, *(key for key, _ in self.orphaned.values())}
 
 
-def _fault(error: DBAPIError) -> str:
-    """Return what was in a row's way, without any value of it."""
-    diagnostic: Any = getattr(error.orig, "diag", None)
-    names = (getattr(diagnostic, name, None) for name in ("constraint_name", "column_name"))
-    return next((name for name in names if name), None) or str(sqlstate(error))
+def _begin(connection: sa.Connection) -> None:
+    pin_text(connection)
+    # So that a violation shows in the statement of its rows.
+    connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def _parents_beside(columns: Sequence[str], rows: str) -> str:
+    has_all = " AND ".join(f"{quote(name)} IS NOT NULL" for name in columns)
+    return f"SELECT {', '.join(map(quote, columns))} FROM ({rows}) AS beside WHERE {has_all}"  # noqa: S608

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.maintenance import restored_row
 from cath_dagster.core.purge import Child, Purge, Revision, belongs, key_of
+from cath_dagster.core.relations import key_text
 
 LEFT_ALONE = "not restored lately, nor any row that goes along with it"
 
@@ -62,8 +63,9 @@ def _has_spared(
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions of a parent's row with which one that is left alone would go along."""
     chosen: list[sa.ColumnElement[bool]] = []
-    if child.table.name in tables:
-        chosen.append(sa.cast(key_of(child.table), sa.Text).in_(_keys_left_alone(child.table, as_of)))
+    key = list(child.table.primary_key.columns)
+    if child.table.name in tables and key:
+        chosen.append(key_text(key).in_(_keys_left_alone(child.table, as_of)))
     for grandchild in child.children:
         chosen += _has_spared(grandchild, child.table, tables, as_of)
     pairs = child.pairs_to(parent)

@@ -8,27 +8,53 @@ import sqlalchemy as sa
 from cath_dagster.core.errors import RefusedError
 from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.needs import SERVICE, Named, Needs
+from cath_dagster.core.needs import Named, Needs
 from cath_dagster.core.past import find_power
+from cath_dagster.core.session import SERVICE
 
 
 def check_given(connection: sa.Connection, role: str, needs: Needs) -> None:
-    """Raise `RefusedError` where a grant came to nothing, of which the server only warns."""
-    query = sa.text(
-        """
-        SELECT privilege || ' ON ' || table_name
-        FROM unnest(CAST(:tables AS text[]), CAST(:privileges AS text[])) AS wanted (table_name, privilege)
-        WHERE NOT has_table_privilege(:role, table_name, privilege) ORDER BY table_name, privilege
-        """
-    )
+    """Raise `RefusedError` where a grant came to nothing, of which the server only warns: the role goes without."""
     pairs = [(relation_name(*named), privilege) for named, wanted in needs.tables.items() for privilege in wanted]
-    given: dict[str, Any] = {"tables": [table for table, _ in pairs], "privileges": [each for _, each in pairs]}
-    missing = connection.scalars(query, {"role": role, **given}).all()
+    schemas = [(schema, privilege) for schema, wanted in needs.schemas.items() for privilege in wanted]
+    given: dict[str, Any] = {
+        "database": list(needs.database),
+        "schemas": [schema for schema, _ in schemas],
+        "schema_privileges": [privilege for _, privilege in schemas],
+        "tables": [table for table, _ in pairs],
+        "privileges": [privilege for _, privilege in pairs],
+    }
+    may_log_in = connection.scalar(_MAY_LOG_IN, {"role": role})
+    missing = [*([] if may_log_in else ["LOGIN"]), *connection.scalars(_MISSING, {"role": role, **given})]
     if missing:
         raise RefusedError(
             f"{role} did not get {', '.join(missing)}: the role that is logged in may not give it; log in as the owner of "
-            "the tables, or have the statements of `cath-dagster roles sql` run by one; nothing was granted"
+            "these or as a superuser, or have the statements of `cath-dagster roles sql` run by one; nothing was granted"
         )
+
+
+_MAY_LOG_IN = sa.text(
+    """
+    SELECT rolcanlogin AND coalesce(rolvaliduntil > clock_timestamp(), true) FROM pg_roles WHERE rolname = :role
+    """
+)
+_MISSING = sa.text(
+    """
+    SELECT says FROM (
+        SELECT 1 AS place, privilege || ' ON DATABASE ' || quote_ident(current_database()) AS says
+        FROM unnest(CAST(:database AS text[])) AS privilege
+        WHERE NOT has_database_privilege(:role, current_database(), privilege)
+        UNION ALL
+        SELECT 2, privilege || ' ON SCHEMA ' || quote_ident(name)
+        FROM unnest(CAST(:schemas AS text[]), CAST(:schema_privileges AS text[])) AS wanted (name, privilege)
+        WHERE NOT has_schema_privilege(:role, name, privilege)
+        UNION ALL
+        SELECT 3, privilege || ' ON ' || table_name
+        FROM unnest(CAST(:tables AS text[]), CAST(:privileges AS text[])) AS wanted (table_name, privilege)
+        WHERE NOT has_table_privilege(:role, table_name, privilege)
+    ) AS missing ORDER BY place, says
+    """
+)
 
 
 def check_past(connection: sa.Connection, role: str) -> None:

@@ -147,7 +147,7 @@ def _reclaim(connection: sa.Connection, role: str, needs: Needs, held: Mapping[N
 
 
 def _of_database(connection: sa.Connection, role: str, needs: Needs, *, like: str) -> Iterator[str]:
-    """Yield what lets the role in, where one `like` it is kept out. Refreshing a view makes a temporary table."""
+    """Yield what lets the role in, where one `like` it is kept out."""
     database = connection.scalar(sa.select(sa.func.current_database())) or ""
     query = sa.text(
         """
@@ -155,8 +155,7 @@ def _of_database(connection: sa.Connection, role: str, needs: Needs, *, like: st
         WHERE NOT has_database_privilege(:role, current_database(), privilege) ORDER BY place
         """
     )
-    wanted = ["CONNECT", "TEMPORARY"] if needs.views else ["CONNECT"]
-    for privilege in connection.scalars(query, {"wanted": wanted, "role": like}):
+    for privilege in connection.scalars(query, {"wanted": list(needs.database), "role": like}):
         yield f"GRANT {privilege} ON DATABASE {quote(database)} TO {quote(role)};"
 
 
@@ -169,8 +168,7 @@ def _of_schemas(connection: sa.Connection, role: str, needs: Needs) -> Iterator[
         WHERE nspname = :schema AND grantee.rolname = :role AND grantee.oid <> nspowner
         """
     )
-    wanted = {schema: frozenset({"USAGE"}) for schema, _ in sorted(needs.tables)} | {SCHEMA: needs.schema}
-    for schema, privileges in wanted.items():
+    for schema, privileges in needs.schemas.items():
         held = frozenset(connection.scalar(query, {"schema": schema, "role": role}) or ())
         yield from _grant_and_revoke(f"SCHEMA {quote(schema)}", role, privileges, held)
 

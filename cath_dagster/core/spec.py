@@ -4,21 +4,22 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cronsim import CronSim, CronSimError
+import sqlalchemy as sa
 
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.forgetting import Forgets
 from cath_dagster.core.purge import Planning, Purge
 from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.ticks import is_cron
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
+    from cath_dagster.core.left_files import LeftFile
     from cath_dagster.core.outcome import RunResult
-
-CRON_FIELDS = 5
 
 
 class SpecificationError(MaintenanceError):
@@ -66,6 +67,23 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a part of a job makes of rows that a later run deletes: it writes `values` into those that match.
+
+    `says` is what became of them then, such as "soft-deleted"; `is_made` finds those that it has been made to. As of a
+    purge, a row that matches at one reference time matches at every later one.
+    """
+
+    table: sa.Table
+    rule: str
+    says: str
+    predicate: sa.ColumnElement[bool]
+    is_made: sa.ColumnElement[bool]
+    values: Mapping[str, sa.ColumnElement[Any]]
+    conditions: Mapping[str, sa.ColumnElement[bool]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """All that is said about a job.
 
@@ -93,6 +111,8 @@ class JobSpec:
 
     A row that matches at one time matches at every later one, if nobody changes it. None: the run itself decides.
     """
+    change: Callable[[Planning, Any], Change] | None = None
+    """What a run makes of rows before a later one purges them, for a job of two phases; as pure as `purges`."""
     needs: tuple[str, ...] = ()
     max_runtime: timedelta = timedelta(hours=4)
     default_partition: Callable[[datetime], str] | None = None
@@ -107,10 +127,18 @@ class JobSpec:
 
     Locking rows takes UPDATE.
     """
+    needs_every_table: bool = True
+    """Whether a run is of no use where one of its tables is not as it should be. False for a job whose parts stand alone
+    and say so themselves.
+    """
     age_columns: Mapping[str, str] = field(default_factory=dict)
     """Per table the column by whose age its rows expire, for the doctor."""
     without_mail: str = ""
     """What comes of a run where no mail provider is configured, for the doctor; empty for a job that sends no mail."""
+    on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
+    """Records in the service's own tables that files are left to be done by hand, in the transaction that notes them."""
+    forgets: Forgets | None = None
+    """Which of its notices matter no more; every job that sends mail says so."""
     report: "Callable[[RunResult, bool], Sequence[str]] | None" = None
     """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
 
@@ -158,6 +186,8 @@ def _load_spec(module_name: str) -> JobSpec:
         raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
     if spec.name != module_name.rpartition(".")[2]:
         raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
+    if spec.without_mail and spec.forgets is None:
+        raise SpecificationError(f"{spec.key} sends mail and does not say when its notices are forgotten: forgets=…")
     if (spec.run is None) != bool(spec.steps):
         raise SpecificationError(f"{spec.key} needs either run, or steps")
     _check_cron(spec)
@@ -165,14 +195,10 @@ def _load_spec(module_name: str) -> JobSpec:
 
 
 def _check_cron(spec: JobSpec) -> None:
-    # The library also takes a sixth field, of seconds; Dagster does not.
-    wrong = None if len(spec.cron.split()) == CRON_FIELDS else f"{CRON_FIELDS} fields are needed"
-    try:
-        CronSim(spec.cron, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        wrong = str(error)
-    if wrong:
-        raise SpecificationError(f"{spec.key} has the cron {spec.cron!r}: {wrong}; write it like '0 1 * * *'")
+    if not is_cron(spec.cron):
+        raise SpecificationError(
+            f"{spec.key} has the cron {spec.cron!r}, of which the scheduler makes nothing; write it in five fields, like '0 1 * * *'"
+        )
 
 
 def _check_unique(specs: Iterable[JobSpec]) -> None:

@@ -9,6 +9,7 @@ from cath_dagster.core.catalogue import find_missing_privileges
 from cath_dagster.core.family import Member, read_family, tables_of
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.relations import CASCADE, SET_DEFAULT
+from cath_dagster.core.table_check import find_troubles
 
 PERSONAL = "personal"
 """The key in a `Table`'s `info` that names its columns with personal data, those it does not declare included."""
@@ -28,6 +29,8 @@ def find_obstacles(connection: sa.Connection, purge: Purge, policy: UndoPolicy) 
     return [
         *_personal_data(purge, policy),
         *(reason for member in members for reason in _lost_along(member)),
+        *(reason for member in members for reason in _not_restorable(member)),
+        *_unknown_copies(purge),
         *_privileges(connection, purge, members),
     ]
 
@@ -76,6 +79,33 @@ def _lost_along(member: Member) -> list[str]:
     ]
 
 
+def _not_restorable(member: Member) -> list[str]:
+    """Return why a restore could not tell which of the rows are there, by the key that it would go by."""
+    relation = member.relation
+    if not relation.key:
+        says = (
+            f"{relation.name} has no primary key, nor a unique index of columns that take no NULL, by which to see what "
+            "exists when its rows are put back; give it one, or set undo_days: 0"
+        )
+        return [says]
+    stored = {column.name for column in relation.stored}
+    computed = [name for name in relation.key if name not in stored]
+    if computed:
+        columns = ", ".join(computed)
+        return [f"the key of {relation.name} is computed ({columns}), and so is not archived; set undo_days: 0"]
+    return []
+
+
+def _unknown_copies(purge: Purge) -> list[str]:
+    if purge.archive is None or purge.copy_key is not None:
+        return []
+    says = (
+        f"the copies in {purge.archive.table.name} do not have the key of {purge.table.name}, so that they could not be "
+        "removed again when its rows are put back; set undo_days: 0"
+    )
+    return [says]
+
+
 def needed_for_undo(purge: Purge, members: Sequence[Member]) -> Mapping[str, Sequence[str]]:
     """Return by table what archiving needs beside what the delete does."""
     # Rows are locked before they are archived; of those without children of their own the delete itself tells.
@@ -85,5 +115,7 @@ def needed_for_undo(purge: Purge, members: Sequence[Member]) -> Mapping[str, Seq
 
 
 def _privileges(connection: sa.Connection, purge: Purge, members: Sequence[Member]) -> list[str]:
-    missing = find_missing_privileges(connection, members[0].relation.schema, needed_for_undo(purge, members))
-    return [f"table {found.table}: {found.says}; {found.remedy}" for found in missing]
+    schema, needed = members[0].relation.schema, needed_for_undo(purge, members)
+    missing = find_missing_privileges(connection, schema, needed)
+    hidden = find_troubles(connection, {f"{schema}.{table}": ("SELECT",) for table in needed})
+    return [*(f"table {found.table}: {found.says}; {found.remedy}" for found in missing), *map(str, hidden)]

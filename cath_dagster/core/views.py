@@ -1,40 +1,30 @@
-"""Keep materialised views of ours: create what is missing, refresh what differs from its source, drop on request."""
+"""Keep materialised views of ours: create what is missing, refresh what differs from its source, drop on request.
+
+A view that is not what this release wants is dropped and made anew, with its grants. Nothing of others goes with one:
+what depends on a view is named, and the view stays.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core.database import Database
-from cath_dagster.core.heap import quote
+from cath_dagster.core.database import Database, Limits
+from cath_dagster.core.grants import Grant, give, read_grants
 from cath_dagster.core.maintenance import SCHEMA, view_state
 from cath_dagster.core.outcome import Outcome, Scalar
-
-_READERS = sa.text(
-    """
-    SELECT coalesce(role.rolname, 'public') FROM pg_class AS relation
-    CROSS JOIN LATERAL aclexplode(relation.relacl) AS privilege
-    LEFT JOIN pg_roles AS role ON role.oid = privilege.grantee
-    WHERE relation.oid = to_regclass(:relation) AND privilege.privilege_type = 'SELECT'
-      AND privilege.grantee <> relation.relowner
-    """
+from cath_dagster.core.view import (
+    Standing,
+    View,
+    check_droppable,
+    read_columns,
+    read_standing,
 )
 
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """A materialised view in `maintenance`: `definition` is the SELECT it holds, `key` its unique columns."""
-
-    name: str
-    title: str
-    definition: str
-    key: tuple[str, ...]
-    sources: tuple[str, ...]
-
-    @property
-    def relation(self) -> str:
-        return f"{SCHEMA}.{self.name}"
+LIMITS = Limits(lock_seconds=5, statement_seconds=3_600)
+"""Who waits longer for a lock stands in the way of whoever wants one after it, and keeps the other views waiting."""
 
 
 @dataclass(frozen=True)
@@ -50,44 +40,53 @@ def refresh(database: Database, view: View, *, dry_run: bool) -> Outcome:
 
     Comparing reads view and source once each, about a fifth of what a refresh costs that finds no difference.
     The counts in the outcome are of one snapshot, so they are equal unless the refresh went wrong.
+    Raises `TimedOutError` where a lock is not to be had; nothing was done then.
     """
-    return database.transaction(lambda connection: _refresh(connection, view, dry_run=dry_run))
+    return database.transaction(partial(_refresh, view=view, dry_run=dry_run), limits=LIMITS)
 
 
 def drop(database: Database, views: Sequence[View]) -> list[str]:
-    """Drop the views that exist, all or none; return their names."""
+    """Drop the views that exist, all or none; return their names.
+
+    Raises `DatabaseStatementError` naming what of others depends on one.
+    """
 
     def work(connection: sa.Connection) -> list[str]:
-        dropped = [view for view in views if _exists(connection, view)]
-        for view in dropped:
+        found = [(view, standing) for view in views if (standing := read_standing(connection, view)) is not None]
+        for view, standing in found:
+            check_droppable(connection, view, standing, "as was asked for")
+        for view, _ in found:
             _drop(connection, view)
-        return [view.name for view in dropped]
+        return [view.name for view, _ in found]
 
     return database.transaction(work)
 
 
-def _refresh(connection: sa.Connection, view: View, *, dry_run: bool) -> Outcome:
+def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome:
     # One snapshot for the comparison, the refresh and the counts after it.
     connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-    known = connection.scalar(sa.select(view_state.c.definition).where(view_state.c.view_name == view.name))
-    exists = _exists(connection, view)
-    is_ours = exists and known == view.definition
+    standing = read_standing(connection, view)
+    misfit = standing.misfit(view, read_columns(connection, view)) if standing else None
+    fitting = standing if misfit is None else None
     source = _contents(connection, f"({view.definition})")
-    held = _contents(connection, view.relation) if is_ours else None
-    if dry_run or held == source:
-        is_due = held != source
+    held = _contents(connection, view.relation) if fitting and fitting.is_populated else None
+    is_level = fitting is not None and fitting.lack() is None and held == source
+    if dry_run and misfit and standing:
+        check_droppable(connection, view, standing, misfit)
+    if dry_run or is_level:
         return Outcome(
             target=view.name,
-            matched=int(is_due),
-            kept=0 if is_due else 1,
+            matched=0 if is_level else 1,
+            kept=1 if is_level else 0,
             rows_left=held.rows if held else None,
             details=_counts(held, source) if dry_run else _verify(connection, view, held, source, refreshed=False),
         )
-    if is_ours:
-        connection.execute(sa.text(f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view.relation}"))
-    else:
-        _create(connection, view, replaces=exists)
-    held = _contents(connection, view.relation)
+    if fitting:
+        held = _renew(connection, view, fitting, source)
+        misfit = "it differs from its source although it was refreshed"
+    if held is None or held != source:
+        _make(connection, view, standing, misfit or "")
+        held = _contents(connection, view.relation)
     return Outcome(
         target=view.name,
         matched=1,
@@ -98,48 +97,59 @@ def _refresh(connection: sa.Connection, view: View, *, dry_run: bool) -> Outcome
     )
 
 
-def _create(connection: sa.Connection, view: View, *, replaces: bool) -> None:
-    if replaces:
+def _renew(connection: sa.Connection, view: View, standing: Standing, source: Contents) -> Contents:
+    """Refresh a view that stands, beside its readers if it is in a state for that; bring it into one; return what it has.
+
+    One that has something else than its source is not mended further: its definition is another.
+    """
+    beside = " CONCURRENTLY" if standing.lack() is None else ""
+    connection.execute(sa.text(f"REFRESH MATERIALIZED VIEW{beside} {view.relation}"))
+    held = _contents(connection, view.relation)
+    if held == source and not standing.has_key:
+        if standing.is_index_name_taken:
+            connection.execute(sa.text(f"DROP INDEX {SCHEMA}.{view.index}"))
+        _index(connection, view)
+    return held
+
+
+def _make(connection: sa.Connection, view: View, standing: Standing | None, why: str) -> None:
+    """Make a view, in place of the one that stands if there is one, and for the same readers."""
+    if standing is not None:
+        check_droppable(connection, view, standing, why)
         _drop(connection, view)
     connection.execute(sa.text(f"CREATE MATERIALIZED VIEW {view.relation} AS {view.definition}"))
-    # A concurrent refresh finds changed rows by a unique index.
-    connection.execute(sa.text(f"CREATE UNIQUE INDEX {view.name}_key ON {view.relation} ({', '.join(view.key)})"))
-    for reader in (
-        connection.scalars(sa.select(view_state.c.readers).where(view_state.c.view_name == view.name)).first() or ()
-    ):
-        if connection.scalar(sa.select(sa.func.to_regrole(quote(reader)))) is not None or reader == "public":
-            connection.execute(sa.text(f"GRANT SELECT ON {view.relation} TO {quote(reader)}"))
+    _index(connection, view)
+    readers = connection.scalar(sa.select(view_state.c.readers).where(view_state.c.view_name == view.name))
+    columns = [name for name, _ in read_columns(connection, view)]
+    give(connection, view.relation, columns, map(Grant.of, readers or ()))
+
+
+def _index(connection: sa.Connection, view: View) -> None:
+    connection.execute(sa.text(f"CREATE UNIQUE INDEX {view.index} ON {view.relation} ({', '.join(view.key)})"))
 
 
 def _drop(connection: sa.Connection, view: View) -> None:
-    """Drop a view and remember who may read it: the next one is for the same readers."""
-    readers = connection.scalars(_READERS, {"relation": view.relation}).all()
+    """Drop a view and remember who may do what with it: the next one is for the same readers."""
+    readers = [grant.as_text() for grant in read_grants(connection, view.relation)]
     connection.execute(sa.text(f"DROP MATERIALIZED VIEW {view.relation}"))
-    connection.execute(
-        sa.update(view_state).where(view_state.c.view_name == view.name).values(definition="", readers=list(readers))
-    )
+    _write(connection, view, definition="", readers=readers)
 
 
 def _verify(
     connection: sa.Connection, view: View, held: Contents | None, source: Contents, *, refreshed: bool
 ) -> dict[str, Scalar]:
     now = sa.func.clock_timestamp()
-    statement = insert(view_state).values(
-        view_name=view.name,
-        definition=view.definition,
-        refreshed_at=now,
-        verified_at=now,
-        row_count=held.rows if held else 0,
-    )
-    changed = {
-        "verified_at": now,
-        "row_count": statement.excluded.row_count,
-        "definition": statement.excluded.definition,
-    }
-    if refreshed:
-        changed["refreshed_at"] = now
-    connection.execute(statement.on_conflict_do_update(index_elements=[view_state.c.view_name], set_=changed))
+    changes = {"verified_at": now, "row_count": held.rows if held else 0, "definition": view.definition}
+    _write(connection, view, **changes, **({"refreshed_at": now} if refreshed else {}))
     return _counts(held, source)
+
+
+def _write(connection: sa.Connection, view: View, **changes: object) -> None:
+    """Write down what is known of a view, of one that nothing is known of as well: it may be a copy's."""
+    now = sa.func.clock_timestamp()
+    usual = {"definition": "", "refreshed_at": now, "verified_at": now, "row_count": 0}
+    statement = insert(view_state).values(view_name=view.name, **{**usual, **changes})
+    connection.execute(statement.on_conflict_do_update(index_elements=[view_state.c.view_name], set_=changes))
 
 
 def _counts(held: Contents | None, source: Contents) -> dict[str, Scalar]:
@@ -148,10 +158,6 @@ def _counts(held: Contents | None, source: Contents) -> dict[str, Scalar]:
         "source_rows": source.rows,
         "equals_source": held == source,
     }
-
-
-def _exists(connection: sa.Connection, view: View) -> bool:
-    return connection.scalar(sa.select(sa.func.to_regclass(view.relation))) is not None
 
 
 def _contents(connection: sa.Connection, relation: str) -> Contents:

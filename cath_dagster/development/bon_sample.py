@@ -93,6 +93,16 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
                                                               ELSE mod(n, 28) END) AS touched) AS drawn""",
     ),
     (
+        "invoices",
+        # Whatever was credited has its credit note, which nobody owes: it has no due date.
+        """
+        INSERT INTO invoices (business_id, customer_name, document_type, status, sequence_number, document_number,
+            credited_invoice_id, sequence_group, invoice_date, total_incl_vat_minor_units, created_at, updated_at)
+        SELECT business_id, customer_name, 'credit_note', 'finalized', sequence_number, 'CN-' || sequence_number, id,
+            'credit_note', invoice_date, total_incl_vat_minor_units, created_at, updated_at
+        FROM invoices WHERE status = 'credited'""",
+    ),
+    (
         "invoice_items",
         """
         INSERT INTO invoice_items (invoice_id, position, description, quantity, unit_price_minor_units,
@@ -103,8 +113,8 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
         "shaam_audit_log",
         # Two of these drafts are old enough to go, and held.
         """
-        INSERT INTO shaam_audit_log (business_id, invoice_id)
-        SELECT business_id, id FROM invoices WHERE id IN (md5('draft-1')::uuid, md5('draft-2')::uuid, md5('draft-5')::uuid)""",
+        INSERT INTO shaam_audit_log (business_id, invoice_id, request_payload, result)
+        SELECT business_id, id, '{}', 'pending' FROM invoices WHERE id IN (md5('draft-1')::uuid, md5('draft-2')::uuid, md5('draft-5')::uuid)""",
     ),
     (
         "sessions",

@@ -12,16 +12,19 @@ CREATE TYPE sequence_group AS ENUM ('tax_document', 'credit_note', 'receipt');
 CREATE TYPE allocation_status AS ENUM ('pending', 'approved', 'rejected', 'emergency');
 CREATE TYPE payment_method AS ENUM ('cash', 'transfer', 'credit', 'check', 'other');
 CREATE TYPE tax_id_type AS ENUM ('company_id', 'vat_number', 'personal_id', 'none');
-CREATE TYPE whatsapp_conversation_status AS ENUM ('active', 'idle', 'blocked');
-CREATE TYPE whatsapp_direction AS ENUM ('inbound', 'outbound');
+CREATE TYPE conversation_status AS ENUM ('active', 'idle', 'blocked');
+CREATE TYPE message_direction AS ENUM ('inbound', 'outbound');
+CREATE TYPE llm_role AS ENUM ('user', 'assistant', 'tool');
 
 CREATE TABLE users (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     email text NOT NULL UNIQUE,
     name text NOT NULL,
+    google_id text UNIQUE,
+    avatar_url text,
     phone text,
     whatsapp_enabled boolean NOT NULL DEFAULT true,
-    password_hash text NOT NULL DEFAULT '',
+    last_login_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
 );
@@ -63,13 +66,16 @@ CREATE INDEX user_businesses_business_idx ON user_businesses (business_id);
 
 CREATE TABLE customers (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    business_id uuid NOT NULL REFERENCES businesses,
+    business_id uuid NOT NULL REFERENCES businesses ON DELETE CASCADE,
     name text NOT NULL,
     tax_id text,
     tax_id_type tax_id_type NOT NULL DEFAULT 'none',
-    is_active boolean NOT NULL DEFAULT true
+    is_active boolean NOT NULL DEFAULT true,
+    deleted_at timestamptz,
+    CONSTRAINT customers_active_xor_deleted CHECK (is_active = (deleted_at IS NULL))
 );
 CREATE INDEX customers_business_idx ON customers (business_id);
+CREATE UNIQUE INDEX customers_tax_id_unique ON customers (business_id, tax_id) WHERE tax_id IS NOT NULL;
 
 CREATE TABLE invoices (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -140,6 +146,8 @@ CREATE TABLE invoice_payments (
     amount_minor_units integer NOT NULL CHECK (amount_minor_units > 0),
     paid_at date NOT NULL,
     method payment_method NOT NULL,
+    reference text,
+    notes text,
     recorded_by_user_id uuid NOT NULL REFERENCES users,
     created_at timestamptz NOT NULL DEFAULT now()
 );
@@ -160,8 +168,9 @@ CREATE TABLE business_shaam_credentials (
 CREATE TABLE shaam_audit_log (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     business_id uuid NOT NULL REFERENCES businesses,
-    invoice_id uuid REFERENCES invoices,
-    request_payload text,
+    invoice_id uuid NOT NULL REFERENCES invoices,
+    request_payload text NOT NULL,
+    result text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX shaam_audit_log_invoice_idx ON shaam_audit_log (invoice_id);
@@ -178,17 +187,44 @@ CREATE TABLE whatsapp_conversations (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     user_id uuid NOT NULL UNIQUE REFERENCES users ON DELETE CASCADE,
     phone text NOT NULL,
-    status whatsapp_conversation_status NOT NULL DEFAULT 'active',
+    active_business_id uuid REFERENCES businesses ON DELETE SET NULL,
+    status conversation_status NOT NULL DEFAULT 'active',
     last_activity_at timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE TABLE whatsapp_messages (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     conversation_id uuid NOT NULL REFERENCES whatsapp_conversations ON DELETE CASCADE,
-    direction whatsapp_direction NOT NULL,
-    llm_role text NOT NULL,
+    direction message_direction NOT NULL,
+    llm_role llm_role NOT NULL,
     body text NOT NULL,
     metadata text,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX whatsapp_messages_conversation_idx ON whatsapp_messages (conversation_id, created_at);
+
+CREATE TABLE whatsapp_pending_actions (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    conversation_id uuid NOT NULL REFERENCES whatsapp_conversations ON DELETE CASCADE,
+    action_type text NOT NULL,
+    payload text NOT NULL,
+    expires_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE invoice_sequences (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    business_id uuid NOT NULL REFERENCES businesses ON DELETE CASCADE,
+    sequence_group sequence_group NOT NULL,
+    next_number integer NOT NULL CHECK (next_number > 0),
+    UNIQUE (business_id, sequence_group)
+);
+
+CREATE TABLE subscriptions (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    business_id uuid NOT NULL UNIQUE REFERENCES businesses ON DELETE CASCADE,
+    plan text NOT NULL,
+    status text NOT NULL,
+    current_period_end timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now()
+);

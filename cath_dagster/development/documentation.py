@@ -5,13 +5,16 @@ import re
 import sys
 from pathlib import Path
 
+from cath_dagster.core.session import PINS, Pin
 from cath_dagster.core.spec import JobSpec, Location, load_specs
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.locations import LOCATIONS
 
 README = REPOSITORY / "README.md"
 INVENTORY = REPOSITORY / "docs" / "jobs.txt"
+ASSUMPTIONS = REPOSITORY / "docs" / "assumptions.md"
 _TABLE = re.compile(r"(<!-- jobs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_SETTINGS = re.compile(r"(<!-- settings -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -30,9 +33,10 @@ def main() -> int:
 def render_all() -> dict[Path, str]:
     """Return every generated file with the text it should have."""
     by_name = {location.name: location for location in LOCATIONS}
-    readme = README.read_text() if README.exists() else ""
+    readme, assumptions = (page.read_text() if page.exists() else "" for page in (README, ASSUMPTIONS))
     return {
         README: _TABLE.sub(lambda found: f"{found[1]}{job_table(by_name[found[2]])}{found[3]}", readme),
+        ASSUMPTIONS: _SETTINGS.sub(lambda found: f"{found[1]}{settings_table()}{found[2]}", assumptions),
         INVENTORY: "".join(f"{inventory_line(spec)}\n" for each in by_name.values() for spec in load_specs(each)),
     }
 
@@ -41,6 +45,22 @@ def job_table(location: Location) -> str:
     """Return the jobs of a location as a Markdown table."""
     rows = [f"| `{spec.name}` | `{spec.cron}` | {_kind(spec)} | {spec.summary} |" for spec in load_specs(location)]
     return "\n".join([f"| job | cron ({location.timezone}) | kind | what it does |", "|---|---|---|---|", *rows, ""])
+
+
+def settings_table() -> str:
+    """Return what a session of ours sets for itself as a Markdown table."""
+    rows = [f"| `{pin.name}` | {_values(pin)} | {_handling(pin)} | {pin.why} |" for pin in PINS]
+    return "\n".join(["| setting | value | | why |", "|---|---|---|---|", *rows, ""])
+
+
+def _values(pin: Pin) -> str:
+    if pin.expression:
+        return pin.value
+    return ", or ".join(f"`{value}`" if value else "nothing" for value in (pin.value, *pin.also))
+
+
+def _handling(pin: Pin) -> str:
+    return "pinned, or refused" if pin.is_privileged else "pinned"
 
 
 def inventory_line(spec: JobSpec) -> str:

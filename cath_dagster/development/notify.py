@@ -24,9 +24,10 @@ import jwt
 
 from cath_dagster.development.loopback import LoopbackServer
 
-# The provider's own limits: a token's age, a file's size.
+# The provider's own limits: a token's age, a file's size and the length of its name.
 TOKEN_LEEWAY_SECONDS = 30
 FILE_LIMIT = 2 * 1024 * 1024
+FILE_NAME_LIMIT = 100
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class SentFile:
     content: bytes = field(repr=False)
     retention_period: str | None
     confirm_email_before_download: bool | None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -348,7 +350,10 @@ def _take_file(personalisation: Mapping[str, Any]) -> tuple[Mapping[str, Any], S
         raise _RequestError(400, "ValidationError", "personalisation file is not base64") from None
     if len(content) > FILE_LIMIT:
         raise _RequestError(400, "ValidationError", "Uploaded file exceeds file size limit of 2 MB")
-    file = SentFile(content, upload.get("retention_period"), upload.get("confirm_email_before_download"))
+    name = upload.get("filename")
+    if name is not None and (len(name) > FILE_NAME_LIMIT or not re.search(r"\.[A-Za-z0-9]+$", name)):
+        raise _RequestError(400, "ValidationError", "personalisation `filename` must end with a file extension")
+    file = SentFile(content, upload.get("retention_period"), upload.get("confirm_email_before_download"), name)
     link = f"https://documents.service.gov.uk/d/{uuid.uuid4()}"
     return {**personalisation, "link_to_file": link}, file
 

@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.words import unmarked
 from cath_dagster.operations import LOCATION
+from cath_dagster.operations.bounds import LONGEST_BODY, LONGEST_TITLE, cut, fit
 
 RUNBOOK = "docs/alerts.md"
 """Where the repository says what each alert means; each kind has a heading of its own there."""
@@ -95,18 +97,33 @@ class Letter:
 
 
 def write_letter(
-    settings: AlertSettings, *, kind: str, title: str, says: list[str], path: str | None, is_over: bool, others: int
+    settings: AlertSettings,
+    *,
+    kind: str,
+    title: str,
+    says: list[str],
+    path: str | None,
+    is_over: bool,
+    others: int,
+    room: int = LONGEST_BODY,
+    title_room: int = LONGEST_TITLE,
 ) -> Letter:
-    """Return the message of a sealed alert; `others` are the earlier ones that it tells of as well."""
-    lines = list(says)
-    if others:
-        lines.append(f"It stands for {others} earlier {'alert' if others == 1 else 'alerts'} of the same kind as well.")
+    """Return the message of a sealed alert, its body within so much `room`, its title within `title_room`.
+
+    `others` are the earlier ones that it tells of as well.
+    """
+    lines = [unmarked(line) for line in says]
+    closing = []
     if path:
-        lines.append(f"See {_link(settings.ui_url.rstrip('/') + path)}.")
+        closing.append(f"See {_link(settings.ui_url.rstrip('/') + path)}.")
+    if others:
+        told = "alert" if others == 1 else "alerts"
+        closing.append(f"It stands for {others} earlier {told} of the same kind as well.")
     if not is_over:
-        lines.append(f"What to do: {_link(settings.runbook_url + '#' + kind.replace('_', '-'))}.")
+        closing.append(f"What to do: {_link(settings.runbook_url + '#' + kind.replace('_', '-'))}.")
     prefix = f"{settings.env_name}: " if settings.env_name else ""
-    return Letter(title=f"{prefix}{title}", body="\n\n".join(lines), is_over=is_over)
+    heading = cut(f"{prefix}{unmarked(title)}", title_room)
+    return Letter(title=heading, body=fit(lines, closing, room), is_over=is_over)
 
 
 def _link(target: str) -> str:

@@ -8,9 +8,12 @@ from typing import Any
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.operations.alerts import Letter
+from cath_dagster.operations.bounds import LONGEST_BODY, LONGEST_TITLE
 
 DIGEST = 8
 """Characters by which two channels of one kind are told apart: nothing of an address can be read from them."""
+CONTENT = ("400", "413", "414", "422")
+"""Answers that speak of the message: too large, or not to be understood."""
 _STATUS = re.compile(r"error=(\d{3})\b")
 
 
@@ -21,7 +24,20 @@ class Channel:
     name: str
     _notifier: Any = field(repr=False)
 
-    def send(self, letter: Letter) -> str | None:
+    @property
+    def title_room(self) -> int:
+        """How long a title may be here. Where there are none, as in a short message, it stands before the body."""
+        (plugin,) = self._notifier
+        return min(LONGEST_TITLE, int(plugin.title_maxlen or plugin.body_maxlen // 2))
+
+    @property
+    def room(self) -> int:
+        """What a body may measure here."""
+        (plugin,) = self._notifier
+        before = 0 if plugin.title_maxlen else self.title_room + len("\r\n")
+        return min(LONGEST_BODY, int(plugin.body_maxlen) - before)
+
+    def send(self, letter: Letter) -> "Refusal | None":
         """Hand over one message; return why the channel did not take it, None if it did."""
         import logging
 
@@ -36,7 +52,16 @@ class Channel:
             status = _STATUS.search(said.getvalue())
         if taken:
             return None
-        return f"{self.name}: answered {status[1]}" if status else f"{self.name}: no answer, or refused"
+        says = f"answered {status[1]}" if status else "no answer, or refused"
+        return Refusal(f"{self.name}: {says}", is_of_content=status is not None and status[1] in CONTENT)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a channel did not take a message; `is_of_content` where another one it might."""
+
+    says: str
+    is_of_content: bool
 
 
 def open_channels(urls: Sequence[str], *, variable: str) -> list[Channel]:

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from cath_dagster.core.database import Database
 from cath_dagster.operations import LOCATION
-from cath_dagster.operations.alerts import AlertSettings, write_letter
+from cath_dagster.operations.alerts import AlertSettings, Letter, write_letter
+from cath_dagster.operations.bounds import SHORT_BODY
 from cath_dagster.operations.channels import Channel
 from cath_dagster.operations.store import AlertStore, Sealed
 
@@ -63,7 +64,21 @@ def _send(
     broken: dict[str, str],
     now: datetime,
 ) -> None:
-    letter = write_letter(
+    for channel in channels:
+        if channel.name in sealed.delivered or channel.name in broken:
+            continue
+        refusal = channel.send(_write(sealed, settings, channel, channel.room))
+        if refusal is not None and refusal.is_of_content:
+            # Whatever the channel has against it: that there is something to look at, and where, it may take.
+            refusal = channel.send(_write(sealed, settings, channel, min(SHORT_BODY, channel.room)))
+        if refusal is None:
+            store.delivered(sealed.message_id, channel.name, now=now)
+        else:
+            broken[channel.name] = refusal.says
+
+
+def _write(sealed: Sealed, settings: AlertSettings, channel: Channel, room: int) -> Letter:
+    return write_letter(
         settings,
         kind=sealed.kind,
         title=sealed.title,
@@ -71,15 +86,9 @@ def _send(
         path=sealed.path,
         is_over=sealed.is_over,
         others=sealed.others,
+        room=room,
+        title_room=channel.title_room,
     )
-    for channel in channels:
-        if channel.name in sealed.delivered or channel.name in broken:
-            continue
-        error = channel.send(letter)
-        if error is None:
-            store.delivered(sealed.message_id, channel.name, now=now)
-        else:
-            broken[channel.name] = error
 
 
 def _is_missing(sealed: Sealed, channels: list[Channel], broken: dict[str, str]) -> bool:

@@ -1,7 +1,6 @@
 """The outside of this location: the database in which Dagster keeps runs and events, and its compute logs."""
 
 import os
-from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -76,7 +75,7 @@ class InstanceResources(EnvironmentResources):
 
     @property
     def environ(self) -> Mapping[str, str]:  # type: ignore[override]  # nobody assigns to it
-        return MountedEnvironment(ChainMap({f"{self.prefix}_DATABASE_URL": self.url}, os.environ))
+        return MountedEnvironment(known={f"{self.prefix}_DATABASE_URL": self.url})
 
     def prepare(self) -> None:
         """Make our schema where it is missing or older, as Dagster makes its own tables when it needs them."""

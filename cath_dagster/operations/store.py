@@ -45,6 +45,14 @@ class Backlog:
     last_error: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class GivenUp:
+    """Messages that are tried no more and did not reach every channel."""
+
+    count: int
+    newest_at: datetime
+
+
 _TOLD = alert.alias("told")
 
 
@@ -153,9 +161,38 @@ class AlertStore:
         )
         return Backlog(waiting=count, oldest_at=oldest_at, attempts=attempts or 0, last_error=error)
 
+    def oldest_unsealed(self, *, now: datetime) -> datetime | None:
+        """Return when the oldest alert was raised that no message stands for yet: nobody has tried to tell it."""
+        query = sa.select(sa.func.min(alert.c.raised_at)).where(
+            alert.c.message_id.is_(None), alert.c.raised_at > now - KEPT_TRYING
+        )
+        oldest: datetime | None = self._database.transaction(lambda connection: connection.scalar(query))
+        return oldest
+
+    def given_up(self, *, now: datetime) -> GivenUp | None:
+        """Return the messages that some channel never took, while they are not acknowledged and their rows are kept."""
+        query = sa.select(sa.func.count(), sa.func.max(alert.c.raised_at)).where(_is_given_up(now))
+        count, newest_at = self._database.transaction(lambda connection: connection.execute(query).one())
+        return GivenUp(count=count, newest_at=newest_at) if count else None
+
+    def acknowledge(self, *, now: datetime) -> int:
+        """Settle what was given up, as somebody has read it elsewhere; return how many messages that were."""
+        settled = sa.update(alert).where(_is_given_up(now)).values(settled_at=now).returning(alert.c.alert_id)
+        return self._database.transaction(lambda connection: len(connection.scalars(settled).all()))
+
     def _update(self, message_id: int, **values: object) -> None:
         statement = sa.update(alert).where(alert.c.alert_id == message_id).values(**values)
         self._database.transaction(lambda connection: connection.execute(statement))
+
+
+def _is_given_up(now: datetime) -> sa.ColumnElement[bool]:
+    """A message that was tried and did not reach every channel in time. What nobody ever tried has no channel to miss."""
+    return sa.and_(
+        alert.c.message_id == alert.c.alert_id,
+        alert.c.settled_at.is_(None),
+        alert.c.attempts > 0,
+        alert.c.raised_at <= now - KEPT_TRYING,
+    )
 
 
 def _seal(connection: sa.Connection, now: datetime, interval: timedelta) -> None:

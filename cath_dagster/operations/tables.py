@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.session import SERVICE
 
-METADATA = sa.MetaData()
+METADATA = sa.MetaData(schema=SERVICE)
 
 runs = sa.Table(
     "runs",
@@ -19,6 +20,7 @@ runs = sa.Table(
     sa.Column("status", sa.Text),
     sa.Column("update_timestamp", sa.DateTime),
     sa.Column("end_time", sa.Float),
+    sa.Column("backfill_id", sa.Text),
 )
 
 run_tags = sa.Table(
@@ -36,6 +38,7 @@ event_logs = sa.Table(
     sa.Column("id", sa.BigInteger, primary_key=True),
     sa.Column("run_id", sa.Text),
     sa.Column("dagster_event_type", sa.Text),
+    sa.Column("timestamp", sa.DateTime),
     sa.Column("asset_key", sa.Text),
     sa.Column("partition", sa.Text),
 )
@@ -62,6 +65,25 @@ asset_check_executions = sa.Table(
     sa.Column("check_name", sa.Text),
     sa.Column("partition", sa.Text),
     sa.Column("run_id", sa.Text),
+    sa.Column("evaluation_event_storage_id", sa.BigInteger),
+    sa.Column("create_timestamp", sa.DateTime),
+)
+
+bulk_actions = sa.Table(
+    "bulk_actions",
+    METADATA,
+    sa.Column("id", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("status", sa.Text),
+    sa.Column("timestamp", sa.DateTime),
+)
+"""Backfills; `key` is what `runs.backfill_id` and `backfill_tags.backfill_id` refer to."""
+
+backfill_tags = sa.Table(
+    "backfill_tags",
+    METADATA,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("backfill_id", sa.Text),
 )
 
 job_ticks = sa.Table(

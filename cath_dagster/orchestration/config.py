@@ -1,6 +1,5 @@
 """Run config: flat and the same for every job, checked before a run is launched."""
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +8,7 @@ import dagster as dg
 from pydantic.fields import FieldInfo
 
 from cath_dagster.adapters.logs import is_json
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.execution import read_config
 from cath_dagster.core.settings import RunOptions, variable
@@ -46,15 +46,16 @@ def check_config(spec: JobSpec, config: Mapping[str, Any]) -> None:
     Raises one of Dagster's own errors: any other would be shown as an error in the mapping.
     """
     try:
-        is_json(os.environ)
-        read_config(spec, config, environ=os.environ, now=datetime.now(UTC))
+        environ = MountedEnvironment()
+        is_json(environ)
+        read_config(spec, config, environ=environ, now=datetime.now(UTC))
     except ConfigurationError as error:
         raise dg.DagsterInvalidInvocationError(f"{spec.key} was not run: {error}") from None
 
 
 def _console_config() -> dict[str, Any]:
     """Return the part of a run's config by which our own logger prints, where the environment asks for it."""
-    return {"loggers": {CONSOLE: {}}} if is_json(os.environ) else {}
+    return {"loggers": {CONSOLE: {}}} if is_json(MountedEnvironment()) else {}
 
 
 def _field(info: FieldInfo, default: str) -> dg.Field:

@@ -12,6 +12,7 @@ from dagster._core.events import EVENT_TYPE_TO_DISPLAY_STRING
 from dagster._core.log_manager import get_log_record_metadata  # without a public name
 
 from cath_dagster.adapters.logs import json_line, run_fields
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.orchestration.config import CONSOLE
 from cath_dagster.orchestration.jobs import QUEUE_KEY
 
@@ -64,7 +65,7 @@ class _RunFormatter(logging.Formatter):
             record.levelname,
             told["orig_message"],
             datetime.fromtimestamp(record.created, UTC),
-            **run_fields(location or None, job or told["job_name"], told["run_id"], os.environ),
+            **run_fields(location or None, job or told["job_name"], told["run_id"], MountedEnvironment()),
             step=told["step_key"],
             event=EVENT_TYPE_TO_DISPLAY_STRING.get(event.event_type, event.event_type_value)
             if event is not None

@@ -2,7 +2,7 @@
 
 Dagster builds a partitioned job's run config per partition and refuses a config mapping beside it. The two do not
 contradict each other where the partition changes nothing in the config, as here. This is the one place that reaches
-into Dagster's internals for it; tests run such a job from the launchpad's, the schedule's and the backfill's side.
+into Dagster's internals for it; tests run such a job from the launchpad's, the schedule's, the backfill's and a test's side.
 """
 
 from typing import Any, Self
@@ -23,6 +23,11 @@ class FlatPartitionedJob(dg.JobDefinition):
     def get_subset(self, **selection: Any) -> dg.JobDefinition:
         # Dagster hands the mapping to the subset's constructor, where the refusal is; so the subset is made without.
         return flatten(dg.JobDefinition._copy(self).get_subset(**selection), self._mapping)  # noqa: SLF001
+
+    def as_ephemeral_job(self, *arguments: Any, **options: Any) -> dg.JobDefinition:
+        # What `execute_in_process` runs; for the same reason it is made without.
+        plain = dg.JobDefinition._copy(self)  # noqa: SLF001
+        return flatten(plain.as_ephemeral_job(*arguments, **options), self._mapping)
 
     def _copy(self, **changes: Any) -> dg.JobDefinition:
         return flatten(super()._copy(**changes), self._mapping)

@@ -17,6 +17,7 @@ from cath_dagster.core.mail import Content
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.telemetry import trace_id
+from cath_dagster.core.words import unmarked
 from cath_dagster.orchestration.relaunch import spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -143,7 +144,7 @@ def run_metadata(result: RunResult) -> Metadata:
     for template, content in result.previews.items():
         metadata[f"preview_{template}"] = dg.MetadataValue.md(preview_markdown(content))
     if result.notes:
-        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
+        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {unmarked(note)}" for note in result.notes))
     return metadata
 
 

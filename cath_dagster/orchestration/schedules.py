@@ -1,14 +1,12 @@
 """Schedules from specifications: one tick, one run, and none while another is queued or going."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import dagster as dg
-from cronsim import CronSim
 from dagster import DagsterRunStatus, RunsFilter
 
+from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
@@ -93,11 +91,6 @@ def unmaterialised(
     return [key for key in partitions.get_partition_keys(current_time=at) if key not in done]
 
 
-def next_tick(spec: JobSpec, after: datetime) -> datetime:
-    """Return when the job's schedule ticks next, in its zone."""
-    return next(CronSim(spec.cron, after.astimezone(ZoneInfo(spec.location.timezone))))
-
-
 def find_active_run(
     instance: dg.DagsterInstance, spec: JobSpec, asset_keys: Sequence[dg.AssetKey]
 ) -> dg.DagsterRun | None:
@@ -124,7 +117,7 @@ def default_status(location: Location) -> dg.DefaultScheduleStatus:
 def schedules_word(location: Location) -> str:
     """Return the value of `<LOCATION>_SCHEDULES`, `running` unless set."""
     variable = schedules_variable(location)
-    value = os.environ.get(variable) or "running"
+    value = MountedEnvironment().get(variable) or "running"
     if value not in SCHEDULES:
         raise ConfigurationError(f"{variable} is {value!r}; it may be {', '.join(SCHEDULES)}")
     return value

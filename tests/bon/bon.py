@@ -26,6 +26,10 @@ KEY = "a1" * 32
 TODAY = date(2026, 11, 18)
 """The date in Israel at the fixture's reference time."""
 
+ADD_AUDIT = """
+INSERT INTO shaam_audit_log (business_id, invoice_id, request_payload, result) VALUES (%s, %s, '{}', 'pending')
+"""
+
 PROGRAM = str(Path(sys.executable).parent / "cath-dagster")
 
 _numbers = itertools.count(1)
@@ -144,6 +148,10 @@ class Bon(Maintained):
             method="cash",
             recorded_by_user_id=user_id,
         )
+
+    def add_audit(self, business_id: uuid.UUID, invoice_id: uuid.UUID) -> None:
+        """Add an entry of the requests to SHAAM about an invoice."""
+        self.connection.execute(ADD_AUDIT, [business_id, invoice_id])
 
     def add_session(self, **values: Any) -> uuid.UUID:
         row = {"id": uuid.uuid4(), "user_id": values.pop("user_id", None) or self.add_user()}

@@ -10,7 +10,7 @@ from cath_dagster.core.explain import explain
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
 from cath_dagster.core.spec import load_specs
-from tests.bon.bon import Bon
+from tests.bon.bon import ADD_AUDIT, Bon
 from tests.maintained import outcome
 
 JOB = "draft_cleanup"
@@ -80,7 +80,7 @@ def test_counts_the_deleted_drafts_per_business(bon: Bon) -> None:
 
 def test_keeps_and_reports_a_draft_that_the_audit_log_refers_to(bon: Bon, business: uuid.UUID) -> None:
     held, free = bon.add_draft(business), bon.add_draft(business)
-    bon.insert("shaam_audit_log", business_id=business, invoice_id=held)
+    bon.add_audit(business, held)
 
     result = bon.run(JOB)
 
@@ -171,9 +171,7 @@ def test_spares_a_draft_that_is_touched_while_the_run_waits_for_it(bon: Bon, bus
 
 def test_spares_a_draft_that_gets_a_reference_while_the_run_waits_for_it(bon: Bon, business: uuid.UUID) -> None:
     held = bon.add_draft(business)
-    change = "INSERT INTO shaam_audit_log (business_id, invoice_id) VALUES (%s, %s)"
-
-    result = bon.run_beside(JOB, (change, [business, held]))
+    result = bon.run_beside(JOB, (ADD_AUDIT, [business, held]))
 
     assert result.status == "success"
     assert invoices(bon) == {held}
@@ -183,7 +181,7 @@ def test_spares_a_draft_that_gets_a_reference_while_the_run_waits_for_it(bon: Bo
 def test_a_dry_run_counts_what_would_go_and_what_is_held(bon: Bon, business: uuid.UUID) -> None:
     held, free = bon.add_draft(business), bon.add_draft(business)
     bon.add_item(free)
-    bon.insert("shaam_audit_log", business_id=business, invoice_id=held)
+    bon.add_audit(business, held)
 
     result = bon.run(JOB, dry_run=True)
 

@@ -153,7 +153,7 @@ def test_a_revoked_token_flags_its_business_and_tells_its_owners(bon: Bon) -> No
     other = bon.add_credential()
     bon.provider.revoke("revoked")
 
-    result = bon.run(JOB)
+    result = bon.run(JOB, settle_seconds=0)
 
     assert result.status == "success"
     assert flagged(bon) == {business}
@@ -166,10 +166,10 @@ def test_a_revoked_token_flags_its_business_and_tells_its_owners(bon: Bon) -> No
 def test_owners_are_told_once(bon: Bon) -> None:
     bon.add_credential(token="revoked")
     bon.provider.revoke("revoked")
-    bon.run(JOB)
+    bon.run(JOB, settle_seconds=0)
 
-    bon.run(JOB)
-    bon.run(JOB, as_of=bon.as_of + timedelta(days=3))
+    bon.run(JOB, settle_seconds=0)
+    bon.run(JOB, settle_seconds=0, as_of=bon.as_of + timedelta(days=3))
 
     assert len(bon.smtp.sent) == 1
     assert len(bon.provider.requests) == 1
@@ -289,7 +289,7 @@ def test_no_token_and_no_address_is_in_what_a_run_says(bon: Bon, capfd: pytest.C
     bon.provider.revoke("planted-revoked")
     bon.provider.fail_for("planted-failing", 400, "invalid_request")
 
-    result = bon.run(JOB)
+    result = bon.run(JOB, settle_seconds=0)
 
     ledger = str(bon.rows("SELECT row_to_json(e)::text FROM maintenance.ledger_event e"))
     notices = str(bon.rows("SELECT row_to_json(e)::text FROM maintenance.sent_notice e"))
@@ -381,6 +381,121 @@ def test_a_credential_that_another_session_has_locked_is_skipped(bon: Bon) -> No
     assert bon.credential(other)["access"].startswith("access-")
 
 
+# What the service does itself meanwhile
+
+
+def written_by_the_service(bon: Bon, business: uuid.UUID, assignments: str, *values: object) -> threading.Thread:
+    """Write to a credential as the service does, once the provider was asked: the job's lock on the row holds it up."""
+
+    def write() -> None:
+        wait_until(lambda: len(bon.provider.requests) > 0)
+        with psycopg.connect(bon.url) as session:
+            session.execute(f"UPDATE {TABLE} SET {assignments} WHERE business_id = %s", [*values, business])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    return thread
+
+
+def test_a_credential_that_the_service_has_just_refreshed_is_not_flagged_and_refreshed_next_time(bon: Bon) -> None:
+    cipher = TokenCipher(KEY, "KEY")
+    business = bon.add_credential(token="first")
+    bon.provider.revoke("first")
+    writer = written_by_the_service(
+        bon,
+        business,
+        "encrypted_access_token = %s, encrypted_refresh_token = %s, updated_at = now()",
+        cipher.encrypt("theirs"),
+        cipher.encrypt("second"),
+    )
+
+    result = bon.run(JOB, settle_seconds=60)
+    writer.join()
+    again = bon.run(JOB)
+
+    assert (result.status, outcome(result, TABLE).skipped, outcome(result, TABLE).updated) == ("success", 1, 0)
+    assert bon.smtp.sent == []
+    assert bon.count("maintenance.sent_notice") == 0
+    assert outcome(again, TABLE).updated == 1
+    assert bon.credential(business)["refresh"] == "next-1-second"
+    assert [request.refresh_token for request in bon.provider.requests] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "assignments", ["updated_at = now()", "token_expires_at = now()", "encrypted_access_token = 'another'"]
+)
+def test_a_row_that_changed_in_any_way_since_the_refusal_is_left_to_the_next_run(bon: Bon, assignments: str) -> None:
+    """Its refresh token is the old one where the provider gives no new ones, and a refusal then means little."""
+    business = bon.add_credential(token="kept")
+    bon.provider.revoke("kept")
+    writer = written_by_the_service(bon, business, assignments)
+
+    result = bon.run(JOB, settle_seconds=2)
+    writer.join()
+
+    assert (result.status, outcome(result, TABLE).skipped) == ("success", 1)
+    assert flagged(bon) == set()
+    assert bon.smtp.sent == []
+
+
+def test_a_flag_that_the_service_set_itself_stands_and_is_not_set_again(bon: Bon) -> None:
+    business = bon.add_credential(token="revoked")
+    bon.provider.revoke("revoked")
+    writer = written_by_the_service(bon, business, "needs_reauth = true, updated_at = '2026-01-01'")
+
+    result = bon.run(JOB, settle_seconds=2)
+    writer.join()
+
+    assert result.status == "success"
+    assert bon.credential(business)["updated_at"].year == 2026
+    assert flagged(bon) == {business}
+
+
+def test_a_refused_token_is_not_asked_for_again_by_the_same_run(bon: Bon) -> None:
+    bon.add_credential(token="revoked")
+    bon.provider.revoke("revoked")
+
+    bon.run(JOB, settle_seconds=1)
+
+    assert len(bon.provider.requests) == 1
+
+
+def test_a_run_that_is_killed_before_a_refusal_was_judged_leaves_it_to_the_next(bon: Bon) -> None:
+    business = bon.add_credential(token="revoked")
+    bon.provider.revoke("revoked")
+    with bon.child_running(JOB, "--set", "settle_seconds=60") as child:
+        # Its row is let go meanwhile, for the service to write.
+        wait_until(lambda: len(bon.provider.requests) == 1)
+        bon.connection.execute(f"SELECT 1 FROM {TABLE} FOR UPDATE")
+        child.kill()
+        child.wait()
+    assert flagged(bon) == set()
+    wait_until(lambda: not bon.count("pg_stat_activity", f"application_name LIKE '{JOB}:%'"))
+
+    bon.run(JOB, settle_seconds=0)
+
+    assert flagged(bon) == {business}
+    assert len(bon.smtp.sent) == 1
+
+
+def test_nobody_is_flagged_where_the_provider_refuses_almost_everybody(bon: Bon) -> None:
+    """As it does where our client's id is another's: RFC 6749, section 5.2."""
+    tokens = [f"revoked-{number}" for number in range(12)]
+    for token in tokens:
+        bon.add_credential(token=token)
+        bon.provider.revoke(token)
+    bon.add_credential()
+
+    result = bon.run(JOB, settle_seconds=0)
+    held = flagged(bon)
+    told = bon.run(JOB, settle_seconds=0, allow_large=True)
+
+    assert (result.status, held) == ("failed", set())
+    assert (outcome(result, TABLE).updated, outcome(result, TABLE).failed) == (1, 12)
+    assert "allow_large" in (result.error or "")
+    assert (told.status, len(flagged(bon)), len(bon.smtp.sent)) == ("success", 12, 12)
+
+
 # What is lost on the way
 
 
@@ -420,6 +535,23 @@ def test_new_tokens_do_not_replace_those_of_an_owner_who_authorised_meanwhile(bo
     assert bon.credential(business)["refresh"] == "theirs"
     assert bon.credential(business)["access"] == "old-access"
     assert (outcome(result, TABLE).updated, outcome(result, TABLE).skipped) == (0, 1)
+
+
+def test_new_tokens_are_saved_though_whoever_lost_the_race_for_them_has_flagged_the_row(bon: Bon) -> None:
+    """The service asks with the token that was spent here, is refused, and flags, before ours are saved."""
+    business = bon.add_credential(token="r-1")
+
+    def flag() -> None:
+        end_sessions(bon)
+        bon.connection.execute(f"UPDATE {TABLE} SET needs_reauth = true WHERE business_id = %s", [business])
+
+    bon.provider.before_answer = flag
+
+    result = bon.run(JOB)
+
+    stored = bon.credential(business)
+    assert (stored["refresh"], stored["needs_reauth"]) == ("next-1-r-1", False)
+    assert (result.status, outcome(result, TABLE).updated) == ("success", 1)
 
 
 def test_the_service_s_own_write_waits_for_a_refresh_under_way_and_wins(bon: Bon) -> None:
@@ -465,7 +597,7 @@ def test_a_run_that_is_killed_between_the_answer_and_our_commit_loses_that_token
     wait_until(lambda: not bon.count("pg_stat_activity", f"application_name LIKE '{JOB}:%'"))
     assert bon.credential(business)["refresh"] == "r-1"
 
-    result = bon.run(JOB)
+    result = bon.run(JOB, settle_seconds=0)
 
     assert result.status == "success"
     assert flagged(bon) == {business}
@@ -497,13 +629,13 @@ def test_an_owner_is_told_though_the_run_that_flagged_the_business_was_killed(bo
     business = bon.add_credential(token="revoked")
     bon.provider.revoke("revoked")
     bon.smtp.drop_next("DATA", after_seconds=30, takes=True)
-    with bon.child_running(JOB) as child:
+    with bon.child_running(JOB, "--set", "settle_seconds=0") as child:
         wait_until(lambda: len(bon.smtp.sent) == 1)
         child.kill()
         child.wait()
     assert flagged(bon) == {business}
 
-    result = bon.run(JOB)
+    result = bon.run(JOB, settle_seconds=0)
 
     assert outcome(result, "mail").notified == 1
     first, second = bon.smtp.sent
@@ -515,11 +647,11 @@ def test_an_owner_who_has_authorised_again_meanwhile_is_not_told(bon: Bon) -> No
     business = bon.add_credential(token="revoked")
     bon.provider.revoke("revoked")
     bon.smtp.stop()
-    failed = bon.run(JOB)
+    failed = bon.run(JOB, settle_seconds=0)
     bon.smtp.start()
     bon.connection.execute(f"UPDATE {TABLE} SET needs_reauth = false, token_expires_at = now() + interval '1 day'")
 
-    bon.run(JOB)
+    bon.run(JOB, settle_seconds=0)
 
     assert failed.status == "failed"
     assert business not in flagged(bon)

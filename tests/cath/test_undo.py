@@ -388,6 +388,51 @@ def test_restoring_what_exists_takes_its_files_off_the_queue_too(service: Servic
     assert service.count("maintenance.file_outbox") == 0
 
 
+def test_a_restored_artefact_is_no_longer_among_the_archived_ones_until_it_goes_again(service: Service) -> None:
+    one, other = add_unmatched(service), add_unmatched(service)
+    deleted = service.run(NO_MATCH)
+    kept = "SELECT artefact_id, archived_by FROM maintenance.artefact_archive ORDER BY archived_by = %s"
+    assert len(service.rows(kept, "")) == 2
+
+    undo(service, deleted.run_id, where=f"artefact_id = '{one}'")
+
+    assert service.rows(kept, "") == [(other, deleted.run_id)]
+    service.run("refresh_views")
+    view = "SELECT artefact_id, is_archived FROM maintenance.sdp_mat_view_artefact ORDER BY 2"
+    assert service.rows(view) == [(one, False), (other, True)]
+    again = service.run(NO_MATCH, as_of=service.as_of + DAY + WINDOW)
+    assert outcome(again, "artefact").archived == 1
+    assert service.rows(kept, again.run_id) == [(other, deleted.run_id), (one, again.run_id)]
+
+
+def test_a_restore_that_finds_the_artefact_there_removes_its_copy_too(service: Service) -> None:
+    artefact_id = add_unmatched(service)
+    deleted = service.run(NO_MATCH)
+    service.add_artefact(artefact_id=artefact_id)
+
+    undo(service, deleted.run_id, table="artefact")
+
+    assert service.count("maintenance.artefact_archive") == 0
+
+
+def test_a_role_that_may_not_remove_the_copy_restores_nothing(service: Service) -> None:
+    add_unmatched(service)
+    deleted = service.run(NO_MATCH)
+    with role_without_rights(service) as (role, url):
+        for grant in (
+            "USAGE ON SCHEMA maintenance",
+            "SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA maintenance",
+            "SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public",
+        ):
+            service.connection.execute(sql.SQL(f"GRANT {grant} TO {{}}").format(role))
+        service.environ["CATH_DATABASE_URL"] = url
+        result = undo(service, deleted.run_id)
+
+    assert result.status is Status.REFUSED
+    assert 'GRANT DELETE ON maintenance."artefact_archive"' in (result.error or "")
+    assert service.count("artefact") == 0
+
+
 def test_restoring_one_artefact_leaves_the_others_files_queued(service: Service) -> None:
     one, other = add_unmatched(service), add_unmatched(service)
     deleted = service.run(NO_MATCH)

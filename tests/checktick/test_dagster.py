@@ -130,7 +130,7 @@ def test_a_failed_warning_is_shown_and_the_deletions_are_done_all_the_same(
 ) -> None:
     warned = exported.add_survey(deletion_date=exported.ahead(days=7))
     due, doomed = exported.add_due(), exported.add_doomed()
-    exported.smtp.answer_next("RCPT", "451 4.3.0 try again later", times=10)
+    exported.smtp.answer_next("RCPT", "554 5.7.1 suspected spam", times=10)
 
     result = launch(instance, as_of=exported.as_of.isoformat())
 
@@ -246,6 +246,19 @@ def test_any_day_can_be_materialised(exported: CheckTick, instance: dg.DagsterIn
     assert result.success
     (event,) = result.asset_materializations_for_node("checktick__retention_report")
     assert (event.partition, event.metadata["overdue"].value) == ("2026-02-01", 1)
+
+
+def test_a_closed_survey_without_a_date_waits_for_a_decision(exported: CheckTick, instance: dg.DagsterInstance) -> None:
+    survey_id = exported.add_survey(closed_at=None, deletion_date=None)
+
+    result = launch(instance, as_of=exported.as_of.isoformat())
+
+    event = instance.get_latest_materialization_event(REPORT_KEY)
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert (metadata["undated"].value, metadata["undated_surveys"].value) == (1, [survey_id])
+    assert checks(instance, result)[DECISION_CHECK] == (False, "WARN")
 
 
 def test_the_checks_can_be_asked_at_any_time(exported: CheckTick, instance: dg.DagsterInstance) -> None:

@@ -1,6 +1,7 @@
 """The deletion of surveys for good: what goes, what stays, what is left of it, and what stands in the way."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -171,13 +172,28 @@ def test_a_survey_that_no_rule_takes_is_counted_and_named(
 
 
 def test_a_frozen_response_and_an_open_request_are_counted_and_stop_nothing(checktick: CheckTick) -> None:
-    survey_id = checktick.add_doomed(has_pending_dsr=True)
+    survey_id = checktick.add_doomed()
+    checktick.add_request(survey_id)
     checktick.add_response(survey_id, is_frozen=True)
 
     found = outcome(checktick.govern(), "surveys_survey")
 
     assert found.deleted == 1
     assert (found.details["hard_with_frozen_response"], found.details["hard_with_open_request"]) == (1, 1)
+
+
+@pytest.mark.parametrize("status", ["received", "referred", "responded", "escalated", "frozen", "resolved", "rejected"])
+def test_dry_run_run_and_record_agree_on_which_requests_are_open(checktick: CheckTick, status: str) -> None:
+    checktick.add_request(checktick.add_due(), status=status, resolved_at=None)
+    checktick.add_request(checktick.add_doomed(has_pending_dsr=True), status=status, resolved_at=None)
+    names = ("soft_with_open_request", "hard_with_open_request")
+
+    foreseen = outcome(checktick.govern(dry_run=True), "surveys_survey").details
+    done = outcome(checktick.govern(), "surveys_survey").details
+
+    is_open = int(status not in ("resolved", "rejected"))
+    assert [foreseen[name] for name in names] == [done[name] for name in names] == [is_open, is_open]
+    assert [record["open_requests"] for record in checktick.records()] == [is_open]
 
 
 def test_an_active_hold_stops_it_with_all_that_belongs_to_it(checktick: CheckTick) -> None:
@@ -459,7 +475,8 @@ def test_a_row_that_a_deferred_constraint_holds_fails_its_survey_only(checktick:
 def test_a_survey_that_somebody_keeps_locked_holds_back_no_other(
     checktick: CheckTick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(postgres.SESSION_SETTINGS, "lock_timeout", "50ms")
+    pin = replace(postgres.SESSION_SETTINGS["lock_timeout"], value="50ms")
+    monkeypatch.setitem(postgres.SESSION_SETTINGS, "lock_timeout", pin)
     monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
     locked, free = checktick.add_doomed(), checktick.add_doomed()
     with psycopg.connect(checktick.url) as other:

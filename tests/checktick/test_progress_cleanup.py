@@ -1,5 +1,8 @@
 """The clean-up of answers that people began and left."""
 
+import json
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from cath_dagster.core.outcome import Status
@@ -112,3 +115,18 @@ def test_many_are_deleted_in_several_batches(checktick: CheckTick, survey_id: in
 
     assert outcome(result, TABLE).deleted == 8001
     assert outcome(result, TABLE).batches > 1
+
+
+def test_its_restore_speaks_of_restoring(checktick: CheckTick, survey_id: int) -> None:
+    now = datetime.now(UTC)
+    row = checktick.add_progress(survey_id, expires_at=now - timedelta(days=1))
+    because = "archive_personal_data_because=a trial"
+    deleted = json.loads(checktick.cli("run", JOB, "--set", "undo_days=3", "--set", because, "--json").stdout)
+    assert left(checktick) == []
+
+    for options, says in ((["--dry-run"], "can come back"), ([], "restored")):
+        done = checktick.cli("restore", deleted["run_id"], *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert says in done.stdout
+        assert "elete" not in done.stdout
+    assert left(checktick) == [row]

@@ -12,6 +12,7 @@ from cath_dagster.checktick.jobs.data_governance import SPEC
 from cath_dagster.checktick.report import RetentionReport, last_tick, read_report
 from cath_dagster.core.database import Database
 from tests.checktick.checktick import CheckTick
+from tests.maintained import outcome
 
 REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -186,6 +187,63 @@ def test_a_soft_deleted_survey_without_a_hard_date_is_an_alert(checktick: CheckT
     report = today(checktick)
 
     assert ids(report.alerts) == [(survey_id, "hard")]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"closed_at": None, "deletion_date": None}, id="closed by the status alone"),
+        pytest.param({"deletion_date": None}, id="closed, with its date taken away"),
+        pytest.param({"deletion_date": None, "status": "suspended"}, id="suspended after it was closed"),
+    ],
+)
+def test_a_closed_survey_without_a_date_is_counted_and_named(checktick: CheckTick, values: dict[str, object]) -> None:
+    undated = checktick.add_survey(**values)
+    checktick.add_survey(closed_at=None, deletion_date=None, status="published")
+    checktick.add_survey(closed_at=None, deletion_date=None, status="draft")
+    checktick.add_survey(deletion_date=None, status="published")
+    result = checktick.govern()
+
+    report = today(checktick)
+
+    assert report.strays.undated == (undated,)
+    assert (report.overdue, report.waiting) == ((), ())
+    found = outcome(result, "surveys_survey")
+    assert (found.kept, found.details["soft_undated_ids"]) == (1, [str(undated)])
+
+
+def test_a_survey_that_is_there_again_after_its_deletion_is_named(checktick: CheckTick) -> None:
+    survey_id = checktick.add_doomed()
+    checktick.govern()
+    assert today(checktick).strays.returned == ()
+    checktick.add_survey(id=survey_id)
+
+    assert today(checktick).strays.returned == (survey_id,)
+
+
+def test_a_survey_that_is_there_again_goes_again_by_its_own_dates(checktick: CheckTick) -> None:
+    survey_id = checktick.add_doomed()
+    checktick.govern()
+    checktick.add_doomed(id=survey_id)
+
+    checktick.govern()
+
+    assert checktick.survey_ids() == []
+    assert [record["survey_id"] for record in checktick.records()] == [survey_id, survey_id]
+
+
+def test_the_command_names_surveys_that_the_dates_miss_and_ends_well(checktick: CheckTick) -> None:
+    undated = checktick.add_survey(closed_at=None, deletion_date=None)
+
+    done = checktick.cli("governance", "report")
+    said = json.loads(checktick.cli("governance", "report", "--json").stdout)
+
+    assert done.returncode == 0
+    assert (
+        f"1 closed surveys have no date of deletion, so that no rule will ever take them: surveys {undated}"
+        in done.stderr
+    )
+    assert (said["undated"], said["returned"]) == ([undated], [])
 
 
 def test_warnings_of_the_day_are_counted(checktick: CheckTick) -> None:

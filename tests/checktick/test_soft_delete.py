@@ -223,7 +223,7 @@ def test_a_dry_run_counts_and_changes_nothing(checktick: CheckTick) -> None:
 
 
 def test_what_does_not_stop_a_deletion_is_counted(checktick: CheckTick) -> None:
-    checktick.add_due(has_pending_dsr=True)
+    checktick.add_request(checktick.add_due())
 
     found = outcome(checktick.govern(), "surveys_survey")
 

@@ -12,13 +12,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
 from psycopg import sql
 
 from tests.service import Service
@@ -176,10 +177,21 @@ def test_jobs_tells_every_setting_with_its_variable_and_what_it_is_set_to() -> N
     assert all(row["description"] for row in rows)
 
 
-def test_jobs_does_not_import_dagster() -> None:
+def test_jobs_tells_the_tick_that_the_scheduler_will_make() -> None:
+    rows = {row["job"]: row for row in json.loads(call({}, "jobs", "--json").stdout)}
+
+    for job, row in rows.items():
+        after = datetime.now(UTC).timestamp()
+        coming = schedule_execution_time_iterator(after, row["cron"], row["timezone"])
+        told = datetime.fromisoformat(row["next_tick"])
+        assert told.astimezone(UTC) <= next(coming).astimezone(UTC), job
+        assert told == next(schedule_execution_time_iterator(told.timestamp(), row["cron"], row["timezone"])), job
+
+
+def test_what_foretells_no_tick_does_not_import_dagster() -> None:
     program = (
         "import sys; from cath_dagster.cli.main import main\n"
-        "try: main(['jobs'])\n"
+        "try: main(['jobs', '--settings', '--json'])\n"
         "finally: print([name for name in sys.modules if name.partition('.')[0] == 'dagster'], file=sys.stderr)"
     )
     done = subprocess.run(

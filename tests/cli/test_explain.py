@@ -121,6 +121,59 @@ def test_keeps_one_key_a_deleted_row(service: Service) -> None:
     assert (deleted, service.count("maintenance.deleted_key"), service.count("ingestion_log")) == (2, 2, 1)
 
 
+def test_names_the_run_of_a_row_of_which_a_copy_was_kept(service: Service) -> None:
+    artefact = service.add_artefact(display_to=service.days_ago(1))
+    result = json.loads(run(service, "expired_artefacts", "--json").stdout)
+
+    found = explain(service, "artefact", str(artefact).upper())
+
+    (deletion,) = found["deletions"]
+    assert (found["is_certain"], deletion["run_id"], deletion["job"]) == (True, result["run_id"], "expired_artefacts")
+    assert "not kept" not in found["says"]
+
+
+def test_names_the_run_of_a_row_that_can_be_brought_back_and_of_those_that_went_along(service: Service) -> None:
+    subscription = service.add_subscription(service.add_user(), search_type="LOCATION_ID", search_value="99")
+    notification = service.add_notification(subscription)
+    stays = service.add_subscription(service.add_user(), search_type="CASE_NUMBER", search_value="1")
+    result = json.loads(run(service, "subscriptions", "--json").stdout)
+
+    for table, key in (("subscription", subscription), ("notification_audit_log", notification)):
+        found = explain(service, table, key)
+        assert found["is_certain"] is True
+        assert [item["run_id"] for item in found["deletions"]] == [result["run_id"]]
+        assert "to no location" in found["deletions"][0]["rule"]
+    service.connection.execute("DELETE FROM subscription WHERE subscription_id = %s", (stays,))
+    assert explain(service, "subscription", stays)["is_certain"] is False
+
+
+def test_names_the_run_of_a_row_whose_files_are_queued_still(service: Service) -> None:
+    artefact = service.add_artefact(display_to=service.days_ago(1))
+    run_id = str(uuid.uuid4())
+    service.run("expired_artefacts", run_id=run_id)
+    service.connection.execute("DELETE FROM maintenance.artefact_archive")
+    service.connection.execute(
+        "INSERT INTO maintenance.file_outbox (job, path, table_name, row_key, run_id)"
+        " VALUES ('expired_artefacts', 'a/b', 'artefact', %s, %s)",
+        (str(artefact), run_id),
+    )
+
+    assert [item["run_id"] for item in explain(service, "artefact", artefact)["deletions"]] == [run_id]
+
+
+def test_tells_of_a_row_that_was_put_back_which_restore_did_and_how_long_it_is_left_alone(service: Service) -> None:
+    subscription = service.add_subscription(service.add_user(), search_type="LOCATION_ID", search_value="99")
+    deleted = json.loads(call(service.environ, "run", "subscriptions", "--json").stdout)["run_id"]
+    restored = json.loads(call(service.environ, "restore", deleted, "--json").stdout)["run_id"]
+
+    found = explain(service, "subscription", subscription)
+
+    (back,) = found["restorations"]
+    assert (found["exists"], back["run_id"], back["restored_by"]) == (True, deleted, restored)
+    shown = call(service.environ, "explain", "subscription", str(subscription)).stdout
+    assert f"put back by restore {restored}" in shown.replace("\n", " ")
+
+
 # A row that is there
 
 

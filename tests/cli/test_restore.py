@@ -99,6 +99,34 @@ def test_restore_says_what_is_wrong_with_a_condition_and_exits_with_2(service: S
     assert json.loads(done.stdout)["status"] == "failed"
 
 
+def test_restore_tells_what_can_come_back_and_what_cannot_and_why_with_an_exit_code_of_its_own(
+    service: Service,
+) -> None:
+    lost = service.add_user()
+    for user_id in (lost, lost, service.add_user()):
+        add_orphan(service, user_id=user_id)
+    run_id = delete(service)
+    service.connection.execute('DELETE FROM "user" WHERE user_id = %s', (lost,))
+
+    shown = call(service.environ, "restore", run_id, "--dry-run")
+    preview = call(service.environ, "restore", run_id, "--dry-run", "--json")
+    done = call(service.environ, "restore", run_id, "--json")
+
+    assert [call.returncode for call in (shown, preview, done)] == [3, 3, 3]
+    header, *rows = [line.split() for line in shown.stdout.splitlines() if "─" not in line][1:]
+    assert " ".join(header) == "table can come back cannot come back skipped"
+    assert {row[0]: row[1:] for row in rows if row[:1] in (["subscription"], ["notification_audit_log"])} == {
+        "subscription": ["1", "2", "0"],
+        "notification_audit_log": ["2", "4", "0"],
+    }
+    assert "2: the row that they refer to is gone (subscription_user_id_fkey)" in shown.stdout
+    for told in (preview, done):
+        outcome = outcomes(told)["subscription"]
+        assert (outcome["matched"], outcome["failed"]) == (3, 2)
+        assert outcome["details"]["reasons"] == ["2: the row that they refer to is gone (subscription_user_id_fkey)"]
+        assert result_of(told)["undoes"] == run_id
+
+
 def test_restore_refuses_a_run_that_nobody_knows(service: Service) -> None:
     done = call(service.environ, "restore", "no-such-run")
 

@@ -191,6 +191,19 @@ def test_a_grant_that_comes_to_nothing_is_noticed(
     assert grants(service, role) == []
 
 
+def test_doctor_names_the_schema_of_the_service_that_a_role_may_not_use(service: Service, role: Role) -> None:
+    call(service.environ, "migrate", "cath", "--role", role.name)
+    service.connection.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    execute(service, "REVOKE USAGE ON SCHEMA public FROM {0}", role)
+
+    found = [each for each in findings(service.environ | {"CATH_DATABASE_URL": role.url}) if each["level"] == "problem"]
+
+    assert (found[0]["subject"], found[0]["remedy"]) == (
+        "schema public",
+        f'GRANT USAGE ON SCHEMA public TO "{role.name}";',
+    )
+
+
 # What doctor says of a role that could change the ledger's past
 
 
@@ -252,3 +265,39 @@ def test_doctor_fails_nobody_who_runs_everything_as_a_superuser(service: Service
 def test_a_role_without_a_location_is_wrong_usage(service: Service) -> None:
     assert call(service.environ, "migrate", "--role", "someone").returncode == 2
     assert call(service.environ, "roles", "sql", "cath").returncode == 2
+
+
+@pytest.fixture
+def owner(service: Service) -> Iterator[Role]:
+    """Yield a role that owns every table and may give nothing else away."""
+    with role_in(service.url, service.connection) as made:
+        for kind, name in service.rows(
+            "SELECT CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, oid::regclass::text FROM pg_class"
+            " WHERE relkind IN ('r', 'v') AND relnamespace IN ('public'::regnamespace, 'maintenance'::regnamespace)"
+        ):
+            execute(service, f"ALTER {kind} {name} OWNER TO {{}}", made)
+        execute(service, "ALTER SCHEMA maintenance OWNER TO {}", made)
+        execute(service, f"REVOKE ALL ON DATABASE {service.connection.info.dbname} FROM PUBLIC", made)
+        execute(service, "REVOKE ALL ON SCHEMA public FROM PUBLIC", made)
+        execute(service, f"GRANT CONNECT, CREATE ON DATABASE {service.connection.info.dbname} TO {{}}", made)
+        execute(service, "GRANT USAGE ON SCHEMA public TO {}", made)
+        yield made
+
+
+def test_a_role_that_gets_no_way_in_is_not_said_to_hold_what_it_needs(
+    service: Service, role: Role, owner: Role
+) -> None:
+    done = call(service.environ | {"CATH_DATABASE_URL": owner.url}, "migrate", "cath", "--role", role.name)
+
+    assert done.returncode != 0
+    assert f"{role.name} did not get CONNECT ON DATABASE" in done.stderr
+    assert "USAGE ON SCHEMA public" in done.stderr
+
+
+def test_a_role_that_may_not_log_in_is_not_said_to_hold_what_it_needs(service: Service, role: Role) -> None:
+    execute(service, "ALTER ROLE {} NOLOGIN", role)
+
+    done = call(service.environ, "migrate", "cath", "--role", role.name)
+
+    assert done.returncode != 0
+    assert "LOGIN" in done.stderr

@@ -14,6 +14,8 @@ from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
 from tests.vault import AS_OF, DAYS, OLD_THINGS, RUN, Vault, crumb, piece, silent, thing
 
+pytestmark = pytest.mark.both_versions
+
 ENDED = AS_OF + timedelta(days=DAYS)
 POLICY = UndoPolicy(days=DAYS)
 
@@ -71,7 +73,7 @@ def test_keeps_the_columns_with_their_types_beside_the_values(vault: Vault) -> N
 
     columns, rows = vault.rows("SELECT columns, rows FROM maintenance.archived_rows WHERE table_name = 'thing'")[0]
     assert columns == [
-        {"name": "id", "type": "integer"},
+        {"name": "id", "type": "integer", "key": True},
         {"name": "is_old", "type": "boolean"},
         {"name": "note", "type": "text"},
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blobs import Removal, RemovalResult
@@ -199,3 +200,94 @@ def test_has_no_transaction_open_while_files_are_deleted(office: Office) -> None
     office.drain(Watching({"files/1"}))
 
     assert states == ["idle"]
+
+
+def look_ups(office: Office, files: int) -> float:
+    """Return how many pages of the queue and its indexes draining so many files reads, by the file; without statistics."""
+    office.sql.execute("ALTER TABLE maintenance.file_outbox SET (autovacuum_enabled = off)")
+    office.sql.execute("TRUNCATE maintenance.file_outbox")
+    office.sql.execute(
+        "INSERT INTO maintenance.file_outbox (job, run_id, path, table_name, row_key) "
+        "SELECT 'tidy', 'run-1', 'files/' || md5(n::text), 'artefact', gen_random_uuid() "
+        "FROM generate_series(1, %s) AS n",
+        [files],
+    )
+    before = pages_read(office)
+
+    assert office.drain(Shelf(set())).skipped == files
+
+    return (pages_read(office) - before) / files
+
+
+def pages_read(office: Office) -> int:
+    # A session tells what it has done at the latest when it is told to.
+    office.database.transaction(lambda connection: connection.execute(sa.text("SELECT pg_stat_force_next_flush()")))
+    office.database.transaction(lambda connection: connection.execute(sa.text("SELECT 1")))
+    row = office.sql.execute(
+        "SELECT heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit FROM pg_statio_all_tables "
+        "WHERE relid = 'maintenance.file_outbox'::regclass"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_file_costs_no_more_in_a_long_queue_that_was_never_analysed(office: Office) -> None:
+    short, long = look_ups(office, 4_000), look_ups(office, 8_000)
+
+    assert long < 40
+    assert long < 1.3 * short
+
+
+def test_a_restore_while_files_are_deleted_keeps_those_that_are_yet_to_come(office: Office) -> None:
+    class Restoring(Shelf):
+        def delete(self, paths: Sequence[str]) -> Mapping[str, RemovalResult]:
+            office.sql.execute("DELETE FROM maintenance.file_outbox WHERE path = 'files/0999'")
+            return super().delete(paths)
+
+    paths = [f"files/{number:04}" for number in range(1_000)]
+    office.queue(*paths)
+    shelf = Restoring(set(paths))
+
+    outcome = office.drain(shelf)
+
+    assert (outcome.deleted, shelf.files, office.queued()) == (999, {"files/0999"}, [])
+
+
+def test_a_file_that_another_job_keeps_for_later_is_let_be(office: Office) -> None:
+    shelf = Shelf({"files/1"})
+    office.queue("files/1")
+    office.sql.execute(
+        "INSERT INTO maintenance.file_outbox (job, run_id, path, table_name, row_key, due_at) "
+        "VALUES ('another', 'run-2', 'files/1', 'artefact', 'x', '2026-12-24')"
+    )
+
+    assert office.drain(shelf).matched == 0
+    assert (shelf.files, len(office.queued())) == ({"files/1"}, 2)
+
+
+def test_a_file_of_several_rows_is_deleted_once_and_all_its_entries_go(office: Office) -> None:
+    shelf = Shelf({"files/1"})
+    for key in "abc":
+        office.sql.execute(
+            "INSERT INTO maintenance.file_outbox (job, run_id, path, table_name, row_key) "
+            "VALUES ('tidy', 'run-1', 'files/1', 'gone_table', %s)",
+            [key],
+        )
+
+    assert (office.drain(shelf).deleted, shelf.asked, office.queued()) == (1, ["files/1"], [])
+
+
+@pytest.mark.parametrize(
+    "key", ["PRIMARY KEY (id, at)", "PRIMARY KEY (at, id)", "UNIQUE (id)", "UNIQUE NULLS NOT DISTINCT (id, at)"]
+)
+def test_a_file_whose_row_is_there_again_is_let_be_whatever_key_the_table_has(office: Office, key: str) -> None:
+    office.sql.execute(f"CREATE TABLE sheet (id int, at date, {key}); INSERT INTO sheet VALUES (7, '2026-01-01')")
+    office.sql.execute(
+        "INSERT INTO maintenance.file_outbox (job, run_id, path, table_name, row_key)"
+        " VALUES ('tidy', 'run-1', 'a', 'sheet', '7'), ('tidy', 'run-1', 'b', 'sheet', '8')"
+    )
+    shelf = Shelf({"a", "b"})
+
+    outcome = office.drain(shelf)
+
+    assert (shelf.files, outcome.kept, outcome.deleted) == ({"a"}, 1, 1)

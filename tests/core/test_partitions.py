@@ -20,6 +20,8 @@ from cath_dagster.core.purge import Purge
 from cath_dagster.core.purger import Purger
 from tests.core.workshop import RUN, Workshop, silent
 
+pytestmark = pytest.mark.both_versions
+
 event = sa.Table(
     "event",
     sa.MetaData(),

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
-from cath_dagster.core import preflight
+from cath_dagster.core import followers, preflight
 from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.outcome import RunResult, Status
@@ -24,6 +24,9 @@ from cath_dagster.core.settings import JobSettings, PurgeSettings
 from cath_dagster.core.spec import JobSpec
 from tests.service import Service
 
+pytestmark = pytest.mark.both_versions
+
+PHYSICAL = "pg_create_physical_replication_slot(%s, true)"
 METADATA = sa.MetaData()
 entry = sa.Table("entry", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean))
 part = sa.Table("part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer))
@@ -224,8 +227,9 @@ def test_keeps_a_refused_run_in_the_ledger(bench: Service) -> None:
 
 
 @pytest.fixture
-def replica(bench: Service) -> Service:
-    """A database that says it follows another, and takes no writes from new sessions."""
+def replica(bench: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """A database that says it follows another, and takes no writes from new sessions; nobody waits until it does."""
+    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
     name = sql.Identifier(bench.value("SELECT current_database()"))
     bench.connection.execute("CREATE SCHEMA pretence")
     bench.connection.execute("CREATE FUNCTION pretence.pg_is_in_recovery() RETURNS bool LANGUAGE sql RETURN true")
@@ -422,16 +426,17 @@ def test_says_in_a_dry_run_which_session_is_in_the_way(bench: Service) -> None:
         assert "pg_terminate_backend" in (run_tidy(bench, dry_run=True).would_refuse or "")
 
 
-# Logical replication slots
+# Replication slots
 
 
-@pytest.fixture
-def slot(bench: Service) -> Iterator[str]:
-    """A logical replication slot that nobody reads, behind by the little that was written since."""
-    if bench.value("SHOW wal_level") != "logical":
+@pytest.fixture(params=["logical", "physical"])
+def slot(bench: Service, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A replication slot that nobody reads, behind by the little that was written since."""
+    if bench.value("SHOW wal_level") != "logical" and request.param == "logical":
         pytest.skip("a logical replication slot needs wal_level = logical")
+    makes = {"logical": "pg_create_logical_replication_slot(%s, 'pgoutput')", "physical": PHYSICAL}[request.param]
     name = f"slot_{uuid.uuid4().hex[:12]}"
-    bench.connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+    bench.connection.execute(sql.SQL(f"SELECT {makes}"), (name,))
     try:
         bench.connection.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000))")
         yield name
@@ -440,8 +445,8 @@ def slot(bench: Service) -> Iterator[str]:
 
 
 def test_refuses_beside_a_slot_that_is_far_behind(bench: Service, slot: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "MAX_SLOT_BYTES", 1)
-    monkeypatch.setattr(preflight, "NOTED_SLOT_BYTES", 0)
+    monkeypatch.setattr(followers, "MAX_SLOT_BYTES", 1)
+    monkeypatch.setattr(followers, "NOTED_SLOT_BYTES", 0)
 
     result = run_tidy(bench)
 
@@ -450,7 +455,7 @@ def test_refuses_beside_a_slot_that_is_far_behind(bench: Service, slot: str, mon
 
 
 def test_notes_a_slot_that_is_somewhat_behind(bench: Service, slot: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "NOTED_SLOT_BYTES", 0)
+    monkeypatch.setattr(followers, "NOTED_SLOT_BYTES", 0)
 
     result = run_tidy(bench)
 

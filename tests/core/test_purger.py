@@ -29,6 +29,8 @@ from tests.core.workshop import (
     screw,
 )
 
+pytestmark = pytest.mark.both_versions
+
 # The walk
 
 

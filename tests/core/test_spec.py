@@ -95,7 +95,19 @@ def test_refuses_a_name_twice(package: str, location: Location, add_file: AddFil
 
 
 @pytest.mark.parametrize(
-    "cron", ["", "daily", "0 1 * *", "0 1 * * * *", "61 1 * * *", "0 25 * * *", "0 1 * * 9", "a b c d e"]
+    "cron",
+    [
+        "",
+        "daily",
+        "0 1 * *",
+        "0 1 * * * *",
+        "61 1 * * *",
+        "0 25 * * *",
+        "0 1 * * 9",
+        "a b c d e",
+        "0 1 LW * *",
+        "0 1 * * 5L",
+    ],
 )
 def test_refuses_a_bad_cron(package: str, location: Location, add_file: AddFile, cron: str) -> None:
     add_file("tidy", job(package, "tidy", cron))

@@ -4,8 +4,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -14,24 +16,35 @@ from pydantic import Field
 
 from cath_dagster.bon import LOCATION, OWNER, messages
 from cath_dagster.bon.owners import owners_of
+from cath_dagster.bon.refusals import Judge, is_everybody
 from cath_dagster.bon.shaam import Ended, Ending, Refresher, is_due
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
+from cath_dagster.core.breaker import Breaker
+from cath_dagster.core.forgetting import is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
 from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import DONE, IDS_SHOWN, Notice, put_down
+from cath_dagster.core.notices import DONE, IMPATIENT, Notice, put_down
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.tally import IDS_SHOWN
+
+if TYPE_CHECKING:
+    from cath_dagster.adapters.oauth import ClientAuth
 
 JOB = "shaam_token_refresh"
 TABLE = credentials.name
 TEMPLATE = "reauthorisation"
 CALENDAR = ZoneInfo(LOCATION.timezone)
 VARIABLES = ("SHAAM_TOKEN_URL", "SHAAM_CLIENT_ID", "SHAAM_CLIENT_SECRET", "SHAAM_ENCRYPTION_KEY")
+EVERYBODY = (
+    "HTTP 4xx invalid_grant like most others: rather another client's id, or a fault of the provider, than so many revoked "
+    "authorisations, so that none is flagged; if they are, run once with allow_large"
+)
 MAX_OUTAGES = 64
 """Requests in a row without an answer, twice those that may be under way; the others are left to the next run."""
 
@@ -58,6 +71,13 @@ class ShaamTokenRefreshSettings(JobSettings):
         le=30,
         description="Seconds to wait for the provider. A credential's row stays locked meanwhile.",
     )
+    settle_seconds: int = Field(
+        default=5,
+        ge=0,
+        le=120,
+        description="Seconds after a refusal in which the service may write what it got for that token itself. Only then, "
+        "and if its row is unchanged, a credential is flagged and its owner told.",
+    )
     lifetime_minutes: int = Field(
         default=60,
         ge=1,
@@ -66,20 +86,24 @@ class ShaamTokenRefreshSettings(JobSettings):
     )
 
 
-def shaam_token_refresh(run: JobRun, settings: ShaamTokenRefreshSettings) -> None:
-    """Refresh every due credential; one that fails does not hold up the others. Then tell owners who must act."""
-    given = run.require(*VARIABLES)
-    cipher = TokenCipher(given["SHAAM_ENCRYPTION_KEY"], f"{LOCATION.prefix}_SHAAM_ENCRYPTION_KEY")
-    run.plan()
+def prepare(run: JobRun, settings: ShaamTokenRefreshSettings) -> None:
+    """Look at every variable that the work goes by."""
+    del settings
+    _read_provider(run)
     if run.has_mail:
         run.require_mail(TEMPLATE)
+
+
+def shaam_token_refresh(run: JobRun, settings: ShaamTokenRefreshSettings) -> None:
+    """Refresh every due credential; one that fails does not hold up the others. Then tell owners who must act."""
+    run.plan()
     until = run.as_of + timedelta(minutes=settings.window_minutes)
     due = _read_due(run, until)
     if run.dry_run:
         run.record(Outcome(target=TABLE, matched=len(due)))
     else:
-        _refresh_all(run, settings, cipher, until, due)
-    run.send(_reauthorisations(run))
+        _refresh_all(run, settings, until, due)
+    run.send(_reauthorisations(run), patience=IMPATIENT)
 
 
 def _read_due(run: JobRun, until: datetime) -> list[UUID]:
@@ -92,18 +116,41 @@ def _read_due(run: JobRun, until: datetime) -> list[UUID]:
     return found
 
 
-def _refresh_all(
-    run: JobRun, settings: ShaamTokenRefreshSettings, cipher: TokenCipher, until: datetime, due: Sequence[UUID]
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Provider:
+    """Where tokens are refreshed, as the variables say."""
+
+    url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    auth: "ClientAuth"
+    cipher: TokenCipher = field(repr=False)
+
+
+def _read_provider(run: JobRun) -> _Provider:
+    """Return what the variables say; raise `ConfigurationError` naming the one that is missing or cannot be used."""
     # The client brings HTTP with it, which no other job needs.
-    from cath_dagster.adapters.oauth import TokenEndpoint, check_client_auth, check_token_url
+    from cath_dagster.adapters.oauth import check_client_auth, check_token_url
 
     given, prefix = run.require(*VARIABLES), LOCATION.prefix
-    endpoint = TokenEndpoint(
-        check_token_url(given["SHAAM_TOKEN_URL"], f"{prefix}_SHAAM_TOKEN_URL"),
+    return _Provider(
+        url=check_token_url(given["SHAAM_TOKEN_URL"], f"{prefix}_SHAAM_TOKEN_URL"),
         client_id=given["SHAAM_CLIENT_ID"],
         client_secret=given["SHAAM_CLIENT_SECRET"],
         auth=check_client_auth(run.optional("SHAAM_CLIENT_AUTH") or "basic", f"{prefix}_SHAAM_CLIENT_AUTH"),
+        cipher=TokenCipher(given["SHAAM_ENCRYPTION_KEY"], f"{prefix}_SHAAM_ENCRYPTION_KEY"),
+    )
+
+
+def _refresh_all(run: JobRun, settings: ShaamTokenRefreshSettings, until: datetime, due: Sequence[UUID]) -> None:
+    from cath_dagster.adapters.oauth import TokenEndpoint
+
+    provider = _read_provider(run)
+    endpoint = TokenEndpoint(
+        provider.url,
+        client_id=provider.client_id,
+        client_secret=provider.client_secret,
+        auth=provider.auth,
         now=_now,
         timeout=settings.timeout_seconds,
         connections=settings.concurrency,
@@ -112,24 +159,40 @@ def _refresh_all(
     with closing(endpoint):
         refresher = Refresher(
             ask=endpoint.refresh,
-            cipher=cipher,
+            cipher=provider.cipher,
             until=until,
             default_lifetime=timedelta(minutes=settings.lifetime_minutes),
             now=_now,
             on_change=partial(_record_change, run),
         )
         ended = list(_refresh_each(run, refresher, due, settings.concurrency))
+    ended = _judge(run, settings, ended, run.clock())
     _record_all(run, due, ended, run.clock() - started)
+
+
+def _judge(run: JobRun, settings: ShaamTokenRefreshSettings, ended: Sequence[Ended], since: float) -> list[Ended]:
+    """Return how it ended for each, those refused judged: flagged, or refreshed by the service itself meanwhile."""
+    refused = [each for each in ended if each.ending is Ending.REFUSED]
+    others = [each for each in ended if each.ending is not Ending.REFUSED]
+    answered = len(refused) + sum(1 for each in others if each.ending is Ending.REFRESHED)
+    if is_everybody(len(refused), answered) and not run.allow_large:
+        return [*others, *(Ended(each.business_id, Ending.FAILED, EVERYBODY) for each in refused)]
+    judge = Judge(
+        database=run.database, seconds=settings.settle_seconds, clock=run.clock, on_change=partial(_record_change, run)
+    )
+    return [*others, *judge.judge(refused, since)]
 
 
 def _refresh_each(run: JobRun, refresher: Refresher, due: Sequence[UUID], concurrency: int) -> Iterator[Ended]:
     """Yield how it ended for each business, as they end; after too many without an answer no other is begun."""
     stop = threading.Event()
     results = work_on(due, refresher.refresh, own=run.open_database, threads=concurrency, stop=stop)
-    outages = 0
+    breaker = Breaker(limit=MAX_OUTAGES)
     for count, ended in enumerate(results, start=1):
-        outages = outages + 1 if ended.is_outage else 0
-        if outages >= MAX_OUTAGES:
+        breaker.hear(is_outage=ended.is_outage)
+        if ended.is_outage:
+            run.reporter.warning(f"{ended.error}; {breaker.in_a_row} in a row, no more are begun after {MAX_OUTAGES}")
+        if breaker.is_open:
             stop.set()
         run.reporter.progress(TABLE, count, len(due))
         yield ended
@@ -197,6 +260,17 @@ def _reauthorisations(run: JobRun) -> Iterator[Notice]:
         yield _notice(subject, day, business, email, name)
 
 
+def _forgotten(as_of: datetime, settings: ShaamTokenRefreshSettings) -> sa.ColumnElement[bool]:
+    """Return which notices matter no more: old ones, but for mails still to be sent about a credential that is flagged."""
+    del settings
+    business_id = sa.func.split_part(sent_notice.c.subject_id, "/", 1)
+    is_pending = sa.and_(
+        sent_notice.c.status.not_in(DONE),
+        sa.exists().where(sa.cast(credentials.c.business_id, sa.Text) == business_id, credentials.c.needs_reauth),
+    )
+    return sa.and_(is_older(as_of), sa.not_(is_pending))
+
+
 def _notice(subject_id: str, day: date, business: str = "", email: str = "", name: str = "") -> Notice:
     return Notice(
         subject_ids=(subject_id,),
@@ -225,10 +299,11 @@ SPEC = JobSpec(
     description=(
         "Refreshes the tokens of business_shaam_credentials that expire within 20 minutes or have expired, and stores "
         "both encrypted. A credential that the provider refuses for good (invalid_grant) gets needs_reauth, and its "
-        "owners a mail. Any other failure flags nobody: the run ends failed, and the next one tries again."
+        "owners a mail, unless the service has refreshed it itself meanwhile. Any other failure flags nobody: the run ends failed, and the next one tries again."
     ),
     settings=ShaamTokenRefreshSettings,
     run=shaam_token_refresh,
+    prepare=prepare,
     tables=(TABLE,),
     needs=VARIABLES,
     max_runtime=timedelta(minutes=30),
@@ -238,5 +313,6 @@ SPEC = JobSpec(
         "user_businesses": ("SELECT",),
         "users": ("SELECT",),
     },
+    forgets=_forgotten,
     without_mail="tokens are refreshed all the same, and owners who must authorise again are not told",
 )

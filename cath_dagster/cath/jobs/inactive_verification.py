@@ -14,6 +14,7 @@ from cath_dagster.cath import inactive_users as rule_of
 from cath_dagster.cath.inactive_users import InactiveUserSettings, Rule
 from cath_dagster.cath.messages import full_name, idam_warning, media_warning
 from cath_dagster.cath.tables import notification_audit_log, subscription, subscription_list_type, user
+from cath_dagster.core.extremes import is_on_calendar
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
@@ -24,6 +25,8 @@ from cath_dagster.core.spec import JobSpec
 
 MEDIA_VARIABLES = ("MEDIA_VERIFICATION_LINK",)
 IDAM_VARIABLES = ("CFT_SIGN_IN_LINK", "CRIME_SIGN_IN_LINK")
+
+IDS_SHOWN = 50
 
 SUBSCRIPTION_CHILDREN = (Child(notification_audit_log, notification_audit_log.c.subscription_id),)
 
@@ -97,11 +100,15 @@ def _warning(kind: str, rows: list[IdleUser], links: dict[str, str]) -> Notice:
             personalisation=keys,
             reference=f"{rule_of.JOB}/{kind}/{user_ids[0]}/{period_start}",
         ),
+        # Who has no address cannot be warned, and may be deleted as if warned from then on.
+        settled_by_rejection=True,
     )
 
 
 def _idle_people(run: JobRun, rule: Rule) -> list[IdleUser]:
     seen = rule_of.activity()
+    is_due = sa.and_(rule_of.is_idle(seen, rule, rule.warn_days, run.as_of), sa.not_(rule_of.has_notice(seen, rule)))
+    _name_undated(run, sa.select(seen.c.user_id).where(is_due, sa.not_(is_on_calendar(seen.c.last_activity))))
     query = (
         sa.select(
             sa.cast(user.c.user_id, sa.Text),
@@ -112,11 +119,22 @@ def _idle_people(run: JobRun, rule: Rule) -> list[IdleUser]:
             seen.c.last_activity,
         )
         .join(seen, seen.c.user_id == user.c.user_id)
-        .where(rule_of.is_idle(seen, rule, rule.warn_days, run.as_of), sa.not_(rule_of.has_notice(seen, rule)))
+        .where(is_due, is_on_calendar(seen.c.last_activity))
         .order_by(seen.c.person, user.c.user_id)
     )
     rows: Iterable[Any] = run.database.transaction(lambda connection: connection.execute(query).all())
     return [IdleUser(*row) for row in rows]
+
+
+def _name_undated(run: JobRun, undated: sa.Select[Any]) -> None:
+    """Say who cannot be told since when they were idle: nobody is warned, and so deleted, by a date that cannot be."""
+    query = sa.select(sa.cast(undated.subquery().c.user_id, sa.Text)).order_by(sa.text("1"))
+    if ids := run.database.transaction(lambda connection: connection.scalars(query).all()):
+        shown = ", ".join(ids[:IDS_SHOWN]) + (f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else "")
+        run.fail(
+            f"{len(ids)} users are not warned, since their last activity lies before the calendar; correct "
+            f"last_signed_in_date or created_date of {shown}"
+        )
 
 
 def _count_the_rest(run: JobRun, settings: InactiveUserSettings) -> None:
@@ -158,5 +176,6 @@ SPEC = JobSpec(
         "notification_audit_log": ("SELECT", "DELETE"),
     },
     age_columns={"user": "last_signed_in_date"},
+    forgets=rule_of.no_longer_matters,
     without_mail="nobody is deleted who must be warned first",
 )

@@ -22,6 +22,7 @@ from cath_dagster.cath.tables import (
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.optional import optional
 from cath_dagster.core.purge import Child, Planning, Purge, Revision
 from cath_dagster.core.settings import Days, PurgeSettings, plain_settings, read_settings
 from cath_dagster.core.spec import JobSpec
@@ -72,7 +73,8 @@ def _idle_settings(planning: Planning) -> InactiveUserSettings:
 
 def _orphaned(planning: Planning, settings: SubscriptionsSettings, idle: InactiveUserSettings) -> Purge:
     gone_before = naive_utc(planning.as_of - timedelta(days=settings.location_grace_days))
-    is_live = sa.or_(location.c.deleted_at.is_(None), location.c.deleted_at >= gone_before)
+    gone_at = optional(location.c.deleted_at)
+    is_live = sa.or_(gone_at.is_(None), gone_at >= gone_before)
     deletable = sa.select(user.c.user_id).where(inactive_users.is_deletable(idle, planning.as_of))
     return Purge(
         table=subscription,

@@ -9,19 +9,20 @@ import sqlalchemy as sa
 from cath_dagster.checktick import LOCATION, OWNER, retention
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
 from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
+from cath_dagster.checktick.files_left import record_files_left
 from cath_dagster.checktick.groups import Worked, do_in_groups, group_by_weight
 from cath_dagster.checktick.marking import Marker
 from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
 from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.tables import response, survey
-from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, send_warnings
+from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
 from cath_dagster.checktick.words import tell_governance
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Plan
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.spec import Change, JobSpec, Step
 
 SURVEYS = survey.name
 SOFT_RULE = "closed surveys whose date of deletion has come"
@@ -52,18 +53,30 @@ def purges(planning: Planning, settings: DataGovernanceSettings) -> list[Purge]:
     ]
 
 
+def change(planning: Planning, settings: DataGovernanceSettings) -> Change:
+    """Return the soft deletion, which comes before the other."""
+    return Change(
+        table=survey,
+        rule=SOFT_RULE,
+        says="soft-deleted",
+        predicate=retention.is_soft_deletable(planning.as_of),
+        is_made=survey.c.deleted_at.is_not(None),
+        values=retention.soft_deletion_values(planning.as_of, timedelta(days=settings.grace_days)),
+        conditions=retention.soft_deletion_conditions(planning.as_of),
+    )
+
+
 def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     """Mark the closed surveys whose date has come as deleted; what stands in the way is counted and named."""
     due = retention.is_soft_deletable(run.as_of)
-    standing = run.database.transaction(
-        partial(find_standing, why=why_not_soft_deleted(), is_past=retention.is_past_soft_deletion(run.as_of))
-    )
+    past = sa.or_(retention.is_past_soft_deletion(run.as_of), retention.is_undated())
+    standing = run.database.transaction(partial(find_standing, why=why_not_soft_deleted(), is_past=past))
     ids = _find(run, due, survey.c.deletion_date)
     run.ledger.plan(Plan(table=SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids)))
     details: dict[str, Scalar] = {
         **as_details("soft", standing),
         "soft_unwarned": _count(run, due, ~has_warning()),
-        "soft_with_open_request": _count(run, due, survey.c.has_pending_dsr),
+        "soft_with_open_request": _count(run, due, retention.has_open_request()),
     }
     kept = sum(each.count for each in standing)
     if run.dry_run:
@@ -93,7 +106,7 @@ def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     is_frozen = sa.exists().where(response.c.survey_id == survey.c.id, response.c.is_frozen)
     details: dict[str, Scalar] = {
         **as_details("hard", standing),
-        "hard_with_open_request": _count(run, due, survey.c.has_pending_dsr),
+        "hard_with_open_request": _count(run, due, retention.has_open_request()),
         "hard_with_frozen_response": _count(run, due, is_frozen),
     }
     kept = sum(each.count for each in standing)
@@ -210,10 +223,13 @@ SPEC = JobSpec(
     ),
     prepare=prepare,
     purges=purges,
+    change=change,
     tables=(SURVEYS, *(table.name for table in DEPENDENT)),
     needs=("MEDIA_URL",),
     privileges=_privileges(),
     age_columns={SURVEYS: "hard_deletion_date"},
+    forgets=no_longer_matters,
     without_mail="surveys are deleted all the same, and their owners are not warned",
+    on_files_left=record_files_left,
     report=tell_governance,
 )

@@ -1,4 +1,4 @@
-"""Delete Dagster's own history past its retention: runs with their events and compute logs, ticks, settled alerts.
+"""Delete Dagster's own history past its retention: runs with events and compute logs, what has no run, ticks, alerts.
 
 What Dagster still looks at is kept: whatever is not over, the newest run of every job, and every run that made the
 latest materialisation, observation or check of an asset, of each partition. Such a run is kept whole; half a run
@@ -27,6 +27,7 @@ from cath_dagster.operations.tables import (
     run_tags,
     runs,
 )
+from cath_dagster.operations.unowned import is_superseded_event, unowned_purges
 
 REPOSITORY = ".dagster/repository"
 """The tag that says from which code location a run comes: jobs of two locations may have one name."""
@@ -53,7 +54,7 @@ def clean_instance(run: JobRun, settings: CleanInstanceSettings) -> None:
 
 
 def purges(planning: Planning, settings: CleanInstanceSettings) -> list[Purge]:
-    """Return the purges of runs, ticks and alerts."""
+    """Return the purges of runs, of what belongs to none, of ticks and alerts."""
     usual = planning.as_of - timedelta(days=settings.retention_days)
     failed = planning.as_of - timedelta(days=settings.failure_retention_days)
     kept = f"{settings.retention_days} days, failed ones {settings.failure_retention_days}"
@@ -92,6 +93,7 @@ def purges(planning: Planning, settings: CleanInstanceSettings) -> list[Purge]:
             files=lambda chosen: sa.select(sa.cast(runs.c.id, sa.Text), runs.c.run_id).where(chosen),
             conditions=conditions,
         ),
+        *unowned_purges(usual, failed, settings.retention_days, settings.failure_retention_days),
         Purge(
             table=job_ticks,
             rule=f"ticks older than {kept}",
@@ -136,26 +138,12 @@ def _repository(run_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
 
 
 def _made_latest_event() -> sa.ColumnElement[bool]:
-    own, newer = event_logs.alias("own_event"), event_logs.alias("newer_event")
-    is_of_same_kind = sa.and_(
-        newer.c.asset_key == own.c.asset_key,
-        newer.c.dagster_event_type == own.c.dagster_event_type,
-        newer.c.id > own.c.id,
-    )
-
-    def is_superseded(is_of_same_partition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-        return sa.exists().where(is_of_same_kind, is_of_same_partition).correlate_except(newer)
-
-    # Two questions, since no index answers IS NOT DISTINCT FROM.
-    superseded = sa.case(
-        (own.c.partition.is_(None), is_superseded(newer.c.partition.is_(None))),
-        else_=is_superseded(newer.c.partition == own.c.partition),
-    )
+    own = event_logs.alias("own_event")
     is_needed = sa.and_(
         own.c.run_id == runs.c.run_id,
         own.c.dagster_event_type.in_(NEEDED_EVENTS),
         own.c.asset_key.is_not(None),
-        sa.not_(superseded),
+        sa.not_(is_superseded_event(own)),
     )
     return sa.exists().where(is_needed).correlate_except(own)
 
@@ -187,9 +175,9 @@ SPEC = JobSpec(
     summary="Deletes Dagster's own runs, events, ticks and compute logs past their retention.",
     description=(
         "Deletes from Dagster's own database the runs that ended more than 30 days ago, failed ones 90, with their "
-        "events, tags and compute logs, and ticks as old. Kept are runs that are not over, the newest run of every "
+        "events, tags and compute logs, and as old events and check executions of no run, ended backfills and ticks. Kept are runs that are not over, the newest run of every "
         "job, and every run that made the latest materialisation, observation or check of an asset or one of its "
-        "partitions. What is deleted cannot be brought back; the ledger in the maintained databases is not touched."
+        "partitions, and what belongs to no run where it is the newest of its kind. What is deleted cannot be brought back; the ledger in the maintained databases is not touched."
     ),
     settings=CleanInstanceSettings,
     run=clean_instance,
@@ -197,9 +185,11 @@ SPEC = JobSpec(
     tables=("runs", "event_logs", "job_ticks"),
     privileges={
         "runs": ("SELECT", "UPDATE", "DELETE"),
-        "event_logs": ("SELECT", "DELETE"),
+        "event_logs": ("SELECT", "UPDATE", "DELETE"),
         "asset_event_tags": ("SELECT", "DELETE"),
-        "asset_check_executions": ("SELECT", "DELETE"),
+        "asset_check_executions": ("SELECT", "UPDATE", "DELETE"),
+        "bulk_actions": ("SELECT", "UPDATE", "DELETE"),
+        "backfill_tags": ("SELECT", "DELETE"),
         "asset_keys": ("SELECT",),
         "run_tags": ("SELECT", "DELETE"),
         "job_ticks": ("SELECT", "UPDATE", "DELETE"),

@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.outcome import Status
+from cath_dagster.core.ticks import next_tick
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
 from cath_dagster.operations.watched import spec_of
 from cath_dagster.orchestration.jobs import QUEUE_KEY
-from cath_dagster.orchestration.schedules import next_tick
 
 WILL_RETRY, RETRY_RUN, RETRY_NUMBER = "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/retry_number"
 REPOSITORY = ".dagster/repository"
@@ -64,8 +65,10 @@ def _tell(look: Look, record: dg.RunRecord) -> Alert:
     if run.tags.get(WILL_RETRY) == "true":
         says.append("It was to be launched again, and was not: look at the daemon.")
     spec = spec_of(subject)
-    if spec is not None:
-        says.append(f"The next tick, at {next_tick(spec, look.now):%Y-%m-%d %H:%M %Z}, goes on where this run stopped.")
+    tick = next_tick(spec.cron, spec.location.timezone, look.now) if spec is not None else None
+    if spec is not None and tick is not None:
+        local = tick.astimezone(ZoneInfo(spec.location.timezone))
+        says.append(f"The next tick, at {local:%Y-%m-%d %H:%M %Z}, goes on where this run stopped.")
     return Alert(
         kind=Kind.RUN_REFUSED if is_refused else Kind.RUN_FAILED,
         subject=subject,

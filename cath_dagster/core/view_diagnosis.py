@@ -1,0 +1,68 @@
+"""Look at the views as the next run would find them, and at what of the service's migrations they stand in the way of."""
+
+from collections.abc import Iterator, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from cath_dagster.core.database import translate
+from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.heap import quote
+from cath_dagster.core.view import Standing, View, check_droppable, find_read_columns, read_columns, read_standing
+
+
+def diagnose_views(connection: sa.Connection, views: Sequence[View], *, job: str, location: str) -> Iterator[Finding]:
+    """Yield a finding for each view that `job` keeps; the connection's transaction outlives what the server refuses."""
+    for view in views:
+        try:
+            with connection.begin_nested():
+                yield _examine(connection, view, job, location)
+        except DBAPIError as error:
+            yield Finding(
+                subject=f"view {view.name}",
+                level=Level.PROBLEM,
+                says=f"{job} cannot make or refresh it, since the service's schema is no longer what it reads: "
+                f"{translate(error)}",
+                remedy="install a release of cath-dagster whose view does without; until then the view stays as it was",
+            )
+
+
+def _examine(connection: sa.Connection, view: View, job: str, location: str) -> Finding:
+    subject = f"view {view.name}"
+    columns = read_columns(connection, view)
+    try:
+        standing = read_standing(connection, view)
+        if standing is None:
+            return Finding(subject=subject, level=Level.OK, says=f"is not there: the next run of {job} makes it")
+        misfit = standing.misfit(view, columns)
+        if misfit:
+            check_droppable(connection, view, standing, misfit)
+    except DatabaseStatementError as error:
+        return Finding(subject=subject, level=Level.PROBLEM, says=f"{job} fails: {error}")
+    if not standing.is_owned:
+        return _not_owned(connection, view, standing, job)
+    holds = f"while it stands, no migration can drop or retype {', '.join(find_read_columns(connection, standing))}"
+    if why := misfit or standing.lack():
+        return Finding(
+            subject=subject,
+            level=Level.WARNING,
+            says=f"{why}: the next run of {job} mends it; {holds}",
+            remedy=f"cath-dagster run {job}",
+        )
+    return Finding(
+        subject=subject,
+        level=Level.OK,
+        says=f"is what this release wants; {holds}",
+        remedy=f"before such a migration: cath-dagster views drop {location}; the next run makes it anew",
+    )
+
+
+def _not_owned(connection: sa.Connection, view: View, standing: Standing, job: str) -> Finding:
+    role = connection.scalar(sa.select(sa.func.current_user())) or ""
+    return Finding(
+        subject=f"view {view.name}",
+        level=Level.PROBLEM,
+        says=f"{job} fails: {role} may not refresh it, which takes its owner, {standing.owner}",
+        remedy=f"as a member of both: ALTER MATERIALIZED VIEW {view.relation} OWNER TO {quote(role)};",
+    )
