@@ -126,7 +126,7 @@ def test_a_draft_goes_with_the_draft_of_a_credit_note_that_credits_it(bon: Bon, 
 def test_a_draft_stays_with_the_draft_of_a_credit_note_that_is_held(bon: Bon, business: uuid.UUID) -> None:
     credited = bon.add_draft(business)
     credit = bon.add_draft(business, document_type="credit_note", credited_invoice_id=credited)
-    bon.insert("shaam_audit_log", business_id=business, invoice_id=credit)
+    bon.add_audit(business, credit)
 
     plan = bon.run(JOB, dry_run=True)
     result = bon.run(JOB)
@@ -147,7 +147,7 @@ def test_a_draft_stays_that_a_credit_note_touched_lately_credits(bon: Bon, busin
 
 def test_explain_names_the_key_that_holds_a_draft(bon: Bon, business: uuid.UUID) -> None:
     held = bon.add_draft(business)
-    bon.insert("shaam_audit_log", business_id=business, invoice_id=held)
+    bon.add_audit(business, held)
     with Database(open_engine(bon.url, variable="URL", application_name="explain:1")) as database:
         found = explain(database, load_specs(bon.location), "invoices", str(held), now=bon.as_of, environ=bon.environ)
 
