@@ -41,7 +41,7 @@ def _jobs(location: Location, resources: EnvironmentResources, database: Sequenc
         subject = f"job {spec.name}"
         if says:
             yield Finding(subject=subject, level=Level.PROBLEM, says=says)
-        elif is_open:
+        elif is_open and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
             yield Finding(subject=subject, level=Level.OK, says="its run could begin")
 
 

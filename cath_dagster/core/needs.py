@@ -12,6 +12,7 @@ from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.family import read_family
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.purge import Purge
+from cath_dagster.core.reference_findings import purges_of
 from cath_dagster.core.references import adopted, examine
 from cath_dagster.core.relations import SET_NULL, Relation, read_references, read_relations
 from cath_dagster.core.session import SERVICE
@@ -114,7 +115,7 @@ def _of_settings(connection: sa.Connection, spec: JobSpec, moment: Moment) -> It
     version = connection.scalar(sa.text("SELECT current_setting('server_version_num')::int")) or 0
     if settings.vacuum and version >= MAINTAIN_SINCE:
         yield from ((_named(table), frozenset({"MAINTAIN"})) for table in purged_tables([spec]))
-    for purge in () if spec.purges is None else spec.purges(moment, settings):
+    for purge in purges_of(connection, spec, moment, settings):
         yield from _of_references(connection, purge, settings)
 
 
@@ -128,9 +129,12 @@ def _of_references(
         # Without the table there is nothing to be granted.
         return
     for reference in (*(hold.reference for hold in examined.holds), *examined.unread):
-        yield (reference.schema, reference.child), frozenset({"SELECT"})
+        # Other schemas are not the role's to look into, unless their owner lets it.
+        if reference.schema == SERVICE:
+            yield (reference.schema, reference.child), frozenset({"SELECT"})
     for table in adopted(purge, examined.purge):
-        yield (table.schema or SERVICE, table.name), frozenset({"SELECT", "DELETE"})
+        if table.schema == SERVICE:
+            yield (SERVICE, table.name), frozenset({"SELECT", "DELETE"})
     if settings.undo_days:
         yield from _of_undo(connection, examined.purge)
 

@@ -5,15 +5,15 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from cath_dagster.core.catalogue import purged_tables
 from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.heap import quote
 from cath_dagster.core.holds import count_held
 from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.references import Examined, examine
-from cath_dagster.core.relations import SET_NULL, Reference
-from cath_dagster.core.settings import PurgeSettings, read_settings
+from cath_dagster.core.references import Examined, examine, grant_to_read
+from cath_dagster.core.relations import SET_NULL, Reference, read_relations
+from cath_dagster.core.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 
 
@@ -28,11 +28,9 @@ def reference_findings(connection: sa.Connection, specs: Sequence[JobSpec], mome
 
 
 def _of_job(connection: sa.Connection, spec: JobSpec, moment: Planning) -> Iterator[Finding]:
-    if spec.purges is None:
-        return
     try:
         settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
-        purges = spec.purges(moment, settings)
+        purges = purges_of(connection, spec, moment, settings)
     except MaintenanceError as error:
         yield _problem(spec, str(error))
         return
@@ -45,6 +43,15 @@ def _of_job(connection: sa.Connection, spec: JobSpec, moment: Planning) -> Itera
             yield _problem(spec, str(translate(error)))
         except MaintenanceError as error:
             yield _problem(spec, str(error))
+
+
+def purges_of(connection: sa.Connection, spec: JobSpec, moment: Planning, settings: JobSettings) -> Sequence[Purge]:
+    """Return what a run of the job would delete; of one that alone knows its rows, a purge of none for each table."""
+    if spec.purges is not None:
+        return spec.purges(moment, settings)
+    relations = read_relations(connection, [("public", table) for table in purged_tables([spec])])
+    tables = [relation.as_table() for relation in relations if relation is not None and len(relation.key) == 1]
+    return [Purge(table=table, rule="what the run finds", predicate=sa.false()) for table in tables]
 
 
 def _of_purge(connection: sa.Connection, spec: JobSpec, examined: Examined) -> Iterator[Finding]:
@@ -87,7 +94,7 @@ def _unread(reference: Reference) -> Finding:
             f"keeps the rows of {reference.parent} to which it refers ({reference.constraint}), and the role may not read "
             f"{reference.child}, so that no dry run counts them"
         ),
-        remedy=f"GRANT SELECT ON {quote(reference.schema)}.{quote(reference.child)} to the role, as its owner",
+        remedy=grant_to_read(reference),
     )
 
 

@@ -54,6 +54,14 @@ def test_migrate_gives_the_role_its_privileges_once(service: Service, role: Role
     assert grants(service, role) == given
 
 
+def test_the_role_may_read_what_holds_rows_that_its_jobs_delete(service: Service, role: Role) -> None:
+    service.connection.execute('CREATE TABLE user_log (user_id uuid REFERENCES "user")')
+
+    call(service.environ, "migrate", "cath", "--role", role.name)
+
+    assert [privilege for table, privilege in grants(service, role) if table == "user_log"] == ["SELECT"]
+
+
 def test_what_the_role_needs_no_longer_is_taken_back(service: Service, role: Role) -> None:
     execute(
         service,

@@ -236,6 +236,15 @@ def test_refuses_a_cascade_in_a_circle_also_where_the_settings_name_it(bench: Se
     assert "could not be counted" in (result.error or "")
 
 
+def test_refuses_a_second_cascade_of_a_child_also_where_the_settings_name_it(bench: Service) -> None:
+    bench.connection.execute("ALTER TABLE part ADD other int CONSTRAINT other_fkey REFERENCES entry ON DELETE CASCADE")
+
+    result = tidy(bench, WITH_PARTS, allow_cascades="other_fkey")
+
+    assert result.status is Status.REFUSED
+    assert "other_fkey" in (result.error or "")
+
+
 def test_refuses_to_archive_a_cascade_without_a_reason_and_archives_it_with_one(bench: Service) -> None:
     bench.connection.execute(NOTE)
     bench.connection.execute("INSERT INTO note VALUES (1, 'made up')")
