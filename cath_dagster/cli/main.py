@@ -278,7 +278,7 @@ def show_ledger(
 @app.command("explain")
 def explain_row(
     table: Annotated[str, typer.Argument(help="A table of the service, as the database names it.")],
-    key: Annotated[str, typer.Argument(help="The row's primary key.")],
+    key: Annotated[str, typer.Argument(help="The row's key; of several columns, a JSON array of their values.")],
     location: LocationName = None,
     as_json: Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core import outbox
@@ -231,12 +231,13 @@ class RowRestorer:
             "restored_at": self.now,
             "left_alone_until": self.now + timedelta(days=part.undo_days),
         }
-        statement = insert(restored_row)
+        given = sa.func.unnest(sa.literal(list(keys), ARRAY(sa.Text))).table_valued("key").render_derived("given")
+        values = {"table_name": sa.literal(part.table), "key": given.c.key} | {
+            name: sa.literal(value, restored_row.c[name].type) for name, value in known.items()
+        }
+        statement = insert(restored_row).from_select(list(values), sa.select(*values.values()).distinct())
         again = {name: statement.excluded[name] for name in known}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=["table_name", "key"], set_=again),
-            [{"table_name": part.table, "key": key, **known} for key in keys],
-        )
+        connection.execute(statement.on_conflict_do_update(index_elements=["table_name", "key"], set_=again))
 
     def _link(self, part: Part, connection: sa.Connection) -> None:
         pin_text(connection)
