@@ -112,11 +112,11 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
         """
         INSERT INTO surveys_datasubjectrequest (request_type, status, respondent_email, request_details,
             controller_response, resolution_notes, resolved_at, ico_reported, created_at, updated_at, survey_id)
-        SELECT 'erasure', status, 'respondent' || id || '@example.org', '', '', '',
-            CASE WHEN status = 'resolved' THEN %(as_of)s - interval '60 days' END, false,
+        SELECT 'erasure', state, 'respondent' || id || '@example.org', '', '', '',
+            CASE WHEN state = 'resolved' THEN %(as_of)s - interval '60 days' END, false,
             %(as_of)s - interval '90 days', %(as_of)s - interval '60 days', id
         FROM surveys_survey,
-        LATERAL (SELECT (ARRAY['received', 'referred', 'resolved', 'rejected'])[1 + mod(id, 4)] AS status) AS drawn
+        LATERAL (SELECT (ARRAY['received', 'referred', 'resolved', 'rejected'])[1 + mod(id, 4)] AS state) AS drawn
         WHERE mod(id, 15) = 0""",
     ),
     (
