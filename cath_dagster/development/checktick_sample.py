@@ -49,7 +49,7 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
             'survey-' || n, '', %(as_of)s - interval '400 days', 1 + mod(n, %(users)s), '{}', false, false,
             %(as_of)s - interval '390 days',
             CASE WHEN state IS NULL OR (state IN ('hard', 'soft') AND place = 2) THEN 'published' ELSE 'closed' END,
-            'public', '', 6, false, true, 'en', false, '', mod(n, 60) = 0, '',
+            'public', '', 6, false, true, 'en', false, '', false, '',
             decode(repeat(md5('key' || n), 2), 'hex'), CASE WHEN mod(n, 3) = 0 THEN decode(md5('org' || n), 'hex') END,
             CASE WHEN state IS NOT NULL THEN soft_at - interval '180 days' END,
             CASE WHEN state IS NOT NULL THEN soft_at END,
@@ -105,6 +105,19 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
             freeze_source)
         SELECT '{}', decode(repeat(md5(id || '-' || n), 20), 'hex'), %(as_of)s - interval '200 days', id, '', false, ''
         FROM surveys_survey, generate_series(1, 20) AS n""",
+    ),
+    (
+        "surveys_datasubjectrequest",
+        # Open ones and settled ones; one that was rejected is never marked as resolved.
+        """
+        INSERT INTO surveys_datasubjectrequest (request_type, status, respondent_email, request_details,
+            controller_response, resolution_notes, resolved_at, ico_reported, created_at, updated_at, survey_id)
+        SELECT 'erasure', state, 'respondent' || id || '@example.org', '', '', '',
+            CASE WHEN state = 'resolved' THEN %(as_of)s - interval '60 days' END, false,
+            %(as_of)s - interval '90 days', %(as_of)s - interval '60 days', id
+        FROM surveys_survey,
+        LATERAL (SELECT (ARRAY['received', 'referred', 'resolved', 'rejected'])[1 + mod(id, 4)] AS state) AS drawn
+        WHERE mod(id, 15) = 0""",
     ),
     (
         "surveys_surveymembership",
