@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.database import Database
+from cath_dagster.core.elsewhere import find_elsewhere
 from cath_dagster.core.errors import (
     ConfigurationError,
     IncompleteRunError,
@@ -259,6 +260,9 @@ def _let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     if not run.dry_run:
         run.database.lock(lock_name(spec, run.partition))
     check_tables(run, spec, settings)
+    if spec.location.is_of_the_orchestrator:
+        elsewhere = run.database.transaction(lambda connection: find_elsewhere(connection, spec.privileges))
+        run.refuse(list(map(str, elsewhere)))
     if spec.prepare is not None:
         spec.prepare(run, settings)
 

@@ -4,7 +4,8 @@ import contextlib
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +23,9 @@ from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.settings import JobSettings, PurgeSettings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.development.notify import NotifySimulator
+from tests.core.test_followers import make_cath
+from tests.servers import primary
 from tests.service import Service
 
 pytestmark = pytest.mark.both_versions
@@ -79,6 +83,11 @@ def run_tidy(
 @pytest.fixture
 def bench(service: Service) -> Service:
     """CaTH with ten entries, three of them old, each with ten parts, and no index on the parts' foreign key."""
+    furnish(service)
+    return service
+
+
+def furnish(service: Service) -> None:
     service.connection.execute("CREATE TABLE entry (id int PRIMARY KEY, is_old boolean)")
     service.connection.execute(
         "CREATE TABLE part (id int PRIMARY KEY, entry_id int REFERENCES entry ON DELETE CASCADE)"
@@ -86,7 +95,6 @@ def bench(service: Service) -> Service:
     service.connection.execute("INSERT INTO entry SELECT n, n <= 3 FROM generate_series(1, 10) n")
     service.connection.execute("INSERT INTO part SELECT n, 1 + n % 10 FROM generate_series(1, 100) n")
     service.connection.execute("ANALYZE entry, part")
-    return service
 
 
 @contextlib.contextmanager
@@ -227,15 +235,20 @@ def test_keeps_a_refused_run_in_the_ledger(bench: Service) -> None:
 
 
 @pytest.fixture
-def replica(bench: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """A database that says it follows another, and takes no writes from new sessions; nobody waits until it does."""
+def replica(notify: NotifySimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """Yield the bench on a server that follows another, which never says anything; nobody waits until it is promoted."""
     monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
-    name = sql.Identifier(bench.value("SELECT current_database()"))
-    bench.connection.execute("CREATE SCHEMA pretence")
-    bench.connection.execute("CREATE FUNCTION pretence.pg_is_in_recovery() RETURNS bool LANGUAGE sql RETURN true")
-    for setting in ("search_path = pretence, public, pg_catalog", "default_transaction_read_only = on"):
-        bench.connection.execute(sql.SQL("ALTER DATABASE {} SET " + setting).format(name))
-    return bench
+    as_of = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
+    with primary() as server:
+        make_cath(server)
+        (tmp_path / "before").mkdir()
+        with Service.open(server.url("cath"), notify, tmp_path / "before", as_of=as_of) as service:
+            furnish(service)
+        server.stop()
+        (server.data / "standby.signal").touch()
+        server.start()
+        with Service.open(server.url("cath"), notify, tmp_path, as_of=as_of) as service:
+            yield service
 
 
 def test_refuses_a_replica(replica: Service) -> None:

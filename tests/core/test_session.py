@@ -1,5 +1,6 @@
 """What a role has set for its sessions changes neither what a run does, nor what is said of it before."""
 
+import importlib
 import uuid
 from collections.abc import Iterator
 
@@ -12,12 +13,15 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.diagnosis import Level, diagnose
 from cath_dagster.core.errors import PreflightError
+from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.outcome import Status
-from cath_dagster.core.session import PINS, Pin
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.session import PINS, SERVICE, Pin
+from cath_dagster.core.spec import Location, load_specs
 from cath_dagster.development import cath_sample
+from cath_dagster.locations import LOCATIONS
 from tests.assumptions import PAGE, settings_left_alone
+from tests.cath.test_role import give
 from tests.cli.test_cli import call
 from tests.maintained import outcome
 from tests.roles import role_in
@@ -32,6 +36,7 @@ OTHERWISE = {
     "session_replication_role": "replica",
     "zero_damaged_pages": "on",
     "ignore_checksum_failure": "on",
+    "composite_type_mismatch": "warn",
     "transform_null_equals": "on",
     "gin_fuzzy_search_limit": "1",
     "array_nulls": "off",
@@ -65,10 +70,13 @@ OTHERWISE = {
 PRIVILEGED = [pin for pin in PINS if pin.is_privileged]
 
 
-def set_otherwise(service: Service, name: str, value: str, role: str = "postgres") -> None:
-    """Set it for the role in the service's database, and pass the test over where the server does not know it."""
+def skip_if_unknown(service: Service, name: str) -> None:
     if not service.value("SELECT count(*) FROM pg_settings WHERE name = %s", name):
         pytest.skip(f"this server has no {name}")
+
+
+def set_otherwise(service: Service, name: str, value: str, role: str = "postgres") -> None:
+    """Set it for the role in the service's database."""
     service.connection.execute("CREATE ACCESS METHOD columns TYPE TABLE HANDLER heap_tableam_handler")
     of = sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}").format(
         sql.Identifier(role),
@@ -120,6 +128,7 @@ def test_another_value_is_tried_for_every_pinned_setting() -> None:
 def test_a_setting_that_a_role_has_otherwise_changes_nothing(service: Service, pin: Pin) -> None:
     for days in (89, 90, 91, 200):
         add_log(service, days)
+    skip_if_unknown(service, pin.name)
     usual = shown(service, pin.name)
     set_otherwise(service, pin.name, OTHERWISE[pin.name])
 
@@ -137,6 +146,7 @@ def test_a_setting_that_a_role_has_otherwise_changes_nothing(service: Service, p
 
 @pytest.mark.parametrize("pin", PRIVILEGED, ids=lambda pin: pin.name)
 def test_what_only_a_superuser_may_set_back_is_refused_to_others(service: Service, pin: Pin) -> None:
+    skip_if_unknown(service, pin.name)
     add_log(service, 200)
     with role_in(service.url, service.connection) as role:
         set_otherwise(service, pin.name, OTHERWISE[pin.name], role.name)
@@ -204,6 +214,14 @@ def test_a_trigger_of_the_service_finds_what_it_needs_in_a_schema_further_back(s
     assert service.count("extensions.gone") == 1
 
 
+@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
+def test_every_table_of_a_location_is_named_with_its_schema(location: Location) -> None:
+    tables = importlib.import_module(f"{location.package}.tables").METADATA.tables.values()
+
+    assert tables
+    assert {table.schema for table in tables} <= {SERVICE, SCHEMA}
+
+
 # What a session keeps to
 
 
@@ -216,6 +234,22 @@ def test_a_row_rescued_while_the_purge_waits_survives_a_stricter_default(service
 
     assert done.error is None
     assert service.count('public."user"') == 1
+
+
+def test_a_login_that_becomes_the_jobs_role_does_the_jobs_work(service: Service) -> None:
+    """As where credentials are made for a day, each a member of the role that lasts."""
+    add_log(service, 200)
+    with role_in(service.url, service.connection) as jobs, role_in(service.url, service.connection) as login:
+        give(service, jobs)
+        service.connection.execute(
+            f'GRANT "{jobs.name}" TO "{login.name}"; ALTER ROLE "{login.name}" SET role = "{jobs.name}"'
+        )
+        service.environ["CATH_DATABASE_URL"] = login.url
+
+        done = service.run("clear_audit")
+
+        assert (done.error, outcome(done, "ingestion_log").deleted) == (None, 1)
+        assert problems(service, login.url) == []
 
 
 def test_the_settings_are_had_again_after_a_lost_connection(service: Service) -> None:
