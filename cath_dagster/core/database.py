@@ -37,8 +37,8 @@ _LOST_CLASSES = ("08", "57P", "25006")
 """Connection exceptions, an administrator's or a crash's shutdown, and a server that takes no writes: after a switchover
 the address leads to another in a moment.
 """
-_FOR_NOW = ("the database system is", "too many clients", "remaining connection slots")
-"""What a server says that is there, and lets nobody in for now; in its own language, which is English unless set."""
+_FOR_NOW = ("the database system is", "too many clients", "remaining connection slots", "no more connections allowed")
+"""What a server or a pooler says that is there, and lets nobody in for now; in its own language, which is English unless set."""
 _IMPERSONAL_CLASSES = (
     "08", "0A", "25", "26", "28", "2B", "34", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57", "58",
 )  # fmt: skip

@@ -15,6 +15,7 @@ from cath_dagster.core.catalogue import (
     purged_tables,
 )
 from cath_dagster.core.database import MINIMUM_VERSION
+from cath_dagster.core.elsewhere import find_elsewhere
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.followers import find_archiver, find_slots, read_standbys
 from cath_dagster.core.maintenance import SCHEMA, check_current
@@ -93,14 +94,16 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     yield from _privileges(connection, SCHEMA, ours)
     wanted = {table: privileges for table, privileges in wanted.items() if "." not in table}
     yield from _privileges(connection, "public", wanted, in_parts=dict.fromkeys(purged_tables(specs), IN_PARTS))
-    yield from _troubles(connection, specs)
+    yield from _troubles(connection, location, specs)
     yield from _unindexed_foreign_keys(connection, purged_tables(specs))
     yield from _unindexed_cutoffs(connection, specs)
 
 
-def _troubles(connection: sa.Connection, specs: Sequence[JobSpec]) -> Iterator[Finding]:
+def _troubles(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:
     """Yield what the tables themselves have against the jobs, as a run asks them."""
     found = [each for spec in specs for each in find_troubles(connection, USED | dict(spec.privileges), spec.tables)]
+    if location.is_of_the_orchestrator:
+        found += find_elsewhere(connection, [table for spec in specs for table in spec.privileges])
     for trouble in dict.fromkeys(found):
         level = Level.PROBLEM if trouble.refuses else Level.WARNING
         yield Finding(subject=f"table {trouble.table}", level=level, says=trouble.says, remedy=trouble.remedy)

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.database import Database
+from cath_dagster.core.elsewhere import find_elsewhere
 from cath_dagster.core.errors import (
     ConfigurationError,
     DatabaseLostError,
@@ -332,6 +333,9 @@ def let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     purged = None if spec.purges is None else _tables_of(spec.purges(run, settings))
     run.database.transaction(lambda connection: check_fit(connection, spec, purged=purged))
     check_tables(run, spec, settings)
+    if spec.location.is_of_the_orchestrator:
+        elsewhere = run.database.transaction(lambda connection: find_elsewhere(connection, spec.privileges))
+        run.refuse(list(map(str, elsewhere)))
     if spec.prepare is not None:
         spec.prepare(run, settings)
 

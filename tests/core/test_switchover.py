@@ -26,6 +26,7 @@ from tests.service import Service
 
 LOCK = 4_711
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+FULL = b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0"
 ADD = sa.text("INSERT INTO mark VALUES (1)")
 
 
@@ -160,7 +161,10 @@ def saying(home: Path, fields: bytes) -> Iterator[None]:
         thread.join()
 
 
-def test_a_server_that_is_starting_is_tried_again(address: Address, empty_database: str) -> None:
+@pytest.mark.parametrize("fields", [STARTING, FULL], ids=["starting", "full"])
+def test_a_server_that_lets_nobody_in_for_now_is_tried_again(
+    address: Address, empty_database: str, fields: bytes
+) -> None:
     pauses: list[float] = []
     server = conninfo_to_dict(empty_database)
     if not str(server["host"]).startswith("/"):
@@ -170,7 +174,7 @@ def test_a_server_that_is_starting_is_tried_again(address: Address, empty_databa
         pauses.append(seconds)
         address.lead_to(Path(str(server["host"])))
 
-    with folder() as home, saying(home, STARTING):
+    with folder() as home, saying(home, fields):
         address.lead_to(home)
         with connect(address.url(str(server["dbname"])), sleep) as database:
             assert database.transaction(lambda connection: connection.scalar(sa.select(1))) == 1
