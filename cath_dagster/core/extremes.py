@@ -27,6 +27,13 @@ def on_calendar(value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return sa.case((value < first, first), (value > last, last), else_=value)
 
 
+def least_on_calendar(value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return the aggregate of the least that Python can hold, NULL where there is none; each row is compared once."""
+    first, last = _ends(value)
+    least = sa.func.min(value).filter(value >= first)
+    return sa.case((least <= last, least))
+
+
 def instant_on_calendar(text: str) -> datetime:
     """Return the instant that PostgreSQL wrote into JSON, the nearest end of the calendar for one that Python cannot hold."""
     try:

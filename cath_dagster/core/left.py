@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from cath_dagster.core.extremes import is_on_calendar
+from cath_dagster.core.extremes import least_on_calendar
 from cath_dagster.core.heap import in_blocks
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.purge import Purge
@@ -37,5 +37,5 @@ def left_in_blocks(purge: Purge, *, asks_for_matches: bool = True) -> sa.Select[
     count = sa.func.count()
     matching = count.filter(purge.predicate) if asks_for_matches else sa.literal(0)
     # What lies before the calendar is no age that anything could have.
-    oldest = sa.func.min(purge.age).filter(is_on_calendar(purge.age)) if purge.age is not None else sa.null()
+    oldest = least_on_calendar(purge.age) if purge.age is not None else sa.null()
     return sa.select(count, matching, oldest).select_from(purge.table).where(in_blocks(purge.table))
