@@ -58,7 +58,6 @@ def _warnings(result: RunResult, verbose: bool) -> Iterator[str]:
     for count, says in (
         (mail.failed, "could not be sent; the next run tries again"),
         (mail.undelivered, "were rendered and not delivered: no mail provider is configured"),
-        (mail.skipped, "were rejected for good: their owners have no address that takes mail"),
     ):
         if count:
             yield f"{count} warnings {says}"
