@@ -12,6 +12,8 @@ from tests.core.purging import tidy
 from tests.maintained import outcome
 from tests.service import Service
 
+pytestmark = pytest.mark.both_versions
+
 METADATA = sa.MetaData()
 entry = sa.Table("entry", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean))
 part = sa.Table("part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer))
