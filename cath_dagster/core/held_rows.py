@@ -29,11 +29,7 @@ def is_referred_to(purge: Purge, hold: Hold, source: sa.FromClause, goes: Goes) 
     reference = hold.reference
     sources, conditions = _down(purge.table, hold.path, source)
     table, member = (hold.path[-1].table, sources[-1]) if hold.path else (purge.table, source)
-    if not {*reference.parent_columns} <= {*member.c.keys()}:
-        # A job declares the columns that it uses, and the key may refer to another.
-        whole = _source(reference.parent_schema, reference.parent, [*_key(table), *reference.parent_columns])
-        conditions += _is_same(table, whole, member)
-        sources, member = [*sources, whole], whole
+    member = _completed(table, member, reference.parent_columns, sources, conditions)
     paths = _paths_to(purge, reference.child)
     key = _key(paths[0][-1].table if paths and paths[0] else purge.table) if paths else []
     holder = _source(reference.schema, reference.child, [*key, *reference.columns])
@@ -94,11 +90,29 @@ def _down(
     sources: list[sa.FromClause] = []
     conditions: list[sa.ColumnElement[bool]] = []
     for child in path:
-        below = child.table.alias()
-        conditions += [below.c[own.name] == source.c[theirs.name] for own, theirs in child.pairs_to(table)]
+        below, pairs = child.table.alias(), child.pairs_to(table)
+        source = _completed(table, source, [theirs.name for _, theirs in pairs], sources, conditions)
+        conditions += [below.c[own.name] == source.c[theirs.name] for own, theirs in pairs]
         sources.append(below)
         table, source = child.table, below
     return sources, conditions
+
+
+def _completed(
+    table: sa.Table,
+    source: sa.FromClause,
+    names: Sequence[str],
+    sources: list[sa.FromClause],
+    conditions: list[sa.ColumnElement[bool]],
+) -> sa.FromClause:
+    """Return a source of the same row that has these columns; what it takes is added to the sources and conditions."""
+    if {*names} <= {*source.c.keys()}:
+        return source
+    # A job declares the columns that it uses, and a key may refer to another.
+    whole = _source(table.schema, table.name, [*_key(table), *names])
+    conditions += _is_same(table, whole, source)
+    sources.append(whole)
+    return whole
 
 
 def _paths_to(purge: Purge, table: str) -> list[tuple[Child, ...]]:
@@ -124,7 +138,7 @@ def _refers_in_chain(purge: Purge, child: sa.FromClause, parent: sa.FromClause) 
     return sa.or_(*(_refers(hold.reference, child, parent) for hold in purge.holds if hold.is_chain))
 
 
-def _source(schema: str, name: str, columns: Sequence[str]) -> sa.FromClause:
+def _source(schema: str | None, name: str, columns: Sequence[str]) -> sa.FromClause:
     return sa.table(name, *map(sa.column, dict.fromkeys(columns)), schema=schema).alias()
 
 

@@ -104,7 +104,8 @@ def tell_refused(run: "JobRun", table: str, refused: Mapping[Any, Refusal]) -> N
     """Say which rows the database did not let go; those that nothing refers to are left undone, and fail the run."""
     for refusal in dict.fromkeys(refused.values()):
         keys = [str(key) for key, each in refused.items() if each == refusal]
-        says = f"{_rows(len(keys), table)} due and kept, because {refusal.says}: {_ids(keys, len(keys))}"
+        what_for = "kept" if refusal.is_hold else "left undone"
+        says = f"{_rows(len(keys), table)} due and {what_for}, because {refusal.says}: {_ids(keys, len(keys))}"
         if refusal.is_hold:
             run.note(says)
         else:

@@ -132,17 +132,15 @@ def _with_cascades(connection: sa.Connection, purge: Purge, allowed: Collection[
 def _adopt(purge: Purge, cascades: Sequence[Reference], relations: dict[Named, Relation]) -> Purge:
     tables = {named: relation.as_table() for named, relation in relations.items()}
 
-    def withchildren_of(table: sa.Table, children: tuple[Child, ...]) -> tuple[Child, ...]:
+    def with_children(table: sa.Table, children: tuple[Child, ...]) -> tuple[Child, ...]:
         own = [
             _as_child(each, table, tables[each.schema, each.child])
             for each in cascades
             if each.parent == table.name and (each.schema, each.child) in tables
         ]
-        return tuple(
-            replace(child, children=withchildren_of(child.table, child.children)) for child in (*children, *own)
-        )
+        return tuple(replace(child, children=with_children(child.table, child.children)) for child in (*children, *own))
 
-    return replace(purge, children=withchildren_of(purge.table, purge.children)) if cascades else purge
+    return replace(purge, children=with_children(purge.table, purge.children)) if cascades else purge
 
 
 def _as_child(reference: Reference, parent: sa.Table, table: sa.Table) -> Child:

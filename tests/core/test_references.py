@@ -12,6 +12,8 @@ from tests.core.purging import tidy
 from tests.maintained import outcome
 from tests.service import Service
 
+pytestmark = pytest.mark.both_versions
+
 METADATA = sa.MetaData()
 entry = sa.Table("entry", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean))
 part = sa.Table("part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer))
@@ -225,6 +227,23 @@ def test_counts_a_cascade_of_several_columns(bench: Service) -> None:
     result = tidy(bench, WITH_PARTS, allow_cascades="note_t_e_fkey")
 
     assert (outcome(result, "note").deleted, bench.count("note")) == (1, 2)
+
+
+def test_keeps_a_row_of_which_one_that_would_go_along_by_several_columns_is_held(bench: Service) -> None:
+    bench.connection.execute(
+        "CREATE TABLE note (id int PRIMARY KEY, t int, e int,"
+        " FOREIGN KEY (t, e) REFERENCES entry (tenant, id) ON DELETE CASCADE)"
+    )
+    bench.connection.execute("CREATE TABLE holder (note_id int REFERENCES note)")
+    bench.connection.execute("INSERT INTO note VALUES (1, 7, 1), (2, 7, 2)")
+    bench.connection.execute("INSERT INTO holder VALUES (2)")
+
+    plan = tidy(bench, WITH_PARTS, allow_cascades="note_t_e_fkey", dry_run=True)
+    result = tidy(bench, WITH_PARTS, allow_cascades="note_t_e_fkey")
+
+    assert ids(bench) == [2, 6, 7, 8, 9, 10]
+    assert outcome(plan, "note").matched == outcome(result, "note").deleted == 1
+    assert outcome(result, "entry").kept == 1
 
 
 def test_refuses_a_cascade_in_a_circle_also_where_the_settings_name_it(bench: Service) -> None:

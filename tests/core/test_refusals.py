@@ -195,6 +195,7 @@ def test_a_run_of_which_a_trigger_refuses_a_row_fails_and_names_the_trigger_and_
     assert "made up" not in str(result)
 
 
+@pytest.mark.both_versions
 def test_a_table_that_the_role_may_not_read_holds_rows_all_the_same(bench: Service) -> None:
     bench.connection.execute("CREATE TABLE holder (entry_id int REFERENCES entry)")
     bench.connection.execute("INSERT INTO holder VALUES (7)")

@@ -5,6 +5,8 @@ import pytest
 from cath_dagster.core.unindexed import find_unindexed_foreign_keys
 from tests.core.workshop import Workshop
 
+pytestmark = pytest.mark.both_versions
+
 
 def unindexed(workshop: Workshop, *, with_cascades: bool = False) -> list[str]:
     found = workshop.database.transaction(
