@@ -34,7 +34,7 @@ dev: install ## Open the UI and the daemon on the sample; Ctrl-C stops everythin
 	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE)
 
 test: install ## Run the whole suite
-	@$(BIN)/pytest -n auto
+	@$(BIN)/pytest -n auto -rs
 
 check: install ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -4,30 +4,24 @@ import os
 import shutil
 import signal
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import psycopg
 import pytest
 from hypothesis import Phase, settings
-from psycopg import sql
 
-from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon import LOCATION as BON
 from cath_dagster.cath import LOCATION as CATH
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.spec import Location
-from cath_dagster.development import bon_sample, cath_sample
 from cath_dagster.development.local import forget_outside
 from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.oauth import OAuthProvider
 from cath_dagster.development.postgres import EmbeddedPostgres
 from cath_dagster.development.smtp import SmtpServer
 from tests.bon.bon import Bon
-from tests.servers import session_pooler, transaction_pooler  # noqa: F401
+from tests.databases import Databases
+from tests.servers import postgres_15, session_pooler, transaction_pooler  # noqa: F401
 from tests.service import Service
 
 SERVER = "TEST_SUITE_SERVER"
@@ -68,36 +62,23 @@ def pytest_configure(config: pytest.Config) -> None:
         url = cluster.url("postgres")
     os.environ[SERVER] = url
     config.add_cleanup(partial(os.environ.__delitem__, SERVER))
-    for variable, location, create_schema in (
-        (TEMPLATE, CATH, cath_sample.create_schema),
-        (BON_TEMPLATE, BON, bon_sample.create_schema),
-    ):
-        os.environ[variable] = f"template_{uuid.uuid4().hex[:12]}"
-        config.add_cleanup(partial(_drop_template, variable))
-        _make_template(os.environ[variable], location, create_schema)
+    databases = Databases(url, {})
+    config.add_cleanup(databases.drop_templates)
+    for variable, location in ((TEMPLATE, CATH), (BON_TEMPLATE, BON)):
+        os.environ[variable] = databases.make_template(location.name)
+        config.add_cleanup(partial(os.environ.__delitem__, variable))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what rests on the server's version on an older PostgreSQL too, unless one server was asked for."""
+    is_marked = metafunc.definition.get_closest_marker("both_versions") is not None
+    if is_marked and "databases" in metafunc.fixturenames and not os.environ.get("TEST_DATABASE_URL"):
+        metafunc.parametrize("databases", ["suite_databases", "databases_on_15"], ids=["18", "15"], indirect=True)
 
 
 def _stop(cluster: EmbeddedPostgres) -> None:
     cluster.stop()
     shutil.rmtree(cluster.home)
-
-
-def _make_template(name: str, location: Location, create_schema: Callable[[psycopg.Connection], None]) -> None:
-    """Make a database with a service's empty schema and our own tables."""
-    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    template = database_url(name)
-    with psycopg.connect(template) as connection:
-        create_schema(connection)
-    engine = open_engine(template, variable="template", application_name="template")
-    migrate(engine, location)
-    engine.dispose()
-
-
-def _drop_template(variable: str) -> None:
-    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
-        name = sql.Identifier(os.environ.pop(variable))
-        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
 
 def _memory() -> Path | None:
@@ -108,9 +89,7 @@ def _memory() -> Path | None:
 
 def database_url(name: str) -> str:
     """Return the libpq URL of another database on the suite's server."""
-    head, _, query = os.environ[SERVER].partition("?")
-    base = head.rpartition("/")[0]
-    return f"{base}/{name}" + (f"?{query}" if query else "")
+    return Databases(os.environ[SERVER], {}).url(name)
 
 
 @pytest.fixture(scope="session")
@@ -119,22 +98,47 @@ def suite_server() -> str:
     return os.environ[SERVER]
 
 
+@pytest.fixture(scope="session")
+def suite_databases(suite_server: str) -> Iterator[Databases]:
+    """Yield the suite's own server, with what templates there are; those that a worker adds end with it."""
+    databases = Databases(suite_server, {CATH.name: os.environ[TEMPLATE], BON.name: os.environ[BON_TEMPLATE]})
+    yield databases
+    databases.drop_templates()
+
+
+@pytest.fixture(scope="session")
+def databases_on_15() -> Iterator[Databases]:
+    """Yield an older server, of this worker alone."""
+    with postgres_15(wal_level="logical") as cluster:
+        yield Databases(cluster.url("postgres"), {})
+
+
 @pytest.fixture
-def empty_database() -> Iterator[str]:
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Return where the test's databases are made: on the suite's server, or as its parameter says."""
+    found: Databases = request.getfixturevalue(getattr(request, "param", "suite_databases"))
+    return found
+
+
+@pytest.fixture
+def empty_database(databases: Databases) -> Iterator[str]:
     """Yield the libpq URL of a database with nothing in it."""
-    yield from _database("template1")
+    with databases.copy() as url:
+        yield url
 
 
 @pytest.fixture
-def cath_url() -> Iterator[str]:
+def cath_url(databases: Databases) -> Iterator[str]:
     """Yield the libpq URL of a database with CaTH's empty schema and our own tables."""
-    yield from _database(os.environ[TEMPLATE])
+    with databases.copy(databases.template(CATH.name)) as url:
+        yield url
 
 
 @pytest.fixture
-def bon_url() -> Iterator[str]:
+def bon_url(databases: Databases) -> Iterator[str]:
     """Yield the libpq URL of a database with BON's empty schema and our own tables."""
-    yield from _database(os.environ[BON_TEMPLATE])
+    with databases.copy(databases.template(BON.name)) as url:
+        yield url
 
 
 @pytest.fixture
@@ -167,15 +171,3 @@ def bon(bon_url: str, smtp: SmtpServer, provider: OAuthProvider) -> Iterator[Bon
     """Yield BON with an empty database, a mail server and a provider of tokens. It is six in the morning in Israel."""
     with Bon.open(bon_url, smtp, provider, as_of=datetime(2026, 11, 18, 4, 0, tzinfo=UTC)) as opened:
         yield opened
-
-
-def _database(template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        yield database_url(name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

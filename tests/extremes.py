@@ -28,7 +28,7 @@ def put_extremes(service: Maintained, column: str) -> int:
         UPDATE "{table}" AS t SET "{name}" = (ARRAY[{values}]::timestamp[])[1 + (number - 1) % {len(EXTREMES)}]
         FROM placed WHERE placed.place = t.ctid
     """
-    return service.connection.execute(statement).rowcount  # type: ignore[arg-type]
+    return service.connection.execute(statement).rowcount
 
 
 def said_of_dates(error: str | None) -> list[str]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -21,10 +22,14 @@ def find_program(name: str, package: str) -> Path:
 
 def find_postgres_15() -> Path:
     """Return the folder of PostgreSQL 15's programs."""
-    return DEBIAN_15 if (DEBIAN_15 / "postgres").exists() else missing("apt-get install postgresql-15")
+    return (
+        DEBIAN_15
+        if (DEBIAN_15 / "postgres").exists()
+        else missing("PostgreSQL 15 is not installed; apt-get install postgresql-15")
+    )
 
 
-def missing(says: str) -> Path:
+def missing(says: str) -> NoReturn:
     """Skip the test that needs what is missing, or fail it where all parts are required."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{says} ({REQUIRED} is set)", pytrace=False)

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from cath_dagster.core.blobs import BlobStoreError, Removal, RemovalResult
+from cath_dagster.core.blobs import (
+    BlobMissingError,
+    BlobNameError,
+    BlobStoreError,
+    Removal,
+    RemovalResult,
+    UnusablePathError,
+)
+from cath_dagster.core.breaker import Breaker
 from cath_dagster.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,6 +29,9 @@ T = TypeVar("T")
 
 # Deletions are one small request each: enough at a time to hide the latency, few enough not to be throttled.
 MAX_CONCURRENT_DELETIONS = 16
+MAX_SILENCES = 2 * MAX_CONCURRENT_DELETIONS
+"""Deletions in a row without an answer, twice those that are under way at once."""
+NO_ANSWER = "no answer"
 AZURE_DOMAIN = ".blob.core.windows.net"
 EMULATOR_URL = "http://127.0.0.1:10000"
 
@@ -51,6 +62,11 @@ _AZURE_VARIABLES: Mapping[str, Sequence[str]] = {
 
 # Azure says so as the whole request's error code, or as the reason of one deletion in a batch.
 _CONTAINER_MISSING = re.compile("ContainerNotFound|specified container does not exist")
+
+
+_ODD_NAME = re.compile(r'Path "(.*?)"(?: contained|: Encountered)', re.DOTALL)
+"""As the library says of what it has listed and cannot address: by the very name, and no URL."""
+MAX_NAME = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +113,7 @@ class ObjectBlobStore:
     def __init__(self, root: "_Root", bounds: Bounds) -> None:
         self._root = root
         self._bounds = bounds
+        self._breaker = Breaker(limit=MAX_SILENCES)
 
     def __repr__(self) -> str:
         return f"ObjectBlobStore({self._root.address([])!r})"
@@ -105,7 +122,8 @@ class ObjectBlobStore:
         """Delete many files, several at a time; every path gets a result, none raises.
 
         A missing container is FAILED on Azure, where a wrong account looks just so, and MISSING in a folder;
-        a missing root folder is FAILED: it may be a volume that is not mounted.
+        a missing root folder is FAILED: it may be a volume that is not mounted. Once the store has not answered for so
+        many in a row, the others are FAILED without being tried.
         """
         return asyncio.run(self._delete_all(list(dict.fromkeys(paths))))
 
@@ -120,9 +138,11 @@ class ObjectBlobStore:
         self._run(f"cannot write {path}", lambda: obstore.put_async(store, key, content, mode="create"))
 
     def get(self, path: str) -> bytes:
-        """Return a file's content; raise `BlobStoreError` if it cannot be read."""
+        """Return a file's content; raise `BlobMissingError` if there is none, `BlobStoreError` if it cannot be read."""
         import obstore
 
+        if self._root.is_yet_to_be_made():
+            raise BlobMissingError(f"there is no {path}")
         store, key = self._locate_file(path)
 
         async def read() -> bytes:
@@ -155,7 +175,7 @@ class ObjectBlobStore:
     def _locate_file(self, path: str, *, create: bool = False) -> tuple["ObjectStore", str]:
         store, key = self._root.locate(_split(path), create=create)
         if not key:
-            raise BlobStoreError(f"{path!r} names no file in a container")
+            raise UnusablePathError(f"{path!r} names no file in a container")
         return store, key
 
     async def _delete_all(self, paths: Sequence[str]) -> Mapping[str, RemovalResult]:
@@ -164,18 +184,26 @@ class ObjectBlobStore:
         return dict(zip(paths, results, strict=True))
 
     async def _delete(self, path: str, gate: asyncio.Semaphore) -> RemovalResult:
+        async with gate:
+            if self._breaker.is_open:
+                return RemovalResult(Removal.FAILED, "not tried, because the store does not answer")
+            result = await self._delete_one(path)
+            self._breaker.hear(is_outage=NO_ANSWER in (result.error or ""))
+        return result
+
+    async def _delete_one(self, path: str) -> RemovalResult:
         import obstore
         from obstore.exceptions import BaseError
 
         try:
-            async with gate, asyncio.timeout(self._bounds.total.total_seconds()):
+            async with asyncio.timeout(self._bounds.total.total_seconds()):
                 store, key = self._locate_file(path)
                 # One path a call: of several paths the library reports the first failure only.
                 await obstore.delete_async(store, key)
         except BlobStoreError as error:
-            return RemovalResult(Removal.FAILED, str(error))
+            return RemovalResult(Removal.FAILED, str(error), is_unusable=isinstance(error, UnusablePathError))
         except (BaseError, OSError, ValueError) as error:
-            if isinstance(error, FileNotFoundError) and not _CONTAINER_MISSING.search(str(error)):
+            if _is_missing(error):
                 return RemovalResult(Removal.MISSING)
             return RemovalResult(Removal.FAILED, _describe(error))
         return RemovalResult(Removal.DELETED)
@@ -190,9 +218,9 @@ class ObjectBlobStore:
         try:
             return asyncio.run(finish())
         except (BaseError, OSError, ValueError) as error:
-            reason = _describe(error)
+            kind, reason = BlobMissingError if _is_missing(error) else BlobStoreError, _describe(error)
         # Raised out here so that the library's text, which holds URLs, does not travel along as the context.
-        raise BlobStoreError(f"{failure}: {reason}")
+        raise kind(f"{failure}: {reason}")
 
 
 class _Root(Protocol):
@@ -227,7 +255,7 @@ class _FolderRoot:
 
         key = "/".join(segments)
         if not self._holds(key):
-            raise BlobStoreError(f"{key}: a link leads out of the root folder")
+            raise UnusablePathError(f"{key}: a link leads out of the root folder")
         if not create and not self.folder.is_dir():
             raise BlobStoreError(f"the root folder {self.folder} does not exist")
         try:
@@ -363,9 +391,9 @@ def _split(path: str) -> list[str]:
         return []
     segments = path.split("/")
     if any(segment in ("", ".", "..") for segment in segments):
-        raise BlobStoreError(f"{path!r} is not a path below the root: no empty segment, no '.' and no '..'")
+        raise UnusablePathError(f"{path!r} is not a path below the root: no empty segment, no '.' and no '..'")
     if re.search(r"[\x00-\x1f\x7f\\]", path):
-        raise BlobStoreError(f"{path!r} is not a path below the root: it holds a backslash or a control character")
+        raise UnusablePathError(f"{path!r} is not a path below the root: it holds a backslash or a control character")
     return segments
 
 
@@ -380,21 +408,28 @@ def _read_pages(store: "ObjectStore", key: str, failure: str) -> Iterator[Sequen
         except StopIteration:
             return
         except (BaseError, OSError, ValueError) as error:
-            reason = _describe(error)
+            kind, reason = BlobNameError if _ODD_NAME.search(str(error)) else BlobStoreError, _describe(error)
             break
         yield page
-    raise BlobStoreError(f"{failure}: {reason}")
+    raise kind(f"{failure}: {reason}")
+
+
+def _is_missing(error: Exception) -> bool:
+    """Return whether there is no such file; a missing container may be a wrong account."""
+    return isinstance(error, FileNotFoundError) and not _CONTAINER_MISSING.search(str(error))
 
 
 def _describe(error: Exception) -> str:
     """Return the class of an error with its status: the library's own text holds URLs and what the server said."""
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return f"{NO_ANSWER} in time"
     text = str(error)
+    if odd := _ODD_NAME.search(text):
+        return f"the file {odd[1][:MAX_NAME]!a} has a name that no client can use; rename or delete it"
     name = type(error).__name__
     if status := re.search(r"status code: (\d{3})|\(code: (\d{3})\)", text):
         code = re.search(r"<Code>([A-Za-z]+)</Code>", text)
         return f"{name}, HTTP status {status[1] or status[2]}" + (f" {code[1]}" if code else "")
     if number := re.search(r"\(os error (\d+)\)", text):
         return f"{name}, {os.strerror(int(number[1]))}"
-    return f"{name}, no answer" if "HTTP error" in text else name
+    return f"{name}, {NO_ANSWER}" if "HTTP error" in text else name

@@ -93,9 +93,12 @@ class NotifyMailer:
             receipt = self._judge(message, answer)
             if receipt is not None:
                 return receipt
+            if answer.took_all_our_time:
+                break
             if attempt + 1 < self._attempts:
                 self._sleep(_choose_pause(answer, attempt))
-        return replace(_fail(f"{_describe(answer)}, {self._attempts} times"), is_outage=True)
+        times = f", {attempt + 1} times" if attempt else ""
+        return replace(_fail(f"{_describe(answer)}{times}"), is_outage=True)
 
     def find(self, reference: str) -> Receipt | None:
         """Return what the provider knows of an earlier message, None if it never took it.
@@ -113,7 +116,7 @@ class NotifyMailer:
             answer = self._look_up(reference)
             if answer.is_success:
                 return _read_receipt(answer.body, reference)
-            if not answer.may_pass or attempt + 1 == attempts:
+            if not answer.may_pass or answer.took_all_our_time or attempt + 1 == attempts:
                 break
             self._sleep(_choose_pause(answer, attempt))
         raise MailerUnavailableError(_describe(answer))
@@ -171,6 +174,8 @@ class _Answer:
 
     status: int | None
     arrived: bool
+    took_all_our_time: bool = False
+    """The provider was silent for the whole timeout, and would be again."""
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     errors: Sequence[tuple[str, str]] = field(default=(), repr=False)
     """The provider's error names and messages, the latter to be looked at and not to be passed on."""
@@ -210,8 +215,15 @@ def _ask(call: Callable[[], object], expected: str) -> _Answer:
     except HTTPError as error:
         # The client reports a request without any answer as status 503: the response tells the two apart.
         if error.response is None:
-            return _Answer(None, arrived=not _was_unsent(error.__cause__))
+            cause = error.__cause__
+            return _Answer(None, arrived=not _was_unsent(cause), took_all_our_time=_is_timeout(cause))
         return _Answer(error.response.status_code, arrived=True, errors=_read_errors(error.message))
+
+
+def _is_timeout(cause: BaseException | None) -> bool:
+    import requests
+
+    return isinstance(cause, requests.Timeout)
 
 
 def _was_unsent(cause: BaseException | None) -> bool:

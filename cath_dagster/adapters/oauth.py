@@ -9,6 +9,7 @@ import enum
 import ipaddress
 import json
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -51,7 +52,7 @@ class TokenEndpoint:
         timeout: float,
         connections: int,
     ) -> None:
-        """`timeout` is in seconds, to connect and for each part of the answer."""
+        """`timeout` is in seconds: to connect, for the answer to begin, and from then on to come to its end."""
         self._url = url
         self._client_id = client_id
         self._client_secret = client_secret
@@ -99,7 +100,7 @@ class TokenEndpoint:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                content = response.raw.read(MAX_ANSWER_BYTES, decode_content=True)
+                content = self._read(response)
                 return response.status_code, content.decode(errors="replace")
         except requests.ConnectTimeout:
             raise RefreshError("the provider cannot be reached", is_outage=True) from None
@@ -107,6 +108,15 @@ class TokenEndpoint:
             raise RefreshError(f"the provider gave no answer within {self._timeout:g} s", is_outage=True) from None
         except (requests.RequestException, HTTPError, OSError):
             raise RefreshError("the provider cannot be reached, or broke off", is_outage=True) from None
+
+    def _read(self, response: requests.Response) -> bytes:
+        """Return the answer's body, all of it within the timeout: one that drips would keep a row locked for hours."""
+        until, content = time.monotonic() + self._timeout, b""
+        while len(content) < MAX_ANSWER_BYTES and (part := response.raw.read1(MAX_ANSWER_BYTES, decode_content=True)):
+            content += part
+            if time.monotonic() > until:
+                raise requests.Timeout
+        return content[:MAX_ANSWER_BYTES]
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Show who we are; as a function, so that no .netrc file is asked instead."""

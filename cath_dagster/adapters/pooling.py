@@ -35,17 +35,17 @@ def check_sessions(first: psycopg.Connection[Any], connect: Callable[[], psycopg
     """
     second = connect()
     try:
-        with first.transaction():
-            key = secrets.randbits(63)
-            first.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", [key])
-            if _ask(second, f"SELECT pg_catalog.pg_try_advisory_xact_lock({key})::int"):
-                raise _refusal("gives two connections sessions that do not see each other's locks")
         mine = _number(first, PID)
         # One more time in each round: no regular choice of so many sessions looks right in every round.
         for times in range(1, ROUNDS + 1):
             others = {_ask(second, PID) for _ in range(times)}
             if mine in others or _number(first, PID) != mine:
                 raise _refusal("changes the server's session between transactions")
+        with first.transaction():
+            key = secrets.randbits(63)
+            first.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", [key])
+            if _ask(second, f"SELECT pg_catalog.pg_try_advisory_xact_lock({key})::int"):
+                raise _refusal("gives two connections sessions that do not see each other's locks")
     finally:
         second.close()
 

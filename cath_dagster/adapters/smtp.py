@@ -32,8 +32,8 @@ GO_AHEAD = 354
 SUCCESS, REFUSED = 200, 500
 """Replies begin with 2 for done, 4 for "not now" and 5 for "never"."""
 SERVICE_CLOSING = 421
-# Policy, not the address, is what other enhanced codes of class 5 speak of: blocked senders, relaying, content.
-_ADDRESS_CODES = re.compile(r"5\.(1\.(?![78]\b)|2\.)\d+")
+# The address does not exist, or its mailbox is closed. Others speak of us, of the message, or of a mailbox that is full.
+_ADDRESS_CODES = re.compile(r"5\.(1\.(?![78]\b)\d+|2\.1)\b")
 _ENHANCED = re.compile(r"\d\.\d+\.\d+")
 _MAILBOX_UNAVAILABLE = (550, 553)
 """What servers without enhanced codes answer for an address that does not exist or is not one."""
@@ -108,7 +108,7 @@ class SmtpMailer:
         self._session: smtplib.SMTP | None = None
 
     def send(self, message: Message) -> Receipt:
-        """Hand over one message; what certainly was not taken is tried again, with a bound."""
+        """Hand over one message; what certainly was not taken is tried again, with a bound. Silence is waited for once."""
         content = message.content
         if content is None:
             return _fail(
@@ -121,19 +121,24 @@ class SmtpMailer:
             recipient = _deliverable(message.recipient)
         except ValueError:
             return self._reject("this is no e-mail address, or one with characters beyond ASCII before its @")
-        mail = self._compose(message.reference, recipient, content)
-        receipt = _fail("the mail server cannot be reached")
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self._sleep(FIRST_PAUSE * 2.0 ** (attempt - 1))
+        return self._try(self._compose(message.reference, recipient, content), recipient)
+
+    def _try(self, mail: EmailMessage, recipient: str) -> Receipt:
+        says, times = "", 0
+        while times < ATTEMPTS:
+            if times:
+                self._sleep(FIRST_PAUSE * 2.0 ** (times - 1))
+            times += 1
             try:
                 return self._hand_over(mail, recipient)
             except _RefusedError as refused:
                 self._drop()
+                says = refused.says
                 if not refused.may_pass:
-                    return _fail(refused.says, final=True)
-                receipt = Receipt(Delivery.FAILED, error=f"{refused.says}, {ATTEMPTS} times", is_outage=True)
-        return receipt
+                    return _fail(says, final=True)
+                if refused.took_all_our_time:
+                    break
+        return Receipt(Delivery.FAILED, error=f"{says}, {times} times" if times > 1 else says, is_outage=True)
 
     def find(self, reference: str) -> Receipt | None:
         """Return that nobody can tell: a mail server keeps no account of what it took."""
@@ -185,6 +190,8 @@ class SmtpMailer:
             if receipt is not None:
                 return receipt
         except (OSError, smtplib.SMTPException) as error:
+            if _is_timeout(error):
+                raise self._silence() from None
             raise _RefusedError(f"the mail server ended the connection ({type(error).__name__})") from None
         return self._deliver(session, mail)
 
@@ -198,8 +205,10 @@ class SmtpMailer:
         if code >= SUCCESS + 100:
             return self._judge_recipient(code, reply)
         code, reply = session.docmd("DATA")
+        if code == SERVICE_CLOSING:
+            raise _RefusedError(f"the mail server closes the connection ({_code(code, reply)})")
         if code != GO_AHEAD:
-            raise _refusal(f"the mail server refuses the message ({_code(code, reply)})", code)
+            return _put_off_or_fail(f"the mail server refuses the message ({_code(code, reply)})", code)
         return None
 
     def _judge_recipient(self, code: int, reply: bytes) -> Receipt:
@@ -207,7 +216,7 @@ class SmtpMailer:
             raise _RefusedError(f"the mail server closes the connection ({_code(code, reply)})")
         if _blames_address(code, reply, plain_codes=_MAILBOX_UNAVAILABLE):
             return self._reject(f"the mail server says that there is no such mailbox ({_code(code, reply)})")
-        return _fail(f"the mail server does not take mail for this recipient ({_code(code, reply)})")
+        return _put_off_or_fail(f"the mail server does not take mail for this recipient ({_code(code, reply)})", code)
 
     def _deliver(self, session: smtplib.SMTP, mail: EmailMessage) -> Receipt:
         """Give the server the text. From here on its silence says nothing."""
@@ -228,7 +237,10 @@ class SmtpMailer:
             raise _RefusedError(f"the mail server closes the connection ({_code(code, reply)})")
         if _blames_address(code, reply, plain_codes=()):
             return self._reject(f"the mail server says that there is no such mailbox ({_code(code, reply)})")
-        return _fail(f"the mail server refuses the message ({_code(code, reply)})")
+        return _put_off_or_fail(f"the mail server refuses the message ({_code(code, reply)})", code)
+
+    def _silence(self) -> "_RefusedError":
+        return _RefusedError(f"the mail server gave no answer within {self._timeout:g} s", took_all_our_time=True)
 
     def _reject(self, error: str) -> Receipt:
         return Receipt(Delivery.REJECTED, sent_at=self._now().astimezone(UTC), error=error)
@@ -248,6 +260,8 @@ class SmtpMailer:
         except smtplib.SMTPResponseException as error:
             raise _refusal(f"the mail server refuses us (SMTP {error.smtp_code})", error.smtp_code) from None
         except (OSError, smtplib.SMTPException) as error:
+            if _is_timeout(error):
+                raise self._silence() from None
             raise _RefusedError(f"the mail server cannot be reached ({type(error).__name__})") from None
         return self._session
 
@@ -273,16 +287,25 @@ class SmtpMailer:
 
 
 class _RefusedError(Exception):
-    """Nothing was taken, and it is not the recipient's fault. `may_pass`: trying again may help."""
+    """Nothing was taken, and it is not the recipient's fault. `may_pass`: trying again may help.
 
-    def __init__(self, says: str, *, may_pass: bool = True) -> None:
+    `took_all_our_time`: the server was silent for the whole timeout, and would be again.
+    """
+
+    def __init__(self, says: str, *, may_pass: bool = True, took_all_our_time: bool = False) -> None:
         super().__init__(says)
         self.says = says
         self.may_pass = may_pass
+        self.took_all_our_time = took_all_our_time
 
 
 def _refusal(says: str, code: int) -> _RefusedError:
     return _RefusedError(says, may_pass=code < REFUSED)
+
+
+def _is_timeout(error: Exception) -> bool:
+    """Whether it was the server's silence: the library reports a reply that did not come as a connection that ended."""
+    return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
 def _is_alive(session: smtplib.SMTP) -> bool:
@@ -300,9 +323,21 @@ def _deliverable(recipient: str) -> str:
     if not name or not domain:
         raise ValueError("an address has two parts")
     try:
-        return Address(addr_spec=f"{name}@{domain.encode('idna').decode()}").addr_spec
+        return Address(addr_spec=f"{name}@{_as_registered(domain)}").addr_spec
     except (HeaderParseError, IndexError):
         raise ValueError("no address") from None
+
+
+def _as_registered(domain: str) -> str:
+    """Return a domain in ASCII, by the rules of IDNA 2008: those of 2003, Python's own, take ß for ss, another domain."""
+    if domain.isascii():
+        return domain
+    import idna
+
+    try:
+        return idna.encode(domain, uts46=True).decode()
+    except idna.IDNAError:
+        raise ValueError("no domain") from None
 
 
 def _blames_address(code: int, reply: bytes, *, plain_codes: tuple[int, ...]) -> bool:
@@ -324,6 +359,11 @@ def _is_loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
+
+
+def _put_off_or_fail(error: str, code: int) -> Receipt:
+    """Return that the server refuses this message: for now, by a reply that begins with 4, or for ever."""
+    return Receipt(Delivery.FAILED, error=error, may_pass=code < REFUSED)
 
 
 def _fail(error: str, *, final: bool = False) -> Receipt:

@@ -2,18 +2,28 @@
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from cath_dagster.core.execution import summary
 from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.words import printable
 
 SECONDS_BETWEEN_LINES = 2.0
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+class Terminal(Console):
+    """A console that shows whatever characters a text has, and lets none of them control the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+out = Terminal(highlight=False)
+err = Terminal(stderr=True, highlight=False)
 
 
 class TerminalReporter:

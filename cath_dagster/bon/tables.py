@@ -57,13 +57,6 @@ invoice_payments = sa.Table(
     info={PERSONAL: ("recorded_by_user_id", "reference", "notes")},
 )
 
-shaam_audit_log = sa.Table(
-    "shaam_audit_log",
-    METADATA,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("invoice_id", sa.Uuid, nullable=False),
-)
-
 sessions = sa.Table(
     "sessions",
     METADATA,

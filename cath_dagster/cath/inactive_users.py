@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from pydantic import Field, model_validator
 
 from cath_dagster.cath.tables import user
+from cath_dagster.core.extremes import is_on_calendar
+from cath_dagster.core.forgetting import Asking
 from cath_dagster.core.instants import as_utc, midnight, naive_utc
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import SETTLED
@@ -87,10 +89,24 @@ def activity() -> sa.Subquery:
 
 
 def is_idle(seen: sa.Subquery, rule: Rule, days: int, as_of: datetime) -> sa.ColumnElement[bool]:
-    """Return whether the rule's users have been idle for so many whole days, by the calendar date of `as_of`."""
+    """Return whether the rule's users have been idle for so many whole days, by the calendar date of `as_of`.
+
+    Nobody is idle since before the calendar: such a date is a mistake, and no ground for a deletion.
+    """
     return sa.and_(
         seen.c.user_provenance.in_(rule.provenances),
+        is_on_calendar(seen.c.last_activity),
         seen.c.last_activity < naive_utc(_day_start(as_of, days)),
+    )
+
+
+def is_undated(seen: sa.Subquery, settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
+    """Return whether nobody can tell since when a user of a known provenance is idle."""
+    provenances = [name for rule in rules(settings) for name in rule.provenances]
+    return sa.and_(
+        seen.c.user_provenance.in_(provenances),
+        sa.not_(is_on_calendar(seen.c.last_activity)),
+        seen.c.last_activity < naive_utc(as_of),
     )
 
 
@@ -113,6 +129,18 @@ def has_notice(seen: sa.Subquery, rule: Rule, *, sent_before: datetime | None = 
         .join(sent_notice, sent_notice.c.subject_id == sa.cast(warned.c.user_id, sa.Text))
         .where(*conditions)
     )
+
+
+def no_longer_matters(run: Asking, settings: InactiveUserSettings) -> sa.ColumnElement[bool]:
+    """Return which warnings matter no more: the user is gone, whoever deleted them, or was active after the warning."""
+    seen = activity()
+    stays = seen.c.user_id.not_in(sa.select(user.c.user_id).where(is_deletable(settings, run.as_of)))
+    matters = sa.exists().where(
+        sa.cast(seen.c.user_id, sa.Text) == sent_notice.c.subject_id,
+        stays if run.dry_run else sa.true(),
+        sent_notice.c.period_start >= sa.cast(seen.c.last_activity, sa.Date),
+    )
+    return sa.not_(matters)
 
 
 def past_deletion(seen: sa.Subquery, settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ FOLDER = "media_application_report"
 COLUMNS = ("Full name", "Email", "Employer", "Request date", "Status")
 DATE_FORMAT = "%d-%m-%Y %H:%M:%S"
 STATUSES = ("PENDING", "APPROVED", "REJECTED")
+_STORED = re.compile(rf"{FOLDER}/(\d{{4}}-\d{{2}}-\d{{2}})/([^/\\\x00-\x1f\x7f]+)\.(csv|png|json)")
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
@@ -198,7 +200,41 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def week_of(path: str) -> date | None:
+    """Return the Monday of the week that a stored file reports, None if it is no file of this report."""
+    found = _STORED.fullmatch(path)
+    try:
+        monday = date.fromisoformat(found[1]) if found else None
+    except ValueError:
+        return None
+    return monday if monday is not None and monday.weekday() == 0 else None
+
+
+def run_of(path: str) -> str | None:
+    """Return the run that wrote a week's counts, None for another file."""
+    found = _STORED.fullmatch(path)
+    return found[2] if found and found[3] == "json" else None
+
+
 def rows_reported(content: bytes) -> dict[str, int]:
-    """Return ids and digests of the rows in a stored report."""
-    stored: dict[str, Any] = json.loads(content)
-    return {application_id: int(digest) for application_id, digest in stored["rows"].items()}
+    """Return ids and digests of the rows in a stored report; raise `ValueError` for what is none."""
+    rows = _parse(content).get("rows")
+    if not isinstance(rows, dict):
+        raise ValueError("a report has rows")  # noqa: TRY004 - what is no report has a wrong value, whatever its type
+    return {application_id: int(digest) for application_id, digest in rows.items()}
+
+
+def sha256_reported(content: bytes) -> str | None:
+    """Return what identifies the table that goes with a stored report, None for what is no report."""
+    try:
+        found = _parse(content).get("csv_sha256")
+    except ValueError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    stored = json.loads(content)
+    if not isinstance(stored, dict):
+        raise ValueError("a report is a JSON object")  # noqa: TRY004
+    return stored

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cath_dagster.core.words import Ours
+from cath_dagster.core.words import Ours, one_line
 
 ENVIRONMENT_NAMES = {
     "prod": "Production",
@@ -39,7 +39,8 @@ def environment_name(value: str | None) -> str:
 
 def full_name(first_name: str | None, surname: str | None) -> str:
     """Return how a user is addressed; a template key must not be empty."""
-    return " ".join(part.strip() for part in (first_name, surname) if part and part.strip()) or UNNAMED
+    parts = (one_line(part).strip() for part in (first_name, surname) if part)
+    return " ".join(part for part in parts if part) or UNNAMED
 
 
 def media_warning(name: str, verification_link: str) -> dict[str, str | list[str]]:

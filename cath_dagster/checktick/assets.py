@@ -100,7 +100,7 @@ def retention_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[
             asset=REPORT_KEY,
             description=(
                 "No survey waits for somebody's decision: none past its date was published again, every closed one has a "
-                "date of deletion, and none is there again that was deleted for good."
+                "date of deletion, none is there again that was deleted for good, and no file is left to be done by hand."
             ),
         ),
         dg.AssetCheckSpec(
@@ -167,6 +167,7 @@ def _overdue(deletions: tuple[Deletion, ...]) -> dict[str, Any]:
 def _strays(strays: Strays) -> dict[str, Any]:
     lists = {"undated": strays.undated, "returned": strays.returned}
     return {
+        "files_by_hand": strays.files_by_hand,
         **{name: len(survey_ids) for name, survey_ids in lists.items()},
         **{
             f"{name}_surveys": dg.MetadataValue.json(list(survey_ids[:SHOWN]))

@@ -1,16 +1,18 @@
-"""Surveys that the dates miss: closed without one, or there again after they were deleted for good.
+"""What the dates miss: surveys closed without one, surveys there again after their deletion, files left to be done by hand.
 
 The service writes a survey back whole, keys included, where a request that had read it before its deletion saves it
-afterwards. Its rows are as they stand now, whatever day is asked about.
+afterwards. All of it is told as it stands now, whatever day is asked about.
 """
 
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from cath_dagster.checktick import LOCATION
 from cath_dagster.checktick.erasure import ACTION
-from cath_dagster.checktick.retention import is_undated
+from cath_dagster.checktick.retention import JOB, is_undated
 from cath_dagster.checktick.tables import audit_log, survey
+from cath_dagster.core.left_files import find_left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,8 @@ class Strays:
 
     undated: tuple[int, ...] = ()
     returned: tuple[int, ...] = ()
+    files_by_hand: int = 0
+    """Files of deleted surveys that no run can delete, and nobody has settled yet."""
 
     def told(self) -> list[str]:
         """Return in words what there is, with what to do."""
@@ -31,8 +35,13 @@ class Strays:
         if self.returned:
             says.append(
                 f"{len(self.returned)} surveys were deleted for good and are there again, written back by the service: "
-                f"surveys {_listed(self.returned)}; by their own dates they go again, or are set deleted_at and "
-                "hard_deletion_date by hand"
+                f"surveys {_listed(self.returned)}; they go again by their own dates, or with the next run once their "
+                "deleted_at and hard_deletion_date are set to its time"
+            )
+        if self.files_by_hand:
+            says.append(
+                f"{self.files_by_hand} files of deleted surveys are left to be done by hand; cath-dagster files list "
+                f"{LOCATION.name} tells which"
             )
         return says
 
@@ -48,6 +57,7 @@ def find_strays(connection: sa.Connection) -> Strays:
     return Strays(
         undated=tuple(connection.scalars(query.where(is_undated()))),
         returned=tuple(connection.scalars(query.where(record))),
+        files_by_hand=len(find_left(connection, JOB)),
     )
 
 

@@ -8,10 +8,18 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.checktick.messages import UpcomingDeletion, deletion_warning, masked
-from cath_dagster.checktick.retention import JOB, WARNING, DataGovernanceSettings, deletion_day, is_doomed
+from cath_dagster.checktick.retention import (
+    JOB,
+    WARNING,
+    DataGovernanceSettings,
+    deletion_day,
+    is_doomed,
+    is_hard_deletable,
+)
 from cath_dagster.checktick.tables import survey, user
+from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.job_run import NEXT_RUN, JobRun
 from cath_dagster.core.mail import Content, Message
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import SETTLED, Notice, not_settled
@@ -19,6 +27,7 @@ from cath_dagster.core.outcome import Outcome, Scalar
 
 TEMPLATE = "deletion_warning"
 IDS_SHOWN = 50
+KEPT_FOR_REPORTS = timedelta(days=365)
 AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
 
@@ -75,7 +84,7 @@ def find_due(connection: sa.Connection, settings: DataGovernanceSettings, as_of:
 
 
 def has_warning() -> sa.ColumnElement[bool]:
-    """Return whether the owner was warned of the survey's present date of deletion, or has no address that takes mail."""
+    """Return whether the owner was warned of the survey's present date of deletion."""
     return sa.exists().where(
         sent_notice.c.job == JOB,
         sent_notice.c.subject_id == sa.cast(survey.c.id, sa.Text),
@@ -85,6 +94,17 @@ def has_warning() -> sa.ColumnElement[bool]:
     )
 
 
+def no_longer_matters(run: Asking, settings: DataGovernanceSettings) -> sa.ColumnElement[bool]:
+    """Return which warnings matter no more: of surveys deleted for good, whose record tells of them, a year ago.
+
+    For so long the report of any day counts the warnings of that day.
+    """
+    del settings
+    stays = sa.not_(is_hard_deletable(run.as_of)) if run.dry_run else sa.true()
+    is_there = sa.exists().where(sa.cast(survey.c.id, sa.Text) == sent_notice.c.subject_id, stays)
+    return sa.and_(is_older(run.as_of, KEPT_FOR_REPORTS), sa.not_(is_there))
+
+
 def send_warnings(run: JobRun, settings: DataGovernanceSettings) -> None:
     """Send every warning that is due; one that fails does not stop the others."""
     due = run.database.transaction(partial(find_due, settings=settings, as_of=run.as_of))
@@ -92,7 +112,7 @@ def send_warnings(run: JobRun, settings: DataGovernanceSettings) -> None:
     if due:
         run.previews[TEMPLATE] = deletion_warning(masked(_words(due[0], settings, site_url)))
     notices = [_notice(warning, partial(deletion_warning, _words(warning, settings, site_url))) for warning in due]
-    run.send(notices)
+    run.send(notices, then=f"{NEXT_RUN}, for every survey whose date of deletion has not come by then")
     sent = {} if run.dry_run else run.database.transaction(partial(_sent_by, run_id=run.run_id))
     details: dict[str, Scalar] = {}
     for tier in settings.tiers:

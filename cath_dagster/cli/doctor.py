@@ -1,8 +1,11 @@
 """Examine one location: its database, its blob store and its mail provider."""
 
+import importlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
@@ -13,6 +16,9 @@ from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError, PreflightError
 from cath_dagster.core.mail import MailerUnavailableError
 from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.needs import Moment
+from cath_dagster.core.optional_diagnosis import diagnose_optional_columns
+from cath_dagster.core.reference_findings import reference_findings
 from cath_dagster.core.rehearsal import check_configuration, rehearse
 from cath_dagster.core.spec import Location, load_specs
 from cath_dagster.core.view_diagnosis import diagnose_views
@@ -35,7 +41,7 @@ def _jobs(location: Location, resources: EnvironmentResources, database: Sequenc
         subject = f"job {spec.name}"
         if says:
             yield Finding(subject=subject, level=Level.PROBLEM, says=says)
-        elif is_open:
+        elif is_open and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
             yield Finding(subject=subject, level=Level.OK, says="its run could begin")
 
 
@@ -48,7 +54,10 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
         return
     try:
         with engine.connect() as connection:
-            yield from diagnose(connection, location, load_specs(location))
+            specs = load_specs(location)
+            yield from diagnose(connection, location, specs)
+            yield from reference_findings(connection, specs, Moment(datetime.now(UTC), resources.environ, "doctor"))
+            yield from diagnose_optional_columns(connection, _tables(location))
             yield from diagnose_views(connection, views_of(location), job="refresh_views", location=location.name)
     except PreflightError as refused:
         says, _, remedy = str(refused).partition("; ")
@@ -59,6 +68,14 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(refused))
     finally:
         engine.dispose()
+
+
+def _tables(location: Location) -> Sequence[sa.Table]:
+    """Return the service's tables that the location's jobs know; Dagster's own database has none of a service's."""
+    if find_spec(f"{location.package}.tables") is None:
+        return ()
+    metadata: sa.MetaData = importlib.import_module(f"{location.package}.tables").METADATA
+    return metadata.sorted_tables
 
 
 def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Finding]:

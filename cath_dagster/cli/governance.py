@@ -53,6 +53,7 @@ def report_as_json(report: RetentionReport) -> dict[str, object]:
         "alerts": len(report.alerts),
         "undated": list(report.strays.undated),
         "returned": list(report.strays.returned),
+        "files_by_hand": report.strays.files_by_hand,
         **{name: [_plain(deletion) for deletion in deletions] for name, deletions in lists.items()},
     }
 

@@ -20,6 +20,7 @@ from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import observed
 from cath_dagster.adapters.terminal import TerminalReporter, out
+from cath_dagster.cli.files import app as files_app
 from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import (
     print_error,
@@ -61,6 +62,7 @@ indexes_app = typer.Typer(help="The indexes that purges need and the service lac
 app.add_typer(indexes_app, name="indexes")
 roles_app = typer.Typer(help="The database roles that hold what the jobs need, and no more.", no_args_is_help=True)
 app.add_typer(roles_app, name="roles")
+app.add_typer(files_app, name="files")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 AsOf = Annotated[
@@ -205,7 +207,10 @@ def examine(
     everything: Annotated[bool, typer.Option("--all", help="Also list what is in order.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, mail."""
+    """Look for what would stop or slow the jobs: connection, schema, privileges, indexes, blob store, mail.
+
+    Each job is asked what its run asks before its first write: settings, variables, tables and their columns.
+    """
     from cath_dagster.cli.doctor import examine_location
     from cath_dagster.core.diagnosis import Level
 

@@ -18,6 +18,8 @@ class RemovalResult:
     removal: Removal
     error: str | None = None
     """Free of personal data and of credentials; set for FAILED only."""
+    is_unusable: bool = False
+    """It failed because the store can have nothing under such a path, today or ever."""
 
 
 class BlobStore(Protocol):
@@ -32,11 +34,15 @@ class BlobStore(Protocol):
         ...
 
     def get(self, path: str) -> bytes:
-        """Return a file's content; raise `BlobStoreError` if it cannot be read."""
+        """Return a file's content; raise `BlobMissingError` if there is none, `BlobStoreError` if it cannot be read."""
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Yield the paths below the folder `prefix`, in no particular order."""
+        """Yield the paths below the folder `prefix`, in no particular order.
+
+        Raises `BlobStoreError` on the way, and `BlobNameError` for a file whose name no client can use: others may have
+        put anything there.
+        """
         ...
 
     def address(self, path: str) -> str:
@@ -50,3 +56,15 @@ class BlobStore(Protocol):
 
 class BlobStoreError(Exception):
     """The blob store did not do what was asked; the message is free of credentials."""
+
+
+class UnusablePathError(BlobStoreError):
+    """No file of the store can have that path."""
+
+
+class BlobNameError(BlobStoreError):
+    """A file of others has a name that no client can use, and nothing beside it can be listed; the message names it."""
+
+
+class BlobMissingError(BlobStoreError):
+    """There is no such file."""

@@ -13,7 +13,7 @@ def find_lock_holders(connection: sa.Connection, relations: Sequence[str]) -> li
     query = sa.text(
         """
         SELECT DISTINCT session.pid, coalesce(nullif(session.application_name, ''), 'no application_name'),
-            session.state, held.relation::regclass::text, held.mode
+            coalesce(', ' || session.state, ''), held.relation::regclass::text, held.mode
         FROM pg_locks AS held JOIN pg_stat_activity AS session ON session.pid = held.pid
         JOIN pg_class AS relation ON relation.oid = held.relation
         WHERE held.locktype = 'relation' AND held.granted AND held.pid <> pg_backend_pid()
@@ -24,6 +24,6 @@ def find_lock_holders(connection: sa.Connection, relations: Sequence[str]) -> li
         """
     )
     return [
-        f"session {pid} ({name}, {state}) holds {mode} on {relation}"
+        f"session {pid} ({name}{state}) holds {mode} on {relation}"
         for pid, name, state, relation, mode in connection.execute(query, {"names": list(relations)})
     ]

@@ -20,38 +20,6 @@ MAX_IDENTIFIER_BYTES = 63
 
 
 @dataclass(frozen=True)
-class ForeignKey:
-    """A foreign key that no index serves, so that every deleted parent row scans the child table."""
-
-    schema: str
-    child: str
-    column: str
-    parent: str
-    owner: str
-    """The role that may create an index on the child table."""
-    child_rows: int
-
-    @property
-    def name(self) -> str:
-        """`table.column`, with the schema where it is not the usual one."""
-        return f"{self.child}.{self.column}" if self.schema == "public" else f"{self.schema}.{self.child}.{self.column}"
-
-    @property
-    def seconds_per_parent(self) -> float:
-        """What the missing index costs for each deleted parent row."""
-        return self.child_rows * SECONDS_PER_SCANNED_ROW
-
-    @property
-    def index(self) -> str:
-        return index_name(self.child, self.column)
-
-    @property
-    def create_index(self) -> str:
-        """The statement that helps."""
-        return create_index(self.schema, self.child, self.column)
-
-
-@dataclass(frozen=True)
 class MissingPrivilege:
     """A table or partition on which the role lacks privileges, or a table that is not there at all."""
 
@@ -142,53 +110,18 @@ def _pairs(privileges: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     return [(table, privilege) for table, its_privileges in privileges.items() for privilege in its_privileges]
 
 
-def find_unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> list[ForeignKey]:
-    """Return the foreign keys to the tables that no valid index leads with; one on rows that are not null will do.
-
-    The children's rows are as many as their files hold now, at the density of the last ANALYZE. Of a partitioned
-    child each partition is named.
-    """
-    query = sa.text(
-        """
-        SELECT child_schema.nspname, child.relname, column_of.attname, parent.relname, pg_get_userbyid(child.relowner),
-               round(size_of.blocks * CASE WHEN child.reltuples >= 0 AND child.relpages > 0
-                                           THEN child.reltuples / child.relpages ELSE :assumed END)::bigint
-        FROM pg_constraint AS fk
-        JOIN pg_class AS child ON child.oid = fk.conrelid
-        JOIN pg_namespace AS child_schema ON child_schema.oid = child.relnamespace
-        JOIN pg_class AS parent ON parent.oid = fk.confrelid
-        JOIN pg_namespace AS parent_schema ON parent_schema.oid = parent.relnamespace
-        JOIN pg_attribute AS column_of ON column_of.attrelid = child.oid AND column_of.attnum = fk.conkey[1]
-        CROSS JOIN LATERAL (
-            SELECT (pg_relation_size(child.oid) / current_setting('block_size')::bigint)::float AS blocks
-        ) AS size_of
-        WHERE fk.contype = 'f' AND child.relkind = 'r'
-          AND parent.relname = ANY(:parents) AND parent_schema.nspname = 'public'
-          AND NOT EXISTS (
-            SELECT FROM pg_index AS index_of
-            WHERE index_of.indrelid = child.oid AND index_of.indisvalid AND index_of.indkey[0] = fk.conkey[1]
-              AND (index_of.indpred IS NULL OR pg_get_expr(index_of.indpred, child.oid)
-                   = '(' || quote_ident(column_of.attname) || ' IS NOT NULL)')
-          )
-        ORDER BY 6 DESC, 1, 2, 3
-        """
-    )
-    given = {"parents": list(parents), "assumed": float(ASSUMED_ROWS_PER_BLOCK)}
-    return [ForeignKey(*row) for row in connection.execute(query, given)]
-
-
-def index_name(table: str, column: str) -> str:
-    """Return the one name that our index on a column has, so that a second build finds what the first one left."""
-    name = f"cath_dagster_{table}_{column}_idx"
+def index_name(table: str, *columns: str) -> str:
+    """Return the one name that our index on columns has, so that a second build finds what the first one left."""
+    name = f"cath_dagster_{table}_{'_'.join(columns)}_idx"
     if len(name.encode()) <= MAX_IDENTIFIER_BYTES:
         return name
     ending = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}_idx"
     return name.encode()[: MAX_IDENTIFIER_BYTES - len(ending)].decode(errors="ignore") + ending
 
 
-def create_index(schema: str, table: str, column: str) -> str:
+def create_index(schema: str, table: str, *columns: str) -> str:
     """Return the statement that makes our index; it must not run in a transaction."""
     return (
-        f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {quote(index_name(table, column))} "
-        f"ON {quote(schema)}.{quote(table)} ({quote(column)});"
+        f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {quote(index_name(table, *columns))} "
+        f"ON {quote(schema)}.{quote(table)} ({', '.join(map(quote, columns))});"
     )

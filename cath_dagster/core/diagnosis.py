@@ -12,17 +12,17 @@ from cath_dagster.core.catalogue import (
     SMALL_TABLE_ROWS,
     create_index,
     find_missing_privileges,
-    find_unindexed_foreign_keys,
     purged_tables,
 )
 from cath_dagster.core.database import MINIMUM_VERSION
 from cath_dagster.core.errors import SchemaNotCurrentError
-from cath_dagster.core.followers import find_slots, read_standbys
+from cath_dagster.core.followers import find_archiver, find_slots, read_standbys
 from cath_dagster.core.maintenance import SCHEMA, check_current
 from cath_dagster.core.past import find_power
 from cath_dagster.core.session import SERVICE
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.table_check import USED, find_troubles
+from cath_dagster.core.unindexed import find_unindexed_foreign_keys
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
@@ -34,8 +34,8 @@ OURS = (
         "deleted_key": ("SELECT", "INSERT"),
         "archived_rows": ("SELECT", "INSERT", "DELETE"),
     }
-    | dict.fromkeys(("file_outbox", "restored_row"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
-    | dict.fromkeys(("sent_notice", "view_state"), ("SELECT", "INSERT", "UPDATE"))
+    | dict.fromkeys(("file_outbox", "restored_row", "sent_notice"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
+    | dict.fromkeys(("view_state", "file_by_hand"), ("SELECT", "INSERT", "UPDATE"))
 )
 
 
@@ -178,6 +178,10 @@ def _followers(connection: sa.Connection) -> Iterator[Finding]:
     for slot in find_slots(connection):
         level = Level.PROBLEM if slot.refuses else Level.WARNING
         yield Finding(subject=f"slot {slot.name}", level=level, says=slot.says, remedy=slot.remedy)
+    archiver = find_archiver(connection)
+    if archiver is not None:
+        level = Level.PROBLEM if archiver.refuses else Level.WARNING
+        yield Finding(subject="archiver", level=level, says=archiver.says, remedy=archiver.remedy)
     if standbys.sees_all:
         yield Finding(subject="other sessions", level=Level.OK, says=f"{standbys.role} sees what they wait for")
         return
@@ -215,7 +219,7 @@ def _privileges(
 
 
 def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> Iterator[Finding]:
-    for key in find_unindexed_foreign_keys(connection, parents):
+    for key in find_unindexed_foreign_keys(connection, parents, with_cascades=True):
         seconds = key.seconds_per_parent
         yield Finding(
             subject=f"foreign key {key.name}",

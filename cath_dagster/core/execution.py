@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.notices import Patience
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
@@ -56,6 +58,7 @@ def execute(
     is_scheduled: bool = False,
     step: str | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    patience: Patience | None = None,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
 
@@ -90,6 +93,7 @@ def execute(
             clock=clock,
             now=as_utc(now),
         )
+        run.patience = patience or run.patience
         _warn_of_ended_window(run, now)
         ended = _run(run, spec, config.settings, step)
     engine.dispose()
@@ -224,6 +228,8 @@ def new_run(
         privileges=spec.privileges,
         now=now,
         file_store=spec.location.file_store,
+        file_folders=spec.location.stores.get(spec.location.file_store, ()),
+        on_files_left=spec.on_files_left,
     )
 
 
@@ -278,7 +284,7 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
         if not began:
             let_in(run, spec, settings)
             began = True
-        _work(run, part, settings)
+        _work(run, spec, part, settings)
     except MaintenanceError as failed:
         status, error = _status(failed), str(failed)
         began = began and status is not Status.REFUSED
@@ -295,7 +301,7 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
     return _Ended(status, error, began, tuple(run.outcomes), is_counted)
 
 
-def _work(run: JobRun, part: Step, settings: JobSettings) -> None:
+def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings) -> None:
     """Do the work, and what else is due whatever became of it; raise `IncompleteRunError` for all that failed."""
     try:
         part.run(run, settings)
@@ -306,6 +312,8 @@ def _work(run: JobRun, part: Step, settings: JobSettings) -> None:
         _try(run, run.drain_left)
     if isinstance(settings, PurgeSettings):
         _try(run, run.delete_archives)
+    if spec.forgets is not None:
+        _try(run, partial(run.forget, spec.forgets(run, settings)))
     if run.failures:
         raise IncompleteRunError("; ".join(run.failures))
 

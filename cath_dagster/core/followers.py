@@ -87,6 +87,48 @@ def find_slots(connection: sa.Connection) -> Iterator[Slot]:
 
 
 @dataclass(frozen=True)
+class Archiver:
+    """A server whose log is not archived: it keeps what is not, for as long as that fails."""
+
+    segment: str
+    behind: int
+
+    @property
+    def refuses(self) -> bool:
+        return self.behind > MAX_SLOT_BYTES
+
+    @property
+    def says(self) -> str:
+        return (
+            f"the server fails to archive its WAL ({self.segment}), is {_size(self.behind)} behind, and a purge adds to what "
+            "the disk must keep until then"
+        )
+
+    @property
+    def remedy(self) -> str:
+        return "see in the server's log what archive_command says, and mend that"
+
+
+def find_archiver(connection: sa.Connection) -> Archiver | None:
+    """Return the archiver that failed last and has not archived since; how far it is behind is known from what it has."""
+    query = sa.text(
+        """
+        SELECT last_failed_wal,
+               CASE WHEN last_archived_wal ~ '^[0-9A-F]{24}$' AND NOT pg_is_in_recovery()
+                    THEN pg_current_wal_lsn() - '0/0'::pg_lsn
+                         - ('x' || substr(last_archived_wal, 9, 8))::bit(32)::bigint * 4294967296
+                         - (('x' || substr(last_archived_wal, 17, 8))::bit(32)::bigint + 1) * segment.size
+                    ELSE 0 END::bigint
+        FROM pg_stat_archiver
+        CROSS JOIN (SELECT setting::bigint AS size FROM pg_settings WHERE name = 'wal_segment_size') AS segment
+        WHERE current_setting('archive_mode') <> 'off' AND last_failed_time > coalesce(last_archived_time, '-infinity')
+        """
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Archiver(*row)
+
+
+@dataclass(frozen=True)
 class Standbys:
     """What the session sees of those that stream from the server now."""
 

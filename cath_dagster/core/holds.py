@@ -43,8 +43,6 @@ def with_holds(purge: Purge, holds: Sequence[Hold]) -> Purge:
     return replace(
         held,
         predicate=sa.and_(purge.predicate, is_free),
-        # A new reference waits for the row once it is locked, so nothing else needs to be.
-        reads_other_rows=True,
         conditions={
             **(purge.conditions or {purge.rule: purge.predicate}),
             f"no row that stays refers to it ({names})": is_free,
@@ -53,9 +51,10 @@ def with_holds(purge: Purge, holds: Sequence[Hold]) -> Purge:
 
 
 def chosen_of(purge: Purge, candidates: Keys) -> sa.Select[Any]:
-    """Return the query for those of the candidates, locked rows, that may go now: all at once, or after others.
+    """Return the query for those of the candidates that may go now, together.
 
-    One to which a row refers that goes with a later batch is left to a later pass.
+    One to which a row refers that goes with a later batch is left to a later pass. A new reference waits for rows that
+    are locked; to others one may come in between, and the server refuses to let those go.
     """
     is_candidate = is_any(purge.key, candidates)
     query = sa.select(purge.key).where(is_candidate, purge.is_due)

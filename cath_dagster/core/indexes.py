@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass, replace
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.catalogue import SMALL_TABLE_ROWS, ForeignKey, find_unindexed_foreign_keys, purged_tables
+from cath_dagster.core.catalogue import SMALL_TABLE_ROWS, purged_tables
 from cath_dagster.core.database import sqlstate, translate
 from cath_dagster.core.heap import quote
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.unindexed import ForeignKey, find_unindexed_foreign_keys
 
 BUILD, REBUILD = "built", "rebuilt"
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -58,7 +59,7 @@ def build_missing_indexes(
     )
     keys = [
         key
-        for key in find_unindexed_foreign_keys(connection, purged_tables(specs))
+        for key in find_unindexed_foreign_keys(connection, purged_tables(specs), with_cascades=True)
         if key.child_rows > SMALL_TABLE_ROWS
     ]
     return [_build(connection, key, dry_run=dry_run, clock=clock) for key in dict.fromkeys(keys)]
@@ -71,7 +72,7 @@ def _build(connection: sa.Connection, key: ForeignKey, *, dry_run: bool, clock: 
     build = IndexBuild(
         index=key.index,
         table=key.child,
-        column=key.column,
+        column=", ".join(key.columns),
         rows=key.child_rows,
         action=REBUILD if is_left_over else BUILD,
         statements=(drop, key.create_index) if is_left_over else (key.create_index,),
@@ -98,7 +99,7 @@ def _hindrance(key: ForeignKey, namesake: _Namesake | None) -> str | None:
     return (
         f"{key.index} is there already and does not serve {key.name}; "
         f"rename it, or as the owner {key.owner}: "
-        f"CREATE INDEX CONCURRENTLY ON {quote(key.schema)}.{quote(key.child)} ({quote(key.column)});"
+        f"CREATE INDEX CONCURRENTLY ON {quote(key.schema)}.{quote(key.child)} ({', '.join(map(quote, key.columns))});"
     )
 
 

@@ -10,7 +10,7 @@ from operator import length_hint
 
 import sqlalchemy as sa
 
-from cath_dagster.core import archive, outbox, telemetry, vacuum
+from cath_dagster.core import archive, forgetting, outbox, telemetry, vacuum
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
@@ -22,8 +22,9 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger, Plan
+from cath_dagster.core.left_files import Leaving, LeftFile
 from cath_dagster.core.mail import Content, Delivery
-from cath_dagster.core.notices import Notice, Postman, not_settled
+from cath_dagster.core.notices import Notice, Patience, Postman, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.planning import PlannedPurge, plan_purges
@@ -34,9 +35,13 @@ from cath_dagster.core.resources import Reporter, Resources, application_name, r
 from cath_dagster.core.restored import spare_revision, tables_left_alone
 from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.undo_check import UndoPolicy
+from cath_dagster.core.words import one_line
 
 NOTICES_AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
+NEXT_RUN = "the next run tries again"
+IDS_TOLD = 10
+"""In one sentence; the outcome has more."""
 SKIPPED_MESSAGES = {
     Delivery.REJECTED: "addresses were rejected for good by the mail provider",
     Delivery.GIVEN_UP: "messages of an earlier run that was interrupted may have arrived, and are not sent again",
@@ -86,11 +91,17 @@ class JobRun:
     """When the run began, for what counts from the moment it is done and not from the reference time."""
     file_store: str = "BLOB_URL"
     """The variable, without the prefix, of the store in which the files of deleted rows lie."""
+    file_folders: tuple[str, ...] = ()
+    """The folders of that store in which the service is known to keep files."""
+    on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
+    """Told of files that are left to be done by hand, in the transaction that notes them."""
     purges: bool = True
     """Whether the step at work deletes what was planned."""
     _taken: int = 0
     has_drained: bool = False
     """Whether this run has deleted the files that were due, or tried to."""
+    patience: Patience = field(default_factory=Patience)
+    """How long messages are waited for that the provider puts off."""
     files_to_hold: int = 0
     """In a dry run, the files that the run would queue for the end of their window."""
 
@@ -161,13 +172,15 @@ class JobRun:
 
     def note(self, message: str) -> None:
         """Tell operators something about this run that is no failure."""
-        self.notes.append(message)
-        self.reporter.info(message)
+        said = one_line(message)
+        self.notes.append(said)
+        self.reporter.info(said)
 
     def fail(self, message: str) -> None:
         """Record that something due is left undone; the run goes on and ends failed."""
-        self.failures.append(message)
-        self.reporter.warning(message)
+        said = one_line(message)
+        self.failures.append(said)
+        self.reporter.warning(said)
 
     def record(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome.only_matched() if self.dry_run else outcome)
@@ -277,9 +290,16 @@ class JobRun:
                 job=self.job,
                 as_of=self.as_of,
                 report=self.reporter.progress,
+                leaving=Leaving(self.file_folders, self.on_files_left and partial(self.on_files_left, self)),
             )
             span.tell_outcome(outcome)
-        self.record(replace(outcome, seconds=self.clock() - started, details=self._held_files()))
+        self.record(replace(outcome, seconds=self.clock() - started, details={**outcome.details, **self._held_files()}))
+        if left := outcome.details.get("left_by_hand"):
+            location = self.ledger.location
+            self.note(
+                f"{left} files cannot be deleted from here and are left to be done by hand: cath-dagster files list "
+                f"{location} tells which and why; once they were seen to, cath-dagster files settle {location} ID"
+            )
         if outcome.kept:
             self.note(f"{outcome.kept} queued files were let be: their rows are there again")
         if outcome.failed:
@@ -294,10 +314,18 @@ class JobRun:
         if ended:
             self.record(Outcome(target="archives", matched=ended, deleted=ended))
 
-    def send(self, notices: Iterable[Notice]) -> Outcome:
+    def forget(self, which: sa.ColumnElement[bool]) -> None:
+        """Delete the job's notices that matter no more; in a dry run only count them."""
+        work = forgetting.count_forgotten if self.dry_run else forgetting.forget
+        ended = self.database.transaction(lambda connection: work(connection, self.job, which))
+        if ended:
+            self.record(Outcome(target="notices", matched=ended, deleted=ended))
+
+    def send(self, notices: Iterable[Notice], *, then: str = NEXT_RUN, patience: Patience | None = None) -> Outcome:
         """Send the notices that were not sent before, and record them; in a dry run only count them.
 
-        They may be made one by one, as those before them go: then few are in memory at a time.
+        They may be made one by one, as those before them go: then few are in memory at a time. `then` says what
+        becomes of those that could not be sent, `patience` how long they are waited for.
         """
         pending = self._pending(notices)
         if self.dry_run:
@@ -311,6 +339,9 @@ class JobRun:
             run_id=self.run_id,
             as_of=self.as_of,
             report=self.reporter.progress,
+            say=self.reporter.warning,
+            patience=self.patience if patience is None else replace(patience, sleep=self.patience.sleep),
+            clock=self.clock,
         )
         started = self.clock()
         with telemetry.span("notifications", target="mail") as span:
@@ -318,7 +349,9 @@ class JobRun:
             span.tell_outcome(outcome)
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
-            self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); the next run tries again")
+            self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); {then}")
+            # Apart from the failure, which the ledger keeps for longer than anybody's id.
+            self.note(f"not sent: messages of the ids {_failed_ids(outcome)}")
         if outcome.undelivered:
             self.note(f"{outcome.undelivered} messages were rendered and not delivered ({_reasons(outcome)})")
         for name, says in SKIPPED_MESSAGES.items():
@@ -409,6 +442,13 @@ class JobRun:
 def _as_recorded(plan: PlannedPurge) -> Plan:
     purge = plan.purge
     return Plan(table=purge.table.name, rule=purge.rule, cutoff=purge.cutoff, matched=plan.measured.matched)
+
+
+def _failed_ids(outcome: Outcome) -> str:
+    """Return whom the messages that failed are about, the first of them where they are many."""
+    ids = outcome.details.get(f"{Delivery.FAILED}_ids") or []
+    shown = ids[:IDS_TOLD] if isinstance(ids, list) else [str(ids)]
+    return ", ".join(shown) + (f" and {outcome.failed - len(shown)} more" if outcome.failed > len(shown) else "")
 
 
 def _reasons(outcome: Outcome) -> str:

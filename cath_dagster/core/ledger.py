@@ -17,6 +17,8 @@ from cath_dagster.core.maintenance import ledger_event
 from cath_dagster.core.outcome import COUNTS, Outcome
 
 _INSERT = sa.insert(ledger_event)
+IDS = frozenset({"sample_ids", "rejected_ids", "given_up_ids", "failed_ids"})
+"""Details that name rows, of people at times: the run's own page has them, which goes after a while; the ledger stays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ class Ledger:
                 "seconds": outcome.seconds,
                 "outcome": status,
                 "error": error,
-                "details": dict(outcome.details) or None,
+                "details": {name: value for name, value in outcome.details.items() if name not in IDS} or None,
             }
             for outcome in outcomes
         ]

@@ -80,6 +80,13 @@ class Receipt:
     final: bool = False
     is_outage: bool = False
     """The provider did not answer as it should, however often it was asked."""
+    may_pass: bool = False
+    """The provider puts this message off: it may take it in minutes."""
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """Whether the message certainly was not taken, and may be in a while."""
+        return self.delivery is Delivery.FAILED and (self.may_pass or self.is_outage) and not self.final
 
 
 class Mailer(Protocol):

@@ -6,7 +6,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from cath_dagster.core.errors import SchemaNotCurrentError
 
 SCHEMA = "maintenance"
-REVISION = "core_0001"
+REVISION = "core_0002"
 """The newest revision of the tables below; a test holds it against the migrations."""
 
 METADATA = sa.MetaData(schema=SCHEMA)
@@ -77,6 +77,22 @@ file_outbox = sa.Table(
     # Two rows may have one file.
     sa.UniqueConstraint("path", "table_name", "row_key"),
 )
+
+file_by_hand = sa.Table(
+    "file_by_hand",
+    METADATA,
+    sa.Column("file_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("left_at", _INSTANT, nullable=False, server_default=sa.func.now()),
+    sa.Column("settled_at", _INSTANT),
+    sa.Column("settled_by", sa.Text),
+)
+"""Files that no run can delete; once settled, without their path."""
 
 archived_rows = sa.Table(
     "archived_rows",

@@ -8,9 +8,12 @@ import sqlalchemy as sa
 
 from cath_dagster.core.catalogue import purged_tables
 from cath_dagster.core.diagnosis import OURS
+from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.family import read_family
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.purge import Purge
+from cath_dagster.core.reference_findings import purges_of
+from cath_dagster.core.references import adopted, examine
 from cath_dagster.core.relations import SET_NULL, Relation, read_references, read_relations
 from cath_dagster.core.session import SERVICE
 from cath_dagster.core.settings import PurgeSettings, read_settings
@@ -112,9 +115,28 @@ def _of_settings(connection: sa.Connection, spec: JobSpec, moment: Moment) -> It
     version = connection.scalar(sa.text("SELECT current_setting('server_version_num')::int")) or 0
     if settings.vacuum and version >= MAINTAIN_SINCE:
         yield from ((_named(table), frozenset({"MAINTAIN"})) for table in purged_tables([spec]))
-    if settings.undo_days and spec.purges is not None:
-        for purge in spec.purges(moment, settings):
-            yield from _of_undo(connection, purge)
+    for purge in purges_of(connection, spec, moment, settings):
+        yield from _of_references(connection, purge, settings)
+
+
+def _of_references(
+    connection: sa.Connection, purge: Purge, settings: PurgeSettings
+) -> Iterator[tuple[Named, frozenset[str]]]:
+    """Yield what a purge needs because of foreign keys: to see what holds its rows, and to take what goes along."""
+    try:
+        examined = examine(connection, purge, allowed=settings.allowed_cascades)
+    except DatabaseStatementError:
+        # Without the table there is nothing to be granted.
+        return
+    for reference in (*(hold.reference for hold in examined.holds), *examined.unread):
+        # Other schemas are not the role's to look into, unless their owner lets it.
+        if reference.schema == SERVICE:
+            yield (reference.schema, reference.child), frozenset({"SELECT"})
+    for table in adopted(purge, examined.purge):
+        if table.schema == SERVICE:
+            yield (SERVICE, table.name), frozenset({"SELECT", "DELETE"})
+    if settings.undo_days:
+        yield from _of_undo(connection, examined.purge)
 
 
 def _of_undo(connection: sa.Connection, purge: Purge) -> Iterator[tuple[Named, frozenset[str]]]:

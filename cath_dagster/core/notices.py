@@ -5,19 +5,22 @@ reference before it sends anything again. A provider that cannot be asked (SMTP)
 what must not be missed goes again under the same reference, what must not come twice is given up.
 """
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from cath_dagster.core.breaker import Breaker
 from cath_dagster.core.database import Database
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.tally import Tally, tell
 
 DUE = "due"
 """Put down to be sent, with what makes it necessary, and not tried yet."""
@@ -26,17 +29,20 @@ SETTLED = (Delivery.SENT.value, Delivery.REJECTED.value)
 """The provider took a notice in one of these, or will never take it."""
 DONE = (*SETTLED, Delivery.GIVEN_UP.value)
 """A notice in one of these does not go again."""
-IDS_SHOWN = 50
 MAX_OUTAGES = 3
-"""Messages in a row for which the provider was asked in vain; the others are left to the next run."""
+"""Messages in a row for which the provider was asked in vain; the others are put off."""
+SLOW_SECONDS = 20.0
+"""A provider that takes so long over one message would take hours over a thousand: as bad as no answer."""
+MAX_PUT_OFF = 1_000
+"""Messages that are kept in memory to be tried again by the same run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
     """One message about one matter: `subject_ids` are all the rows it stands for, `period_start` the period.
 
-    A person's address that is rejected for good settles the matter. An operator's is a mistake in the settings:
-    without `settled_by_rejection` the notice has failed, and is sent once the address is mended.
+    One whose address is rejected for good has failed, and is sent once the address is mended. With
+    `settled_by_rejection` it is done with: nobody can warn a person who has no address.
 
     `may_repeat`: of an outcome that nobody can tell any more, whether the message goes again (with the same
     reference, so that a mail program may see that it is the same) or is given up.
@@ -46,7 +52,7 @@ class Notice:
     kind: str
     period_start: date
     message: Message
-    settled_by_rejection: bool = True
+    settled_by_rejection: bool = False
     may_repeat: bool = True
 
 
@@ -86,13 +92,6 @@ def put_down(connection: sa.Connection, notices: Iterable[Notice], *, job: str, 
         connection.execute(insert(sent_notice).on_conflict_do_nothing(), rows)
 
 
-def _tell(errors: Counter[str]) -> list[str]:
-    """Return the reasons, the most frequent first, with their numbers where there are several."""
-    if len(errors) == 1:
-        return list(errors)
-    return [f"{count} x {error}" for error, count in errors.most_common()]
-
-
 @dataclass(frozen=True)
 class _Earlier:
     status: str
@@ -107,9 +106,28 @@ class _Claim:
     reference: str | None = None
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a run waits for a provider that says later: greylisting lets in who comes back within five minutes."""
+
+    pauses: tuple[float, ...] = (5.0, 60.0, 300.0)
+    """In seconds; before each further attempt at what was put off."""
+    sleep: Callable[[float], None] = time.sleep
+
+
+IMPATIENT = Patience(pauses=(5.0,))
+"""For what the next run sends just as well, within minutes."""
+
+PutOff = list[tuple[Notice, Receipt]]
+
+
+def _say_nothing(message: str) -> None:
+    del message
+
+
 @dataclass(frozen=True, kw_only=True)
 class Postman:
-    """Sends a run's notices. `report` hears of each."""
+    """Sends a run's notices. `report` hears of each, `say` of what is waited for; `clock` counts seconds."""
 
     database: Database
     mailer: Mailer
@@ -117,48 +135,64 @@ class Postman:
     run_id: str
     as_of: datetime
     report: Callable[[str, int, int], None]
+    say: Callable[[str], None] = _say_nothing
+    patience: Patience = field(default_factory=Patience)
+    clock: Callable[[], float] = time.perf_counter
 
     def send_all(self, notices: Iterable[Notice], *, total: int = 0) -> Outcome:
         """Send every notice not sent before; one that fails does not stop the others, unless all must fail alike.
 
-        They may come one by one, `total` of them if that is known.
+        They may come one by one, `total` of them if that is known. What the provider puts off is tried again after
+        the others, a few times; a provider that does not answer is left alone in between.
         """
+        tally = Tally()
         try:
-            return self._send_all(notices, total)
+            put_off = self._round(self._counted(notices, tally, total), tally, limit=MAX_OUTAGES)
+            for pause in self.patience.pauses:
+                if not put_off:
+                    break
+                reasons = "; ".join(tell(Counter(receipt.error or "no reason" for _, receipt in put_off)))
+                self.say(f"{len(put_off)} messages are put off ({reasons}); they are tried again in {pause:g} s")
+                self.mailer.close()
+                self.patience.sleep(pause)
+                put_off = self._round((notice for notice, _ in put_off), tally, limit=1)
         finally:
             self.mailer.close()
+        for notice, receipt in put_off:
+            tally.add(notice.subject_ids, receipt)
+        return tally.outcome()
 
-    def _send_all(self, notices: Iterable[Notice], total: int) -> Outcome:
-        tally: Counter[Delivery] = Counter()
-        errors: Counter[str] = Counter()
-        ids: dict[Delivery, list[str]] = {Delivery.REJECTED: [], Delivery.GIVEN_UP: []}
-        stopped_by: Receipt | None = None
-        outages = position = 0
-        for position, notice in enumerate(notices, start=1):
-            receipt = stopped_by or self._send(notice)
+    def _counted(self, notices: Iterable[Notice], tally: Tally, total: int) -> Iterator[Notice]:
+        for tally.matched, notice in enumerate(notices, start=1):
+            yield notice
+            self.report("mail", tally.matched, max(tally.matched, total))
+
+    def _round(self, notices: Iterable[Notice], tally: Tally, *, limit: int) -> PutOff:
+        """Try each notice once; return those to be tried again, after which the provider may be asked anew."""
+        breaker, put_off, stopped_by = Breaker(limit=limit), PutOff(), None
+        for notice in notices:
+            receipt = stopped_by or self._send_timed(notice, breaker)
             if receipt is None:
                 continue
-            outages = outages + 1 if receipt.is_outage else 0
-            if receipt.final or outages == MAX_OUTAGES:
-                stopped_by = replace(receipt, delivery=Delivery.FAILED)
-            tally[receipt.delivery] += 1
-            if receipt.error:
-                errors[receipt.error] += 1
-            if receipt.delivery in ids:
-                ids[receipt.delivery] += notice.subject_ids
-            self.report("mail", position, max(position, total))
-        return Outcome(
-            target="mail",
-            matched=position,
-            notified=tally[Delivery.SENT],
-            undelivered=tally[Delivery.UNDELIVERED],
-            failed=tally[Delivery.FAILED] + tally[Delivery.UNKNOWN],
-            skipped=tally[Delivery.REJECTED] + tally[Delivery.GIVEN_UP],
-            details={
-                **({"errors": _tell(errors)} if errors else {}),
-                **{f"{delivery}_ids": sorted(found)[:IDS_SHOWN] for delivery, found in ids.items() if found},
-            },
-        )
+            if stopped_by is None and (receipt.final or breaker.is_open):
+                stopped_by = _untried(receipt)
+            if receipt.may_be_tried_again and len(put_off) < MAX_PUT_OFF:
+                put_off.append((notice, receipt))
+            else:
+                tally.add(notice.subject_ids, receipt)
+        return put_off
+
+    def _send_timed(self, notice: Notice, breaker: Breaker) -> Receipt | None:
+        """Send one notice and let the breaker hear whether the provider answered, and in time."""
+        started = self.clock()
+        receipt = self._send(notice)
+        if receipt is not None:
+            is_slow = self.clock() - started >= SLOW_SECONDS
+            breaker.hear(is_outage=receipt.is_outage or is_slow)
+            if breaker.in_a_row:
+                why = receipt.error or f"the mail provider took over {SLOW_SECONDS:g} s for one message"
+                self.say(f"{why}; {breaker.in_a_row} in a row{', the others wait' if breaker.is_open else ''}")
+        return receipt
 
     def _send(self, notice: Notice) -> Receipt | None:
         """Send one notice; return None where it was settled before."""
@@ -186,7 +220,10 @@ class Postman:
     def _settle(self, notice: Notice, receipt: Receipt, reference: str | None = None) -> Receipt:
         """Write down what became of a notice, if that is known, under the reference it went by; return it."""
         if receipt.delivery is Delivery.REJECTED and not notice.settled_by_rejection:
-            receipt = Receipt(Delivery.FAILED, error=f"the address that {notice.kind} goes to is rejected for good")
+            says = f": {receipt.error}" if receipt.error else ""
+            receipt = Receipt(
+                Delivery.FAILED, error=f"the address that {notice.kind} goes to is rejected for good{says}"
+            )
         if receipt.delivery is not Delivery.UNKNOWN:
             settled = _Claim(receipt, reference)
             self.database.transaction(lambda connection: self._write(connection, notice, settled))
@@ -243,3 +280,12 @@ class Postman:
             sent_notice.c.kind == notice.kind,
             sent_notice.c.period_start == notice.period_start,
         )
+
+
+def _untried(receipt: Receipt) -> Receipt:
+    """Return what is said of the messages that are not tried because of how another one ended."""
+    if receipt.final:
+        return replace(receipt, delivery=Delivery.FAILED)
+    return Receipt(
+        Delivery.FAILED, error="not tried, because the mail provider does not answer in time", is_outage=True
+    )

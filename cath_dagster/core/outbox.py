@@ -16,11 +16,14 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from cath_dagster.core.blobs import BlobStore, Removal, RemovalResult
 from cath_dagster.core.database import Database
 from cath_dagster.core.heap import is_any
+from cath_dagster.core.left_files import Leaving
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.relations import existing_keys, read_relation
 
 FILES_AT_ONCE = 500
+NOTHING_ELSEWHERE = Leaving(folders=())
+"""Where it is not known in which folders a service keeps its files, a missing one is taken to be gone."""
 FILES_IN_MEMORY = 100_000
 """Files that one look at the queue finds; a number each, 4 MB."""
 
@@ -92,22 +95,31 @@ def count_held(connection: sa.Connection, job: str, as_of: datetime) -> int:
 
 
 def drain(
-    database: Database, store: BlobStore, *, job: str, as_of: datetime, report: Callable[[str, int, int], None]
+    database: Database,
+    store: BlobStore,
+    *,
+    job: str,
+    as_of: datetime,
+    report: Callable[[str, int, int], None],
+    leaving: Leaving = NOTHING_ELSEWHERE,
 ) -> Outcome:
     """Delete a job's queued files that are due; one that fails stays queued and is tried by the next run.
 
-    `skipped` counts files that were not there, `kept` those whose rows are there again.
+    `skipped` counts files that were not there or cannot be, `kept` those whose rows are there again; what is left by hand
+    is among the details.
     """
     # A crash of the server must not bring a row back whose file is gone.
     database.flush()
     total = count_due(database, job, as_of)
     counts = dict.fromkeys(Removal, 0)
-    batches, kept = 0, 0
+    batches, kept, left = 0, 0, 0
     for batch in _batches(database, job, as_of):
         results = store.delete([file.path for file in batch.files]) if batch.files else {}
-        database.transaction(partial(_settle, batch, results))
-        for result in results.values():
-            counts[result.removal] += 1
+        by_hand = leaving.reasons(results)
+        database.transaction(partial(_settle, batch, results, leaving, by_hand))
+        for path, result in results.items():
+            counts[Removal.MISSING if path in by_hand else result.removal] += 1
+        left += len(by_hand)
         kept += len(batch.needed)
         batches += 1
         report("files", sum(counts.values()), total)
@@ -119,6 +131,7 @@ def drain(
         failed=counts[Removal.FAILED],
         kept=kept,
         batches=batches,
+        details={"left_by_hand": left} if left else {},
     )
 
 
@@ -200,8 +213,15 @@ def _needed(connection: sa.Connection, entries: Sequence[int]) -> set[str]:
     return needed
 
 
-def _settle(batch: _Batch, results: Mapping[str, RemovalResult], connection: sa.Connection) -> None:
-    failed = [file for file in batch.files if results[file.path].removal is Removal.FAILED]
+def _settle(
+    batch: _Batch,
+    results: Mapping[str, RemovalResult],
+    leaving: Leaving,
+    by_hand: Mapping[str, str],
+    connection: sa.Connection,
+) -> None:
+    leaving.note(connection, [entry for file in batch.files for entry in file.entries], by_hand)
+    failed = [file for file in batch.files if results[file.path].removal is Removal.FAILED and file.path not in by_hand]
     gone = [file for file in (*batch.files, *batch.needed) if file not in failed]
     if gone:
         entries = [entry for file in gone for entry in file.entries]

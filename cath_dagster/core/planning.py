@@ -45,7 +45,10 @@ def plan_purges(run: "JobRun", *purges: Purge) -> list[PlannedPurge]:
     purges = tuple(each.of(_undoable(run, purge)) for each, purge in zip(examined, spared, strict=True))
     _tell_unread(run, examined)
     planned = [_measure(run, purge) for purge in purges]
-    run.refuse_as(PreflightError, _find_undo_obstacles(run, purges))
+    # Of a purge that is refused anyway nobody needs to know besides what it would lose.
+    run.refuse_as(
+        PreflightError, _find_undo_obstacles(run, [p for p, e in zip(purges, examined, strict=True) if not e.refusals])
+    )
     measures = [measured for plan in planned for measured in (plan.measured, *plan.children)]
     run.planned_rows |= {measured.table: measured.matched for measured in measures}
     for plan in planned:
@@ -112,7 +115,7 @@ def _check_access(run: "JobRun", purges: Sequence[Purge]) -> Preflight:
 
 def _needed_in_parts(run: "JobRun", purge: Purge) -> tuple[str, ...]:
     """Return what the purge needs on each partition: a walk deletes by their names, all else by the whole table's."""
-    is_walked = purge.is_plain and not (purge.reads_other_rows or run.undo.days) and run.max_rows is None
+    is_walked = purge.is_plain and not (purge.predicate_reads_other_rows or run.undo.days) and run.max_rows is None
     # The look back reads each by its name, also one that cannot hold a matching row.
     return ("SELECT", "DELETE") if is_walked else ("SELECT",)
 

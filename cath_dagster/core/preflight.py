@@ -11,14 +11,10 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from cath_dagster.core.catalogue import (
-    ForeignKey,
-    MissingPrivilege,
-    find_missing_privileges,
-    find_unindexed_foreign_keys,
-)
-from cath_dagster.core.followers import find_slots
+from cath_dagster.core.catalogue import MissingPrivilege, find_missing_privileges
+from cath_dagster.core.followers import find_archiver, find_slots
 from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.unindexed import ForeignKey, find_unindexed_foreign_keys
 
 MAX_SCAN_TIME = timedelta(minutes=10)
 """An index takes seconds to build; whoever waits longer than this for scans should have built it."""
@@ -89,11 +85,7 @@ def check_purge(connection: sa.Connection, matched: Mapping[str, int]) -> Prefli
         return Preflight()
     obstacles = [
         *_idle_sessions(connection, tables),
-        *(
-            _Obstacle(f"{slot.says}; {slot.remedy}", slot.refuses)
-            for slot in find_slots(connection)
-            if not slot.is_lost
-        ),
+        *_kept_log(connection),
     ]
     scans = _scans(find_unindexed_foreign_keys(connection, tables), matched)
     return Preflight(
@@ -156,6 +148,16 @@ def _idle_sessions(connection: sa.Connection, tables: Sequence[str]) -> Iterator
             says = f"{session}: it has read {', '.join(names)} and keeps VACUUM from the rows deleted since"
         says = f"{says}; end it, or: SELECT pg_terminate_backend({pid});"
         yield _Obstacle(says, refuses=blocks, locks_out=locks_out)
+
+
+def _kept_log(connection: sa.Connection) -> Iterator[_Obstacle]:
+    """Yield for whom the disk must keep what the purge writes."""
+    for slot in find_slots(connection):
+        if not slot.is_lost:
+            yield _Obstacle(f"{slot.says}; {slot.remedy}", slot.refuses)
+    archiver = find_archiver(connection)
+    if archiver is not None:
+        yield _Obstacle(f"{archiver.says}; {archiver.remedy}", archiver.refuses)
 
 
 def _duration(seconds: float) -> str:

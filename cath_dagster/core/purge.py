@@ -143,6 +143,11 @@ class Purge:
         return next((name for name, value in values.items() if value is self.key), None)
 
     @property
+    def predicate_reads_other_rows(self) -> bool:
+        """Whether the predicate would be worked out anew for every range of the table."""
+        return self.reads_other_rows or bool(self.holds)
+
+    @property
     def is_plain(self) -> bool:
         """Whether nothing goes along, so that one statement deletes a batch."""
         return not (self.children or self.archive or self.files or self.undo)

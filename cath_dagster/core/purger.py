@@ -66,7 +66,7 @@ class Purger:
         guards = self._guards(*tables_of(purge))
         # Of a partition the walk knows its rows only, and nothing that goes along or is kept.
         is_whole = all(heap.table is purge.table for heap in way.heaps)
-        is_walkable = not purge.reads_other_rows and (purge.is_plain or is_whole)
+        is_walkable = not purge.predicate_reads_other_rows and (purge.is_plain or is_whole)
         if is_walkable and way.along is None and limit is None:
             alone = solitude if self._may_be_alone(purge, way) else None
             self._walk_heaps(purge, way, self._runner(progress, guards), alone)
@@ -181,7 +181,7 @@ class Purger:
         return left
 
     def _walk_keys(self, purge: Purge, way: WayIn, limit: int | None, runner: BatchRunner) -> None:
-        along = None if purge.reads_other_rows else way.along
+        along = None if purge.predicate_reads_other_rows else way.along
         progress, batcher = runner.progress, self._batcher(runner.guards)
         progress.way = str(way) if along is not None else "by keys"
         KeyWalk(

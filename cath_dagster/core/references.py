@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from cath_dagster.core.catalogue import find_missing_privileges
+from cath_dagster.core.declarations import children_of, find_heirs, find_mistakes
 from cath_dagster.core.family import find_relations
 from cath_dagster.core.heap import quote
 from cath_dagster.core.holds import with_holds
 from cath_dagster.core.purge import Child, Hold, Purge
 from cath_dagster.core.relations import Effect, Reference, Relation, read_references, read_relations
-
-SERVICE = "public"
-"""The schema of the maintained tables."""
 
 Named = tuple[str, str]
 """A table's schema and name."""
@@ -50,14 +48,14 @@ def examine(connection: sa.Connection, purge: Purge, *, allowed: Collection[str]
     """Return what the foreign keys to the purge's tables mean for it; `allowed` names cascades that may take rows."""
     if purge.is_checked_apart:
         return Examined(purge)
-    mistakes = _mistakes(connection, purge)
+    mistakes = find_mistakes(connection, purge)
     if mistakes:
         return Examined(purge, refusals=tuple(mistakes))
     declared = purge
     purge, cascades = _with_cascades(connection, purge, allowed)
     refusals = [
         *(_tell_cascade(each, allowed) for each in cascades),
-        *_heirs(connection, purge),
+        *find_heirs(connection, purge),
         *_lacking(connection, declared, purge),
     ]
     holds, sets = _unknown(connection, purge)
@@ -76,55 +74,35 @@ def tell_unread(reference: Reference) -> str:
     """Return what it means that rows of a table may hold others and cannot be read, and what to do."""
     return (
         f"rows of {reference.parent} to which {reference.name} ({reference.constraint}) refers are kept, and cannot be "
-        f"counted before: as its owner, GRANT SELECT ON {quote(reference.schema)}.{quote(reference.child)} to the role"
+        f"counted before: {grant_to_read(reference)}"
     )
+
+
+def grant_to_read(reference: Reference) -> str:
+    """Return what lets the role see which rows a foreign key holds."""
+    usage = "" if reference.schema == "public" else f"GRANT USAGE ON SCHEMA {quote(reference.schema)} and "
+    return f"as its owner, {usage}GRANT SELECT ON {quote(reference.schema)}.{quote(reference.child)} to the role"
 
 
 def adopted(declared: Purge, purge: Purge) -> list[sa.Table]:
     """Return the tables that go along since the settings allow it, beside the declared ones."""
-    known = {child.table for _, child in _children(declared)}
-    return list(dict.fromkeys(child.table for _, child in _children(purge) if child.table not in known))
+    known = {child.table for _, child in children_of(declared)}
+    return list(dict.fromkeys(child.table for _, child in children_of(purge) if child.table not in known))
 
 
 def _lacking(connection: sa.Connection, declared: Purge, purge: Purge) -> list[str]:
     missing = [
         each
         for table in adopted(declared, purge)
-        for each in find_missing_privileges(connection, table.schema or SERVICE, {table.name: ("SELECT", "DELETE")})
+        for each in find_missing_privileges(connection, table.schema or "public", {table.name: ("SELECT", "DELETE")})
     ]
     return [f"table {each.table}: {each.says}; {each.remedy}" for each in missing]
-
-
-def _mistakes(connection: sa.Connection, purge: Purge) -> list[str]:
-    """Return where the children that the job declares are not what the catalogue says."""
-    found = []
-    for parent, child in _children(purge):
-        of_child = set(read_references(connection, find_relations(connection, [child.table])))
-        pairs = {(own.name, theirs.name) for own, theirs in child.pairs_to(parent)}
-        named = [each for each in of_child if each.child == child.table.name and _shares(each, pairs)]
-        if named and not any(each.parent == parent.name and pairs <= set(each.pairs) for each in named):
-            found.append(_tell_mistake(parent, child, sorted(named, key=lambda each: each.constraint)))
-    return found
-
-
-def _shares(reference: Reference, pairs: set[tuple[str, str]]) -> bool:
-    return bool({*reference.columns} & {own for own, _ in pairs})
-
-
-def _tell_mistake(parent: sa.Table, child: Child, named: Sequence[Reference]) -> str:
-    own, theirs = ([column.name for column in columns] for columns in zip(*child.pairs_to(parent), strict=True))
-    keys = "; ".join(f"{each.constraint} refers to {each.parent} ({', '.join(each.parent_columns)})" for each in named)
-    return (
-        f"the job takes rows of {child.table.name} along by {', '.join(own)}, as the {', '.join(theirs)} of "
-        f"{parent.name}, and the database says otherwise: {keys}. Rows of others would go; say in the job's `Child` what "
-        "the column refers to, with refers_to"
-    )
 
 
 def _with_cascades(connection: sa.Connection, purge: Purge, allowed: Collection[str]) -> tuple[Purge, list[Reference]]:
     """Return the purge with the cascades that are allowed as children of it, and those that are not."""
     found: dict[Named, Relation] = {}
-    ahead = find_relations(connection, [purge.table, *(child.table for _, child in _children(purge))])
+    ahead = find_relations(connection, [purge.table, *(child.table for _, child in children_of(purge))])
     root, known = ahead[0], {(each.schema, each.name) for each in ahead}
     cascades: list[Reference] = []
     while ahead:
@@ -142,22 +120,29 @@ def _with_cascades(connection: sa.Connection, purge: Purge, allowed: Collection[
         known |= names
         ahead = [each for each in read_relations(connection, sorted(names)) if each is not None]
         found |= {(each.schema, each.name): each for each in ahead}
-    taken = [each for each in cascades if each.constraint in allowed and not _is_circle(each, cascades, root)]
+    # What leads back to where it came from, or to rows that go already, could not be counted.
+    taken = [
+        each
+        for each in cascades
+        if each.constraint in allowed and (each.schema, each.child) in found and not _is_circle(each, cascades, root)
+    ]
     return _adopt(purge, taken, found), [each for each in cascades if each not in taken]
 
 
 def _adopt(purge: Purge, cascades: Sequence[Reference], relations: dict[Named, Relation]) -> Purge:
     tables = {named: relation.as_table() for named, relation in relations.items()}
 
-    def with_children(table: sa.Table, children: tuple[Child, ...]) -> tuple[Child, ...]:
+    def withchildren_of(table: sa.Table, children: tuple[Child, ...]) -> tuple[Child, ...]:
         own = [
             _as_child(each, table, tables[each.schema, each.child])
             for each in cascades
             if each.parent == table.name and (each.schema, each.child) in tables
         ]
-        return tuple(replace(child, children=with_children(child.table, child.children)) for child in (*children, *own))
+        return tuple(
+            replace(child, children=withchildren_of(child.table, child.children)) for child in (*children, *own)
+        )
 
-    return replace(purge, children=with_children(purge.table, purge.children)) if cascades else purge
+    return replace(purge, children=withchildren_of(purge.table, purge.children)) if cascades else purge
 
 
 def _as_child(reference: Reference, parent: sa.Table, table: sa.Table) -> Child:
@@ -187,32 +172,10 @@ def _tell_cascade(reference: Reference, allowed: Collection[str]) -> str:
     )
     if reference.constraint in allowed:
         return (
-            f"{says}. allow_cascades names it, but the rows that go along lead to such rows again and could not be "
-            "counted: declare them in the job, or change what the key does ON DELETE"
+            f"{says}. allow_cascades names it, but they belong to tables whose rows go by another key as well, or lead "
+            "back to them, and could not be counted; declare them in the job, or change what the key does ON DELETE"
         )
     return f"{says}; if they may go, and shall be counted, name the key in allow_cascades"
-
-
-def _heirs(connection: sa.Connection, purge: Purge) -> list[str]:
-    """Return why tables that others inherit from, other than partitioned ones, cannot be purged."""
-    query = sa.text(
-        """
-        SELECT parent.relname, string_agg(CAST(CAST(heir.oid AS regclass) AS text), ', ' ORDER BY heir.relname)
-        FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS wanted (schema_name, table_name)
-        JOIN pg_namespace AS its_schema ON its_schema.nspname = schema_name
-        JOIN pg_class AS parent ON parent.relnamespace = its_schema.oid AND parent.relname = table_name
-        JOIN pg_inherits ON inhparent = parent.oid
-        JOIN pg_class AS heir ON heir.oid = inhrelid AND NOT heir.relispartition AND heir.relkind <> 'I'
-        WHERE parent.relkind = 'r' GROUP BY parent.relname ORDER BY 1
-        """
-    )
-    tables = find_relations(connection, [purge.table, *(child.table for _, child in _children(purge))])
-    given = {"schemas": [each.schema for each in tables], "names": [each.name for each in tables]}
-    return [
-        f"{heirs} inherit from {name}, so that a statement on {name} means their rows too, and a purge goes by the places "
-        f"of one table's: partition {name} instead, or take the inheritance away (ALTER TABLE … NO INHERIT {quote(name)})"
-        for name, heirs in connection.execute(query, given)
-    ]
 
 
 def _unknown(connection: sa.Connection, purge: Purge) -> tuple[list[Hold], list[Reference]]:
@@ -239,17 +202,6 @@ def _paths(children: Sequence[Child], above: tuple[Child, ...] = ()) -> Iterator
         yield from _paths(child.children, (*above, child))
 
 
-def _children(purge: Purge) -> Iterator[tuple[sa.Table, Child]]:
-    """Yield each child with the table of its parent."""
-
-    def walk(parent: sa.Table, children: Sequence[Child]) -> Iterator[tuple[sa.Table, Child]]:
-        for child in children:
-            yield parent, child
-            yield from walk(child.table, child.children)
-
-    yield from walk(purge.table, purge.children)
-
-
 def _is_known(purge: Purge, reference: Reference) -> bool:
     """Return whether the purge says what becomes of the rows that refer by this key."""
     if any(
@@ -260,7 +212,7 @@ def _is_known(purge: Purge, reference: Reference) -> bool:
     return any(
         (parent.name, child.table.name) == (reference.parent, reference.child)
         and {(own.name, theirs.name) for own, theirs in child.pairs_to(parent)} <= pairs
-        for parent, child in _children(purge)
+        for parent, child in children_of(purge)
     )
 
 

@@ -85,6 +85,12 @@ PINS: Sequence[Pin] = (
         is_privileged=True,
     ),
     Pin(
+        name="composite_type_mismatch",
+        value="error",
+        why="A row type that was altered is read as garbage otherwise, and might be archived as that.",
+        is_privileged=True,
+    ),
+    Pin(
         name="transform_null_equals", value="off", why="`= NULL` finds nothing; with it on it finds what IS NULL does."
     ),
     Pin(

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.forgetting import Forgets
 from cath_dagster.core.purge import Planning, Purge
 from cath_dagster.core.settings import JobSettings
 from cath_dagster.core.ticks import is_cron
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
+    from cath_dagster.core.left_files import LeftFile
     from cath_dagster.core.outcome import RunResult
 
 
@@ -133,6 +135,10 @@ class JobSpec:
     """Per table the column by whose age its rows expire, for the doctor."""
     without_mail: str = ""
     """What comes of a run where no mail provider is configured, for the doctor; empty for a job that sends no mail."""
+    on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
+    """Records in the service's own tables that files are left to be done by hand, in the transaction that notes them."""
+    forgets: Forgets | None = None
+    """Which of its notices matter no more; every job that sends mail says so."""
     report: "Callable[[RunResult, bool], Sequence[str]] | None" = None
     """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
 
@@ -180,6 +186,8 @@ def _load_spec(module_name: str) -> JobSpec:
         raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
     if spec.name != module_name.rpartition(".")[2]:
         raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
+    if spec.without_mail and spec.forgets is None:
+        raise SpecificationError(f"{spec.key} sends mail and does not say when its notices are forgotten: forgets=…")
     if (spec.run is None) != bool(spec.steps):
         raise SpecificationError(f"{spec.key} needs either run, or steps")
     _check_cron(spec)

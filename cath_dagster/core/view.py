@@ -1,5 +1,6 @@
 """A materialised view of ours: what this release wants it to be, what stands under its name, and whether that fits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,8 +112,9 @@ def read_standing(connection: sa.Connection, view: View) -> Standing | None:
 
 def read_columns(connection: sa.Connection, view: View) -> Columns:
     """Return the columns that the view's definition gives now; the server refuses one that reads what is gone."""
-    empty: sa.CursorResult[Any] = connection.execute(sa.text(f"SELECT * FROM ({view.definition}) AS contents LIMIT 0"))  # noqa: S608 - our own
-    return tuple((column.name, column.type_code) for column in empty.cursor.description)
+    empty = connection.execute(sa.text(f"SELECT * FROM ({view.definition}) AS contents LIMIT 0"))  # noqa: S608 - our own
+    described: Sequence[Any] = empty.cursor.description or ()
+    return tuple((name, kind) for name, kind, *_ in described)
 
 
 def find_read_columns(connection: sa.Connection, standing: Standing) -> list[str]:

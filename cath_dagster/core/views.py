@@ -67,10 +67,10 @@ def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome
     connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
     standing = read_standing(connection, view)
     misfit = standing.misfit(view, read_columns(connection, view)) if standing else None
-    fits = standing is not None and misfit is None
+    fitting = standing if misfit is None else None
     source = _contents(connection, f"({view.definition})")
-    held = _contents(connection, view.relation) if fits and standing.is_populated else None
-    is_level = fits and standing.lack() is None and held == source
+    held = _contents(connection, view.relation) if fitting and fitting.is_populated else None
+    is_level = fitting is not None and fitting.lack() is None and held == source
     if dry_run and misfit and standing:
         check_droppable(connection, view, standing, misfit)
     if dry_run or is_level:
@@ -81,10 +81,10 @@ def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome
             rows_left=held.rows if held else None,
             details=_counts(held, source) if dry_run else _verify(connection, view, held, source, refreshed=False),
         )
-    if fits:
-        held = _renew(connection, view, standing)
+    if fitting:
+        held = _renew(connection, view, fitting, source)
         misfit = "it differs from its source although it was refreshed"
-    if held != source or not fits:
+    if held is None or held != source:
         _make(connection, view, standing, misfit or "")
         held = _contents(connection, view.relation)
     return Outcome(
@@ -92,20 +92,24 @@ def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome
         matched=1,
         updated=1,
         batches=1,
-        rows_left=held.rows if held else None,
+        rows_left=held.rows,
         details=_verify(connection, view, held, source, refreshed=True),
     )
 
 
-def _renew(connection: sa.Connection, view: View, standing: Standing) -> Contents:
-    """Refresh a view that stands; beside its readers, if it is in a state for that, which it is afterwards."""
+def _renew(connection: sa.Connection, view: View, standing: Standing, source: Contents) -> Contents:
+    """Refresh a view that stands, beside its readers if it is in a state for that; bring it into one; return what it has.
+
+    One that has something else than its source is not mended further: its definition is another.
+    """
     beside = " CONCURRENTLY" if standing.lack() is None else ""
     connection.execute(sa.text(f"REFRESH MATERIALIZED VIEW{beside} {view.relation}"))
-    if not standing.has_key:
+    held = _contents(connection, view.relation)
+    if held == source and not standing.has_key:
         if standing.is_index_name_taken:
             connection.execute(sa.text(f"DROP INDEX {SCHEMA}.{view.index}"))
         _index(connection, view)
-    return _contents(connection, view.relation)
+    return held
 
 
 def _make(connection: sa.Connection, view: View, standing: Standing | None, why: str) -> None:

@@ -9,6 +9,8 @@ import unicodedata
 
 # Overrides and isolates that turn the direction of what follows; marks (U+200E, U+200F) are part of words.
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# What opens a link or a tag has a double that means nothing, to any program.
+_DOUBLES = str.maketrans({"[": "(", "]": ")", "<": "‹", ">": "›"})
 _LINE_SEPARATORS = "\u2028\u2029"
 # What mail programs take for a host: labels and a last one of letters. An e-mail address is left as it is.
 _ADDRESS_OR_HOST = re.compile(r"[\w.+'-]+@[\w.-]+|(?:[\w-]+\.)+[^\W\d_]{2,63}(?!\w)")
@@ -29,6 +31,16 @@ def one_line(text: str) -> str:
 def unlinked(text: str) -> str:
     """Return the text such that no mail program makes a link of it: with a blank where a URL or a host has none."""
     return _ADDRESS_OR_HOST.sub(_part, text.replace("://", ": //"))
+
+
+def unmarked(text: str) -> str:
+    """Return the text as one line in which Markdown and chat programs find no link, no mention and no tag."""
+    return one_line(text).translate(_DOUBLES)
+
+
+def printable(text: str) -> str:
+    """Return the text such that a terminal shows it and obeys nothing in it; its lines and tabs stay."""
+    return "".join(character if character in "\n\t" or not _is_control(character) else "�" for character in text)
 
 
 def inert(text: str) -> str:

@@ -202,8 +202,8 @@ CREATE TABLE subscription (
 );
 CREATE UNIQUE INDEX subscription_user_id_search_type_search_value_key
     ON subscription (user_id, search_type, search_value);
-CREATE INDEX subscription_user_id_idx ON subscription (user_id);
-CREATE INDEX subscription_search_type_search_value_idx ON subscription (search_type, search_value);
+CREATE INDEX idx_subscription_user ON subscription (user_id);
+CREATE INDEX idx_subscription_search ON subscription (search_type, search_value);
 
 CREATE TABLE subscription_list_type (
     subscription_list_type_id uuid PRIMARY KEY,

@@ -47,7 +47,7 @@ CREATE TABLE surveys_survey (
     owner_id integer NOT NULL REFERENCES auth_user DEFERRABLE INITIALLY DEFERRED,
     style jsonb NOT NULL,
     captcha_required boolean NOT NULL,
-    max_responses integer,
+    max_responses integer CHECK (max_responses >= 0),
     no_patient_data_ack boolean NOT NULL,
     published_at timestamptz,
     status varchar(20) NOT NULL,
@@ -58,8 +58,8 @@ CREATE TABLE surveys_survey (
     encrypted_kek_oidc bytea,
     encrypted_kek_org bytea,
     recovery_code_hint varchar(255) NOT NULL,
-    recovery_shares_count smallint,
-    recovery_threshold smallint,
+    recovery_shares_count smallint CHECK (recovery_shares_count >= 0),
+    recovery_threshold smallint CHECK (recovery_threshold >= 0),
     closed_at timestamptz,
     closed_by_id integer REFERENCES auth_user DEFERRABLE INITIALLY DEFERRED,
     deleted_at timestamptz,
@@ -282,7 +282,7 @@ CREATE TABLE surveys_collectiondefinition (
     name varchar(255) NOT NULL,
     cardinality varchar(10) NOT NULL,
     min_count integer NOT NULL CHECK (min_count >= 0),
-    max_count integer,
+    max_count integer CHECK (max_count >= 0),
     parent_id bigint REFERENCES surveys_collectiondefinition DEFERRABLE INITIALLY DEFERRED,
     survey_id bigint NOT NULL REFERENCES surveys_survey DEFERRABLE INITIALLY DEFERRED,
     UNIQUE (survey_id, key)
@@ -316,7 +316,7 @@ CREATE TABLE surveys_dataretentionextension (
     requested_at timestamptz NOT NULL,
     previous_deletion_date timestamptz NOT NULL,
     new_deletion_date timestamptz NOT NULL,
-    months_extended integer NOT NULL,
+    months_extended integer NOT NULL CHECK (months_extended >= 0),
     reason text NOT NULL,
     approved_at timestamptz,
     approved_by_id integer REFERENCES auth_user DEFERRABLE INITIALLY DEFERRED,
@@ -329,7 +329,7 @@ CREATE TABLE surveys_recoveryrequest (
     request_code varchar(20) NOT NULL UNIQUE,
     status varchar(50) NOT NULL,
     submitted_at timestamptz NOT NULL,
-    time_delay_hours integer NOT NULL,
+    time_delay_hours integer NOT NULL CHECK (time_delay_hours >= 0),
     custodian_component_used boolean NOT NULL,
     vault_recovery_path varchar(500) NOT NULL,
     user_context jsonb NOT NULL,
@@ -381,6 +381,33 @@ CREATE TABLE surveys_survey_question_groups (
     questiongroup_id bigint NOT NULL REFERENCES surveys_questiongroup DEFERRABLE INITIALLY DEFERRED,
     UNIQUE (survey_id, questiongroup_id)
 );
+
+CREATE INDEX surveys_response_receipt ON surveys_surveyresponse (receipt_token);
+CREATE INDEX surveys_response_frozen ON surveys_surveyresponse (is_frozen);
+CREATE INDEX surveys_dsr_status ON surveys_datasubjectrequest (status);
+CREATE INDEX surveys_dsr_deadline ON surveys_datasubjectrequest (controller_deadline);
+CREATE INDEX surveys_dsr_receipt ON surveys_datasubjectrequest (receipt_token);
+CREATE INDEX surveys_token_survey_expires ON surveys_surveyaccesstoken (survey_id, expires_at);
+CREATE INDEX surveys_auditlog_scope ON surveys_auditlog (scope, organization_id, survey_id);
+CREATE INDEX surveys_auditlog_created ON surveys_auditlog (created_at);
+CREATE INDEX surveys_auditlog_action ON surveys_auditlog (action, created_at DESC);
+CREATE INDEX surveys_auditlog_actor ON surveys_auditlog (actor_id, created_at DESC);
+CREATE INDEX surveys_auditlog_severity ON surveys_auditlog (severity, created_at DESC);
+CREATE INDEX surveys_auditlog_address ON surveys_auditlog (ip_address, created_at DESC);
+CREATE INDEX surveys_conversation_updated ON surveys_llmconversationsession (survey_id, user_id, updated_at DESC);
+CREATE INDEX surveys_conversation_active ON surveys_llmconversationsession (is_active, updated_at DESC);
+CREATE INDEX surveys_collection_parent ON surveys_collectiondefinition (survey_id, parent_id);
+CREATE INDEX surveys_extension_requested ON surveys_dataretentionextension (survey_id, requested_at DESC);
+CREATE INDEX surveys_recovery_status ON surveys_recoveryrequest (status, submitted_at DESC);
+CREATE INDEX surveys_recovery_user ON surveys_recoveryrequest (user_id, submitted_at DESC);
+CREATE INDEX surveys_recovery_survey ON surveys_recoveryrequest (survey_id, submitted_at DESC);
+CREATE INDEX surveys_verification_kind ON surveys_identityverification (recovery_request_id, verification_type);
+CREATE INDEX surveys_verification_status ON surveys_identityverification (status);
+CREATE INDEX surveys_trail_time ON surveys_recoveryauditentry (recovery_request_id, "timestamp" DESC);
+CREATE INDEX surveys_trail_event ON surveys_recoveryauditentry (event_type, "timestamp" DESC);
+CREATE INDEX surveys_trail_forwarded ON surveys_recoveryauditentry (forwarded_to_siem);
+CREATE INDEX surveys_escrow_user ON surveys_usersurveykekescrow (user_id, escrowed_at DESC);
+CREATE INDEX surveys_escrow_survey ON surveys_usersurveykekescrow (survey_id, escrowed_at DESC);
 
 -- Django makes an index for every foreign key that is not unique.
 DO $$

@@ -1,6 +1,7 @@
 """The services on one machine: an embedded PostgreSQL with a sample of each, and Dagster."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -40,6 +41,7 @@ MARKER = "a sample made by cath-dagster"
 READY_SECONDS = 90.0
 GRACE_SECONDS = 15.0
 POLL_SECONDS = 0.1
+LAST_PORT = 65_535
 
 
 class LocalError(MaintenanceError):
@@ -301,7 +303,7 @@ def dagster_stack(
     if not schedules:
         environ |= {f"{location.prefix}_SCHEDULES": "stopped" for location in LOCATIONS}
     stack = Stack(environ, local.folder / "logs")
-    code_ports, web_port = {location.name: free_port() for location in LOCATIONS}, port or free_port()
+    code_ports, web_port = kept_ports(local.folder / "ports.json"), port or free_port()
     servers = [
         f"  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {name}}}\n"
         for name, port in code_ports.items()
@@ -321,6 +323,24 @@ def dagster_stack(
         yield stack, web_port
     finally:
         stack.stop()
+
+
+def kept_ports(file: Path) -> dict[str, int]:
+    """Return the code servers' ports, those of the last time where nobody else has taken them since.
+
+    Dagster remembers of a schedule where its code server was when it first saw it, as if that were a name in a cluster.
+    """
+    kept: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        kept = {str(name): int(port) for name, port in dict(json.loads(file.read_text())).items()}
+    ports: dict[str, int] = {}
+    for name in (location.name for location in LOCATIONS):
+        port = kept.get(name, 0)
+        is_free = 0 < port < LAST_PORT and port not in ports.values() and not _listens(port)
+        ports[name] = port if is_free else free_port()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(ports))
+    return ports
 
 
 def _listens(port: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.words import unmarked
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.bounds import LONGEST_BODY, LONGEST_TITLE, cut, fit
 
@@ -111,6 +112,7 @@ def write_letter(
 
     `others` are the earlier ones that it tells of as well.
     """
+    lines = [unmarked(line) for line in says]
     closing = []
     if path:
         closing.append(f"See {_link(settings.ui_url.rstrip('/') + path)}.")
@@ -120,7 +122,8 @@ def write_letter(
     if not is_over:
         closing.append(f"What to do: {_link(settings.runbook_url + '#' + kind.replace('_', '-'))}.")
     prefix = f"{settings.env_name}: " if settings.env_name else ""
-    return Letter(title=cut(f"{prefix}{title}", title_room), body=fit(says, closing, room), is_over=is_over)
+    heading = cut(f"{prefix}{unmarked(title)}", title_room)
+    return Letter(title=heading, body=fit(lines, closing, room), is_over=is_over)
 
 
 def _link(target: str) -> str:

@@ -53,7 +53,7 @@ class Channel:
         if taken:
             return None
         says = f"answered {status[1]}" if status else "no answer, or refused"
-        return Refusal(f"{self.name}: {says}", is_of_content=bool(status) and status[1] in CONTENT)
+        return Refusal(f"{self.name}: {says}", is_of_content=status is not None and status[1] in CONTENT)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ that there is none.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 import sqlalchemy as sa
@@ -23,11 +24,14 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.ticks import next_tick
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.alerts import AlertSettings
+from cath_dagster.operations.patience import Patience
 from cath_dagster.operations.store import KEPT_TRYING, AlertStore
+from cath_dagster.operations.watch.gone import is_known, is_ours, last_ticked_at
 from cath_dagster.operations.watch.runs import job_key
-from cath_dagster.operations.watch.ticks import error_names, key_of, missed_ticks, running, ticks_of
+from cath_dagster.operations.watch.ticks import cron_of, error_names, key_of, missed_ticks, running, ticks_of
 from cath_dagster.operations.watched import all_specs
 from cath_dagster.orchestration.jobs import QUEUE_KEY
 
@@ -36,6 +40,9 @@ LOOK_BACK = timedelta(hours=2)
 """For missed ticks: what is older was told by an alert, and a probe shall not be red for it until tomorrow."""
 MAX_SKEW = timedelta(seconds=10)
 """Cutoffs are days; what ten seconds tell is that nobody keeps the clocks, and ticks may then come twice or late."""
+LONGEST_REST = timedelta(minutes=10)
+"""Between two ticks of a sensor of ours."""
+UNREACHABLE = "its code server does not answer"
 SLACK = timedelta(hours=1)
 """Beyond a job's longest runtime, before the holder of its lock counts as forgotten."""
 
@@ -77,9 +84,13 @@ def find_heartbeats(instance: dg.DagsterInstance, settings: AlertSettings, now: 
 
 def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
     """Yield a finding for each schedule or sensor that ticks late, or whose last tick failed."""
-    states, wrong = running(instance), 0
+    (states, gone), wrong = running(instance, now), 0
     for state in states:
-        says = _missed(instance, state, settings, now) or _failed(instance, state)
+        says = (
+            _missed(instance, state, settings, now)
+            or _failed(instance, state)
+            or _silent(instance, state, settings, now)
+        )
         if says is not None:
             wrong += 1
             yield Finding(
@@ -88,6 +99,15 @@ def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: 
                 says=says,
                 remedy="look at the ticks of its page, and at the logs of the daemon and the code server",
             )
+    stopped = [each for each in instance.all_instigator_state() if not each.is_running and is_known(each)]
+    silent = sorted(key_of(each) for each in stopped if each.instigator_type != InstigatorType.SCHEDULE)
+    if silent:
+        yield Finding(
+            subject="sensors",
+            level=Level.WARNING,
+            says=f"stopped by somebody, so that what they watch for is told to nobody: {', '.join(silent)}",
+            remedy="start them in the UI",
+        )
     if not states:
         yield Finding(
             subject="ticks",
@@ -96,7 +116,32 @@ def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: 
             remedy="start them in the UI, or look whether the code locations load",
         )
     elif not wrong:
-        yield Finding(subject="ticks", level=Level.OK, says=f"{len(states)} schedules and sensors tick in time")
+        yield Finding(
+            subject="ticks", level=Level.OK, says=f"{len(states)} schedules and sensors tick in time{_idle(stopped)}"
+        )
+
+    if gone:
+        # Of another's location nobody can tell whether it has it no more or does not load.
+        level = Level.OK if all(is_ours(state) for state in gone.values()) else Level.WARNING
+        yield Finding(
+            subject="ticks gone", level=level, says=f"in no code location any more: {', '.join(sorted(gone))}"
+        )
+
+
+def _idle(stopped: Sequence[InstigatorState]) -> str:
+    names = sorted(key_of(each) for each in stopped)
+    return f"; stopped by somebody: {', '.join(names)}" if names else ""
+
+
+def _silent(instance: dg.DagsterInstance, state: InstigatorState, settings: AlertSettings, now: datetime) -> str | None:
+    """Return what is wrong with one that does not tick at all: a location that does not load, say."""
+    if state.instigator_type == InstigatorType.SCHEDULE:
+        cron, timezone = cron_of(state)
+        return None if next_tick(cron, timezone, now) else f"its cron, {cron}, names no date that ever comes"
+    last = last_ticked_at(instance, state) if is_known(state) else None
+    if last is None or now - last <= timedelta(minutes=settings.late_minutes) + LONGEST_REST:
+        return None
+    return f"it last ticked at {last:%Y-%m-%d %H:%M %Z}"
 
 
 def _missed(instance: dg.DagsterInstance, state: InstigatorState, settings: AlertSettings, now: datetime) -> str | None:
@@ -104,6 +149,10 @@ def _missed(instance: dg.DagsterInstance, state: InstigatorState, settings: Aler
         return None
     until = now - timedelta(minutes=settings.late_minutes)
     missed = missed_ticks(instance, state, now - LOOK_BACK, until)
+    last = last_ticked_at(instance, state)
+    if missed and last is not None and last > missed[-1]:
+        # It was away and ticks again, which an alert has told.
+        return None
     return f"the tick of {missed[-1]:%Y-%m-%d %H:%M %Z} was never made" if missed else None
 
 
@@ -179,6 +228,15 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
         )
     backlog = store.backlog(now=now)
     late = timedelta(minutes=settings.late_minutes)
+    unsealed = store.oldest_unsealed(now=now)
+    # One may wait for the interval of its fingerprint, and no longer.
+    if unsealed is not None and now - unsealed > late + timedelta(minutes=settings.alert_interval_minutes):
+        yield Finding(
+            subject="alerts untold",
+            level=Level.PROBLEM,
+            says=f"nobody has tried to tell what was found, the oldest of {unsealed:%Y-%m-%d %H:%M %Z}",
+            remedy="look whether the sensor deliver_alerts is started, and at its ticks",
+        )
     if backlog.oldest_at is not None and now - backlog.oldest_at > late:
         why = f": {backlog.last_error}" if backlog.last_error else ""
         yield Finding(
@@ -192,8 +250,14 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
         yield Finding(subject="alerts", level=Level.OK, says=f"{len(settings.channels)} channels, nothing is late")
 
 
-def find_code_locations(instance: dg.DagsterInstance, settings: AlertSettings) -> Iterator[Finding]:
-    """Yield a finding for each code location that shall load: asked of its code server, as the daemon does."""
+def find_code_locations(
+    instance: dg.DagsterInstance, settings: AlertSettings, patience: Patience | None = None
+) -> Iterator[Finding]:
+    """Yield a finding for each code location that shall load: asked of its code server, as the daemon does.
+
+    A server that does not answer may be about to: it is asked again while there is patience.
+    """
+    patience = patience or Patience()
     known = {origin.location_name: origin for origin in _origins(instance)}
     ours = [name for name in dict.fromkeys(spec.location.name for spec in all_specs()) if name in known]
     for name in settings.locations.split() or ours:
@@ -206,7 +270,7 @@ def find_code_locations(instance: dg.DagsterInstance, settings: AlertSettings) -
             says = "not looked at: the daemon itself starts its server, at an address of its own"
             yield Finding(subject=subject, level=Level.OK, says=says)
             continue
-        error = _load(instance, origin)
+        error = patience.ask(partial(_load, instance, origin), lambda error: error == UNREACHABLE)
         if error is None:
             yield Finding(subject=subject, level=Level.OK, says="loads")
         else:
@@ -232,7 +296,7 @@ def _load(instance: dg.DagsterInstance, origin: CodeLocationOrigin) -> str | Non
         else:
             origin.create_location(instance).cleanup()
     except DagsterUserCodeUnreachableError:
-        return "its code server does not answer"
+        return UNREACHABLE
     except Exception as error:  # noqa: BLE001 - whatever the location's own code raises
         return type(error).__name__
     return None

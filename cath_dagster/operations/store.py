@@ -161,6 +161,14 @@ class AlertStore:
         )
         return Backlog(waiting=count, oldest_at=oldest_at, attempts=attempts or 0, last_error=error)
 
+    def oldest_unsealed(self, *, now: datetime) -> datetime | None:
+        """Return when the oldest alert was raised that no message stands for yet: nobody has tried to tell it."""
+        query = sa.select(sa.func.min(alert.c.raised_at)).where(
+            alert.c.message_id.is_(None), alert.c.raised_at > now - KEPT_TRYING
+        )
+        oldest: datetime | None = self._database.transaction(lambda connection: connection.scalar(query))
+        return oldest
+
     def given_up(self, *, now: datetime) -> GivenUp | None:
         """Return the messages that some channel never took, while they are not acknowledged and their rows are kept."""
         query = sa.select(sa.func.count(), sa.func.max(alert.c.raised_at)).where(_is_given_up(now))

@@ -4,6 +4,14 @@ from functools import cache
 
 from cath_dagster.core.spec import JobSpec, load_specs
 from cath_dagster.locations import LOCATIONS  # the only upward import: whoever watches over all must know all
+from cath_dagster.operations import LOCATION
+
+SENSORS = {
+    LOCATION.name: frozenset(
+        {"failed_runs", "failed_ticks", "missed_schedules", "failed_checks", "purges_behind", "deliver_alerts"}
+    )
+}
+"""The sensors of each location that has some."""
 
 
 @cache

@@ -2,11 +2,13 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterInvalidPropertyError  # without a public name
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.mounted import MountedEnvironment
@@ -17,6 +19,7 @@ from cath_dagster.core.mail import Content
 from cath_dagster.core.outcome import Outcome, RunResult, Status
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.telemetry import trace_id
+from cath_dagster.core.words import unmarked
 from cath_dagster.orchestration.relaunch import spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -63,32 +66,34 @@ def run_job(
     step: str | None = None,
 ) -> RunResult:
     """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
-    if reason := spent_parent(context.instance, context.run):
+    run = _run_of(context)
+    if run is not None and (reason := spent_parent(context.instance, run)):
         context.log.error(reason)
         raise dg.Failure(description=reason, allow_retries=False)
+    run_id = run.run_id if run is not None else str(uuid.uuid4())
     resources = open_resources(spec.location, context.instance)
     config, shown = context.op_config or {}, DagsterReporter(context.log)
     environ = MountedEnvironment()
-    if is_sent(environ):
+    if run is not None and is_sent(environ):
         # Also on a run that is killed: its trace has what was sent before.
-        context.instance.add_run_tags(context.run_id, {TRACE_TAG: trace_id(context.run_id, environ)})
+        context.instance.add_run_tags(run_id, {TRACE_TAG: trace_id(run_id, environ)})
     is_dry = bool(config.get("dry_run"))
-    switch = open_switch(spec, environ, run_id=context.run_id, dry_run=is_dry, report=shown.info)
+    switch = open_switch(spec, environ, run_id=run_id, dry_run=is_dry, report=shown.info)
     with (
         switch.watching(begins=step is None or step == spec.steps[0].name),
-        observed(spec, context.run_id, shown, environ, step=step) as reporter,
+        observed(spec, run_id, shown, environ, step=step) as reporter,
     ):
         resources.prepare()
         result = execute(
             spec,
             config,
-            run_id=context.run_id,
+            run_id=run_id,
             now=datetime.now(UTC),
             resources=resources,
             reporter=reporter,
             partition=partition,
             selection=selection,
-            is_scheduled=SCHEDULE_TAG in context.run.tags,
+            is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
             step=step,
         )
     if result.status is not Status.SUCCESS or _is_whole(context, spec, step):
@@ -97,6 +102,14 @@ def run_job(
         for observation in observations(spec, result):
             context.log_event(observation)
     return result
+
+
+def _run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
+    """Return the run, None where a test calls the op by itself."""
+    try:
+        return context.run
+    except DagsterInvalidPropertyError:
+        return None
 
 
 def _is_whole(context: dg.OpExecutionContext, spec: JobSpec, step: str | None) -> bool:
@@ -143,7 +156,7 @@ def run_metadata(result: RunResult) -> Metadata:
     for template, content in result.previews.items():
         metadata[f"preview_{template}"] = dg.MetadataValue.md(preview_markdown(content))
     if result.notes:
-        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in result.notes))
+        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {unmarked(note)}" for note in result.notes))
     return metadata
 
 

@@ -13,11 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self, cast
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 import pytest
 
-from cath_dagster.adapters.blobs import Bounds, ObjectBlobStore, open_blob_store
-from cath_dagster.core.blobs import BlobStoreError, Removal, RemovalResult
+from cath_dagster.adapters.blobs import MAX_CONCURRENT_DELETIONS, MAX_SILENCES, Bounds, ObjectBlobStore, open_blob_store
+from cath_dagster.core.blobs import BlobMissingError, BlobNameError, BlobStoreError, Removal, RemovalResult
 from cath_dagster.core.errors import ConfigurationError
 
 VARIABLE = "CATH_FILES_URL"
@@ -113,7 +114,7 @@ class AzureHandler(BaseHTTPRequestHandler):
                 self.azure.blobs[path] = content
                 self.answer(201, b"", {"ETag": "0x1"})
             case "GET", ["list"]:
-                self.list_blobs(container, query.get("prefix", [""])[0])
+                self.list_blobs(container, query.get("prefix", [""])[0], query.get("delimiter", [""])[0])
             case "GET", None if path in self.azure.blobs:
                 times = {"ETag": "0x1", "Last-Modified": "Fri, 20 Nov 2026 08:00:00 GMT"}
                 self.answer(200, self.azure.blobs[path], times)
@@ -139,14 +140,24 @@ class AzureHandler(BaseHTTPRequestHandler):
         body = "".join([*parts, f"--{boundary}--\r\n"]).encode()
         self.answer(202, body, {"Content-Type": f"multipart/mixed; boundary={boundary}"})
 
-    def list_blobs(self, container: str, prefix: str) -> None:
-        names = [path.removeprefix(f"{container}/") for path in self.azure.blobs if path.startswith(f"{container}/")]
+    def list_blobs(self, container: str, prefix: str, delimiter: str) -> None:
+        """List as Azure does: with a delimiter, what lies deeper is told by its folder alone."""
+        every = [path.removeprefix(f"{container}/") for path in self.azure.blobs if path.startswith(f"{container}/")]
+        names, folders = [], set()
+        for name in every:
+            head, found, _ = name.removeprefix(prefix).partition(delimiter) if delimiter else (name, "", "")
+            if not name.startswith(prefix):
+                continue
+            if found:
+                folders.add(f"{prefix}{head}{delimiter}")
+            else:
+                names.append(name)
         blobs = "".join(
-            f"<Blob><Name>{name}</Name><Properties><Last-Modified>Fri, 20 Nov 2026 08:00:00 GMT</Last-Modified>"
+            f"<Blob><Name>{escape(name)}</Name><Properties><Last-Modified>Fri, 20 Nov 2026 08:00:00 GMT</Last-Modified>"
             "<Content-Length>1</Content-Length><Content-Type>text/csv</Content-Type><Etag>0x1</Etag></Properties></Blob>"
             for name in names
-            if name.startswith(prefix)
         )
+        blobs += "".join(f"<BlobPrefix><Name>{escape(folder)}</Name></BlobPrefix>" for folder in sorted(folders))
         body = f'<?xml version="1.0"?><EnumerationResults><Blobs>{blobs}</Blobs><NextMarker/></EnumerationResults>'
         self.answer(200, body.encode(), {})
 
@@ -335,6 +346,19 @@ def test_fails_to_delete_where_a_request_hangs(azure: AzureEndpoint) -> None:
     assert time.monotonic() - began < HANGS_SECONDS
 
 
+def test_does_not_wait_for_every_file_where_the_store_hangs(azure: AzureEndpoint) -> None:
+    azure.hangs = True
+    account = open_account(azure, bounds=IMPATIENT)
+    paths = [f"artefact/{number}" for number in range(200)]
+
+    results = account.delete(paths)
+
+    assert {result.removal for result in results.values()} == {Removal.FAILED}
+    untried = [path for path, result in results.items() if "not tried" in (result.error or "")]
+    assert len(untried) >= len(paths) - MAX_SILENCES - MAX_CONCURRENT_DELETIONS
+    assert "not tried" in (account.delete(["artefact/x"])["artefact/x"].error or "")
+
+
 def test_fails_to_read_where_a_request_hangs(azure: AzureEndpoint) -> None:
     azure.hangs = True
     began = time.monotonic()
@@ -364,6 +388,36 @@ def test_fails_to_read_a_missing_blob(account: ObjectBlobStore) -> None:
 def test_lists_the_blobs_below_a_folder(account: ObjectBlobStore, azure: AzureEndpoint) -> None:
     azure.blobs = {"reports/weekly/1.csv": b"", "reports/weekly/2.csv": b"", "reports/other": b"", "artefact/1": b""}
     assert sorted(account.list("reports/weekly")) == ["reports/weekly/1.csv", "reports/weekly/2.csv"]
+
+
+@pytest.mark.parametrize("name", ["week//report.csv", "week/../report.csv", "week/tab\t.csv", "week/."])
+def test_names_a_blob_whose_name_no_client_can_use(account: ObjectBlobStore, azure: AzureEndpoint, name: str) -> None:
+    azure.blobs = {"reports/week/1.csv": b"", f"reports/{name}": b"", "reports/other/1.csv": b""}
+
+    with pytest.raises(BlobNameError) as found:
+        list(account.list("reports/week"))
+
+    assert f"the file {name!a} has a name that no client can use" in str(found.value)
+    assert list(account.list("reports/other")) == ["reports/other/1.csv"]
+
+
+@pytest.mark.parametrize("name", ["week/", "week/back\\slash", "week/é", "week/a%2Fb", "/week/1", "week/ ", "week"])
+def test_lists_beside_a_blob_with_an_odd_name(account: ObjectBlobStore, azure: AzureEndpoint, name: str) -> None:
+    azure.blobs = {"reports/week/1.csv": b"", f"reports/{name}": b""}
+
+    assert "reports/week/1.csv" in set(account.list("reports/week"))
+
+
+def test_tells_a_missing_file_from_one_that_cannot_be_read(
+    account: ObjectBlobStore, folder: ObjectBlobStore, tmp_path: Path
+) -> None:
+    yet_to_be_made = open_blob_store((tmp_path / "none").as_uri(), variable=VARIABLE, environ={}, made_on_demand=True)
+    for store in (account, folder, yet_to_be_made):
+        with pytest.raises(BlobMissingError):
+            store.get("reports/none.csv")
+    with pytest.raises(BlobStoreError) as found:
+        account.get("nowhere/none.csv")
+    assert not isinstance(found.value, BlobMissingError)
 
 
 def test_keeps_all_below_the_prefix_of_its_address(azure: AzureEndpoint) -> None:

@@ -227,6 +227,19 @@ def test_reports_unknown_where_the_answer_was_lost_and_the_provider_cannot_be_as
     assert len(notify.sent) == 1
 
 
+def test_asks_a_provider_that_hangs_no_more_than_once_what_became_of_a_message(
+    notify: NotifySimulator, impatient: NotifyMailer, sleeper: Sleeper
+) -> None:
+    notify.hang_next(30, times=2, after_taking=True)
+
+    receipt = impatient.send(build_message())
+
+    assert (receipt.delivery, receipt.is_outage) == (Delivery.UNKNOWN, True)
+    assert sleeper.pauses == []
+    # The third request is the first that is answered.
+    assert impatient.find("warning/1") is not None
+
+
 def test_reports_unknown_where_a_request_hangs_before_it_is_taken(
     impatient: NotifyMailer, notify: NotifySimulator, sleeper: Sleeper
 ) -> None:

@@ -142,6 +142,62 @@ def test_a_domain_beyond_ascii_is_written_as_the_envelope_needs_it(server: SmtpS
     assert server.sent[0].recipient == "office@xn--6dbbec0c.example"
 
 
+@pytest.mark.parametrize(
+    ("domain", "written"),
+    [
+        # Another domain than strasse.example, which the rules of 2003 make of it.
+        ("straße.example", "xn--strae-oqa.example"),
+        ("BÜCHER.example", "xn--bcher-kva.example"),
+        ("Plain_Label.example", "Plain_Label.example"),
+    ],
+)
+def test_a_domain_is_written_as_registries_have_it(
+    server: SmtpServer, mailer: SmtpMailer, domain: str, written: str
+) -> None:
+    mailer.send(build(f"office@{domain}"))
+
+    assert server.sent[0].recipient == f"office@{written}"
+
+
+@pytest.mark.parametrize("command", ["RCPT", "DATA"])
+@pytest.mark.parametrize("reply", ["450 4.2.0 greylisted", "451 4.3.0 later", "452 4.2.2 mailbox full"])
+def test_what_the_server_puts_off_was_not_taken_and_may_be_later(
+    server: SmtpServer, mailer: SmtpMailer, command: str, reply: str
+) -> None:
+    server.answer_next(command, reply)
+
+    receipt = mailer.send(build())
+
+    assert (receipt.delivery, receipt.may_be_tried_again, receipt.is_outage) == (Delivery.FAILED, True, False)
+    assert server.sent == []
+    assert mailer.send(build()).delivery is Delivery.SENT
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["552 5.2.2 mailbox full", "552 5.3.4 too big", "554 5.7.1 spam", "550 5.7.1 blocked", "550 5.1.8 bad sender"],
+)
+def test_what_is_refused_for_good_is_neither_tried_again_nor_the_addresss_fault(
+    server: SmtpServer, mailer: SmtpMailer, reply: str
+) -> None:
+    server.reject(ADDRESS, reply)
+
+    receipt = mailer.send(build())
+
+    assert (receipt.delivery, receipt.may_be_tried_again, receipt.final) == (Delivery.FAILED, False, False)
+
+
+def test_a_server_that_is_silent_before_the_text_is_waited_for_once(server: SmtpServer) -> None:
+    server.drop_next("RCPT", after_seconds=60)
+
+    with closing(open_mailer(server.url, timeout=0.5)) as mailer:
+        receipt = mailer.send(build())
+
+    assert receipt == Receipt(Delivery.FAILED, error="the mail server gave no answer within 0.5 s", is_outage=True)
+    assert receipt.may_be_tried_again
+    assert server.sent == []
+
+
 def test_a_refused_sender_stops_all_messages(server: SmtpServer, mailer: SmtpMailer) -> None:
     server.answer_next("MAIL", "550 5.7.1 not yours")
 

@@ -1,6 +1,10 @@
 """Refreshing tokens against a provider that listens, and misbehaves in every way there is."""
 
+import contextlib
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -221,3 +225,35 @@ def test_refuses_a_url_by_which_tokens_may_not_travel(url: str) -> None:
 def test_refuses_an_unknown_way_of_authentication() -> None:
     with pytest.raises(ConfigurationError, match="basic or body"):
         check_client_auth("digest", "BON_SHAAM_CLIENT_AUTH")
+
+
+def test_an_answer_that_drips_is_not_waited_for_to_its_end() -> None:
+    """Each part comes within the timeout, and the whole never would."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        endpoint = TokenEndpoint(
+            f"http://127.0.0.1:{listener.getsockname()[1]}/token",
+            client_id="id",
+            client_secret="secret",
+            auth=ClientAuth.BASIC,
+            now=lambda: NOW,
+            timeout=0.3,
+            connections=1,
+        )
+        with closing(endpoint):
+            refused = refusal(endpoint)
+
+    assert refused.is_outage
+    assert "no answer within 0.3 s" in refused.says
+
+
+def drip(listener: socket.socket) -> None:
+    """Answer one request by a byte now and then, for as long as anybody listens."""
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{")
+        while True:
+            connection.sendall(b" ")
+            time.sleep(0.05)

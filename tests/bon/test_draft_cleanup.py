@@ -6,6 +6,7 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.database import Database
+from cath_dagster.core.explain import explain
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
 from cath_dagster.core.spec import load_specs
@@ -111,14 +112,48 @@ def test_deletes_a_draft_that_an_emergency_number_names(bon: Bon, business: uuid
     assert bon.count("emergency_allocation_numbers", "used_for_invoice_id IS NULL") == 1
 
 
-def test_the_rule_knows_every_reference_that_holds_an_invoice(bon: Bon) -> None:
-    holding = bon.rows(
-        "SELECT conrelid::regclass::text, a.attname FROM pg_constraint c"
-        " JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
-        " WHERE confrelid = 'invoices'::regclass AND confdeltype IN ('a', 'r') ORDER BY 1"
-    )
+def test_a_draft_goes_with_the_draft_of_a_credit_note_that_credits_it(bon: Bon, business: uuid.UUID) -> None:
+    drafts = [bon.add_draft(business) for _ in range(4)]
+    bon.add_draft(business, document_type="credit_note", credited_invoice_id=drafts[0])
 
-    assert holding == [("invoices", "credited_invoice_id"), ("shaam_audit_log", "invoice_id")]
+    plan = bon.run(JOB, dry_run=True)
+    result = bon.run(JOB)
+
+    assert outcome(plan, "invoices").matched == outcome(result, "invoices").deleted == 5
+    assert invoices(bon) == set()
+
+
+def test_a_draft_stays_with_the_draft_of_a_credit_note_that_is_held(bon: Bon, business: uuid.UUID) -> None:
+    credited = bon.add_draft(business)
+    credit = bon.add_draft(business, document_type="credit_note", credited_invoice_id=credited)
+    bon.add_audit(business, credit)
+
+    plan = bon.run(JOB, dry_run=True)
+    result = bon.run(JOB)
+
+    assert invoices(bon) == {credited, credit}
+    assert outcome(plan, "invoices").matched == outcome(result, "invoices").deleted == 0
+    assert outcome(result, "invoices").kept == 2
+
+
+def test_a_draft_stays_that_a_credit_note_touched_lately_credits(bon: Bon, business: uuid.UUID) -> None:
+    credited = bon.add_draft(business)
+    credit = bon.add_draft(business, days=1, document_type="credit_note", credited_invoice_id=credited)
+
+    bon.run(JOB)
+
+    assert invoices(bon) == {credited, credit}
+
+
+def test_explain_names_the_key_that_holds_a_draft(bon: Bon, business: uuid.UUID) -> None:
+    held = bon.add_draft(business)
+    bon.add_audit(business, held)
+    with Database(open_engine(bon.url, variable="URL", application_name="explain:1")) as database:
+        found = explain(database, load_specs(bon.location), "invoices", str(held), now=bon.as_of, environ=bon.environ)
+
+    (forecast,) = found.forecasts
+    assert forecast.at is None
+    assert [words for words in forecast.unmet if "shaam_audit_log.invoice_id" in words] == list(forecast.unmet)
 
 
 def test_spares_a_draft_that_is_touched_while_the_run_waits_for_it(bon: Bon, business: uuid.UUID) -> None:

@@ -345,17 +345,65 @@ def test_one_mail_that_fails_does_not_stop_the_others_and_goes_with_the_next_run
     assert sorted(mail.recipient for mail in bon.smtp.sent) == [f"{name}@example.org" for name in ("ann", "ben", "cid")]
 
 
-def test_an_address_that_is_rejected_for_good_fails_nothing_and_is_listed_by_its_ids(bon: Bon) -> None:
+@pytest.mark.parametrize("command", ["RCPT", "DATA"])
+def test_a_digest_that_the_server_puts_off_goes_with_the_same_run(bon: Bon, business: uuid.UUID, command: str) -> None:
+    bon.add_overdue(business)
+    bon.smtp.answer_next(command, "451 4.3.0 try again later", times=2)
+
+    result = bon.run(JOB)
+
+    assert (result.status, outcome(result, "mail").notified) == ("success", 1)
+    assert bon.waited == [5.0, 60.0]
+
+
+def test_a_run_says_truly_what_becomes_of_a_digest_that_could_not_be_sent(bon: Bon, business: uuid.UUID) -> None:
+    bon.add_overdue(business)
+    bon.smtp.answer_next("RCPT", "450 4.2.0 greylisted", times=10)
+
+    result = bon.run(JOB)
+
+    assert "run overdue_detection again on 2026-11-18 for them" in (result.error or "")
+    assert "the next run tries again" not in (result.error or "")
+
+
+def test_digests_are_forgotten_after_three_months_and_those_of_a_day_so_long_ago_not_sent_again(
+    bon: Bon, business: uuid.UUID
+) -> None:
+    bon.add_overdue(business)
+    bon.run(JOB)
+
+    bon.run(JOB, as_of=bon.as_of + timedelta(days=90))
+    assert bon.count("maintenance.sent_notice") == 2
+    dry = bon.run(JOB, as_of=bon.as_of + timedelta(days=91), dry_run=True)
+    assert bon.count("maintenance.sent_notice") == 2
+    bon.run(JOB, as_of=bon.as_of + timedelta(days=91))
+    assert bon.count("maintenance.sent_notice") == 2
+
+    late = bon.run(JOB)
+    assert outcome(dry, "notices").matched == 1
+    assert late.status == "success"
+    assert any("nobody can tell any more" in note for note in late.notes)
+    assert len(bon.smtp.sent) == 3
+
+
+def test_an_address_that_is_rejected_for_good_ends_the_run_failed_and_is_tried_by_the_next(bon: Bon) -> None:
     owner = bon.add_user(email="gone@example.org")
     business = bon.add_business(owner)
     bon.add_overdue(business)
     bon.smtp.reject("gone@example.org")
 
-    result = bon.run(JOB)
+    other = bon.add_business()
+    bon.add_overdue(other)
 
-    assert result.status == "success"
-    assert outcome(result, "mail").details["rejected_ids"] == [f"{business}/{owner}"]
+    result = bon.run(JOB)
+    bon.smtp.accept("gone@example.org")
+    again = bon.run(JOB)
+
+    assert (result.status, outcome(result, "mail").notified, outcome(result, "mail").failed) == ("failed", 1, 1)
+    assert outcome(result, "mail").details["failed_ids"] == [f"{business}/{owner}"]
+    assert any(f"{business}/{owner}" in note for note in result.notes)
     assert "gone@example.org" not in str(result)
+    assert (again.status, outcome(again, "mail").notified) == ("success", 1)
 
 
 def test_a_digest_that_may_have_arrived_is_not_sent_again(bon: Bon, business: uuid.UUID) -> None:

@@ -13,6 +13,8 @@ from tests.bon.bon import Bon
 from tests.bon.test_privileges import prepare
 from tests.roles import Role, role_in
 
+pytestmark = pytest.mark.both_versions
+
 NOT_ENTITLED = "42501"
 JOBS = [spec.name for spec in load_specs(LOCATION)]
 

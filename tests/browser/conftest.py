@@ -8,6 +8,8 @@ from collections.abc import Generator, Iterator
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
+from tests.parts import missing
+
 VARIABLE = "TEST_BROWSER"
 NAMES = ("chromium", "google-chrome", "chromium-browser")
 PATIENCE_MS = 60_000
@@ -21,9 +23,9 @@ def find_browser() -> str | None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the path, and {VARIABLE} names none")
+    program = find_browser() or missing(
+        f"no browser: none of {', '.join(NAMES)} is on the path, and {VARIABLE} names none; apt-get install chromium"
+    )
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=program) as browser:
         yield browser

@@ -550,6 +550,54 @@ def test_a_rejection_delays_the_deletion_like_a_warning(service: Service) -> Non
     assert exists(service, user_id)
 
 
+# What is kept of people
+
+
+def test_forgets_the_warning_with_the_user_and_that_of_one_who_came_back(service: Service) -> None:
+    came_back = add_idle(service, "CFT_IDAM", 132)
+    user_id = add_deletable(service)
+    sign_in(service, came_back)
+    assert service.count("maintenance.sent_notice") == 2
+
+    dry, result = service.run(JOB, dry_run=True), service.run(JOB)
+
+    assert not exists(service, user_id)
+    assert exists(service, came_back)
+    assert service.count("maintenance.sent_notice") == 0
+    assert outcome(dry, "notices").matched == outcome(result, "notices").deleted == 2
+
+
+def test_forgets_the_warning_of_a_user_whom_somebody_else_deleted(service: Service) -> None:
+    user_id = add_idle(service, "CFT_IDAM", 118)
+    service.run(JOB)
+    service.connection.execute('DELETE FROM "user" WHERE user_id = %s', [user_id])
+
+    service.run(JOB)
+
+    assert service.count("maintenance.sent_notice") == 0
+
+
+def test_a_warning_that_a_deletion_waits_for_is_kept(service: Service) -> None:
+    for name in ("B2C_IDAM", "PI_AAD"):
+        add_idle(service, name, 350, email="press@example.com")
+    service.run(JOB)
+
+    service.run(JOB, as_of=service.as_of + timedelta(days=14))
+
+    assert service.count("maintenance.sent_notice") == 2
+
+
+def test_the_ledger_keeps_no_id_of_a_user(service: Service) -> None:
+    service.notify.reject("clerk@example.com")
+    ids = [add_deletable(service), add_idle(service, "CFT_IDAM", 125, email="clerk@example.com")]
+
+    for dry_run in (True, False):
+        service.run(JOB, dry_run=dry_run)
+
+    written = str(service.rows("SELECT row(l.*)::text FROM maintenance.ledger_event l"))
+    assert not any(str(user_id) in written for user_id in ids)
+
+
 def test_the_rejection_of_one_address_does_not_stop_the_others(service: Service) -> None:
     service.notify.reject("clerk1@example.com")
     for number in range(3):

@@ -19,6 +19,8 @@ from tests.cli.test_cli import call, problems, result_of
 from tests.roles import Role, role_in
 from tests.service import Service
 
+pytestmark = pytest.mark.both_versions
+
 NOT_ENTITLED = "42501"
 JOBS = [spec.name for spec in load_specs(LOCATION)]
 PURGES = [spec.name for spec in load_specs(LOCATION) if issubclass(spec.settings, PurgeSettings)]

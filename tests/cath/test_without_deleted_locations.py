@@ -94,4 +94,8 @@ def test_the_migration_goes_through_while_the_views_stand_and_the_jobs_run_befor
 
     after = {job: service.run(job).error for job in JOBS}
     assert before == after == dict.fromkeys(JOBS)
-    assert call(service.environ, "doctor", "cath").returncode == 0
+    said = call(service.environ, "doctor", "cath", "--json")
+    findings = {item["subject"]: item for item in json.loads(said.stdout)}
+    assert said.returncode == 0
+    assert findings["column location.deleted_at"]["says"].startswith("is not there, and need not be: ")
+    assert findings["column location.deleted_at"]["level"] == "ok"

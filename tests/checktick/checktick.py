@@ -19,6 +19,7 @@ from psycopg.rows import tuple_row
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.checktick import LOCATION
 from cath_dagster.core.execution import execute
+from cath_dagster.core.notices import Patience
 from cath_dagster.core.outcome import RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.development.smtp import SmtpServer
@@ -99,6 +100,7 @@ class CheckTick(Maintained):
             reporter=self.reporter,
             partition=partition,
             is_scheduled=is_scheduled,
+            patience=Patience(sleep=self.waited.append),
         )
 
     def govern(self, **config: Any) -> RunResult:

@@ -1,56 +1,28 @@
 """CheckTick with an empty database, a media store and a mail server that listens."""
 
-import os
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
 
-from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.checktick import LOCATION
-from cath_dagster.core.migrations import migrate
-from cath_dagster.development import checktick_sample
 from cath_dagster.development.smtp import SmtpServer
 from tests.checktick.checktick import CheckTick
-
-SERVER = "TEST_SUITE_SERVER"
-
-
-def database_url(name: str) -> str:
-    """Return the libpq URL of another database on the suite's server."""
-    head, _, query = os.environ[SERVER].partition("?")
-    base = head.rpartition("/")[0]
-    return f"{base}/{name}" + (f"?{query}" if query else "")
-
-
-@pytest.fixture(scope="session")
-def checktick_template() -> Iterator[str]:
-    """Yield the name of a database with CheckTick's empty schema and our own tables."""
-    name = f"template_checktick_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        with psycopg.connect(database_url(name)) as connection:
-            checktick_sample.create_schema(connection)
-        engine = open_engine(database_url(name), variable="template", application_name="template")
-        migrate(engine, LOCATION)
-        engine.dispose()
-        yield name
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+from tests.databases import Databases
 
 
 @pytest.fixture
-def checktick_url(checktick_template: str) -> Iterator[str]:
-    """Yield the libpq URL of a database with CheckTick's empty schema and our own tables."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
-        names = map(sql.Identifier, (name, checktick_template))
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(*names))
-        yield database_url(name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+def checktick_template(databases: Databases) -> str:
+    """Return the name of a database with CheckTick's empty schema and our own tables."""
+    return databases.template(LOCATION.name)
+
+
+@pytest.fixture
+def checktick_url(databases: Databases, checktick_template: str) -> Iterator[str]:
+    """Yield the libpq URL of a copy of it."""
+    with databases.copy(checktick_template) as url:
+        yield url
 
 
 @pytest.fixture

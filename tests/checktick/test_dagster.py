@@ -130,7 +130,7 @@ def test_a_failed_warning_is_shown_and_the_deletions_are_done_all_the_same(
 ) -> None:
     warned = exported.add_survey(deletion_date=exported.ahead(days=7))
     due, doomed = exported.add_due(), exported.add_doomed()
-    exported.smtp.answer_next("RCPT", "451 4.3.0 try again later", times=10)
+    exported.smtp.answer_next("RCPT", "554 5.7.1 suspected spam", times=10)
 
     result = launch(instance, as_of=exported.as_of.isoformat())
 

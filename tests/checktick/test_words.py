@@ -91,7 +91,7 @@ def test_a_second_run_counts_what_it_did_itself(busy: CheckTick) -> None:
 
 
 def test_failures_are_named_and_end_the_command_with_1(busy: CheckTick) -> None:
-    busy.smtp.answer_next("RCPT", "451 4.3.0 try again later")
+    busy.smtp.answer_next("RCPT", "554 5.7.1 suspected spam")
 
     done = busy.cli("run", "data_governance", "--quiet")
 

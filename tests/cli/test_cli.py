@@ -394,6 +394,22 @@ def test_the_statements_that_doctor_proposes_make_every_missing_index(service: S
     assert remedies(service.environ, "CREATE INDEX") == []
 
 
+def test_doctor_names_what_a_new_table_means_for_the_jobs_that_delete(service: Service) -> None:
+    service.connection.execute(
+        'CREATE TABLE user_note (user_id uuid PRIMARY KEY REFERENCES "user" ON DELETE CASCADE);'
+        "CREATE TABLE artefact_mark (artefact_id uuid REFERENCES artefact);"
+        "CREATE TABLE artefact_hint (artefact_id uuid REFERENCES artefact ON DELETE SET NULL)"
+    )
+
+    found = {item["subject"]: item for item in findings(service.environ) if "index" not in item["says"]}
+
+    assert "user_note_user_id_fkey" in found["job inactive_verification"]["says"]
+    assert "allow_cascades" in found["job inactive_verification"]["remedy"]
+    assert found["job inactive_verification"]["level"] == "problem"
+    assert "artefact_mark_artefact_id_fkey" in found["foreign key artefact_mark.artefact_id"]["says"]
+    assert "set to null" in found["foreign key artefact_hint.artefact_id"]["says"]
+
+
 def test_doctor_tells_what_goes_on_costs_without_the_index(service: Service) -> None:
     service.connection.execute("ANALYZE")
 

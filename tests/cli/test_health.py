@@ -79,3 +79,22 @@ def test_the_doctor_examines_the_instances_database(instance: Instance) -> None:
     done = call(environ(instance), "doctor", "operations")
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_alert_that_was_given_up_fails_the_probe_until_it_is_acknowledged(instance: Instance) -> None:
+    instance.wipe()
+    call(environ(instance), "migrate", "operations")
+    for kind in instance.dagster.get_required_daemon_types():
+        instance.dagster.add_daemon_heartbeat(DaemonHeartbeat(datetime.now(UTC).timestamp(), kind, "id", []))
+    instance.connection.execute(
+        "INSERT INTO maintenance.alert (fingerprint, occurrence, kind, title, says, is_over, raised_at, attempts)"
+        " VALUES ('run_failed:cath/clear_audit', '1', 'run_failed', 'failed', '{}', false, now() - interval '8 days', 9)"
+    )
+    instance.connection.execute("UPDATE maintenance.alert SET message_id = alert_id, sealed_at = raised_at")
+    channel = {"OPERATIONS_ALERT_URLS": "json://127.0.0.1:9/"}
+
+    before = call(environ(instance, **channel), "health")
+    after = call(environ(instance, **channel), "health", "--acknowledge")
+
+    assert (before.returncode, "1 messages did not reach every channel" in before.stdout) == (1, True)
+    assert (after.returncode, "1 given up alerts acknowledged" in after.stdout) == (0, True)

@@ -54,6 +54,14 @@ def test_migrate_gives_the_role_its_privileges_once(service: Service, role: Role
     assert grants(service, role) == given
 
 
+def test_the_role_may_read_what_holds_rows_that_its_jobs_delete(service: Service, role: Role) -> None:
+    service.connection.execute('CREATE TABLE user_log (user_id uuid REFERENCES "user")')
+
+    call(service.environ, "migrate", "cath", "--role", role.name)
+
+    assert [privilege for table, privilege in grants(service, role) if table == "user_log"] == ["SELECT"]
+
+
 def test_what_the_role_needs_no_longer_is_taken_back(service: Service, role: Role) -> None:
     execute(
         service,
@@ -178,40 +186,6 @@ def test_a_grant_that_comes_to_nothing_is_noticed(
         monkeypatch.setenv("CATH_DATABASE_URL", giver.url)
 
         with pytest.raises(RefusedError, match=f"{role.name} did not get .*DELETE ON public.audit_log"):
-            give_roles(LOCATION, Roles(jobs=role.name, restore=None), now=service.as_of)
-
-    assert grants(service, role) == []
-
-
-@pytest.mark.parametrize(
-    ("taken", "missing"),
-    [
-        ("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC", "CONNECT ON DATABASE"),
-        ("REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC", "TEMPORARY ON DATABASE"),
-        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC", "USAGE ON SCHEMA public"),
-    ],
-)
-def test_who_owns_the_tables_alone_is_told_what_the_role_goes_without(
-    service: Service, role: Role, monkeypatch: pytest.MonkeyPatch, taken: str, missing: str
-) -> None:
-    """The server only warns of a grant that came to nothing."""
-    database = sql.Identifier(service.value("SELECT current_database()"))
-    with role_in(service.url, service.connection) as owner:
-        name = sql.Identifier(owner.name)
-        relations = service.rows(
-            "SELECT format('ALTER TABLE %%I.%%I OWNER TO ', schemaname, tablename) FROM pg_tables "
-            "WHERE schemaname IN ('public', 'maintenance')"
-        )
-        for (alter,) in relations:
-            service.connection.execute(sql.SQL(alter) + name)
-        service.connection.execute(sql.SQL(taken).format(database=database))
-        grants_to_owner = "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}; GRANT USAGE ON SCHEMA public TO {}"
-        service.connection.execute(sql.SQL(grants_to_owner).format(database, name, name))
-        execute(service, "ALTER SCHEMA maintenance OWNER TO {0}", owner)
-        execute(service, "ALTER VIEW maintenance.purge_ledger OWNER TO {0}", owner)
-        monkeypatch.setenv("CATH_DATABASE_URL", owner.url)
-
-        with pytest.raises(RefusedError, match=f"{role.name} did not get {missing}"):
             give_roles(LOCATION, Roles(jobs=role.name, restore=None), now=service.as_of)
 
     assert grants(service, role) == []

@@ -29,7 +29,7 @@ def spec_of(*purges: Purge) -> JobSpec:
         run=_purging(purges),
         purges=lambda planning, settings: list(purges),
         tables=tables,
-        privileges=dict.fromkeys(tables, ("SELECT", "UPDATE", "DELETE")),
+        privileges=dict.fromkeys(tables, ("SELECT", "DELETE")),
     )
 
 

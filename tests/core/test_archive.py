@@ -14,6 +14,8 @@ from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
 from tests.vault import AS_OF, DAYS, OLD_THINGS, RUN, Vault, crumb, piece, silent, thing
 
+pytestmark = pytest.mark.both_versions
+
 ENDED = AS_OF + timedelta(days=DAYS)
 POLICY = UndoPolicy(days=DAYS)
 

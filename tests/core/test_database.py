@@ -26,6 +26,8 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.development.postgres import embedded_postgres, free_port, remove_state
 
+pytestmark = pytest.mark.both_versions
+
 NAME = "cath/tidy"
 SECRET = "s3cret-Passw0rd"
 

@@ -79,13 +79,14 @@ def test_reads_the_nearest_end_of_the_calendar(
 def test_reads_what_the_server_wrote_into_json(workshop: Workshop, instant: str) -> None:
     value = sa.cast(sa.literal(instant, sa.Text), sa.DateTime(timezone=True))
 
-    read = workshop.database.transaction(lambda c: c.scalar(sa.select(sa.func.to_jsonb(value))))
+    written = workshop.database.transaction(lambda c: c.scalar(sa.select(sa.func.to_jsonb(value))))
 
-    assert abs(instant_on_calendar(read) - _nearest(workshop, value)).days <= 1
+    assert abs(instant_on_calendar(str(written)) - _nearest(workshop, value)).days <= 1
 
 
 def _nearest(workshop: Workshop, value: sa.ColumnElement[Any]) -> datetime:
-    found: datetime = workshop.database.transaction(lambda c: c.scalar(sa.select(on_calendar(value))))
+    found = workshop.database.transaction(lambda c: c.scalar(sa.select(on_calendar(value))))
+    assert isinstance(found, datetime)
     return found
 
 

@@ -24,7 +24,11 @@ from tests.roles import role_in
 from tests.servers import Primary, await_true, primary, standby
 from tests.service import Service
 
-ENTRY = "INSERT INTO ingestion_log VALUES (gen_random_uuid(), '2026-01-01', 'A', '1', 'SUCCESS')"
+AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
+ENTRY = """
+INSERT INTO ingestion_log (id, timestamp, source_system, court_id, status)
+VALUES (gen_random_uuid(), '2026-01-01', 'A', '1', 'SUCCESS')
+"""
 EMIT = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000)) FROM generate_series(1, {})"
 
 
@@ -48,13 +52,9 @@ def make_cath(server: Primary) -> None:
 @pytest.fixture
 def followed(server: Primary, notify: NotifySimulator, tmp_path: Path) -> Iterator[Service]:
     """CaTH on that primary, with a log entry to purge."""
-    as_of = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
-    with Service.open(server.url("cath"), notify, tmp_path, as_of=as_of) as opened:
+    with Service.open(server.url("cath"), notify, tmp_path, as_of=AS_OF) as opened:
         opened.connection.execute("TRUNCATE ingestion_log, maintenance.ledger_event")
-        opened.insert(
-            "ingestion_log", id="00000000-0000-0000-0000-000000000001", timestamp=opened.days_ago(200),
-            source_system="A", court_id="1", status="SUCCESS",
-        )  # fmt: skip
+        opened.connection.execute(ENTRY)
         yield opened
 
 
@@ -119,6 +119,43 @@ def test_a_slot_that_was_lost_is_doctors_affair_and_no_runs(
     assert (result.status, result.notes) == (Status.SUCCESS, ())
     assert found.level is Level.WARNING
     assert "lost" in found.says
+
+
+# The archive
+
+
+FAILING = "SELECT last_failed_wal IS NOT NULL FROM pg_stat_archiver"
+
+
+@pytest.fixture
+def unarchived(notify: NotifySimulator, tmp_path: Path) -> Iterator[Service]:
+    """CaTH on a server whose archive takes one segment, and then no more."""
+    with primary(archive_mode="on", archive_command="'true'") as server:
+        make_cath(server)
+        server.execute("SELECT pg_switch_wal()")
+        await_true(server.url("postgres"), "SELECT last_archived_wal IS NOT NULL FROM pg_stat_archiver")
+        server.execute("ALTER SYSTEM SET archive_command = 'false'")
+        server.execute("SELECT pg_reload_conf()")
+        write(server, 40)
+        server.execute("SELECT pg_switch_wal()")
+        await_true(server.url("postgres"), FAILING)
+        with Service.open(server.url("cath"), notify, tmp_path, as_of=AS_OF) as opened:
+            opened.connection.execute(ENTRY)
+            yield opened
+
+
+def test_notes_an_archive_that_takes_nothing_and_refuses_once_it_is_far_behind(
+    unarchived: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = unarchived.run("clear_audit")
+    found = doctor(unarchived, monkeypatch)["archiver"]
+    unarchived.connection.execute(ENTRY)
+    monkeypatch.setattr("cath_dagster.core.followers.MAX_SLOT_BYTES", 30 * 1024**2)
+    refused = unarchived.run("clear_audit")
+
+    assert (noted.status, any("archive_command" in note for note in noted.notes)) == (Status.SUCCESS, True)
+    assert found.level is Level.WARNING
+    assert (refused.status, "archive_command" in (refused.error or "")) == (Status.REFUSED, True)
 
 
 # How far standbys are behind

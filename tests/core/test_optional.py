@@ -24,7 +24,7 @@ INSTANTS = (
 )
 
 
-def read(url: str, expression: sa.ColumnElement[object]) -> object:
+def read(url: str, expression: sa.ColumnElement[bool]) -> object:
     engine = open_engine(url, variable="DATABASE_URL", application_name="test")
     with engine.connect() as connection:
         found = connection.scalar(sa.select(expression).select_from(TABLE))

@@ -13,11 +13,14 @@ import sqlalchemy as sa
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blast_radius import measure
 from cath_dagster.core.database import Database
+from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.partitions import find_obstacle
+from cath_dagster.core.partitions import find_obstacle, find_whole
 from cath_dagster.core.purge import Purge
 from cath_dagster.core.purger import Purger
 from tests.core.workshop import RUN, Workshop, silent
+
+pytestmark = pytest.mark.both_versions
 
 event = sa.Table(
     "event",
@@ -120,6 +123,73 @@ def test_keeps_the_partitions_of_a_table_that_others_refer_to(months: Workshop) 
 
     assert len(partitions(months)) == 7
     assert progress.changed == EXPIRED
+
+
+NOT_BY_ITSELF = {
+    "a view": "CREATE VIEW june AS SELECT * FROM event_6",
+    "a foreign key": "CREATE TABLE note (id int, at timestamp, FOREIGN KEY (id, at) REFERENCES event_6)",
+    "a trigger of its own": (
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';"
+        "CREATE TRIGGER sees AFTER DELETE ON event_6 FOR EACH ROW EXECUTE FUNCTION see()"
+    ),
+    "a publication": "CREATE PUBLICATION told FOR TABLE event_6",
+    "an event trigger": (
+        "CREATE FUNCTION veto() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT FROM "
+        "pg_event_trigger_dropped_objects() WHERE object_name = 'event_6') THEN RAISE 'no'; END IF; END $$;"
+        "CREATE EVENT TRIGGER veto ON sql_drop EXECUTE FUNCTION veto()"
+    ),
+}
+
+
+@pytest.mark.parametrize("statements", NOT_BY_ITSELF.values(), ids=NOT_BY_ITSELF)
+def test_walks_a_partition_that_cannot_be_dropped_by_itself_and_drops_the_others(
+    months: Workshop, statements: str
+) -> None:
+    months.sql.execute(statements)
+
+    progress = purger(months, drops=True).delete(old_events(), limit=None)
+
+    assert partitions(months) == {"event_6", "event_8", "event_9", "event_10", "event_11"}
+    assert months.count("event", f"seen_at < '{CUTOFF}'") == 0
+    assert progress.changed == months.ledger_sum("event") == EXPIRED
+
+
+def test_drops_partitions_of_its_own_role_only(months: Workshop) -> None:
+    months.sql.execute("ALTER TABLE event_6 OWNER TO pg_read_all_data")
+
+    def find(connection: sa.Connection) -> set[str]:
+        heaps = tuple(read_heaps(connection, event))
+        connection.execute(sa.text("SET LOCAL ROLE pg_read_all_data"))
+        return {heap.table.name for heap in find_whole(connection, old_events(), heaps)}
+
+    assert months.database.transaction(find) == {"event_6"}
+
+
+def test_walks_the_partitions_of_a_partition(months: Workshop) -> None:
+    months.sql.execute("DROP TABLE event_6")
+    months.sql.execute(
+        "CREATE TABLE event_6 PARTITION OF event FOR VALUES FROM ('2026-06-01') TO ('2026-07-01') PARTITION BY HASH (id);"
+        "CREATE TABLE event_6_0 PARTITION OF event_6 FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+        "INSERT INTO event SELECT n, '2026-06-02' FROM generate_series(1, 100) n"
+    )
+
+    progress = purger(months, drops=True).delete(old_events(), limit=None)
+
+    assert (months.count("event_6"), "event_5" in partitions(months)) == (0, False)
+    assert progress.changed == EXPIRED - 900 + 100
+
+
+def test_deletes_row_by_row_where_a_trigger_of_the_whole_table_sees_each_delete(months: Workshop) -> None:
+    months.sql.execute(
+        "CREATE TABLE seen (id int);"
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN INSERT INTO seen VALUES (OLD.id); RETURN OLD; END';"
+        "CREATE TRIGGER sees AFTER DELETE ON event FOR EACH ROW EXECUTE FUNCTION see()"
+    )
+
+    purger(months, drops=True).delete(old_events(), limit=None)
+
+    assert months.count("seen") == EXPIRED
 
 
 def test_takes_no_partition_as_a_whole_from_a_limited_purge(months: Workshop) -> None:

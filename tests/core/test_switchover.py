@@ -206,7 +206,8 @@ def cath(pair: Pair, notify: NotifySimulator, tmp_path: Path) -> Iterator[Servic
 def test_a_switchover_in_mid_run_loses_nothing(pair: Pair, cath: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.5)
     cath.connection.execute(
-        "INSERT INTO ingestion_log SELECT gen_random_uuid(), '2026-01-01', 'A', '1', 'SUCCESS' FROM generate_series(1, 2000);"
+        "INSERT INTO ingestion_log (id, timestamp, source_system, court_id, status)"
+        " SELECT gen_random_uuid(), '2026-01-01', 'A', '1', 'SUCCESS' FROM generate_series(1, 2000);"
         "CREATE SEQUENCE deletions;"
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         f" IF nextval('deletions') = 500 THEN PERFORM pg_advisory_xact_lock({LOCK}); END IF; RETURN OLD; END $$;"

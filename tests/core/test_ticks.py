@@ -75,7 +75,7 @@ def loads(cron: str) -> bool:
     ),
     minutes=st.integers(0, 600),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_foretells_what_the_scheduler_does_around_a_clock_change(
     cron: str, zone_and_start: tuple[str, datetime], minutes: int
 ) -> None:

@@ -13,6 +13,8 @@ from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.way_in import choose_way
 from tests.core.workshop import Workshop, entry, old_entries, part
 
+pytestmark = pytest.mark.both_versions
+
 NEWEST = datetime(2026, 11, 1)
 ROWS = 20_000
 """Over 2,000 days, ten a day."""

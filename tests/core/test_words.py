@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cath_dagster.core.words import Ours, inert, one_line
+from cath_dagster.core.words import Ours, inert, one_line, printable, unmarked
 
 # What mail programs make links of, told more widely than ours is: a scheme, or a dot between letters.
 LINK = re.compile(r"(?i)[a-z]://|(?<![\w@-])[a-z0-9-]+\.[a-z]{2,}(?!\w)")
@@ -85,3 +85,11 @@ def test_no_words_of_a_user_hold_a_link_or_a_second_line(text: str) -> None:
     assert not LINK.search(ADDRESS.sub("", told)), told
     assert len(told.splitlines()) <= 1
     assert inert(told) == told
+
+
+def test_chat_programs_and_markdown_find_no_link_mention_or_tag() -> None:
+    assert unmarked("<!channel> [x](https://evil.example) <b>\nB") == "‹!channel› (x)(https://evil.example) ‹b› B"
+
+
+def test_a_terminal_obeys_nothing_that_it_is_shown() -> None:
+    assert printable("a\x1b[2J\x9b1m\x07\r\n\tb") == "a�[2J�1m��\n\tb"

@@ -1,11 +1,13 @@
 """The sample on an embedded PostgreSQL: made once, and never where it is not ours."""
 
 import os
+import socket
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from cath_dagster.development.local import Local, LocalError, forget_outside
+from cath_dagster.development.local import Local, LocalError, forget_outside, kept_ports
 from tests.service import SilentReporter
 
 SAMPLE = "cath"
@@ -78,3 +80,28 @@ def test_starts_its_processes_without_what_a_shell_exports(local: Local, monkeyp
     assert "CATH_CLEAR_AUDIT_AUDIT_LOG_RETENTION_DAYS" not in environ
     assert "BON_SMTP_URL" not in environ
     assert "PGHOSTADDR" not in os.environ
+
+
+def test_code_servers_are_where_they_were_the_last_time(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "ports.json"
+    first = kept_ports(file)
+
+    assert kept_ports(file) == first
+    assert len(set(first.values())) == len(first)
+
+
+def test_a_port_that_somebody_else_has_taken_is_left_to_them(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    first = kept_ports(file)
+    with socket.create_server(("127.0.0.1", first["cath"])):
+        second = kept_ports(file)
+
+    assert second["cath"] != first["cath"]
+    assert {**second, "cath": 0} == {**first, "cath": 0}
+
+
+def test_a_file_of_ports_that_is_no_good_is_written_anew(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    file.write_text("half a f")
+
+    assert kept_ports(file) == kept_ports(file)

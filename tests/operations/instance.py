@@ -31,14 +31,14 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 from dagster_shared.error import SerializableErrorInfo
-from psycopg import sql
 
 from cath_dagster.core.execution import execute
 from cath_dagster.core.outcome import RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.resources import open_resources
-from tests.conftest import SERVER, database_url
+from tests.conftest import SERVER
+from tests.databases import Databases
 from tests.service import SilentReporter
 
 REPOSITORY = Path(__file__).parents[2]
@@ -47,19 +47,17 @@ QUEUE_KEY = "cath_dagster/job"
 
 
 @contextlib.contextmanager
-def open_instance(home: Path) -> Iterator["Instance"]:
-    """Yield an instance of the repository's dagster.yaml, its storage on the suite's server."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
+def open_instance(home: Path, databases: Databases | None = None) -> Iterator["Instance"]:
+    """Yield an instance of the repository's dagster.yaml, its storage on the suite's server unless told otherwise."""
+    databases = databases or Databases(os.environ[SERVER], {})
     (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
-    with psycopg.connect(os.environ[SERVER], autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        url = database_url(name)
-        try:
-            with _opened(home, url) as opened, psycopg.connect(url, autocommit=True) as connection:
-                connection.execute("SET timezone = 'UTC'")
-                yield Instance(home, url, opened, connection)
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with (
+        databases.copy() as url,
+        _opened(home, url) as opened,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        connection.execute("SET timezone = 'UTC'")
+        yield Instance(home, url, opened, connection)
 
 
 def _opened(home: Path, url: str) -> dg.DagsterInstance:

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
 from dagster._daemon.types import DaemonHeartbeat
 
 from cath_dagster.core.database import Database
@@ -22,10 +22,13 @@ from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.development.postgres import free_port
 from cath_dagster.operations.alerts import Alert, AlertSettings, Kind
 from cath_dagster.operations.health import find_clock_skew, look_from_outside
+from cath_dagster.operations.patience import Patience
+from cath_dagster.operations.sensors import build_sensors
 from cath_dagster.operations.store import AlertStore
+from cath_dagster.operations.watched import SENSORS
 from tests.operations.instance import NOW, Instance, run_job
 
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -46,8 +49,8 @@ def problems(instance: Instance, database: Database, **options: Any) -> dict[str
     return {one.subject: one.says for one in found if one.level is Level.PROBLEM}
 
 
-def check(instance: Instance) -> RunResult:
-    return run_job(instance, "self_check")
+def check(instance: Instance, *, wait_seconds: int = 0) -> RunResult:
+    return run_job(instance, "self_check", wait_seconds=wait_seconds)
 
 
 def test_an_instance_at_work_is_healthy(instance: Instance, database: Database) -> None:
@@ -240,3 +243,123 @@ def test_a_database_that_cannot_be_reached_is_a_problem_and_hides_no_other(
     assert "locks cath: the database cannot be reached" in error
     assert "daemon scheduler" in error
     assert "secret" not in error
+
+
+def test_a_daemon_that_comes_up_while_the_check_waits_is_no_problem(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(instance, NOW - HOUR)
+    monkeypatch.setattr("cath_dagster.operations.patience.time.sleep", lambda seconds: beat(instance))
+
+    assert check(instance, wait_seconds=30).status is Status.SUCCESS
+
+
+def test_patience_asks_again_until_it_knows_and_no_longer_than_it_may() -> None:
+    now, answers = [0.0], iter(["unknown", "unknown", "known"])
+
+    def pause(seconds: float) -> None:
+        now[0] += seconds
+
+    patience = Patience(5, clock=lambda: now[0], sleep=pause)
+
+    assert patience.ask(lambda: next(answers), lambda answer: answer == "unknown") == "known"
+    assert patience.ask(lambda: "unknown", lambda answer: answer == "unknown") == "unknown"
+    assert now[0] == 5
+
+
+def test_a_sensor_that_a_new_version_has_no_more_is_no_problem_for_ever(instance: Instance, database: Database) -> None:
+    beat(instance)
+    instance.add_instigator("deliver_to_pager", InstigatorType.SENSOR, location="operations")
+    instance.add_tick(
+        "deliver_to_pager", TickStatus.FAILURE, NOW - 100 * DAY, location="operations", kind=InstigatorType.SENSOR
+    )
+
+    found = list(look_from_outside(instance.dagster, database, AlertSettings(alert_urls="json://127.0.0.1:9/"), NOW))
+
+    assert [one.says for one in found if one.level is Level.PROBLEM] == []
+    assert [one.says for one in found if one.subject == "ticks gone"] == [
+        "in no code location any more: operations/deliver_to_pager"
+    ]
+
+
+def test_a_schedule_that_a_new_version_has_no_more_is_no_problem_for_ever(
+    instance: Instance, database: Database
+) -> None:
+    beat(instance)
+    instance.add_schedule("renamed_cron", "0 11 * * *")
+    instance.add_tick("renamed_cron", TickStatus.SUCCESS, NOW - 10 * DAY - HOUR)
+
+    assert problems(instance, database) == {}
+
+
+def test_a_schedule_of_this_version_that_ticks_no_more_is_one(instance: Instance, database: Database) -> None:
+    beat(instance)
+    instance.add_schedule("clear_audit_cron", "0 1 * * *")
+    instance.add_tick("clear_audit_cron", TickStatus.SUCCESS, datetime(2026, 11, 8, 1, tzinfo=UTC))
+    at = datetime(2026, 11, 18, 2, 0, tzinfo=UTC)
+    beat(instance, at)
+
+    assert "was never made" in problems(instance, database, now=at)["ticks cath/clear_audit_cron"]
+
+
+def test_a_sensor_of_this_version_that_ticks_no_more_is_one(instance: Instance, database: Database) -> None:
+    beat(instance)
+    instance.add_instigator("failed_runs", InstigatorType.SENSOR, location="operations")
+    instance.add_tick("failed_runs", TickStatus.SKIPPED, NOW - HOUR, location="operations", kind=InstigatorType.SENSOR)
+
+    assert problems(instance, database)["ticks operations/failed_runs"] == "it last ticked at 2026-11-18 11:00 UTC"
+
+
+def test_a_cron_that_names_no_date_is_a_problem(instance: Instance, database: Database) -> None:
+    beat(instance)
+    instance.add_schedule("an_own_cron", "0 0 31 4 *")
+
+    assert "no date" in problems(instance, database)["ticks cath/an_own_cron"]
+
+
+def test_the_sensors_that_are_known_are_those_of_the_location() -> None:
+    assert {sensor.name for sensor in build_sensors()} == SENSORS["operations"]
+
+
+def test_ticks_that_were_missed_before_a_start_are_over_when_the_schedule_ticks_again(
+    instance: Instance, database: Database
+) -> None:
+    beat(instance)
+    instance.add_schedule("an_own_cron", "*/15 * * * *")
+    assert "was never made" in problems(instance, database)["ticks cath/an_own_cron"]
+
+    instance.add_tick("an_own_cron", TickStatus.SUCCESS, NOW - 15 * MINUTE)
+
+    assert problems(instance, database) == {}
+
+
+def test_alerts_that_nobody_tried_to_tell_are_a_problem(instance: Instance, database: Database) -> None:
+    beat(instance)
+    alert = Alert(
+        kind=Kind.RUN_FAILED, subject="cath/clear_audit", occurrence="1", title="failed", says=(), at=NOW - 2 * HOUR
+    )
+    AlertStore(database).record([alert])
+
+    assert "2026-11-18 10:00 UTC" in problems(instance, database)["alerts untold"]
+    assert "alerts untold" not in problems(instance, database, alert_interval_minutes=180)
+
+
+def test_what_somebody_has_stopped_is_not_said_to_tick(instance: Instance, database: Database) -> None:
+    beat(instance)
+    instance.add_schedule("subscriptions_cron", "0 1 * * *", since=NOW)
+    instance.add_schedule("clear_audit_cron", "0 1 * * *", status=InstigatorStatus.STOPPED)
+
+    found = {one.subject: one for one in look_from_outside(instance.dagster, database, AlertSettings(), NOW)}
+
+    assert found["ticks"].says == "1 schedules and sensors tick in time; stopped by somebody: cath/clear_audit_cron"
+
+
+def test_a_watch_that_somebody_has_stopped_is_said(instance: Instance, database: Database) -> None:
+    beat(instance)
+    instance.add_instigator("deliver_alerts", InstigatorType.SENSOR, location="operations")
+    (state,) = instance.dagster.all_instigator_state()
+    instance.dagster.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
+
+    (found,) = [one for one in look(instance, database) if one.subject == "sensors"]
+
+    assert (found.level, "operations/deliver_alerts" in found.says) == (Level.WARNING, True)

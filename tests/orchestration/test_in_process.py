@@ -1,5 +1,6 @@
 """Dagster's own ways to run a job or an asset in a test, for every job of every location."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -52,9 +53,10 @@ def test_every_job_gets_its_flat_config_and_says_what_it_lacks(
     assert failed.step_failure_data.error is not None
     said = failed.step_failure_data.error.to_string()
     # The instance of a test keeps its runs in SQLite.
-    assert ("needs PostgreSQL" if spec.location.resources else f"{spec.location.prefix}_DATABASE_URL not set") in said
-    for node in job.graph.node_dict:
-        assert result.dagster_run.run_config == {"dry_run": True, "max_rows": 1}, node
+    assert re.search(
+        "needs PostgreSQL" if spec.location.resources else f"{spec.location.prefix}_DATABASE_URL.* not set", said
+    )
+    assert result.dagster_run.run_config == {"dry_run": True, "max_rows": 1}
 
 
 @pytest.mark.parametrize("spec", all_specs(), ids=lambda spec: str(spec.key))
@@ -103,3 +105,28 @@ def test_the_assets_are_materialised_by_themselves(in_use: Service, instance: dg
         key for one in views for key in one.keys
     }
     assert [event.partition for event in report.get_asset_materialization_events()] == [WEEK]
+
+
+def test_an_op_may_be_called_by_itself(in_use: Service, instance: dg.DagsterInstance) -> None:
+    op = cath.resolve_job_def("clear_audit").graph.node_defs[0]
+    assert isinstance(op, dg.OpDefinition)
+
+    with dg.build_op_context(op_config={"dry_run": True}, instance=instance) as context:
+        op(context)
+
+    assert in_use.count("maintenance.ledger_event", "NOT dry_run") == 0
+
+
+def test_an_op_that_is_called_by_itself_does_its_work(in_use: Service, instance: dg.DagsterInstance) -> None:
+    in_use.connection.execute(
+        'INSERT INTO ingestion_log (id, "timestamp", source_system, court_id, status)'
+        " SELECT gen_random_uuid(), %s, 'SNL', '1', 'SUCCESS' FROM generate_series(1, 3)",
+        [in_use.days_ago(91)],
+    )
+    op = cath.resolve_job_def("clear_audit").graph.node_defs[0]
+    assert isinstance(op, dg.OpDefinition)
+
+    with dg.build_op_context(op_config={"as_of": in_use.as_of.isoformat()}, instance=instance) as context:
+        op(context)
+
+    assert in_use.count("ingestion_log") == 0

@@ -12,6 +12,7 @@ from cath_dagster.bon import LOCATION, OWNER, messages
 from cath_dagster.bon.overdue import BusinessDigest, read_digests, to_be_marked, to_be_reset
 from cath_dagster.bon.owners import Owner
 from cath_dagster.bon.tables import invoices
+from cath_dagster.core.forgetting import is_older, is_past_telling
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
 from cath_dagster.core.notices import Notice
@@ -22,6 +23,7 @@ from cath_dagster.core.spec import JobSpec
 
 JOB = "overdue_detection"
 TEMPLATE = "overdue_digest"
+SAME_AGAIN = "the next day's digest lists the same invoices again"
 CALENDAR = ZoneInfo(LOCATION.timezone)
 
 
@@ -68,7 +70,10 @@ def overdue_detection(run: JobRun, settings: OverdueDetectionSettings) -> None:
         )
     )
     run.record(Outcome(target="invoices", details={"day": str(day), "marked": marked, "reset": reset}))
-    run.send(_digests(run, day, settings.digest_rows))
+    if run.database.transaction(partial(is_past_telling, job=JOB, period=day)):
+        run.note(f"the digests of {day} are not sent: nobody can tell any more which of them went")
+        return
+    run.send(_digests(run, day, settings.digest_rows), then=f"run {JOB} again on {day} for them; {SAME_AGAIN}")
 
 
 def _digests(run: JobRun, day: date, rows: int) -> Iterator[Notice]:
@@ -128,5 +133,6 @@ SPEC = JobSpec(
         "user_businesses": ("SELECT",),
         "users": ("SELECT",),
     },
+    forgets=lambda run, settings: is_older(run.as_of),  # noqa: ARG005 - a job's settings have no say in it
     without_mail="invoices are marked all the same, and their owners are not told",
 )

@@ -21,14 +21,17 @@ from cath_dagster.bon.shaam import Ended, Ending, Refresher, is_due
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
+from cath_dagster.core.breaker import Breaker
+from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
 from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import DONE, IDS_SHOWN, Notice, put_down
+from cath_dagster.core.notices import DONE, IMPATIENT, Notice, put_down
 from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.tally import IDS_SHOWN
 
 if TYPE_CHECKING:
     from cath_dagster.adapters.oauth import ClientAuth
@@ -100,7 +103,7 @@ def shaam_token_refresh(run: JobRun, settings: ShaamTokenRefreshSettings) -> Non
         run.record(Outcome(target=TABLE, matched=len(due)))
     else:
         _refresh_all(run, settings, until, due)
-    run.send(_reauthorisations(run))
+    run.send(_reauthorisations(run), patience=IMPATIENT)
 
 
 def _read_due(run: JobRun, until: datetime) -> list[UUID]:
@@ -184,10 +187,12 @@ def _refresh_each(run: JobRun, refresher: Refresher, due: Sequence[UUID], concur
     """Yield how it ended for each business, as they end; after too many without an answer no other is begun."""
     stop = threading.Event()
     results = work_on(due, refresher.refresh, own=run.open_database, threads=concurrency, stop=stop)
-    outages = 0
+    breaker = Breaker(limit=MAX_OUTAGES)
     for count, ended in enumerate(results, start=1):
-        outages = outages + 1 if ended.is_outage else 0
-        if outages >= MAX_OUTAGES:
+        breaker.hear(is_outage=ended.is_outage)
+        if ended.is_outage:
+            run.reporter.warning(f"{ended.error}; {breaker.in_a_row} in a row, no more are begun after {MAX_OUTAGES}")
+        if breaker.is_open:
             stop.set()
         run.reporter.progress(TABLE, count, len(due))
         yield ended
@@ -255,6 +260,17 @@ def _reauthorisations(run: JobRun) -> Iterator[Notice]:
         yield _notice(subject, day, business, email, name)
 
 
+def _forgotten(run: Asking, settings: ShaamTokenRefreshSettings) -> sa.ColumnElement[bool]:
+    """Return which notices matter no more: old ones, but for mails still to be sent about a credential that is flagged."""
+    del settings
+    business_id = sa.func.split_part(sent_notice.c.subject_id, "/", 1)
+    is_pending = sa.and_(
+        sent_notice.c.status.not_in(DONE),
+        sa.exists().where(sa.cast(credentials.c.business_id, sa.Text) == business_id, credentials.c.needs_reauth),
+    )
+    return sa.and_(is_older(run.as_of), sa.not_(is_pending))
+
+
 def _notice(subject_id: str, day: date, business: str = "", email: str = "", name: str = "") -> Notice:
     return Notice(
         subject_ids=(subject_id,),
@@ -297,5 +313,6 @@ SPEC = JobSpec(
         "user_businesses": ("SELECT",),
         "users": ("SELECT",),
     },
+    forgets=_forgotten,
     without_mail="tokens are refreshed all the same, and owners who must authorise again are not told",
 )

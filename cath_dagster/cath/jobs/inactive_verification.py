@@ -14,7 +14,6 @@ from cath_dagster.cath import inactive_users as rule_of
 from cath_dagster.cath.inactive_users import InactiveUserSettings, Rule
 from cath_dagster.cath.messages import full_name, idam_warning, media_warning
 from cath_dagster.cath.tables import notification_audit_log, subscription, subscription_list_type, user
-from cath_dagster.core.extremes import is_on_calendar
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Message
@@ -49,6 +48,7 @@ def inactive_verification(run: JobRun, settings: InactiveUserSettings) -> None:
     (planned,) = run.plan(*purges(run, settings))
     run.send(warnings)
     run.purge(planned)
+    _name_undated(run, settings)
     _count_the_rest(run, settings)
 
 
@@ -100,13 +100,13 @@ def _warning(kind: str, rows: list[IdleUser], links: dict[str, str]) -> Notice:
             personalisation=keys,
             reference=f"{rule_of.JOB}/{kind}/{user_ids[0]}/{period_start}",
         ),
+        # Who has no address cannot be warned, and may be deleted as if warned from then on.
+        settled_by_rejection=True,
     )
 
 
 def _idle_people(run: JobRun, rule: Rule) -> list[IdleUser]:
     seen = rule_of.activity()
-    is_due = sa.and_(rule_of.is_idle(seen, rule, rule.warn_days, run.as_of), sa.not_(rule_of.has_notice(seen, rule)))
-    _name_undated(run, sa.select(seen.c.user_id).where(is_due, sa.not_(is_on_calendar(seen.c.last_activity))))
     query = (
         sa.select(
             sa.cast(user.c.user_id, sa.Text),
@@ -117,21 +117,26 @@ def _idle_people(run: JobRun, rule: Rule) -> list[IdleUser]:
             seen.c.last_activity,
         )
         .join(seen, seen.c.user_id == user.c.user_id)
-        .where(is_due, is_on_calendar(seen.c.last_activity))
+        .where(rule_of.is_idle(seen, rule, rule.warn_days, run.as_of), sa.not_(rule_of.has_notice(seen, rule)))
         .order_by(seen.c.person, user.c.user_id)
     )
     rows: Iterable[Any] = run.database.transaction(lambda connection: connection.execute(query).all())
     return [IdleUser(*row) for row in rows]
 
 
-def _name_undated(run: JobRun, undated: sa.Select[Any]) -> None:
-    """Say who cannot be told since when they were idle: nobody is warned, and so deleted, by a date that cannot be."""
-    query = sa.select(sa.cast(undated.subquery().c.user_id, sa.Text)).order_by(sa.text("1"))
+def _name_undated(run: JobRun, settings: InactiveUserSettings) -> None:
+    """Say whom no rule takes, since nobody can tell since when they are idle."""
+    seen = rule_of.activity()
+    query = (
+        sa.select(sa.cast(seen.c.user_id, sa.Text))
+        .where(rule_of.is_undated(seen, settings, run.as_of))
+        .order_by("user_id")
+    )
     if ids := run.database.transaction(lambda connection: connection.scalars(query).all()):
-        shown = ", ".join(ids[:IDS_SHOWN]) + (f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else "")
+        more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
         run.fail(
-            f"{len(ids)} users are not warned, since their last activity lies before the calendar; correct "
-            f"last_signed_in_date or created_date of {shown}"
+            f"{len(ids)} users are neither warned nor deleted, since their last activity lies before the calendar; correct "
+            f"last_signed_in_date or created_date of {', '.join(ids[:IDS_SHOWN])}{more}"
         )
 
 
@@ -174,5 +179,6 @@ SPEC = JobSpec(
         "notification_audit_log": ("SELECT", "DELETE"),
     },
     age_columns={"user": "last_signed_in_date"},
+    forgets=rule_of.no_longer_matters,
     without_mail="nobody is deleted who must be warned first",
 )

@@ -1,7 +1,7 @@
 """Report a week's media applications to the team, and purge what was reported if the policy says so."""
 
-import json
-import re
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -19,10 +19,14 @@ from cath_dagster.cath.media_report import (
     render_chart,
     row_digest,
     rows_reported,
+    run_of,
+    sha256_reported,
+    week_of,
 )
 from cath_dagster.cath.tables import media_application
-from cath_dagster.core.blobs import BlobStore, BlobStoreError, Removal
+from cath_dagster.core.blobs import BlobMissingError, BlobNameError, BlobStore, BlobStoreError, Removal
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
+from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Delivery, Message
 from cath_dagster.core.maintenance import sent_notice
@@ -35,8 +39,10 @@ from cath_dagster.core.spec import JobSpec
 
 JOB = "media_reporting"
 TEMPLATE = "media_report"
+KEPT_AS_DELIVERED = timedelta(weeks=520)
+"""For so long a week that the team has is not written and sent anew, also where its report was deleted."""
 REMOVABLE = ("APPROVED", "REJECTED")
-_REPORT_FILE = re.compile(rf"{FOLDER}/(\d{{4}}-\d{{2}}-\d{{2}})/([^/]+)\.(csv|png|json)$")
+KEYS_SHOWN = 10
 
 
 class MediaReportingSettings(PurgeSettings):
@@ -75,11 +81,19 @@ class Stored:
 
     def exists(self) -> bool:
         """Whether it lies in the store still."""
-        return self.path("json") in set(self.store.list(f"{FOLDER}/{self.week}"))
+        try:
+            self.store.get(self.path("json"))
+        except BlobMissingError:
+            return False
+        return True
 
     def rows(self) -> dict[str, int]:
         """Return ids and digests of the rows it reports."""
-        return rows_reported(self.store.get(self.path("json")))
+        path = self.path("json")
+        try:
+            return rows_reported(self.store.get(path))
+        except ValueError:
+            raise BlobStoreError(f"{path} is no longer what this job wrote; put it back, or delete it") from None
 
     def tells_all_of(self, report: Report) -> bool:
         """Whether it reports every row of another report as that does; rows may have been purged since."""
@@ -104,7 +118,7 @@ def media_reporting(run: JobRun, settings: MediaReportingSettings) -> None:
             run.note(f"the report of the week of {week} was delivered and is past its retention; nothing is written")
             return
         planned = _plan_purge(run, report, delivered) if settings.delete_reported else None
-        known = _find_stored(store, report, delivered)
+        known = _find_stored(run, store, report, delivered)
         stored = known or _store(run, store, report)
         if delivered is None and report.applications:
             _deliver(run, report, stored, team)
@@ -116,7 +130,7 @@ def media_reporting(run: JobRun, settings: MediaReportingSettings) -> None:
             _purge(run, planned, is_delivered=has is not None and has.run_id == (delivered or stored).run_id)
         else:
             run.record(_reported(report, stored))
-        _delete_old_reports(run, store, settings.report_retention_weeks)
+        _delete_old_reports(run, store, settings)
     except BlobStoreError as error:
         raise IncompleteRunError(f"the report store failed: {error}; run again once it answers") from None
 
@@ -147,14 +161,26 @@ def _delivered(run: JobRun, store: BlobStore, week: Week) -> Stored | None:
     return Stored(reference.rpartition("/")[2], week, store) if reference else None
 
 
-def _find_stored(store: BlobStore, report: Report, delivered: Stored | None) -> Stored | None:
-    """Return a report in the store that says all that this one would."""
+def _find_stored(run: JobRun, store: BlobStore, report: Report, delivered: Stored | None) -> Stored | None:
+    """Return a report in the store that says all that this one would.
+
+    Where the store cannot be searched, none: the same is then stored once more, which harms nobody.
+    """
     if delivered is not None and delivered.tells_all_of(report):
         return delivered
-    for path in sorted(store.list(f"{FOLDER}/{report.week}")):
-        found = _REPORT_FILE.search(path)
-        if found and found[3] == "json" and json.loads(store.get(path))["csv_sha256"] == report.sha256:
-            return Stored(found[2], report.week, store)
+    try:
+        paths = sorted(store.list(f"{FOLDER}/{report.week}"))
+    except BlobNameError as error:
+        run.note(f"whether this report is stored already cannot be looked up: {error}")
+        return None
+    for path in paths:
+        run_id = run_of(path)
+        if run_id is None:
+            continue
+        # What was listed may be gone.
+        with contextlib.suppress(BlobMissingError):
+            if sha256_reported(store.get(path)) == report.sha256:
+                return Stored(run_id, report.week, store)
     return None
 
 
@@ -185,9 +211,13 @@ def _deliver(run: JobRun, report: Report, stored: Stored, team: str) -> None:
         kind=TEMPLATE,
         period_start=report.week.monday,
         message=message,
-        settled_by_rejection=False,
     )
     run.send([notice])
+
+
+def _forgotten(run: Asking, settings: MediaReportingSettings) -> sa.ColumnElement[bool]:
+    """Return which notices matter no more: of weeks so long ago that nobody will ask for their report again."""
+    return is_older(run.as_of, max(KEPT_AS_DELIVERED, timedelta(weeks=2 * settings.report_retention_weeks)))
 
 
 def _plan_purge(run: JobRun, report: Report, delivered: Stored | None) -> PlannedPurge:
@@ -251,18 +281,40 @@ def _reported(report: Report, stored: Stored) -> Outcome:
     )
 
 
-def _delete_old_reports(run: JobRun, store: BlobStore, retention_weeks: int) -> None:
-    oldest = run.as_of.date() - timedelta(weeks=retention_weeks)
-    found = ((path, _REPORT_FILE.search(path)) for path in store.list(FOLDER))
-    old = [path for path, match in found if match and date.fromisoformat(match[1]) < oldest]
+def _delete_old_reports(run: JobRun, store: BlobStore, settings: MediaReportingSettings) -> None:
+    oldest = run.as_of.date() - timedelta(weeks=settings.report_retention_weeks)
+    old = [path for path in _stored_files(run, store, settings, oldest) if (week := week_of(path)) and week < oldest]
     if run.dry_run or not old:
         run.record(Outcome(target="files", matched=len(old)))
         return
-    results = [result.removal for result in store.delete(old).values()]
-    failed = results.count(Removal.FAILED)
-    run.record(Outcome(target="files", matched=len(old), deleted=results.count(Removal.DELETED), failed=failed))
+    results = store.delete(old)
+    removals = [result.removal for result in results.values()]
+    failed = [f"{path} ({result.error})" for path, result in results.items() if result.removal is Removal.FAILED]
+    run.record(Outcome(target="files", matched=len(old), deleted=removals.count(Removal.DELETED), failed=len(failed)))
     if failed:
-        run.fail(f"{failed} old reports could not be deleted; the next run tries again")
+        more = f" and {len(failed) - KEYS_SHOWN} more" if len(failed) > KEYS_SHOWN else ""
+        run.fail(
+            f"{len(failed)} files of old reports could not be deleted; the next run tries again: "
+            f"{', '.join(failed[:KEYS_SHOWN])}{more}"
+        )
+
+
+def _stored_files(run: JobRun, store: BlobStore, settings: MediaReportingSettings, until: date) -> Iterator[str]:
+    """Yield every stored file; where something else in the store stands in the way, those of each old week by itself."""
+    try:
+        paths = list(store.list(FOLDER))
+    except BlobNameError as error:
+        run.note(f"old reports are looked for week by week: {error}")
+    else:
+        yield from paths
+        return
+    monday = settings.start_date - timedelta(days=settings.start_date.weekday())
+    while monday < until:
+        try:
+            yield from list(store.list(f"{FOLDER}/{monday}"))
+        except BlobNameError as error:
+            run.fail(f"old reports of the week of {monday} cannot be looked for: {error}")
+        monday += timedelta(weeks=1)
 
 
 SPEC = JobSpec(
@@ -286,5 +338,6 @@ SPEC = JobSpec(
     is_asset=True,
     max_runtime=timedelta(hours=1),
     privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
+    forgets=_forgotten,
     without_mail="reports are stored and not mailed, and no application is deleted that no mailed report has",
 )

@@ -9,6 +9,7 @@ from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.artefacts import is_location, removal
 from cath_dagster.cath.messages import Sighting, environment_name, no_match_report
 from cath_dagster.cath.tables import artefact, artefact_archive
+from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.mail import Delivery, Message
@@ -96,7 +97,7 @@ def _report(run: JobRun) -> list[Notice]:
         personalisation=no_match_report(sightings, to_review, removed, environment_name(run.optional("ENV_NAME"))),
         reference=f"{JOB}/{day}",
     )
-    notice = Notice(subject_ids=("team",), kind=TEMPLATE, period_start=day, message=message, settled_by_rejection=False)
+    notice = Notice(subject_ids=("team",), kind=TEMPLATE, period_start=day, message=message)
     return [notice]
 
 
@@ -137,6 +138,15 @@ def _removed_unreported(run: JobRun) -> list[Sighting]:
     return [Sighting(*row) for row in rows]
 
 
+def _forgotten(run: Asking, settings: NoMatchArtefactsSettings) -> sa.ColumnElement[bool]:
+    """Return which notices matter no more: old ones, but for the last that the team got, from which reports go on."""
+    del settings
+    other = sent_notice.alias("other")
+    last = sa.select(sa.func.max(other.c.as_of)).where(other.c.job == JOB, other.c.status == Delivery.SENT.value)
+    is_last = sa.func.coalesce(sent_notice.c.as_of == last.scalar_subquery(), sa.false())
+    return sa.and_(is_older(run.as_of), sa.not_(is_last))
+
+
 def _sighted(table: sa.Table) -> tuple[sa.ColumnElement[str], ...]:
     return table.c.location_id, table.c.provenance, sa.cast(table.c.artefact_id, sa.Text)
 
@@ -167,5 +177,6 @@ SPEC = JobSpec(
         "ingestion_log": ("SELECT",),
     },
     age_columns={"artefact": "last_received_date"},
+    forgets=_forgotten,
     without_mail="artefacts are removed all the same, and the team is not told",
 )

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from cath_dagster.checktick import LOCATION, OWNER, retention
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
 from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
+from cath_dagster.checktick.files_left import record_files_left
 from cath_dagster.checktick.groups import Worked, do_in_groups, group_by_weight
 from cath_dagster.checktick.marking import Marker
 from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
 from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.tables import response, survey
-from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, send_warnings
+from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
 from cath_dagster.checktick.words import tell_governance
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.job_run import JobRun
@@ -227,6 +228,8 @@ SPEC = JobSpec(
     needs=("MEDIA_URL",),
     privileges=_privileges(),
     age_columns={SURVEYS: "hard_deletion_date"},
+    forgets=no_longer_matters,
     without_mail="surveys are deleted all the same, and their owners are not warned",
+    on_files_left=record_files_left,
     report=tell_governance,
 )

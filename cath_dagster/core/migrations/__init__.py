@@ -6,6 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cath_dagster.core.followers import require_writes
+from cath_dagster.core.forgetting import forget_old_keys
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.spec import Location, package_folder
 
@@ -17,8 +18,9 @@ PATIENCE = "10min"
 def migrate(engine: sa.Engine, location: Location) -> tuple[str, ...]:
     """Bring the schema to the newest revisions, in one transaction; return the revisions it is at.
 
-    Who comes while another is at it waits, and finds nothing left to do. The database's role needs CREATE on the database
-    the first time. Alembic is imported here only: no run needs it.
+    Keys of rows that were deleted two years ago are forgotten on the way. Who comes while another is at it waits, and finds
+    nothing left to do. The database's role needs CREATE on the database the first time. Alembic is imported here only: no
+    run needs it.
     """
     from alembic import command
     from alembic.config import Config
@@ -37,6 +39,7 @@ def migrate(engine: sa.Engine, location: Location) -> tuple[str, ...]:
         connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
         config.attributes["connection"] = connection
         command.upgrade(config, "heads")
+        forget_old_keys(connection)
         version = sa.table("alembic_version", sa.column("version_num", sa.Text), schema=SCHEMA)
         return tuple(sorted(connection.scalars(sa.select(version.c.version_num))))
 

@@ -1,5 +1,7 @@
 """Look every hour whether the instance can do its work: daemons, code locations, clocks, forgotten locks."""
 
+from pydantic import Field
+
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.settings import JobSettings
@@ -8,24 +10,34 @@ from cath_dagster.operations import LOCATION, OWNER
 
 
 class SelfCheckSettings(JobSettings):
-    """Nothing is set for one run alone; OPERATIONS_HEARTBEAT_SECONDS and OPERATIONS_LOCATIONS are."""
+    """What is allowed and what shall load is no matter of one run: OPERATIONS_HEARTBEAT_SECONDS, OPERATIONS_LOCATIONS."""
+
+    wait_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=600,
+        description="Seconds for which daemons and code servers that do not answer are asked again, all together: after "
+        "a start they may not have come up yet.",
+    )
 
 
 def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
     """Look at everything, and fail with every problem that was found."""
-    del settings
     # A command line that lists jobs imports this file, and shall not import the orchestrator with it.
     from cath_dagster.operations.alerts import read_alert_settings
     from cath_dagster.operations.forgotten_locks import find_forgotten_locks
     from cath_dagster.operations.health import find_clock_skew, find_code_locations, find_heartbeats
+    from cath_dagster.operations.patience import Patience
     from cath_dagster.operations.resources import InstanceResources
 
     if not isinstance(run.resources, InstanceResources):
         raise TypeError(f"a run of {run.job} has the resources of {LOCATION.name}, not {type(run.resources).__name__}")
     instance, alerts = run.resources.instance, read_alert_settings(run.environ)
+    patience = Patience(settings.wait_seconds, clock=run.clock)
+    beats = patience.ask(lambda: list(find_heartbeats(instance, alerts, run.as_of)), _has_problem)
     found: list[Finding] = [
-        *find_heartbeats(instance, alerts, run.as_of),
-        *find_code_locations(instance, alerts),
+        *beats,
+        *find_code_locations(instance, alerts, patience),
         find_clock_skew(run.database),
         *find_forgotten_locks(instance, run.as_of),
     ]
@@ -37,6 +49,10 @@ def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
         elif finding.level is Level.WARNING:
             run.note(says)
     run.reporter.info(f"{len(found)} things looked at")
+
+
+def _has_problem(findings: list[Finding]) -> bool:
+    return any(finding.level is Level.PROBLEM for finding in findings)
 
 
 SPEC = JobSpec(

@@ -18,6 +18,7 @@ from dagster_shared.error import SerializableErrorInfo
 from cath_dagster.core.ticks import Cron
 from cath_dagster.core.ticks import ticks as foretold
 from cath_dagster.operations.alerts import Alert, Kind
+from cath_dagster.operations.watch.gone import is_gone, tell_ends
 from cath_dagster.operations.watch.look import Look, Seen
 from cath_dagster.operations.watched import all_specs
 from cath_dagster.orchestration.schedules import OVERLAP_SKIP
@@ -35,18 +36,21 @@ LONGEST_LOOK = timedelta(days=32)
 def watch_ticks(look: Look) -> Seen:
     """Look for ticks of any schedule or sensor that failed since the last look."""
     failing = look.open_problems(Kind.TICK_FAILED)
+    states, gone = running(look.instance, look.now)
     found = [
         alert
-        for state in running(look.instance)
+        for state in states
         if state.instigator_name != DELIVERY
         for alert in _of_instigator(look, state, failing.get(key_of(state)))
     ]
-    return Seen(tuple(found), look.now.isoformat())
+    return Seen((*found, *tell_ends(look, Kind.TICK_FAILED, gone)), look.now.isoformat())
 
 
-def running(instance: dg.DagsterInstance) -> list[InstigatorState]:
-    """Return what ticks: schedules and sensors that nobody has stopped."""
-    return [state for state in instance.all_instigator_state() if state.is_running]
+def running(instance: dg.DagsterInstance, now: datetime) -> tuple[list[InstigatorState], dict[str, InstigatorState]]:
+    """Return what ticks, schedules and sensors that nobody has stopped; and by key what would and is gone."""
+    states = [state for state in instance.all_instigator_state() if state.is_running]
+    gone = {key_of(state): state for state in states if is_gone(instance, state, now)}
+    return [state for state in states if key_of(state) not in gone], gone
 
 
 def key_of(state: InstigatorState) -> str:
@@ -111,9 +115,10 @@ def watch_schedules(look: Look) -> Seen:
     since = datetime.fromisoformat(look.cursor) if look.cursor else look.now - FIRST_LOOK
     since = max(since, look.now - LONGEST_LOOK)
     idle = look.open_problems(Kind.DID_NOT_RUN)
+    states, gone = running(look.instance, look.now)
     alerts = [
         alert
-        for state in running(look.instance)
+        for state in states
         if state.instigator_type == InstigatorType.SCHEDULE
         for alert in (
             *_missed(look, state, since, until),
@@ -121,7 +126,7 @@ def watch_schedules(look: Look) -> Seen:
             *_ran_again(look, state, idle.get(key_of(state))),
         )
     ]
-    return Seen(tuple(alerts), until.isoformat())
+    return Seen((*alerts, *tell_ends(look, Kind.DID_NOT_RUN, gone)), until.isoformat())
 
 
 def missed_ticks(
@@ -132,20 +137,21 @@ def missed_ticks(
     if not isinstance(data, ScheduleInstigatorData) or data.start_timestamp is None:
         return []
     first = max(since, datetime.fromtimestamp(data.start_timestamp, UTC))
-    expected = list(takewhile(lambda at: at <= until, foretold(*_cron(state, data), first)))
+    expected = list(takewhile(lambda at: at <= until, foretold(*cron_of(state), first)))
     if not expected:
         return []
     made = {tick.timestamp for tick in ticks_of(instance, state, after=first.timestamp() - 1)}
     return [at for at in expected if at.timestamp() not in made]
 
 
-def _cron(state: InstigatorState, data: ScheduleInstigatorData) -> tuple[Cron, str]:
+def cron_of(state: InstigatorState) -> tuple[Cron, str]:
     """Return a schedule's cron and the zone it is meant in: what Dagster keeps has no zone, and may be an older cron."""
     location, name = state.repository_selector.location_name, state.instigator_name
     for spec in all_specs():
         if spec.location.name == location and spec.schedule_name == name:
             return spec.cron, spec.location.timezone
-    return data.cron_schedule, "UTC"
+    data = state.instigator_data
+    return (data.cron_schedule if isinstance(data, ScheduleInstigatorData) else ""), "UTC"
 
 
 def _missed(look: Look, state: InstigatorState, since: datetime, until: datetime) -> Iterator[Alert]:

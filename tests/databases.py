@@ -1,0 +1,66 @@
+"""Databases of a test's own: copies of templates with a service's empty schema and our own tables."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.core.migrations import migrate
+from cath_dagster.development.samples import SAMPLES
+
+EMPTY = "template1"
+
+
+@dataclass(frozen=True)
+class Databases:
+    """A server on which the suite makes databases; `templates` are those that are there, by service."""
+
+    server: str
+    templates: dict[str, str]
+    _own: list[str] = field(default_factory=list)
+
+    def url(self, name: str) -> str:
+        """Return the libpq URL of a database on the server."""
+        head, _, query = self.server.partition("?")
+        base = head.rpartition("/")[0]
+        return f"{base}/{name}" + (f"?{query}" if query else "")
+
+    @contextlib.contextmanager
+    def copy(self, template: str = EMPTY) -> Iterator[str]:
+        """Yield the URL of a copy of a template, by default of one with nothing in it."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.server, autocommit=True) as admin:
+            names = map(sql.Identifier, (name, template))
+            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(*names))
+            yield self.url(name)
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def template(self, service: str) -> str:
+        """Return the name of a service's template, made now if it is missing."""
+        return self.templates.get(service) or self.make_template(service)
+
+    def make_template(self, service: str) -> str:
+        """Make a database with a service's empty schema and our own tables; return its name."""
+        (sample,) = (sample for sample in SAMPLES if sample.name == service)
+        name = f"template_{service}_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.server, autocommit=True) as admin:
+            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        self._own.append(name)
+        with psycopg.connect(self.url(name)) as connection:
+            sample.create_schema(connection)
+        engine = open_engine(self.url(name), variable="template", application_name="template")
+        migrate(engine, sample.location)
+        engine.dispose()
+        self.templates[service] = name
+        return name
+
+    def drop_templates(self) -> None:
+        """Drop those that were made here."""
+        with psycopg.connect(self.server, autocommit=True) as admin:
+            while self._own:
+                name = sql.Identifier(self._own.pop())
+                admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))

@@ -1,0 +1,73 @@
+"""Every job of every location on its sample, on each version of PostgreSQL: it ends well, and leaves nothing due."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.spec import load_specs
+from cath_dagster.development import bon_sample
+from cath_dagster.development.samples import SAMPLES, Filling
+from cath_dagster.operations import LOCATION as OPERATIONS
+from tests.bon.bon import Bon
+from tests.checktick.checktick import CheckTick
+from tests.checktick.conftest import checktick, checktick_template, checktick_url  # noqa: F401
+from tests.databases import Databases
+from tests.maintained import Maintained
+from tests.operations.instance import open_instance, run_job
+from tests.service import Service
+
+pytestmark = pytest.mark.both_versions
+
+SCALE = 0.01
+
+
+def fill(maintained: Maintained, folder: Path) -> None:
+    (sample,) = (sample for sample in SAMPLES if sample.location == maintained.location)
+    with psycopg.connect(maintained.url) as connection:
+        sample.fill(connection, Filling(maintained.as_of, SCALE, folder, maintained.reporter))
+
+
+def run_all(maintained: Maintained) -> dict[str, RunResult]:
+    return {spec.name: maintained.run(spec.name, allow_large=True) for spec in load_specs(maintained.location)}
+
+
+def assert_done(maintained: Maintained) -> None:
+    first = run_all(maintained)
+    again = run_all(maintained)
+
+    assert {name: result.error for name, result in {**first, **again}.items()} == dict.fromkeys(first)
+    assert any(outcome.deleted for result in first.values() for outcome in result.outcomes)
+    assert [outcome for result in again.values() for outcome in result.outcomes if outcome.deleted] == []
+
+
+def test_every_job_of_cath(service: Service) -> None:
+    fill(service, service.blob_root)
+
+    assert_done(service)
+
+
+def test_every_job_of_bon(bon: Bon, tmp_path: Path) -> None:
+    fill(bon, tmp_path)
+    bon.environ["BON_SHAAM_ENCRYPTION_KEY"] = bon_sample.KEY
+
+    assert_done(bon)
+
+
+def test_every_job_of_checktick(checktick: CheckTick) -> None:  # noqa: F811
+    fill(checktick, checktick.media)
+
+    assert_done(checktick)
+
+
+def test_every_job_of_operations(databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home := tmp_path / "home").mkdir()
+    with open_instance(home, databases) as instance:
+        monkeypatch.setenv("DAGSTER_HOME", str(home))
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", instance.url)
+        results = {spec.name: run_job(instance, spec.name) for spec in load_specs(OPERATIONS)}
+
+    assert results["clean_instance"].error is None
+    # No daemon is there to be found well.
+    assert results["self_check"].began
