@@ -136,7 +136,9 @@ class Foresight:
         linked = is_linked(reference, self._coming(reference, parameters))
         # A row may have gone by a later batch than the one it referred to, and have been archived without it.
         columns = ", ".join(map(quote, part.names))
-        there = [f"SELECT {columns} FROM {name_of(*part.name)}", *self._coming_rows(part.name, columns, "", parameters)]  # noqa: S608
+        is_same = self.restorable.is_same_row(part, parameters)
+        existing = f"SELECT {columns} FROM {name_of(*part.name)} AS there WHERE {is_same}"  # noqa: S608
+        there = [existing, *self._coming_rows(part.name, columns, "", parameters)]
         statement = (
             f"SELECT count(*) FROM ({' UNION ALL '.join(there)}) AS there, "  # noqa: S608 - see `chosen`
             f"({self.restorable.rows(part)}) AS given WHERE {found} AND {unset} AND {linked}"

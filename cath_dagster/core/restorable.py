@@ -16,6 +16,7 @@ from cath_dagster.core.archived import (
     execute,
     find_damaged,
     identity_of,
+    key_of,
     quote,
     read_parts,
     rows_of,
@@ -23,6 +24,7 @@ from cath_dagster.core.archived import (
 from cath_dagster.core.catalogue import find_missing_privileges
 from cath_dagster.core.database import Database, sqlstate
 from cath_dagster.core.errors import ConfigurationError, RefusedError
+from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.relations import Reference, Relation, read_references, read_relation
 from cath_dagster.core.table_check import find_troubles
 
@@ -47,9 +49,14 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Restorable:
-    """Archived rows, the tables they go into, and the foreign keys of those. `links` are what was set to null."""
+    """Archived rows, the tables they go into, and the foreign keys of those. `links` are what was set to null.
 
+    `archived` are all parts with rows of the run, those that are not to be put back included.
+    """
+
+    run_id: str
     parts: tuple[Part, ...]
+    archived: tuple[Part, ...]
     links: tuple[Part, ...]
     where: str | None
     relations: dict[Name, Relation]
@@ -93,6 +100,25 @@ class Restorable:
         """Return the query for the rows of parts like this one, bound as `ids`."""
         return rows_of(self.relations[part.name], part.names, ids=ids)
 
+    def is_same_row(self, link: Part, parameters: dict[str, object]) -> str:
+        """Return the condition that a row which is `there` is the one that was set to null.
+
+        It is, unless the run deleted it as well: then it was made anew, if no restore has put it back.
+        """
+        relation = self.relations[link.name]
+        key = identity_of(relation, link)
+        conditions = []
+        for group in grouped([part for part in self.archived if part.name == link.name]):
+            name = f"gone_{len(parameters)}"
+            parameters |= {name: [part.archive_id for part in group], "run_id": self.run_id, "table": link.table}
+            columns = ", ".join(map(quote, key))
+            gone = f"SELECT {columns} FROM ({rows_of(relation, group[0].names, ids=name)}) AS gone"  # noqa: S608
+            back = f"SELECT key FROM {SCHEMA}.restored_row WHERE run_id = %(run_id)s AND table_name = %(table)s"  # noqa: S608
+            its_key = ", ".join(f"there.{quote(column)}" for column in key)
+            is_back = f"{key_of(relation, group[0], 'there.')} IN ({back})"
+            conditions.append(f"(({its_key}) NOT IN ({gone}) OR {is_back})")
+        return " AND ".join(conditions) or "true"
+
     def chosen(self, part: Part, *, ids: str = "ids") -> str:
         """Return the same for those rows which the operator chose.
 
@@ -131,6 +157,8 @@ def prepare(database: Database, request: Request, *, now: datetime) -> Restorabl
         )
     wanted = [request.table] if request.table else tables
     restorable = Restorable(
+        run_id=request.run_id,
+        archived=tuple(part for part in parts if part.reference is None),
         parts=tuple(part for part in parts if part.reference is None and part.table in wanted),
         links=tuple(part for part in parts if part.reference is not None and part.reference.parent in wanted),
         where=request.where,

@@ -246,14 +246,14 @@ class _Undoing:
                     still[archive_id] = done.lacking
             lacking = still
         together = self._waiting_for_each_other(rows, lacking)
-        hindrance = rows.put_back_together(parts, together) if together else None
+        came = together if together and rows.put_back_together(parts, together) else {}
         for archive_id, left in lacking.items():
-            came = together.get(archive_id, {}) if hindrance is None else {}
-            failed = {key: what for place, (key, what) in left.items() if place not in came}
-            tallies[parts[archive_id].name].failed.update(failed)
-        if hindrance is not None:
-            for archive_id, found in together.items():
-                tallies[parts[archive_id].name].failed.update(dict.fromkeys(found.values(), hindrance))
+            tally = tallies[parts[archive_id].name]
+            places = [place for place in left if place not in came.get(archive_id, {})]
+            if places:
+                done = rows.put_back(parts[archive_id], places, apart=True)
+                tally.add(done)
+                tally.failed.update(dict(done.lacking.values()))
 
     def _waiting_for_each_other(self, rows: RowRestorer, lacking: Mapping[int, Lacking]) -> dict[int, dict[int, str]]:
         """Return of the rows that lack one they refer to those which lack only each other."""

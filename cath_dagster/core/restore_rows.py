@@ -65,13 +65,16 @@ class RowRestorer:
         """What the ledger calls it."""
         return f"restored from run {self.run_id}"
 
-    def put_back(self, part: Part, places: Sequence[int] | None = None) -> Done:
-        """Put a part's rows back, those at the places if given, else those that the operator chose."""
+    def put_back(self, part: Part, places: Sequence[int] | None = None, *, apart: bool = False) -> Done:
+        """Put a part's rows back, those at the places if given, else those that the operator chose.
+
+        With `apart` each comes that can by itself, else those that refer to rows of their own part may wait for all of it.
+        """
         if places is None and self.restorable.where is not None:
             places = self.database.transaction(partial(self._choose, part))
             if not places:
                 return Done()
-        return self.database.transaction(partial(self._put_back, part, places))
+        return self.database.transaction(partial(self._put_back, part, places, apart))
 
     def link(self, part: Part) -> None:
         """Set again what the deletion set to null, where it is null still and the row that it named is there."""
@@ -83,14 +86,14 @@ class RowRestorer:
         query = f"SELECT {PLACE} FROM ({self.restorable.chosen(part)}) AS chosen"  # noqa: S608 - it cannot write
         return list(execute(connection, query, ids=[part.archive_id]).scalars())
 
-    def put_back_together(self, parts: Mapping[int, Part], rows: Mapping[int, Mapping[int, str]]) -> Hindrance | None:
+    def put_back_together(self, parts: Mapping[int, Part], rows: Mapping[int, Mapping[int, str]]) -> bool:
         """Put rows back that refer to each other, of whatever tables, by one statement: keys are held at its end.
 
-        Return what keeps them out, if something does; then none of them came.
+        Return whether they came; if something keeps one of them out, none does.
         """
         return self.database.transaction(partial(self._put_back_together, parts, rows))
 
-    def _put_back(self, part: Part, places: Sequence[int] | None, connection: sa.Connection) -> Done:
+    def _put_back(self, part: Part, places: Sequence[int] | None, apart: bool, connection: sa.Connection) -> Done:
         _begin(connection)
         seen = self._judge(connection, part, None if places is None else set(places))
         in_the_way = {row.key: row.is_there for row in seen if row.is_there or row.is_taken}
@@ -100,7 +103,7 @@ class RowRestorer:
             if row.lacks and row.key not in in_the_way
         }
         free = {row.place: row.key for row in seen if row.key not in in_the_way and row.place not in lacking}
-        inserted = self._insert(connection, part, free)
+        inserted = self._insert(connection, part, free, apart=apart)
         there = [key for key, is_there in in_the_way.items() if is_there]
         self._settle(connection, part, inserted.restored, there)
         self.ledger.record_batch(connection, {self._target(part): {"restored": len(inserted.restored)}}, rule=self.rule)
@@ -128,35 +131,31 @@ class RowRestorer:
         )
         return [row for row in found if places is None or row.place in places]
 
-    def _insert(self, connection: sa.Connection, part: Part, rows: Mapping[int, str]) -> "_Inserted":
-        """Insert the rows at these places, one by one if they cannot go at once."""
-        if not rows:
-            return _Inserted()
+    def _insert(self, connection: sa.Connection, part: Part, rows: Mapping[int, str], *, apart: bool) -> "_Inserted":
+        """Insert the rows at these places; where some cannot go, all but those.
+
+        Unless they are to go `apart`, all wait if one lacks a row that it refers to, as it may for one that comes later.
+        """
         inserted = _Inserted()
-        try:
-            inserted.restored += self._insert_places(connection, part, list(rows))
-        except DBAPIError as error:
-            if hindrance_of(error) is None:
-                raise
-            for place, key in rows.items():
-                self._insert_one(connection, part, place, key, inserted)
+        halves = [list(rows)] if rows else []
+        while halves:
+            places = halves.pop()
+            try:
+                inserted.restored += self._insert_places(connection, part, places)
+            except DBAPIError as error:
+                hindrance = hindrance_of(error)
+                if hindrance is None:
+                    raise
+                if hindrance.kind is Kind.GONE and not apart:
+                    inserted.orphaned.update({place: (rows[place], hindrance) for place in places})
+                elif len(places) == 1:
+                    inserted.keep_out(places[0], rows[places[0]], hindrance)
+                else:
+                    middle = len(places) // 2
+                    halves += [places[middle:], places[:middle]]
         kept_out = {key for key in rows.values() if key not in inserted.told}
         inserted.refused.update(dict.fromkeys(kept_out, Hindrance(Kind.KEPT_OUT)))
         return inserted
-
-    def _insert_one(self, connection: sa.Connection, part: Part, place: int, key: str, inserted: "_Inserted") -> None:
-        try:
-            inserted.restored += self._insert_places(connection, part, [place])
-        except DBAPIError as error:
-            hindrance = hindrance_of(error)
-            if hindrance is None:
-                raise
-            if hindrance.kind is Kind.GONE:
-                inserted.orphaned[place] = (key, hindrance)
-            elif hindrance.kind is Kind.TAKEN:
-                inserted.taken.append(key)
-            else:
-                inserted.refused[key] = hindrance
 
     def _insert_places(self, connection: sa.Connection, part: Part, places: Sequence[int]) -> list[str]:
         condition = f"{PLACE} = ANY(CAST(%(places)s AS bigint[]))"
@@ -177,7 +176,7 @@ class RowRestorer:
 
     def _put_back_together(
         self, parts: Mapping[int, Part], rows: Mapping[int, Mapping[int, str]], connection: sa.Connection
-    ) -> Hindrance | None:
+    ) -> bool:
         _begin(connection)
         inserts, parameters = [], dict[str, object]()
         for number, (archive, places) in enumerate(rows.items()):
@@ -190,16 +189,15 @@ class RowRestorer:
             with connection.begin_nested():
                 execute(connection, f"WITH {', '.join(inserts)} {each}", **parameters)
         except DBAPIError as error:
-            hindrance = hindrance_of(error)
-            if hindrance is None:
+            if hindrance_of(error) is None:
                 raise
-            return hindrance
+            return False
         for archive, places in rows.items():
             self._settle(connection, parts[archive], list(places.values()), [])
             self.ledger.record_batch(
                 connection, {self._target(parts[archive]): {"restored": len(places)}}, rule=self.rule
             )
-        return None
+        return True
 
     def _settle(self, connection: sa.Connection, part: Part, restored: Sequence[str], there: Sequence[str]) -> None:
         """Let the rows that are there again be left alone, and undo what was queued and copied because they had gone."""
@@ -244,11 +242,14 @@ class RowRestorer:
         reference, relation = reference_of(part), self.restorable.relations[part.name]
         values = ", ".join(f"{quote(name)} = given.{quote(name)}" for name in reference.columns)
         found, unset = link_conditions(relation, part, reference)
+        parameters: dict[str, object] = {"ids": [part.archive_id]}
+        is_same = self.restorable.is_same_row(part, parameters)
         statement = (
             f"UPDATE {name_of(relation.schema, relation.name)} AS there SET {values} "  # noqa: S608 - the catalogue's
-            f"FROM ({self.restorable.rows(part)}) AS given WHERE {found} AND {unset} AND {is_linked(reference, None)}"
+            f"FROM ({self.restorable.rows(part)}) AS given WHERE {found} AND {unset} AND {is_same} "
+            f"AND {is_linked(reference, None)}"
         )
-        updated = execute(connection, statement, ids=[part.archive_id]).rowcount
+        updated = execute(connection, statement, **parameters).rowcount
         self.ledger.record_batch(connection, {self._target(part): {"updated": updated}}, rule=self.rule)
 
 
@@ -260,6 +261,14 @@ class _Inserted:
     taken: list[str] = field(default_factory=list)
     refused: dict[str, Hindrance] = field(default_factory=dict)
     orphaned: dict[int, tuple[str, Hindrance]] = field(default_factory=dict)
+
+    def keep_out(self, place: int, key: str, hindrance: Hindrance) -> None:
+        if hindrance.kind is Kind.GONE:
+            self.orphaned[place] = (key, hindrance)
+        elif hindrance.kind is Kind.TAKEN:
+            self.taken.append(key)
+        else:
+            self.refused[key] = hindrance
 
     @property
     def told(self) -> set[str]:

@@ -103,8 +103,8 @@ def test_restore_tells_what_can_come_back_and_what_cannot_and_why_with_an_exit_c
     service: Service,
 ) -> None:
     lost = service.add_user()
-    for user_id in (lost, lost, service.add_user()):
-        add_orphan(service, user_id=user_id)
+    for number, user_id in enumerate((lost, lost, service.add_user()), start=90):
+        add_orphan(service, user_id=user_id, search_value=str(number))
     run_id = delete(service)
     service.connection.execute('DELETE FROM "user" WHERE user_id = %s', (lost,))
 

@@ -233,7 +233,7 @@ def test_leaves_a_domains_rule_to_the_row_that_breaks_it(vault: Vault) -> None:
 
 def test_restores_rows_that_refer_to_each_other_across_tables(vault: Vault) -> None:
     vault.sql.execute("ALTER TABLE thing ADD COLUMN main_id int REFERENCES piece ON DELETE SET NULL;")
-    vault.fill(700)
+    vault.fill(120)
     vault.sql.execute("UPDATE thing SET main_id = 10 * id + 1")
 
     undo(vault, "thing", "piece", "crumb", "mention", purge=OLD_THINGS)
@@ -264,6 +264,21 @@ def test_tells_of_rows_that_wait_for_each_other_and_for_one_that_is_gone(vault: 
     assert (preview.status, result.status) == (Status.FAILED, Status.FAILED)
     assert vault.rows("SELECT id FROM thing ORDER BY 1") == [(1,), (3,)]
     assert (vault.count("piece"), vault.count("crumb")) == (4, 8)
+
+
+def test_leaves_a_row_that_was_made_anew_without_the_reference_that_the_old_one_had(vault: Vault) -> None:
+    vault.sql.execute("ALTER TABLE thing ADD COLUMN other_id int REFERENCES thing ON DELETE SET NULL")
+    vault.sql.execute("INSERT INTO thing (id) SELECT generate_series(1, 40)")
+    vault.sql.execute("UPDATE thing SET other_id = id % 40 + 1")
+    vault.purge()
+    vault.sql.execute("INSERT INTO thing (id, note) SELECT n, 'anew' FROM generate_series(1, 40, 2) n")
+
+    preview = vault.restore(dry_run=True, restore_id="dry")
+    result = vault.restore()
+
+    assert foretold(preview) == foretold(result)
+    assert vault.count("thing", "note = 'anew' AND other_id IS NULL") == 20
+    assert vault.count("thing", "note IS NULL AND other_id = id % 40 + 1") == 20
 
 
 def test_a_key_that_the_server_does_not_enforce_is_in_no_rows_way(vault: Vault) -> None:

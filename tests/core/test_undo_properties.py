@@ -3,6 +3,7 @@
 An example draws a schema, which rows there are, and what others delete before the restore.
 """
 
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -231,8 +232,14 @@ class Site:
         with self.database() as database:
             return explain(database, [self.spec], table, key, now=now, environ={})
 
-    def database(self) -> Database:
-        return Database(open_engine(self.url, variable="CATH_DATABASE_URL", application_name="tidy:properties"))
+    @contextlib.contextmanager
+    def database(self) -> Iterator[Database]:
+        engine = open_engine(self.url, variable="CATH_DATABASE_URL", application_name="tidy:properties")
+        try:
+            with Database(engine) as database:
+                yield database
+        finally:
+            engine.dispose()
 
     def contents(self) -> dict[str, dict[str, bytes]]:
         """Return by table every row by its key, as the server sends it in binary."""
