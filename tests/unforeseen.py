@@ -70,7 +70,9 @@ def refer(service: Maintained, table: str, on_delete: str) -> None:
         table,
     )[0]
     names = {"table": sql.Identifier(table), "column": sql.Identifier(column), "kind": sql.SQL(kind)}
-    create = sql.SQL("CREATE TABLE unforeseen (row {kind} CONSTRAINT " + KEY + " REFERENCES {table} {on_delete})")
+    create = sql.SQL(
+        "CREATE TABLE unforeseen (row {kind} PRIMARY KEY CONSTRAINT " + KEY + " REFERENCES {table} {on_delete})"
+    )
     service.connection.execute(create.format(**names, on_delete=sql.SQL(on_delete)))
     fill = sql.SQL("INSERT INTO unforeseen SELECT {column} FROM {table} ORDER BY CAST({column} AS text) LIMIT 1")
     service.connection.execute(fill.format(**names))

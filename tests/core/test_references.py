@@ -265,7 +265,7 @@ def test_refuses_a_second_cascade_of_a_child_also_where_the_settings_name_it(ben
 
 
 def test_refuses_to_archive_a_cascade_without_a_reason_and_archives_it_with_one(bench: Service) -> None:
-    bench.connection.execute(NOTE)
+    bench.connection.execute(NOTE.replace("entry_id int", "entry_id int PRIMARY KEY"))
     bench.connection.execute("INSERT INTO note VALUES (1, 'made up')")
     undoing: dict[str, Any] = {"allow_cascades": "note_entry_id_fkey", "undo_days": 30}
 
