@@ -52,12 +52,9 @@ def restore_run(locations: Sequence[Location], request: Request, *, now: datetim
 def print_restore(result: RunResult) -> None:
     """Print what came back and what cannot, in a dry run what would, then how it ended."""
     if result.outcomes:
-        table = Table(
-            title=f"{result.location}/{result.job}, run {result.undoes}{' (dry run)' if result.dry_run else ''}",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
+        dry = " (dry run)" if result.dry_run else ""
+        out.print(f"{result.location}/{result.job}, run {result.undoes}{dry}", markup=False, soft_wrap=True)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("table", no_wrap=True)
         for name in ("can come back" if result.dry_run else "restored", "cannot come back", "skipped"):
             table.add_column(name, justify="right")

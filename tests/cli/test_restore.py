@@ -113,8 +113,8 @@ def test_restore_tells_what_can_come_back_and_what_cannot_and_why_with_an_exit_c
     done = call(service.environ, "restore", run_id, "--json")
 
     assert [call.returncode for call in (shown, preview, done)] == [3, 3, 3]
-    header, *rows = [line.split() for line in shown.stdout.splitlines() if "─" not in line][1:]
-    assert " ".join(header) == "table can come back cannot come back skipped"
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    assert ["table", "can", "come", "back", "cannot", "come", "back", "skipped"] in rows
     assert {row[0]: row[1:] for row in rows if row[:1] in (["subscription"], ["notification_audit_log"])} == {
         "subscription": ["1", "2", "0"],
         "notification_audit_log": ["2", "4", "0"],
