@@ -378,6 +378,14 @@ def test_a_schema_that_is_missing_or_behind_names_the_command_that_helps(service
     assert service.count("ingestion_log") == 1
 
 
+def test_doctor_says_once_that_there_is_no_schema_of_ours(service: Service) -> None:
+    service.connection.execute("DROP SCHEMA maintenance CASCADE")
+
+    found = [subject for subject in problems(service.environ) if subject in ("schema maintenance", "CATH_DATABASE_URL")]
+
+    assert found == ["schema maintenance"]
+
+
 def test_doctor_has_nothing_to_say_about_a_service_in_order(service: Service) -> None:
     assert problems(service.environ) == {}
     assert call(service.environ, "doctor").returncode == 0
