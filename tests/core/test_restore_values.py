@@ -289,9 +289,10 @@ def test_brings_back_what_went_by_a_cascade_of_four_levels(vault: Vault) -> None
     ],
 )
 def test_brings_rows_back_whatever_collations_and_indexes_the_table_has(vault: Vault, change: str) -> None:
-    if "icu" in change and not vault.count("pg_collation", "collprovider = 'i'"):
+    try:
+        vault.sql.execute(change)
+    except psycopg.errors.FeatureNotSupported:
         pytest.skip("this server was built without ICU")
-    vault.sql.execute(change)
     vault.fill(3)
     vault.sql.execute("INSERT INTO thing (id, note) VALUES (9, NULL)")
 

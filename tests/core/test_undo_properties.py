@@ -412,7 +412,11 @@ pytestmark = pytest.mark.timeout(900)
 """An example that fails is made small first, which takes minutes."""
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    # An example plans, runs and restores, and asks after every row: half as many as elsewhere take long enough.
+    max_examples=settings.default.max_examples // 2 if settings.default else 12,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(example=examples)
 def test_plan_run_ledger_explain_and_restore_say_the_same(
     cath_url: str, sql: psycopg.Connection[Any], example: Example
