@@ -105,7 +105,7 @@ def holds_one_row(service: Maintained, case: Case) -> None:
     assert len(_notes(result)) == 1
     told = {each.target: each.matched for each in _of_database(service, plan) if each.matched}
     assert told == {each.target: each.deleted for each in _of_database(service, result) if each.deleted}
-    assert [finding.subject for finding in found] == ["foreign key unforeseen.row"] * len(found) != []
+    assert [finding.subject for finding in found] == ["reference unforeseen.row"] * len(found) != []
 
 
 def refuses_to_lose_rows(service: Maintained, case: Case) -> None:
