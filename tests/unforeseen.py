@@ -9,6 +9,7 @@ from psycopg import sql
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.catalogue import purged_tables
 from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.needs import Moment
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.purge import Child
@@ -56,7 +57,7 @@ def _tables(spec: JobSpec, moment: Moment) -> Iterator[str]:
     settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
     for purge in spec.purges(moment, settings):
         # Tables of our own are for nobody to refer to.
-        if purge.table.schema is None:
+        if purge.table.schema != SCHEMA:
             yield purge.table.name
             yield from along(purge.children)
 
