@@ -9,6 +9,7 @@ from psycopg import sql
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.catalogue import purged_tables
 from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.needs import Moment
 from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.purge import Child
@@ -56,7 +57,7 @@ def _tables(spec: JobSpec, moment: Moment) -> Iterator[str]:
     settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
     for purge in spec.purges(moment, settings):
         # Tables of our own are for nobody to refer to.
-        if purge.table.schema is None:
+        if purge.table.schema != SCHEMA:
             yield purge.table.name
             yield from along(purge.children)
 
@@ -105,7 +106,7 @@ def holds_one_row(service: Maintained, case: Case) -> None:
     assert len(_notes(result)) == 1
     told = {each.target: each.matched for each in _of_database(service, plan) if each.matched}
     assert told == {each.target: each.deleted for each in _of_database(service, result) if each.deleted}
-    assert [finding.subject for finding in found] == ["foreign key unforeseen.row"] * len(found) != []
+    assert [finding.subject for finding in found] == ["reference unforeseen.row"] * len(found) != []
 
 
 def refuses_to_lose_rows(service: Maintained, case: Case) -> None:

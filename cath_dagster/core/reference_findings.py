@@ -70,7 +70,7 @@ def _held(connection: sa.Connection, spec: JobSpec, purge: Purge) -> Iterator[Fi
         says = f"keeps the rows of {reference.parent} to which it refers ({reference.constraint})"
         now = f"; {spec.name} keeps {rows:,} rows that are due because of it" if rows else ""
         yield Finding(
-            subject=f"foreign key {reference.name}",
+            subject=f"reference {reference.name}",
             level=Level.WARNING if rows else Level.OK,
             says=says + now,
             remedy=f"delete or change the rows of {reference.child} that refer to them" if rows else None,
@@ -80,7 +80,7 @@ def _held(connection: sa.Connection, spec: JobSpec, purge: Purge) -> Iterator[Fi
 def _set(reference: Reference) -> Finding:
     to = "null" if reference.on_delete == SET_NULL else "its default"
     return Finding(
-        subject=f"foreign key {reference.name}",
+        subject=f"reference {reference.name}",
         level=Level.OK,
         says=f"is set to {to} where the row of {reference.parent} goes ({reference.constraint})",
     )
@@ -88,7 +88,7 @@ def _set(reference: Reference) -> Finding:
 
 def _unread(reference: Reference) -> Finding:
     return Finding(
-        subject=f"foreign key {reference.name}",
+        subject=f"reference {reference.name}",
         level=Level.WARNING,
         says=(
             f"keeps the rows of {reference.parent} to which it refers ({reference.constraint}), and the role may not read "

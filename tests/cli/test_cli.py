@@ -414,8 +414,8 @@ def test_doctor_names_what_a_new_table_means_for_the_jobs_that_delete(service: S
     assert "user_note_user_id_fkey" in found["job inactive_verification"]["says"]
     assert "allow_cascades" in found["job inactive_verification"]["remedy"]
     assert found["job inactive_verification"]["level"] == "problem"
-    assert "artefact_mark_artefact_id_fkey" in found["foreign key artefact_mark.artefact_id"]["says"]
-    assert "set to null" in found["foreign key artefact_hint.artefact_id"]["says"]
+    assert "artefact_mark_artefact_id_fkey" in found["reference artefact_mark.artefact_id"]["says"]
+    assert "set to null" in found["reference artefact_hint.artefact_id"]["says"]
 
 
 def test_doctor_tells_what_goes_on_costs_without_the_index(service: Service) -> None:
