@@ -22,8 +22,8 @@ from cath_dagster.locations import LOCATIONS
 from cath_dagster.operations.alerts import AlertSettings, read_alert_settings
 from cath_dagster.orchestration.config import check_config
 from cath_dagster.orchestration.schedules import default_status, schedules_word
-from tests.cli.test_cli import call
 from tests.collector import collecting
+from tests.command import call
 
 PACKAGE = Path(__file__).parents[1] / "cath_dagster"
 DOOR = "adapters/mounted.py"
@@ -190,8 +190,8 @@ def test_the_command_line_lists_and_heeds_a_setting_in_a_file(tmp_path: Path) ->
 WORD = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+_?")
 NO_VARIABLES = re.compile(r"ASSET_\w+|COMPLETED_\w+|PI_AAD|B2C_IDAM|CFT_IDAM|CRIME_IDAM|SYSTEM_ADMIN|LOCATION_ID")
 """Words in capitals that are values of a service or of Dagster."""
-UNSAID = re.compile(r"APPLICATIONINSIGHTS_\w+_DISABLED(_ALL)?|CATH_DAGSTER_TEMPORARY_STORAGE")
-"""What nobody is to set."""
+UNSAID = re.compile(r"APPLICATIONINSIGHTS_\w+_DISABLED(_ALL)?|CATH_DAGSTER_TEMPORARY_STORAGE|SQL_ASCII")
+"""What nobody is to set, and what only looks like a variable."""
 NAMED = re.compile(r"`(…?[A-Z<][A-Z0-9_<>*]+)`")
 
 

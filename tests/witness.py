@@ -15,8 +15,8 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
 
 from tests.bon.bon import KEY
-from tests.cli.test_cli import call
 from tests.collector import Collector
+from tests.command import call_process as call
 from tests.maintained import Maintained
 
 WORD = "Pl4nted"

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.collector import Collector, Mood, collecting, plain
+from tests.command import PROGRAM
 from tests.service import Service
 
-PROGRAM = str(Path(sys.executable).parent / "cath-dagster")
 AN_HOUR = "3600"
 """The exporter's own time limit here, so that nothing but ours ends its waiting."""
 SLOW = """

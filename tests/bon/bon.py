@@ -4,13 +4,11 @@ import contextlib
 import itertools
 import os
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +18,7 @@ from cath_dagster.bon import LOCATION
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.development.oauth import OAuthProvider
 from cath_dagster.development.smtp import SmtpServer
+from tests.command import PROGRAM
 from tests.maintained import Maintained
 
 KEY = "a1" * 32
@@ -30,7 +29,6 @@ ADD_AUDIT = """
 INSERT INTO shaam_audit_log (business_id, invoice_id, request_payload, result) VALUES (%s, %s, '{}', 'pending')
 """
 
-PROGRAM = str(Path(sys.executable).parent / "cath-dagster")
 
 _numbers = itertools.count(1)
 

@@ -15,7 +15,8 @@ from cath_dagster.core.outcome import Status
 from cath_dagster.core.roles import RoleChange
 from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import load_specs
-from tests.cli.test_cli import call, problems, result_of
+from tests.cli.test_cli import problems, result_of
+from tests.command import call
 from tests.roles import Role, role_in
 from tests.service import Service
 

@@ -26,7 +26,7 @@ from tests.cath.test_refresh_views import (
     drop_views,
     updated,
 )
-from tests.cli.test_cli import call
+from tests.command import call
 from tests.service import Service, outcome
 
 VIEW = f"maintenance.{LOCATION}"

@@ -8,7 +8,7 @@ import pytest
 
 from cath_dagster.core.outcome import Status
 from cath_dagster.core.spec import load_specs
-from tests.cli.test_cli import call
+from tests.command import call
 from tests.service import Service, outcome
 
 MIGRATION = "ALTER TABLE location DROP COLUMN deleted_at"

@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,9 +22,9 @@ from cath_dagster.core.notices import Patience
 from cath_dagster.core.outcome import RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.development.smtp import SmtpServer
+from tests.command import PROGRAM, Done, call
 from tests.maintained import Maintained
 
-PROGRAM = str(Path(sys.executable).parent / "cath-dagster")
 SITE = "https://checktick.example.org"
 DEPENDENT = (
     *("surveys_auditlog", "surveys_collectiondefinition", "surveys_collectionitem", "surveys_dataexport"),
@@ -119,17 +118,9 @@ class CheckTick(Maintained):
                 child.kill()
                 child.wait()
 
-    def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run the command line as a person does."""
-        plain = {name: value for name, value in os.environ.items() if not name.startswith(("CHECKTICK_", "PG"))}
-        return subprocess.run(
-            [PROGRAM, *arguments],
-            env=plain | self.environ | {"COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def cli(self, *arguments: str) -> Done:
+        """Call the command line as a person does."""
+        return call(self.environ, *arguments)
 
     def ago(self, **duration: float) -> datetime:
         """Return an instant so long before `as_of`."""

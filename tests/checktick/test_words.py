@@ -133,5 +133,5 @@ def test_explain_tells_who_deleted_a_survey(busy: CheckTick) -> None:
     gone = busy.cli("explain", "surveys_survey", str(doomed))
     stays = busy.cli("explain", "surveys_survey", str(held))
 
-    assert "the key was written down in the transaction that deleted the row" in gone.stdout
+    assert "its key was kept in the transaction that deleted the row" in gone.stdout
     assert "no legal hold is on it" in stays.stdout

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -22,9 +21,9 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 from psycopg import sql
 
+from tests.command import PROGRAM, Done, call, environment
 from tests.service import Service
 
-PROGRAM = str(Path(sys.executable).parent / "cath-dagster")
 JOBS = {
     "clear_audit": "0 1 * * *",
     "expired_artefacts": "0 1 * * *",
@@ -52,22 +51,6 @@ CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;
 CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION slow()
 """
-
-Done = subprocess.CompletedProcess[str]
-
-
-def environment(*sources: dict[str, str]) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
-    for source in sources:
-        plain |= source
-    # Wide enough that no table folds a word that a test looks for.
-    return {**plain, "COLUMNS": "250", "PYTHONWARNINGS": "error"}
-
-
-def call(environ: dict[str, str], *arguments: str) -> Done:
-    return subprocess.run(
-        [PROGRAM, *arguments], env=environment(environ), capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def run(service: Service, job: str, *arguments: str) -> Done:

@@ -5,7 +5,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.cli.test_cli import Done, call, run
+from tests.cli.test_cli import run
+from tests.command import Done, call
 from tests.service import Service
 
 WITH_KEYS = ("--set", "ledger_keys=true")

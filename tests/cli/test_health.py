@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-from tests.cli.test_cli import call
+from tests.command import call
 from tests.operations.instance import Instance, open_instance
 
 

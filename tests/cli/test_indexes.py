@@ -8,7 +8,8 @@ import pytest
 from psycopg import sql
 
 from cath_dagster.core.catalogue import index_name
-from tests.cli.test_cli import Done, call, findings, role_without_rights
+from tests.cli.test_cli import findings, role_without_rights
+from tests.command import Done, call
 from tests.service import Service
 
 INDEX = "cath_dagster_ingestion_log_artefact_id_idx"

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_cli import PROGRAM, SLOW, Done, add_entries, call, environment, run
+from tests.cli.test_cli import SLOW, add_entries, run
+from tests.command import PROGRAM, Done, environment
+from tests.command import call_process as call
 from tests.service import Service
 
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from tests.cli.test_cli import add_entries, call, run
+from tests.cli.test_cli import add_entries, run
+from tests.command import call
 from tests.service import Service
 
 

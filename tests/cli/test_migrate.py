@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from cath_dagster.core.maintenance import REVISION
 from cath_dagster.development import cath_sample
-from tests.cli.test_cli import PROGRAM, environment
+from tests.command import PROGRAM, environment
 from tests.roles import Role, role_in
 from tests.servers import await_true
 
@@ -55,7 +56,7 @@ def ended(*started: "subprocess.Popen[str]") -> list[tuple[int, str]]:
 
 def test_of_four_at_once_all_succeed(cath: psycopg.Connection[tuple[object, ...]], empty_database: str) -> None:
     assert ended(*(start(empty_database) for _ in range(AT_ONCE))) == [(0, "")] * AT_ONCE
-    assert cath.execute(REVISIONS).fetchone() == (["cath_0001", "core_0001"],)
+    assert cath.execute(REVISIONS).fetchone() == (["cath_0001", REVISION],)
 
 
 def test_of_four_at_once_that_give_a_role_its_privileges_all_succeed(empty_database: str, role: Role) -> None:
@@ -75,4 +76,4 @@ def test_one_that_is_killed_in_its_midst_leaves_nothing_in_the_next_ones_way(
         assert ended(killed)[0][0] == -signal.SIGKILL
 
     assert ended(start(empty_database)) == [(0, "")]
-    assert cath.execute(REVISIONS).fetchone() == (["cath_0001", "core_0001"],)
+    assert cath.execute(REVISIONS).fetchone() == (["cath_0001", REVISION],)

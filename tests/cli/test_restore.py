@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.cath.test_undo import TABLES, add_orphan, add_unmatched, archives
-from tests.cli.test_cli import PROGRAM, call, environment, result_of
+from tests.cli.test_cli import result_of
+from tests.command import PROGRAM, call, environment
 from tests.core.test_execution import is_asleep, wait_until
 from tests.service import Service
 

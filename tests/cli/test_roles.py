@@ -11,7 +11,9 @@ from psycopg import sql
 from cath_dagster.cath import LOCATION
 from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.errors import RefusedError
-from tests.cli.test_cli import call, findings
+from cath_dagster.core.maintenance import REVISION
+from tests.cli.test_cli import findings
+from tests.command import call
 from tests.roles import Role, role_in
 from tests.service import Service
 
@@ -47,7 +49,7 @@ def test_migrate_gives_the_role_its_privileges_once(service: Service, role: Role
     assert ("audit_log", "UPDATE") not in given
     assert json.loads(again.stdout) == {
         "cath": {
-            "revisions": ["cath_0001", "core_0001"],
+            "revisions": ["cath_0001", REVISION],
             "roles": [{"role": role.name, "statements": [], "excess": []}],
         }
     }

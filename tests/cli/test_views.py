@@ -1,6 +1,6 @@
 """`cath-dagster views drop`, as a deployment of the service calls it."""
 
-from tests.cli.test_cli import call
+from tests.command import call
 from tests.service import Service
 
 

@@ -22,7 +22,7 @@ from cath_dagster.development import cath_sample
 from cath_dagster.locations import LOCATIONS
 from tests.assumptions import PAGE, settings_left_alone
 from tests.cath.test_role import give
-from tests.cli.test_cli import call
+from tests.command import call
 from tests.maintained import outcome
 from tests.roles import role_in
 from tests.service import Service

@@ -13,7 +13,8 @@ from cath_dagster.core.outcome import RunResult, Status
 from cath_dagster.core.spec import load_specs
 from tests.bon.bon import Bon
 from tests.cath.test_role import give, limited
-from tests.cli.test_cli import call, result_of
+from tests.cli.test_cli import result_of
+from tests.command import call
 from tests.maintained import Maintained, outcome
 from tests.roles import Role, role_in
 from tests.service import Service
