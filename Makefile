@@ -18,12 +18,15 @@ help: ## List what there is
 
 install: $(VENV)/.installed ## Create .venv from the lock
 
-$(VENV)/.installed: requirements/dev.txt pyproject.toml
+$(VENV)/.installed: requirements/dev.txt requirements/install.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: $(PYTHON) is older than 3.11; name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@echo "creating $(VENV) from the lock (a minute)"
+	@echo "creating $(VENV) from the lock (half a minute)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/install.txt
+	@# Only pip may have been told of an index or a certificate.
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.txt \
+		|| $(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

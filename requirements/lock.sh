@@ -12,3 +12,6 @@ compile --extra dev --constraint requirements/runtime.txt --output-file requirem
 printf 'hatchling>=1.27\nsetuptools\n' | "$uv" pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --constraint requirements/dev.txt --output-file requirements/build.txt
 compile --extra azure --constraint requirements/runtime.txt --output-file requirements/azure.txt
+# What installs the rest, many times as fast as pip.
+printf 'uv\n' | "$uv" pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-emit-find-links --constraint requirements/dev.txt --output-file requirements/install.txt
