@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,7 +30,6 @@ from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.notices import Patience
 from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
-from cath_dagster.core.purge import Purge
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.schema_fit import check_fit
 from cath_dagster.core.settings import (
@@ -330,7 +329,8 @@ def let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     """Take the job's lock, and look whether anything speaks against any of its steps."""
     if not run.dry_run:
         run.database.lock(lock_name(spec, run.partition))
-    purged = None if spec.purges is None else _tables_of(spec.purges(run, settings))
+    purges = None if spec.purges is None else spec.purges(run, settings)
+    purged = None if purges is None else {table.name for purge in purges for table in purge.every_table}
     run.database.transaction(lambda connection: check_fit(connection, spec, purged=purged))
     check_tables(run, spec, settings)
     if spec.location.is_of_the_orchestrator:
@@ -338,10 +338,6 @@ def let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
         run.refuse(list(map(str, elsewhere)))
     if spec.prepare is not None:
         spec.prepare(run, settings)
-
-
-def _tables_of(purges: Sequence[Purge]) -> set[str]:
-    return {table.name for purge in purges for table in (purge.table, *(child for child, _ in purge.every_child()))}
 
 
 def _status(failed: MaintenanceError) -> Status:

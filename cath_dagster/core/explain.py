@@ -213,12 +213,7 @@ def _values_of(table: str, key: str, columns: Collection[str]) -> Sequence[str]:
 
 def _declared_keys(specs: Sequence[JobSpec], moment: Moment) -> dict[str, list[str]]:
     """Return by table the columns by which the jobs know its rows."""
-    tables = [
-        table
-        for spec in specs
-        for purge in _purges(spec, moment)
-        for table in (purge.table, *(child for child, _ in purge.every_child()))
-    ]
+    tables = [table for spec in specs for purge in _purges(spec, moment) for table in purge.every_table]
     return {table.name: [column.name for column in table.primary_key.columns] for table in tables}
 
 

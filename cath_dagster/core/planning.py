@@ -102,7 +102,7 @@ def _find_undo_obstacles(run: "JobRun", purges: Sequence[Purge]) -> list[str]:
 
 
 def _check_access(run: "JobRun", purges: Sequence[Purge]) -> Preflight:
-    purged = {table.name for purge in purges for table in (purge.table, *(t for t, _ in purge.every_child()))}
+    purged = {table.name for purge in purges for table in purge.every_table}
     in_parts: dict[str, tuple[str, ...]] = {}
     for purge in purges:
         in_parts[purge.table.name] = (*in_parts.get(purge.table.name, ()), *_needed_in_parts(run, purge))

@@ -157,6 +157,11 @@ class Purge:
         """Whether rows are locked first and decided on in a new statement."""
         return self.reads_other_rows or not self.is_plain
 
+    @property
+    def every_table(self) -> list[sa.Table]:
+        """Its own table, and each whose rows go along."""
+        return [self.table, *(table for table, _ in self.every_child())]
+
     def every_child(self) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
         """Return each table whose rows go along, with the predicate that finds them."""
         return descend(self.children, self.table, self.predicate)

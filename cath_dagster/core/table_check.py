@@ -66,7 +66,7 @@ def _concerned(run: "JobRun", spec: JobSpec, settings: JobSettings) -> Mapping[s
     if spec.purges is None:
         return spec.privileges
     purges = spec.purges(run, settings)
-    purged = {table.name for purge in purges for table in (purge.table, *(child for child, _ in purge.every_child()))}
+    purged = {table.name for purge in purges for table in purge.every_table}
     return {name: needs for name, needs in spec.privileges.items() if name in purged or "DELETE" not in needs}
 
 
