@@ -47,7 +47,7 @@ if ((EUID == 0)); then
     identity=(setpriv --reuid nobody --regid "$(id -g nobody)" --clear-groups)
 fi
 server() { (cd "$work/run" && LC_ALL=C "${identity[@]}" "$binaries/$1" "${@:2}"); }
-server initdb -D data -U postgres -A trust >/dev/null
+server initdb -D data -U postgres -A trust -E UTF8 >/dev/null
 server pg_ctl -D data -w -l server.txt \
     -o "-c wal_level=logical -c listen_addresses= -c unix_socket_directories=$work/run" start >/dev/null
 sql() { "$binaries/psql" -X -At -h "$work/run" -U postgres -d postgres -c "$1" 2>&1 | sed '/^HINT/d; s/ERROR:  /ERROR: /'; }
