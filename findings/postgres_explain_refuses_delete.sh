@@ -11,7 +11,7 @@
 # starts an execution that it does not run. So EXPLAIN DELETE raises, and so does DELETE ... WHERE false, without a
 # row in sight. Adding the table to the publication raised nothing and warned of nothing. For a partitioned table
 # the tables that the plan names are those left by pruning: the same statement is refused or passes by its cutoff, and
-# "WHERE false" passes as it names none.
+# "WHERE false" passes as it names none. (Here the partition of 2024 has a primary key and that of 2025 has not.)
 #
 # Why it matters: whoever adds a publication for a reader breaks everybody's purges, and a dry run that counts by
 # SELECT, or locks the rows by FOR UPDATE, still says that all is well. EXPLAIN of the very DELETE is the dry run that
