@@ -155,7 +155,7 @@ def a_constraint_is_violated(service: Service, stack: ExitStack) -> str:
         "SSO", role="INTERNAL_ADMIN_CTSC", email=ADDRESS, surname=NAME, last_signed_in_date=service.days_ago(200)
     )
     service.connection.execute(
-        'CREATE TABLE note (user_id uuid REFERENCES "user", author text, text text);'
+        'CREATE TABLE note (user_id uuid NOT NULL REFERENCES "user" ON DELETE SET NULL, author text, text text);'
         f"INSERT INTO note VALUES ('{user}', '{NAME}', '{ADDRESS}')"
     )
     return "inactive_verification"
@@ -263,7 +263,7 @@ def the_mail_server_refuses_the_login(bon: Bon, stack: ExitStack, folder: Path) 
 
 def the_mail_server_repeats_the_address(bon: Bon, stack: ExitStack, folder: Path) -> str:
     del stack, folder
-    bon.smtp.answer_next("RCPT", f"451 4.2.1 <{ADDRESS}>: {NAME} is busy", times=50)
+    bon.smtp.answer_next("RCPT", f"550 5.2.1 <{ADDRESS}>: {NAME} is gone", times=50)
     add_overdue(bon)
     return "overdue_detection"
 

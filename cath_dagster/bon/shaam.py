@@ -39,12 +39,12 @@ class Ending(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Stored:
-    """A credential as its row had it."""
+    """A credential as its row had it. Its instants are text, to be compared: the row may hold what Python does not."""
 
     encrypted_access_token: str = field(repr=False)
     encrypted_refresh_token: str = field(repr=False)
-    token_expires_at: datetime
-    updated_at: datetime
+    token_expires_at: str
+    updated_at: str
     needs_reauth: bool
 
 
@@ -84,7 +84,8 @@ def is_due(until: datetime) -> sa.ColumnElement[bool]:
 
 def read_stored(connection: sa.Connection, query: sa.Select[Any]) -> Stored | None:
     """Return the one credential that a query over their rows chooses, None if it is not there."""
-    columns = (credentials.c[each.name] for each in fields(Stored))
+    stored = [credentials.c[each.name] for each in fields(Stored)]
+    columns = (sa.cast(each, sa.Text) if isinstance(each.type, sa.DateTime) else each for each in stored)
     row = connection.execute(query.with_only_columns(*columns)).one_or_none()
     return None if row is None else Stored(*row)
 

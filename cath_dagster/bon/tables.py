@@ -57,6 +57,14 @@ invoice_payments = sa.Table(
     info={PERSONAL: ("recorded_by_user_id", "reference", "notes")},
 )
 
+shaam_audit_log = sa.Table(
+    "shaam_audit_log",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("invoice_id", sa.Uuid),
+)
+"""Its rows hold the invoices that they speak of, which takes the right to read them."""
+
 sessions = sa.Table(
     "sessions",
     METADATA,

@@ -85,10 +85,11 @@ def stated_tables(spec: JobSpec, purged: Collection[str] | None = None) -> list[
     if not spec.needs_every_table:
         return []
     metadata: sa.MetaData = importlib.import_module(f"{spec.location.package}.tables").METADATA
+    stated = {table.name: table for table in metadata.tables.values() if table.schema == SERVICE}
     return [
-        metadata.tables[name]
+        stated[name]
         for name, privileges in spec.privileges.items()
-        if name in metadata.tables and (purged is None or name in purged or "DELETE" not in privileges)
+        if name in stated and (purged is None or name in purged or "DELETE" not in privileges)
     ]
 
 

@@ -63,7 +63,7 @@ def test_one_table_that_cannot_be_purged_does_not_keep_the_others(service: Servi
     result = service.run("clear_audit")
 
     assert result.status is Status.FAILED
-    assert "notification_audit_log: " in str(result.error)
+    assert "notification_audit_log is due and left undone" in str(result.error)
     assert (service.count("notification_audit_log"), service.count("ingestion_log")) == (1, 0)
 
 

@@ -135,7 +135,7 @@ def test_takes_children_along_the_index_too(workshop: Workshop) -> None:
 def test_refuses_what_is_no_table(workshop: Workshop) -> None:
     workshop.sql.execute("ALTER TABLE entry RENAME TO real_entry; CREATE VIEW entry AS SELECT * FROM real_entry")
 
-    with pytest.raises(DatabaseStatementError, match="entry is no ordinary table"):
+    with pytest.raises(DatabaseStatementError, match="entry cannot be purged: it is a view"):
         workshop.purger().delete(old_entries(), limit=None)
 
 
