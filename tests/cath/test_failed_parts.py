@@ -46,7 +46,14 @@ def test_a_purge_that_fails_does_not_keep_the_files_of_rows_that_are_gone(servic
 
 def test_a_count_that_fails_after_the_purge_does_not_keep_the_files(service: Service) -> None:
     path = queue(service, "no_match_artefacts")
-    service.connection.execute("ALTER TABLE location RENAME TO gone")
+    service.connection.execute(
+        "ALTER TABLE location RENAME TO courts;"
+        "CREATE FUNCTION fail() RETURNS integer LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '54000'; END $$;"
+        "CREATE VIEW location AS SELECT coalesce(fail(), location_id) AS location_id, deleted_at FROM courts"
+    )
+    service.add_artefact(no_match=True, location_id="1", last_received_date=service.days_ago(9))
+    service.connection.execute("INSERT INTO courts (location_id, name, welsh_name) VALUES (1, 'a', 'b')")
 
     result = service.run("no_match_artefacts")
 
