@@ -97,7 +97,7 @@ def _kill(bench: Bench, kills: int, share: int, say: Callable[[str], None]) -> A
         for fault in judgement.faults:
             say(f"{bench.spec.key}, {kind} killed: {fault}")
     account = Account.of(bench.spec.key, judged)
-    say(f"{account.job}: {account.kills.total()} kills, {len(account.faults)} faults")
+    say(f"{account.job}: {account.kills.total()} kills, {len(account.faults)} faults ({' | '.join(account.cells)})")
     return account
 
 
