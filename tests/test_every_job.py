@@ -9,7 +9,6 @@ from cath_dagster.core.outcome import RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.development import bon_sample
 from cath_dagster.development.samples import SAMPLES, Filling
-from cath_dagster.operations import LOCATION as OPERATIONS
 from tests.bon.bon import Bon
 from tests.checktick.checktick import CheckTick
 from tests.checktick.conftest import checktick, checktick_template, checktick_url  # noqa: F401
@@ -66,8 +65,10 @@ def test_every_job_of_operations(databases: Databases, tmp_path: Path, monkeypat
     with open_instance(home, databases) as instance:
         monkeypatch.setenv("DAGSTER_HOME", str(home))
         monkeypatch.setenv("DAGSTER_POSTGRES_URL", instance.url)
-        results = {spec.name: run_job(instance, spec.name) for spec in load_specs(OPERATIONS)}
+        cleaned = run_job(instance, "clean_instance")
+        # Nothing starts that would be worth waiting for.
+        checked = run_job(instance, "self_check", wait_seconds=0)
 
-    assert results["clean_instance"].error is None
+    assert cleaned.error is None
     # No daemon is there to be found well.
-    assert results["self_check"].began
+    assert checked.began

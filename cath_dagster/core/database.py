@@ -33,7 +33,8 @@ _QUERY_CANCELED = "57014"
 _INSUFFICIENT_PRIVILEGE = "42501"
 HIDDEN_ROWS = "; it would show some of the rows for all of them: give the role BYPASSRLS, or read with one from whom nothing is hidden"
 _TRANSIENT = frozenset({_DEADLOCK, _SERIALIZATION, _LOCK_TIMEOUT})
-_LOST_CLASSES = ("08", "57P", "25006")
+_READ_ONLY = "25006"
+_LOST_CLASSES = ("08", "57P", _READ_ONLY)
 """Connection exceptions, an administrator's or a crash's shutdown, and a server that takes no writes: after a switchover
 the address leads to another in a moment.
 """
@@ -115,8 +116,12 @@ class Database:
         self._lock_names.append(name)
         self.transaction(lambda connection: _take_lock(connection, name))
 
-    def transaction(self, work: Callable[[sa.Connection], T], *, limits: Limits | None = None) -> T:
+    def transaction(
+        self, work: Callable[[sa.Connection], T], *, limits: Limits | None = None, is_read_only: bool = False
+    ) -> T:
         """Return what `work` returns, committed.
+
+        What tries to write in one that `is_read_only` is refused at once, and not tried again as after a switchover.
 
         Raises `TimedOutError` at once where it goes beyond its `limits`, and `DatabaseUnavailableError` or
         `DatabaseStatementError` in place of the driver's other errors.
@@ -125,7 +130,7 @@ class Database:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             started = time.monotonic()
             try:
-                return self._attempt(work, limits)
+                return self._attempt(work, limits, is_read_only)
             except NoWritesNowError:
                 if attempt == MAX_ATTEMPTS:
                     raise
@@ -157,12 +162,11 @@ class Database:
         # A transaction without an id of its own writes nothing that its commit would have to wait for.
         self.transaction(lambda connection: connection.execute(sa.select(sa.func.pg_current_xact_id())))
 
-    def _attempt(self, work: Callable[[sa.Connection], T], limits: Limits | None) -> T:
+    def _attempt(self, work: Callable[[sa.Connection], T], limits: Limits | None, is_read_only: bool) -> T:
         connection = self._connected()
         try:
             self._set(connection, limits)
-            with connection.begin():
-                return work(connection)
+            return _in_transaction(connection, work, is_read_only)
         except DBAPIError as error:
             if error.connection_invalidated or _is_lost(error):
                 self._discard()
@@ -217,6 +221,18 @@ class Database:
                     self._connection.invalidate()
                 self._connection.close()
             self._connection = None
+
+
+def _in_transaction(connection: sa.Connection, work: Callable[[sa.Connection], T], is_read_only: bool) -> T:
+    try:
+        with connection.begin():
+            if is_read_only:
+                connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+            return work(connection)
+    except DBAPIError as error:
+        if is_read_only and sqlstate(error) == _READ_ONLY:
+            raise DatabaseStatementError(_explain_refusal(error, _READ_ONLY, _words(error))) from None
+        raise
 
 
 def lock_holder(connection: sa.Connection, name: str) -> str | None:

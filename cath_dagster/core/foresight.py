@@ -78,11 +78,14 @@ class Foresight:
 
     def count(self, table: Name) -> int:
         """Return how many rows of the table were chosen."""
-        return sum(self.database.transaction(partial(self._count, group)) for group in self.restorable.groups(table))
+        return sum(
+            self.database.transaction(partial(self._count, group), is_read_only=True)
+            for group in self.restorable.groups(table)
+        )
 
     def count_links(self, group: Sequence[Part]) -> int:
         """Return how many rows would refer again to what comes back."""
-        return self.database.transaction(partial(self._count_links, group))
+        return self.database.transaction(partial(self._count_links, group), is_read_only=True)
 
     def _groups(self, table: Name) -> list[list[Part]]:
         groups = self.restorable.groups(table)
@@ -92,7 +95,7 @@ class Foresight:
 
     def _judge(self, table: Name, group: Sequence[Part]) -> int:
         """Judge the rows that are not out yet; return how many are now."""
-        found = self.database.transaction(partial(self._find, table, group))
+        found = self.database.transaction(partial(self._find, table, group), is_read_only=True)
         for archive, place, verdict in found:
             self.verdicts.setdefault(archive, {})[place] = verdict
         return len(found)
@@ -172,7 +175,6 @@ class Foresight:
         return " AND ".join(conditions)
 
     def _begin(self, connection: sa.Connection, group: Sequence[Part]) -> dict[str, object]:
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         pin_text(connection)
         return {"ids": [part.archive_id for part in group]}
 

@@ -165,7 +165,7 @@ def prepare(database: Database, request: Request, *, now: datetime) -> Restorabl
         relations={},
     )
     restorable = database.transaction(partial(_look_up, restorable))
-    database.transaction(partial(_check_condition, restorable))
+    database.transaction(partial(_check_condition, restorable), is_read_only=True)
     damaged = database.transaction(partial(find_damaged, parts=[*restorable.parts, *restorable.links]))
     if damaged:
         raise RefusedError(
@@ -221,7 +221,6 @@ def _check_values(database: Database, restorable: Restorable, group: Sequence[Pa
     """Raise `RefusedError` where a column has become of a type that does not read all of its archived values."""
 
     def read(names: Sequence[str], connection: sa.Connection) -> bool:
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         pin_text(connection)
         values = ", ".join(f"count(given.{quote(name)})" for name in names)
         statement = f"SELECT {values} FROM ({restorable.rows(group[0])}) AS given"  # noqa: S608 - the catalogue's names
@@ -234,13 +233,13 @@ def _check_values(database: Database, restorable: Restorable, group: Sequence[Pa
         return True
 
     part = group[0]
-    if all(database.transaction(partial(read, some)) for some in _some(part.names)):
+    if all(database.transaction(partial(read, some), is_read_only=True) for some in _some(part.names)):
         return
     now = {column.name: column.type_name for column in restorable.relations[part.name].columns}
     wrong = [
         f"{name} (of type {before} then, of {now[name]} now)"
         for name, before in zip(part.names, part.types, strict=True)
-        if not database.transaction(partial(read, [name]))
+        if not database.transaction(partial(read, [name]), is_read_only=True)
     ]
     raise RefusedError(
         f"{part.table} has changed, and does not read all of its archived values any more: {', '.join(wrong)}; give the "
@@ -274,7 +273,6 @@ def _check_condition(restorable: Restorable, connection: sa.Connection) -> None:
     """Raise `ConfigurationError` for a condition that is none over the columns of every table chosen."""
     if restorable.where is None:
         return
-    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
     for part in {part.name: part for part in restorable.parts}.values():
         try:
             execute(connection, f"SELECT count(*) FROM ({restorable.chosen(part)}) AS chosen", ids=[])  # noqa: S608

@@ -71,7 +71,7 @@ class RowRestorer:
         With `apart` each comes that can by itself, else those that refer to rows of their own part may wait for all of it.
         """
         if places is None and self.restorable.where is not None:
-            places = self.database.transaction(partial(self._choose, part))
+            places = self.database.transaction(partial(self._choose, part), is_read_only=True)
             if not places:
                 return Done()
         return self.database.transaction(partial(self._put_back, part, places, apart))
@@ -81,7 +81,6 @@ class RowRestorer:
         self.database.transaction(partial(self._link, part))
 
     def _choose(self, part: Part, connection: sa.Connection) -> list[int]:
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         pin_text(connection)
         query = f"SELECT {PLACE} FROM ({self.restorable.chosen(part)}) AS chosen"  # noqa: S608 - it cannot write
         return list(execute(connection, query, ids=[part.archive_id]).scalars())

@@ -240,10 +240,12 @@ def test_killed_between_sending_and_remembering_it_tells_again_and_loses_nothing
     class Dying(Database):
         """Dies with the statement that would remember the first channel's answer."""
 
-        def transaction(self, work: Callable[[sa.Connection], Any], *, limits: Limits | None = None) -> Any:
+        def transaction(
+            self, work: Callable[[sa.Connection], Any], *, limits: Limits | None = None, is_read_only: bool = False
+        ) -> Any:
             if webhook.requests:
                 raise KilledError
-            return super().transaction(work, limits=limits)
+            return super().transaction(work, limits=limits, is_read_only=is_read_only)
 
     AlertStore(database).record([failed("a", job="cath/one"), failed("b", job="cath/two")])
     with Dying(database._engine) as dying, pytest.raises(KilledError):
