@@ -36,8 +36,9 @@ run: install ## Run all jobs once on a sample of about 200,000 rows (SCALE=10 fo
 dev: install ## Open the UI and the daemon on the sample; Ctrl-C stops everything
 	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE)
 
+# One process more than there are cores: some tests wait for servers most of the time.
 test: install ## Run the whole suite
-	@$(BIN)/pytest -n auto -rs
+	@$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') -rs
 
 check: install ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
