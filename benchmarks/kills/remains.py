@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import LiteralString
@@ -178,9 +178,12 @@ def _read(connection: psycopg.Connection[Row], query: sql.Composable) -> Table:
 
 def _alike(table: Table, run_ids: Sequence[str], serial: str | None, newest: int) -> Table:
     place = table.columns.index(serial) if serial in table.columns else None
-    change: Callable[[int, str | None], str | None] = lambda at, value: (  # noqa: E731
-        None if value is None else NEW if at == place and int(value) > newest else _without(run_ids, value)
-    )
+
+    def change(at: int, value: str | None) -> str | None:
+        if value is None:
+            return None
+        return NEW if at == place and int(value) > newest else _without(run_ids, value)
+
     return Table(table.columns, tuple(tuple(change(at, value) for at, value in enumerate(row)) for row in table.rows))
 
 
