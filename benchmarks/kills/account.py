@@ -25,6 +25,7 @@ deletion warning is *repeated* under the same Message-ID, by which mail programs
 and said to be. GOV.UK Notify is asked by our reference, so that neither happens there.
 
 <!-- The table is written by python -m benchmarks.kills --publish -->
+
 """
 
 
