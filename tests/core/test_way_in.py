@@ -1,5 +1,7 @@
 """How a purge finds its rows: by the planner's choice, the same rows whatever the way, and no whole scan for a few."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -168,6 +170,12 @@ def kill_at(block: int) -> Any:
     return report
 
 
+def even_clock() -> Callable[[], float]:
+    """Return a clock by which every batch takes about what is aimed for: batches grow alike on any machine."""
+    ticks = itertools.count()
+    return lambda: next(ticks) * TEMPI[Pace.BULK].target_seconds / 2
+
+
 def killed_and_run_again(workshop: Workshop, purge: Purge, again: Purge) -> list[int]:
     """Return the blocks that the second run reports, after a first that was killed half way."""
     workshop.sql.execute(
@@ -175,7 +183,7 @@ def killed_and_run_again(workshop: Workshop, purge: Purge, again: Purge) -> list
     )
     workshop.sql.execute("ANALYZE entry")
     with pytest.raises(KeyboardInterrupt):
-        workshop.purger(kill_at(200)).delete(purge, limit=None)
+        workshop.purger(kill_at(200), even_clock()).delete(purge, limit=None)
     seen: list[int] = []
     workshop.purger(lambda table, done, total: seen.append(done), run_id="run-2").delete(again, limit=None)
     assert workshop.count("entry") == 0
@@ -202,7 +210,7 @@ def test_finds_what_came_in_below_where_it_goes_on(workshop: Workshop) -> None:
     purge = old_entries(cutoff=AUGUST)
     workshop.fill(3_000, note="x" * 200)
     with pytest.raises(KeyboardInterrupt):
-        workshop.purger(kill_at(50)).delete(purge, limit=None)
+        workshop.purger(kill_at(50), even_clock()).delete(purge, limit=None)
     # The freed room at the table's beginning takes the next rows.
     workshop.sql.execute("VACUUM entry")
     workshop.fill(10, first=5_000)
@@ -217,7 +225,7 @@ def test_begins_anew_after_the_table_was_rewritten(workshop: Workshop) -> None:
     purge = old_entries(cutoff=AUGUST)
     workshop.fill(3_000, note="x" * 200)
     with pytest.raises(KeyboardInterrupt):
-        workshop.purger(kill_at(50)).delete(purge, limit=None)
+        workshop.purger(kill_at(50), even_clock()).delete(purge, limit=None)
     workshop.sql.execute("VACUUM FULL entry")
     seen: list[int] = []
 
