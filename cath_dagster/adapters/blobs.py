@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from cath_dagster.core.blobs import (
+from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.ports.blobs import (
     BlobMissingError,
     BlobNameError,
     BlobStoreError,
@@ -18,8 +19,7 @@ from cath_dagster.core.blobs import (
     RemovalResult,
     UnusablePathError,
 )
-from cath_dagster.core.breaker import Breaker
-from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.ports.breaker import Breaker
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from cath_dagster.adapters.blobs import open_blob_store
 from cath_dagster.adapters.mounted import SUFFIX, MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.mail import Delivery, Mailer, Message, Receipt
+from cath_dagster.core.ports.blobs import BlobStore
+from cath_dagster.core.ports.mail import Delivery, Mailer, Message, Receipt
 from cath_dagster.core.resources import required
 from cath_dagster.core.spec import Location
 

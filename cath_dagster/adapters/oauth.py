@@ -23,7 +23,7 @@ from oauthlib.oauth2 import InvalidGrantError, OAuth2Error, WebApplicationClient
 from urllib3.exceptions import HTTPError
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.tokens import Grant, RefreshError
+from cath_dagster.core.ports.tokens import Grant, RefreshError
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Tokens have a few kilobytes; more is not an answer to our question."""

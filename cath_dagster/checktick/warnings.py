@@ -20,10 +20,10 @@ from cath_dagster.checktick.tables import survey, user
 from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import NEXT_RUN, JobRun
-from cath_dagster.core.mail import Content, Message
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.notices import SETTLED, Notice, not_settled
 from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.ports.mail import Content, Message
 
 TEMPLATE = "deletion_warning"
 IDS_SHOWN = 50

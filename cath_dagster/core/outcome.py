@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
-from cath_dagster.core.mail import Content
+from cath_dagster.core.ports.mail import Content
 
 Scalar = str | int | float | bool | None | list[str]
 

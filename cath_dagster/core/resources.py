@@ -5,10 +5,10 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.errors import MissingConfigurationError
-from cath_dagster.core.mail import Mailer
 from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.ports.blobs import BlobStore
+from cath_dagster.core.ports.mail import Mailer
 
 MAX_APPLICATION_NAME = 63
 """PostgreSQL cuts longer ones; what must not be cut is the run id."""

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cath_dagster.core.mail import Delivery, Receipt
 from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.ports.mail import Delivery, Receipt
 
 IDS_SHOWN = 50
 NAMED = (Delivery.REJECTED, Delivery.GIVEN_UP, Delivery.FAILED)

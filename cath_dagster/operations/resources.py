@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.blobs import BlobStore, BlobStoreError, Removal, RemovalResult
 from cath_dagster.core.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -19,6 +18,7 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.core.maintenance import check_current
 from cath_dagster.core.migrations import migrate
+from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError, Removal, RemovalResult
 from cath_dagster.operations import LOCATION
 
 if TYPE_CHECKING:

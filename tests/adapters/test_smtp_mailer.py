@@ -11,7 +11,7 @@ from cath_dagster.adapters.environment import EnvironmentResources, NoMailer
 from cath_dagster.adapters.notify import NotifyMailer
 from cath_dagster.adapters.smtp import SmtpMailer, parse_sender, parse_url
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
+from cath_dagster.core.ports.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
 from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.smtp import SmtpServer
 from tests.certificate import make_certificate
