@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.model.outcome import RunResult
 
 Say = Callable[[str], None]
 

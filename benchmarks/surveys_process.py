@@ -13,7 +13,7 @@ from benchmarks.measures import Quiet
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.checktick import LOCATION
 from cath_dagster.core.execution import execute
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.spec import load_specs
 
 

@@ -20,7 +20,7 @@ from cath_dagster.bon.jobs.shaam_token_refresh import SPEC
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.execution import execute
 from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from cath_dagster.development.bon_sample import KEY, create_schema
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.postgres import EmbeddedPostgres

@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.development import bon_sample
 from cath_dagster.development.samples import SAMPLES, Filling

@@ -10,11 +10,11 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.catalogue import purged_tables
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Child
+from cath_dagster.core.model.settings import read_settings
 from cath_dagster.core.needs import Moment
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Child
 from cath_dagster.core.reference_findings import reference_findings
-from cath_dagster.core.settings import read_settings
 from cath_dagster.core.spec import JobSpec, Location, load_specs
 from tests.maintained import Maintained, outcome
 

@@ -15,12 +15,12 @@ from cath_dagster.core.archive import Keeper
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.database import Database
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.core.purge import Child, Purge, Undo
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.model.purge import Child, Purge, Undo
+from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.purger import Purger
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
-from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.undo_check import PERSONAL
 

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice, pairwise
 
-from cath_dagster.core.outcome import Outcome, RunResult, Status
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.model.ticks import ticks
 from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.ticks import ticks
 
 PREFIX = "cath_dagster."
 TICKS = 10

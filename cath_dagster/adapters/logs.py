@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.execution import summary
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.telemetry import trace_id
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.spec import JobSpec
 
 TIMEOUT_SECONDS = 3.0

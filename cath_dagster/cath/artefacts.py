@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import array
 
 from cath_dagster.cath.tables import artefact, artefact_archive, artefact_search, location
-from cath_dagster.core.purge import Archive, Child, Purge
+from cath_dagster.core.model.purge import Archive, Child, Purge
 
 FINAL_EXTENSION = r"(\.[A-Za-z0-9]{1,10})$"
 """The source's file name is an uploader's words: nothing of it but a plain extension gets into a path."""

@@ -12,7 +12,7 @@ from cath_dagster.cath.jobs import media_reporting, refresh_views
 from cath_dagster.cath.views import VIEWS
 from cath_dagster.core.database import Database
 from cath_dagster.core.maintenance import view_state
-from cath_dagster.core.settings import read_settings
+from cath_dagster.core.model.settings import read_settings
 from cath_dagster.orchestration.config import config_schema
 from cath_dagster.orchestration.runs import (
     ledger_spec,

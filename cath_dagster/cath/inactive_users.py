@@ -12,8 +12,8 @@ from cath_dagster.core.extremes import is_on_calendar
 from cath_dagster.core.forgetting import Asking
 from cath_dagster.core.instants import as_utc, midnight, naive_utc
 from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.notices import SETTLED
-from cath_dagster.core.settings import Days, PurgeSettings
 
 JOB = "inactive_verification"
 MEDIA = ("B2C_IDAM", "PI_AAD")

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.core.maintenance import METADATA as MAINTENANCE
-from cath_dagster.core.optional import OPTIONAL
+from cath_dagster.core.model.optional_columns import OPTIONAL
 from cath_dagster.core.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 

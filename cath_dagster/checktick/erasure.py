@@ -23,9 +23,9 @@ from cath_dagster.core.database import BatchConflictError
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import deleted_key, sent_notice
+from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.notices import SETTLED
 from cath_dagster.core.outbox import queue
-from cath_dagster.core.purge import Purge
 
 ACTION = "survey_hard_deleted"
 SCOPE = "data_governance"

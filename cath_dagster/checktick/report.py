@@ -21,7 +21,7 @@ from cath_dagster.checktick.tables import audit_log, legal_hold, survey
 from cath_dagster.core.extremes import instant_on_calendar, on_calendar
 from cath_dagster.core.instants import as_utc, midnight
 from cath_dagster.core.maintenance import ledger_event, sent_notice
-from cath_dagster.core.ticks import ticks
+from cath_dagster.core.model.ticks import ticks
 
 TIME_TO_RUN = timedelta(hours=1)
 """After a tick, before what it should have done is called overdue."""

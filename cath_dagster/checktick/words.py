@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from cath_dagster.checktick.standing import Reason
-from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status
+from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status
 
 DRY_RUN = "DRY RUN MODE - No changes will be made"
 PHASES = ("soft", "hard")

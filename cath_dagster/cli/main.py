@@ -39,10 +39,10 @@ from cath_dagster.core.errors import (
     UnknownJobError,
 )
 from cath_dagster.core.execution import check_partition, execute, read_config
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.settings import variable
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.settings import variable
+from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.core.spec import JobSpec, Location
-from cath_dagster.core.ticks import next_tick
 from cath_dagster.locations import LOCATIONS
 
 FAILED, WRONG_USAGE, IN_PART, TERMINATED = 1, 2, 3, 143

@@ -16,7 +16,7 @@ from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.indexes import IndexBuild
-from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Scalar, Status
+from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Scalar, Status
 from cath_dagster.core.roles import RoleChange
 
 WIDE = 130

@@ -12,7 +12,7 @@ from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.ledger import open_database
 from cath_dagster.cli.output import print_result
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
-from cath_dagster.core.outcome import Outcome, RunResult
+from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.resources import Reporter, required
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import UnknownRunError, restore

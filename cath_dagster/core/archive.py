@@ -18,7 +18,7 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.family import Link, Member, read_family, tables_of
 from cath_dagster.core.heap import qualified_name
 from cath_dagster.core.maintenance import archived_rows, restored_row
-from cath_dagster.core.purge import Purge, descend
+from cath_dagster.core.model.purge import Purge, descend
 from cath_dagster.core.relations import Reference, Relation
 
 ROWS_PER_ARCHIVE = 500

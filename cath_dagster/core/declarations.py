@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.family import find_relations
 from cath_dagster.core.heap import quote
-from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.relations import Reference, read_references
 
 

@@ -28,11 +28,8 @@ from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import check_current
-from cath_dagster.core.notices import Patience
-from cath_dagster.core.outcome import Outcome, RunResult, Status, collect
-from cath_dagster.core.resources import Reporter, Resources, application_name, required
-from cath_dagster.core.schema_fit import check_fit
-from cath_dagster.core.settings import (
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status, collect
+from cath_dagster.core.model.settings import (
     JobSettings,
     PacedSettings,
     PurgeSettings,
@@ -40,6 +37,9 @@ from cath_dagster.core.settings import (
     plain_settings,
     read_run_config,
 )
+from cath_dagster.core.notices import Patience
+from cath_dagster.core.resources import Reporter, Resources, application_name, required
+from cath_dagster.core.schema_fit import check_fit
 from cath_dagster.core.spec import JobSpec, Step
 from cath_dagster.core.table_check import check_tables
 from cath_dagster.core.telemetry import current_trace_id

@@ -27,15 +27,15 @@ from cath_dagster.core.evidence import (
     restorations,
 )
 from cath_dagster.core.instants import as_utc
+from cath_dagster.core.model.purge import Archive, Purge
+from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
+from cath_dagster.core.model.ticks import ticks as ticks_of
 from cath_dagster.core.phases import after_change, of_change, of_changed
-from cath_dagster.core.purge import Archive, Purge
 from cath_dagster.core.references import examine
 from cath_dagster.core.relations import key_text
 from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.session import SERVICE
-from cath_dagster.core.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.ticks import ticks as ticks_of
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.relations import SET_NULL, Effect, Reference, Relation, read_references, read_relations
 
 Declared = frozenset[tuple[str, frozenset[tuple[str, str]]]]

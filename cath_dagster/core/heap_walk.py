@@ -16,7 +16,7 @@ from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, B
 from cath_dagster.core.chunks import Chunks
 from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.heap import Heap, Keys, blocks, in_blocks, is_any
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.refusal import RowsRefusedError
 from cath_dagster.core.solitude import Solitude, follow, look_behind
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.purge import Child, Hold, Purge
+from cath_dagster.core.model.purge import Child, Hold, Purge
 from cath_dagster.core.relations import Reference
 
 Goes = Callable[[sa.FromClause], sa.ColumnElement[bool]]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.heap import Keys, is_any, rebind
 from cath_dagster.core.held_rows import edges_between, is_held, is_referred_to
-from cath_dagster.core.purge import Hold, Purge
+from cath_dagster.core.model.purge import Hold, Purge
 from cath_dagster.core.relations import Reference
 
 IDS_SHOWN = 20

@@ -23,17 +23,17 @@ from cath_dagster.core.errors import (
 from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger, Plan
 from cath_dagster.core.left_files import Leaving, LeftFile
+from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.purge import Purge, Revision
+from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.notices import Notice, Patience, Postman, not_settled
-from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.planning import PlannedPurge, plan_purges
 from cath_dagster.core.ports.mail import Content, Delivery
-from cath_dagster.core.purge import Purge, Revision
 from cath_dagster.core.purge_outcome import how, record_dry_purge, record_purge, tell_refused
 from cath_dagster.core.purger import Purger
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.restored import spare_revision, tables_left_alone
-from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.undo_check import UndoPolicy
 from cath_dagster.core.words import one_line
 

@@ -17,7 +17,7 @@ from cath_dagster.core.batch_runner import BatchRunner
 from cath_dagster.core.chunks import Chunks
 from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.holds import keys_in_order
-from cath_dagster.core.purge import Purge, Revision
+from cath_dagster.core.model.purge import Purge, Revision
 
 KEYS_IN_MEMORY = 100_000
 """Keys read at once; with uuids about 10 MB."""

@@ -11,12 +11,12 @@ from cath_dagster.core.diagnosis import OURS
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.family import read_family
 from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import PurgeSettings, read_settings
 from cath_dagster.core.reference_findings import purges_of
 from cath_dagster.core.references import adopted, examine
 from cath_dagster.core.relations import SET_NULL, Relation, read_references, read_relations
 from cath_dagster.core.session import SERVICE
-from cath_dagster.core.settings import PurgeSettings, read_settings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.undo_check import needed_for_undo
 from cath_dagster.core.vacuum import MAINTAIN_SINCE

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from cath_dagster.core.database import Database
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt
 from cath_dagster.core.tally import Tally, tell

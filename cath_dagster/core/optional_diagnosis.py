@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.heap import quote
-from cath_dagster.core.optional import OPTIONAL, is_optional
+from cath_dagster.core.model.optional_columns import OPTIONAL, is_optional
 
 
 def diagnose_optional_columns(connection: sa.Connection, tables: Sequence[sa.Table]) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.left_files import Leaving
 from cath_dagster.core.maintenance import file_outbox
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.ports.blobs import BlobStore, Removal, RemovalResult
 from cath_dagster.core.relations import existing_keys, read_relation
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cath_dagster.core.database import Limits
-from cath_dagster.core.outcome import Scalar
+from cath_dagster.core.model.outcome import Scalar
 from cath_dagster.core.pressure import look
 
 LARGE_TABLE_BYTES = 256 * 1024**2

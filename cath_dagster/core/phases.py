@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
-from cath_dagster.core.purge import Planning, Purge
+from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.spec import Change, JobSpec
 
 Turn = Callable[[Purge, Change], Purge]

@@ -23,9 +23,9 @@ from cath_dagster.core.instants import as_utc
 from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.look_back import look_back
+from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.partitions import PartitionDropper
-from cath_dagster.core.purge import Purge, Revision
 from cath_dagster.core.refusal import Guards, read_guards
 from cath_dagster.core.revision_walk import RevisionWalk, is_worth_a_walk
 from cath_dagster.core.solitude import Solitude, begin_solitude

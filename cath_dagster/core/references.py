@@ -13,7 +13,7 @@ from cath_dagster.core.declarations import children_of, find_heirs, find_mistake
 from cath_dagster.core.family import find_relations
 from cath_dagster.core.heap import quote
 from cath_dagster.core.holds import with_holds
-from cath_dagster.core.purge import Child, Hold, Purge
+from cath_dagster.core.model.purge import Child, Hold, Purge
 from cath_dagster.core.relations import Effect, Reference, Relation, read_references, read_relations
 
 Named = tuple[str, str]

@@ -6,7 +6,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import MissingConfigurationError
-from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.ports.blobs import BlobStore
 from cath_dagster.core.ports.mail import Mailer
 

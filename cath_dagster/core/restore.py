@@ -19,7 +19,7 @@ from cath_dagster.core.followers import require_writes
 from cath_dagster.core.foresight import Foresight
 from cath_dagster.core.hindrance import Hindrance, by_kind
 from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status, collect
+from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status, collect
 from cath_dagster.core.restorable import Request, Restorable, grouped, prepare
 from cath_dagster.core.restore_rows import Done, Lacking, RowRestorer
 from cath_dagster.core.spec import JobSpec, Location

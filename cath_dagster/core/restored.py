@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cath_dagster.core.maintenance import restored_row
-from cath_dagster.core.purge import Child, Purge, Revision, belongs, key_of
+from cath_dagster.core.model.purge import Child, Purge, Revision, belongs, key_of
 from cath_dagster.core.relations import key_text
 
 LEFT_ALONE = "not restored lately, nor any row that goes along with it"

@@ -17,7 +17,7 @@ from cath_dagster.core.batch_runner import GROWTH, PARTS, BatchRunner
 from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.heap import Heap, blocks, in_blocks, is_any
 from cath_dagster.core.heap_walk import MAX_BLOCKS
-from cath_dagster.core.purge import Revision
+from cath_dagster.core.model.purge import Revision
 from cath_dagster.core.refusal import RowsRefusedError
 
 MOST_SECONDS = 0.08

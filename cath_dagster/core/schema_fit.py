@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ENUM, JSONB
 
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.optional import is_optional
+from cath_dagster.core.model.optional_columns import is_optional
 from cath_dagster.core.spec import JobSpec
 
 SERVICE = "public"

@@ -12,14 +12,14 @@ import sqlalchemy as sa
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.forgetting import Forgets
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.settings import JobSettings
-from cath_dagster.core.ticks import is_cron
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.model.ticks import is_cron
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
     from cath_dagster.core.left_files import LeftFile
-    from cath_dagster.core.outcome import RunResult
+    from cath_dagster.core.model.outcome import RunResult
 
 
 class SpecificationError(MaintenanceError):

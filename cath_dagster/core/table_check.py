@@ -14,8 +14,8 @@ from cath_dagster.core.database import sqlstate
 from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import METADATA, SCHEMA
+from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.session import SERVICE
-from cath_dagster.core.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Protocol
 
-from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome, Scalar
 
 PARENT = "TRACEPARENT"
 """The environment variable with the W3C trace context of whoever started the process."""

@@ -9,7 +9,7 @@ from dagster._utils.schedules import (  # what the scheduler itself goes by, wit
 )
 from dagster._vendored.croniter.croniter import CroniterBadDateError
 
-from cath_dagster.core.ticks import Cron
+from cath_dagster.core.model.ticks import Cron
 
 
 def accepts(cron: str) -> bool:

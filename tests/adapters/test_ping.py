@@ -12,7 +12,7 @@ from cath_dagster.cath import LOCATION
 from cath_dagster.cath.definitions import defs
 from cath_dagster.cath.jobs.clear_audit import SPEC
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.spec import JobSpec, Step
 from cath_dagster.orchestration.jobs import build_step_job
 from tests.operations.receivers import Receiver

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from tests.service import Service, outcome
 
 LOGS = ("notification_audit_log", "audit_log", "ingestion_log")

@@ -11,9 +11,9 @@ import pytest
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.views import VIEWS
 from cath_dagster.cli.roles import Roles, give_roles
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.roles import RoleChange
-from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import load_specs
 from tests.cli.test_cli import problems, result_of
 from tests.command import call

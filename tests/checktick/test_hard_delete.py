@@ -9,7 +9,7 @@ import pytest
 
 from cath_dagster.adapters import postgres
 from cath_dagster.checktick.deletion import POLICY
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from tests.checktick.checktick import DEPENDENT, PLACE_HOLD, RESPOND, CheckTick
 from tests.maintained import outcome
 

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.core.archive import BYTES_PER_ARCHIVE, ROWS_PER_ARCHIVE, count_ended, delete_ended
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
 from tests.vault import AS_OF, DAYS, OLD_THINGS, RUN, Vault, crumb, piece, silent, thing
 

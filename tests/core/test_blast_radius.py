@@ -16,9 +16,9 @@ from cath_dagster.core.blast_radius import Measure, measure
 from cath_dagster.core.database import Database
 from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
 from tests.service import Service, outcome
 

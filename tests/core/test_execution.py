@@ -22,9 +22,9 @@ from cath_dagster.cath.media_report import Week
 from cath_dagster.core.database import Database
 from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Purge
-from cath_dagster.core.settings import Days, JobSettings
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import Days, JobSettings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.development.postgres import free_port
 from tests.service import Service, SilentReporter, outcome

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.core.extremes import instant_on_calendar, on_calendar
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.model.purge import Purge
 from tests.core.workshop import AS_OF, IS_OLD, NEW, OLD, Workshop, entry
 
 BEFORE = ("-infinity", "4713-01-01 00:00:00 BC", "0044-03-15 12:00:00.000001 BC", "0001-01-01 00:00:00")

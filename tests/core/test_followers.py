@@ -15,7 +15,7 @@ from cath_dagster.cli.doctor import examine_location
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import NoWritesNowError
 from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.pressure import Pressure, look
 from cath_dagster.development import cath_sample

@@ -19,9 +19,9 @@ from cath_dagster.cath import LOCATION
 from cath_dagster.core import followers, preflight
 from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.settings import JobSettings, PurgeSettings
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.settings import JobSettings, PurgeSettings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.development.notify import NotifySimulator
 from tests.core.test_followers import make_cath

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.database import Database
 from cath_dagster.core.errors import DatabaseUnavailableError
-from cath_dagster.core.purge import Archive, Child, Purge, Revision
+from cath_dagster.core.model.purge import Archive, Child, Purge, Revision
 from tests.core.workshop import (
     IS_OLD,
     NEW,

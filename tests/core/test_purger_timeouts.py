@@ -9,8 +9,8 @@ import pytest
 
 from cath_dagster.core.database import Limits
 from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.purge import Purge
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
 
 pytestmark = pytest.mark.both_versions

@@ -15,7 +15,7 @@ from cath_dagster.core.diagnosis import Level, diagnose
 from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.session import PINS, SERVICE, Pin
 from cath_dagster.core.spec import Location, load_specs
 from cath_dagster.development import cath_sample

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.settings import Days, JobSettings, RunConfig, plain_settings, read_run_config, variable
+from cath_dagster.core.model.settings import Days, JobSettings, RunConfig, plain_settings, read_run_config, variable
 
 NOW = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 

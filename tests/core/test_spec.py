@@ -12,7 +12,7 @@ from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.spec import Location, SpecificationError, load_specs
 
 JOB = """
-from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
 from {package} import LOCATION
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cath_dagster.core import telemetry
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome
 
 RUN = "15e687a9-6823-4dd8-a6aa-2f1b8c541193"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cath_dagster.adapters.instruments import longest_gap
-from cath_dagster.core.ticks import is_cron, next_tick, ticks
+from cath_dagster.core.model.ticks import is_cron, next_tick, ticks
 
 PACKAGE = Path(__file__).parents[2] / "cath_dagster"
 ZONES = ("Asia/Jerusalem", "Europe/London", "UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")

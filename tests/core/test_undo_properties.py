@@ -24,11 +24,11 @@ from cath_dagster.core.database import Database
 from cath_dagster.core.execution import execute
 from cath_dagster.core.explain import Explanation, explain
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import Outcome, RunResult, Status
-from cath_dagster.core.purge import Child, Planning, Purge
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
-from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.undo_check import PERSONAL
 from tests.maintained import SilentReporter

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.purge import Child, Purge
 from cath_dagster.core.way_in import choose_way
 from tests.core.workshop import Workshop, entry, old_entries, part
 

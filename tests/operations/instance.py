@@ -33,7 +33,7 @@ from dagster._core.scheduler.instigation import (
 from dagster_shared.error import SerializableErrorInfo
 
 from cath_dagster.core.execution import execute
-from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.spec import load_specs
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.resources import open_resources

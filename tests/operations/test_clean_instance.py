@@ -12,7 +12,7 @@ import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.scheduler.instigation import TickStatus
 
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from tests.operations.instance import NOW, QUEUE_KEY, Instance, run_job
 
 ACTIVE = [

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from cath_dagster.core.diagnosis import Level, diagnose
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.spec import load_specs
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.resources import open_resources

@@ -8,7 +8,7 @@ from dagster import DagsterRunStatus
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.operations.instance import NOW, Instance, run_job
 
 VIEW = dg.AssetKey(["cath", "sdp_mat_view_pi_user"])

@@ -3,8 +3,8 @@
 from cath_dagster.bon import LOCATION, OWNER
 from cath_dagster.bon.tables import sessions
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.settings import PurgeSettings
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.spec import JobSpec
 
 

@@ -24,12 +24,12 @@ from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.notices import DONE, IMPATIENT, Notice, put_down
-from cath_dagster.core.outcome import Outcome, Scalar
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Message
-from cath_dagster.core.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.tally import IDS_SHOWN
 

@@ -28,13 +28,13 @@ from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
 from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.notices import Notice
-from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.planning import PlannedPurge
 from cath_dagster.core.ports.blobs import BlobMissingError, BlobNameError, BlobStore, BlobStoreError, Removal
 from cath_dagster.core.ports.mail import Delivery, Message
-from cath_dagster.core.purge import Purge
-from cath_dagster.core.settings import PurgeSettings
 from cath_dagster.core.spec import JobSpec
 
 JOB = "media_reporting"

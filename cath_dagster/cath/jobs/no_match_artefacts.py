@@ -13,11 +13,11 @@ from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.notices import Notice
-from cath_dagster.core.outcome import Outcome
 from cath_dagster.core.ports.mail import Delivery, Message
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.settings import Days, PurgeSettings
 from cath_dagster.core.spec import JobSpec
 
 JOB = "no_match_artefacts"

@@ -9,8 +9,8 @@ from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.errors import DatabaseLostError, DatabaseStatementError, DatabaseUnavailableError
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.settings import JobSettings
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.view import View
 from cath_dagster.core.views import refresh

@@ -22,9 +22,9 @@ from cath_dagster.cath.tables import (
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.optional import optional
-from cath_dagster.core.purge import Child, Planning, Purge, Revision
-from cath_dagster.core.settings import Days, PurgeSettings, plain_settings, read_settings
+from cath_dagster.core.model.optional_columns import optional
+from cath_dagster.core.model.purge import Child, Planning, Purge, Revision
+from cath_dagster.core.model.settings import Days, PurgeSettings, plain_settings, read_settings
 from cath_dagster.core.spec import JobSpec
 
 

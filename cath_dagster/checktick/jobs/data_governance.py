@@ -20,8 +20,8 @@ from cath_dagster.checktick.words import tell_governance
 from cath_dagster.core.heap import is_any
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Plan
-from cath_dagster.core.outcome import Outcome, Scalar
-from cath_dagster.core.purge import Planning, Purge
+from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.spec import Change, JobSpec, Step
 
 SURVEYS = survey.name

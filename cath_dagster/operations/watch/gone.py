@@ -15,7 +15,7 @@ from dagster._core.scheduler.instigation import (  # no public names
     ScheduleInstigatorData,
 )
 
-from cath_dagster.core.ticks import ticks as foretold
+from cath_dagster.core.model.ticks import ticks as foretold
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look
 from cath_dagster.operations.watched import SENSORS, all_specs

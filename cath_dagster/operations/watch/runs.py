@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.ticks import next_tick
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
 from cath_dagster.operations.watched import spec_of

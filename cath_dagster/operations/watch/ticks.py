@@ -15,8 +15,8 @@ from dagster._core.scheduler.instigation import (  # ticks have no public names
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from cath_dagster.core.ticks import Cron
-from cath_dagster.core.ticks import ticks as foretold
+from cath_dagster.core.model.ticks import Cron
+from cath_dagster.core.model.ticks import ticks as foretold
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.gone import is_gone, tell_ends
 from cath_dagster.operations.watch.look import Look, Seen

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.outcome import Scalar
+from cath_dagster.core.model.outcome import Scalar
 from cath_dagster.core.pace import Pace
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
