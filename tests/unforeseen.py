@@ -7,13 +7,13 @@ from typing import Any
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.catalogue import purged_tables
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child
 from cath_dagster.core.model.settings import read_settings
 from cath_dagster.core.needs import Moment
+from cath_dagster.core.postgres.catalogue import purged_tables
 from cath_dagster.core.reference_findings import reference_findings
 from cath_dagster.core.spec import JobSpec, Location, load_specs
 from tests.maintained import Maintained, outcome

@@ -7,7 +7,7 @@ that jobs delete from, those that are not declared here included: a deleted row 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ENUM
 
-from cath_dagster.core.session import SERVICE
+from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
 METADATA = sa.MetaData(schema=SERVICE)

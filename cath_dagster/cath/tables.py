@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.core.maintenance import METADATA as MAINTENANCE
 from cath_dagster.core.model.optional_columns import OPTIONAL
-from cath_dagster.core.session import SERVICE
+from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
 METADATA = sa.MetaData(schema=SERVICE)

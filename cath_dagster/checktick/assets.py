@@ -13,8 +13,8 @@ from cath_dagster.checktick.deletion import find_gaps
 from cath_dagster.checktick.jobs import data_governance
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
 from cath_dagster.checktick.strays import Strays
-from cath_dagster.core.database import Database
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.orchestration.runs import ledger_spec
 
 GROUP = LOCATION.name

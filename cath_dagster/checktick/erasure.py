@@ -19,13 +19,13 @@ from cath_dagster.checktick.retention import (
     is_past_hard_deletion,
     lock_for_decision,
 )
-from cath_dagster.core.database import BatchConflictError
-from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.maintenance import deleted_key, sent_notice
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.notices import SETTLED
 from cath_dagster.core.outbox import queue
+from cath_dagster.core.postgres.database import BatchConflictError
+from cath_dagster.core.postgres.heap import Keys, is_any
 
 ACTION = "survey_hard_deleted"
 SCOPE = "data_governance"

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from pydantic import Field, model_validator
 
 from cath_dagster.checktick.tables import data_subject_request, legal_hold, survey
-from cath_dagster.core.heap import Keys, is_any
 from cath_dagster.core.model.settings import Days, JobSettings
+from cath_dagster.core.postgres.heap import Keys, is_any
 
 JOB = "data_governance"
 PUBLISHED, CLOSED = "published", "closed"

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from cath_dagster.core.session import SERVICE
+from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.undo_check import PERSONAL
 
 METADATA = sa.MetaData(schema=SERVICE)

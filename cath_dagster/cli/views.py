@@ -4,7 +4,7 @@ import importlib
 from importlib.util import find_spec
 
 from cath_dagster.adapters.environment import open_resources
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.spec import Location
 from cath_dagster.core.view import View
 from cath_dagster.core.views import drop

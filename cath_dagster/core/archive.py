@@ -14,12 +14,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, array, insert
 
-from cath_dagster.core.database import Database
 from cath_dagster.core.family import Link, Member, read_family, tables_of
-from cath_dagster.core.heap import qualified_name
 from cath_dagster.core.maintenance import archived_rows, restored_row
 from cath_dagster.core.model.purge import Purge, descend
-from cath_dagster.core.relations import Reference, Relation
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.heap import qualified_name
+from cath_dagster.core.postgres.relations import Reference, Relation
 
 ROWS_PER_ARCHIVE = 500
 """Enough for TOAST to compress well, few enough that a restore's transaction is short."""

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import CursorResult
 
 from cath_dagster.core.archive import checksum
-from cath_dagster.core.heap import quote as quote_name
 from cath_dagster.core.maintenance import SCHEMA, archived_rows, ledger_event
-from cath_dagster.core.relations import Reference, Relation
+from cath_dagster.core.postgres.heap import quote as quote_name
+from cath_dagster.core.postgres.relations import Reference, Relation
 
 ARCHIVE, PLACE = "__archive", "__place"
 """The names of the columns that say which archive a row is of, and its number in it; no service would use them."""

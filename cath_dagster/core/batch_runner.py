@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from cath_dagster.core import telemetry
 from cath_dagster.core.batch import Done
 from cath_dagster.core.cost import Cost
-from cath_dagster.core.database import Database, Limits, TimedOutError
 from cath_dagster.core.pace import Pacer
+from cath_dagster.core.postgres.database import Database, Limits, TimedOutError
 from cath_dagster.core.refusal import Guards, Refusal, RowsRefusedError, StayedError
 
 FIRST_ROWS = 16

@@ -6,7 +6,7 @@ from math import ceil, sqrt
 
 import sqlalchemy as sa
 
-from cath_dagster.core.heap import read_heaps, rebind
+from cath_dagster.core.postgres.heap import read_heaps, rebind
 
 MAX_SHARE = 0.5
 MIN_ROWS = 10_000

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.archived import Part, quote
 from cath_dagster.core.hindrance import Kind
-from cath_dagster.core.relations import Relation
+from cath_dagster.core.postgres.relations import Relation
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from cath_dagster.core.batch import Done
 from cath_dagster.core.batch_runner import FIRST_ROWS, GROWTH, MAX_ROWS, PARTS, BatchRunner
-from cath_dagster.core.database import TimedOutError
-from cath_dagster.core.heap import Keys
+from cath_dagster.core.postgres.database import TimedOutError
+from cath_dagster.core.postgres.heap import Keys
 from cath_dagster.core.refusal import RowsRefusedError
 
 

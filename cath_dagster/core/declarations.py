@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 
 from cath_dagster.core.family import find_relations
-from cath_dagster.core.heap import quote
 from cath_dagster.core.model.purge import Child, Purge
-from cath_dagster.core.relations import Reference, read_references
+from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.relations import Reference, read_references
 
 
 def find_mistakes(connection: sa.Connection, purge: Purge) -> list[str]:

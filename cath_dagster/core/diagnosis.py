@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.catalogue import (
+from cath_dagster.core.elsewhere import find_elsewhere
+from cath_dagster.core.errors import SchemaNotCurrentError
+from cath_dagster.core.maintenance import SCHEMA, check_current
+from cath_dagster.core.past import find_power
+from cath_dagster.core.postgres.catalogue import (
     SECONDS_PER_SCANNED_ROW,
     SMALL_TABLE_ROWS,
     create_index,
     find_missing_privileges,
     purged_tables,
 )
-from cath_dagster.core.database import MINIMUM_VERSION
-from cath_dagster.core.elsewhere import find_elsewhere
-from cath_dagster.core.errors import SchemaNotCurrentError
-from cath_dagster.core.followers import find_archiver, find_slots, read_standbys
-from cath_dagster.core.maintenance import SCHEMA, check_current
-from cath_dagster.core.past import find_power
-from cath_dagster.core.session import SERVICE
+from cath_dagster.core.postgres.database import MINIMUM_VERSION
+from cath_dagster.core.postgres.followers import find_archiver, find_slots, read_standbys
+from cath_dagster.core.postgres.session import SERVICE
+from cath_dagster.core.postgres.unindexed import find_unindexed_foreign_keys
 from cath_dagster.core.spec import JobSpec, Location
 from cath_dagster.core.table_check import USED, find_troubles
-from cath_dagster.core.unindexed import find_unindexed_foreign_keys
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Database
 from cath_dagster.core.elsewhere import find_elsewhere
 from cath_dagster.core.errors import (
     ConfigurationError,
@@ -23,7 +22,6 @@ from cath_dagster.core.errors import (
     PreflightError,
     RefusedError,
 )
-from cath_dagster.core.followers import find_hindrance, require_writes
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger import Ledger
@@ -38,6 +36,8 @@ from cath_dagster.core.model.settings import (
     read_run_config,
 )
 from cath_dagster.core.notices import Patience
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.followers import find_hindrance, require_writes
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.schema_fit import check_fit
 from cath_dagster.core.spec import JobSpec, Step

@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, NoSuchTableError
 
 from cath_dagster.core.archive import pin_text
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.evidence import (
     Deletion,
@@ -31,10 +30,11 @@ from cath_dagster.core.model.purge import Archive, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.model.ticks import ticks as ticks_of
 from cath_dagster.core.phases import after_change, of_change, of_changed
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.relations import key_text
+from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.references import examine
-from cath_dagster.core.relations import key_text
 from cath_dagster.core.restored import spare, tables_left_alone
-from cath_dagster.core.session import SERVICE
 from cath_dagster.core.spec import JobSpec
 
 HORIZON = timedelta(days=400)

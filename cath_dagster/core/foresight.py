@@ -24,9 +24,9 @@ from cath_dagster.core.archived import (
     reference_of,
 )
 from cath_dagster.core.checks import conditions, find_checks
-from cath_dagster.core.database import Database, sqlstate
 from cath_dagster.core.hindrance import Hindrance, Kind
-from cath_dagster.core.relations import Reference
+from cath_dagster.core.postgres.database import Database, sqlstate
+from cath_dagster.core.postgres.relations import Reference
 from cath_dagster.core.restorable import Restorable, parent_of
 
 UNFORESEEABLE = ("22", "42", "0A", "P0")

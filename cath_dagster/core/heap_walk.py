@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from cath_dagster.core.batch import Batcher, Done
 from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
 from cath_dagster.core.chunks import Chunks
-from cath_dagster.core.database import TimedOutError
-from cath_dagster.core.heap import Heap, Keys, blocks, in_blocks, is_any
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.postgres.database import TimedOutError
+from cath_dagster.core.postgres.heap import Heap, Keys, blocks, in_blocks, is_any
 from cath_dagster.core.refusal import RowsRefusedError
 from cath_dagster.core.solitude import Solitude, follow, look_behind
 

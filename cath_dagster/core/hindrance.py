@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.database import sqlstate
+from cath_dagster.core.postgres.database import sqlstate
 
 ROW_REFUSED = ("22", "23", "44", "P0")
 """Classes of errors that are one row's fault: a value, a constraint, a view's check, a trigger that raises."""

@@ -10,9 +10,8 @@ from operator import length_hint
 
 import sqlalchemy as sa
 
-from cath_dagster.core import archive, forgetting, outbox, telemetry, vacuum
+from cath_dagster.core import archive, forgetting, outbox, telemetry
 from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
     DatabaseLostError,
     DatabaseStatementError,
@@ -20,7 +19,6 @@ from cath_dagster.core.errors import (
     PreflightError,
     RefusedError,
 )
-from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.ledger import Ledger, Plan
 from cath_dagster.core.left_files import Leaving, LeftFile
 from cath_dagster.core.model.outcome import Outcome, Scalar
@@ -30,6 +28,9 @@ from cath_dagster.core.notices import Notice, Patience, Postman, not_settled
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.planning import PlannedPurge, plan_purges
 from cath_dagster.core.ports.mail import Content, Delivery
+from cath_dagster.core.postgres import vacuum
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purge_outcome import how, record_dry_purge, record_purge, tell_refused
 from cath_dagster.core.purger import Purger
 from cath_dagster.core.resources import Reporter, Resources, application_name, required

@@ -12,9 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Database
 from cath_dagster.core.maintenance import ledger_event
 from cath_dagster.core.model.outcome import COUNTS, Outcome
+from cath_dagster.core.postgres.database import Database
 
 _INSERT = sa.insert(ledger_event)
 IDS = frozenset({"sample_ids", "rejected_ids", "given_up_ids", "failed_ids"})

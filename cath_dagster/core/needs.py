@@ -6,20 +6,20 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cath_dagster.core.catalogue import purged_tables
 from cath_dagster.core.diagnosis import OURS
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.family import read_family
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import PurgeSettings, read_settings
+from cath_dagster.core.postgres.catalogue import purged_tables
+from cath_dagster.core.postgres.relations import SET_NULL, Relation, read_references, read_relations
+from cath_dagster.core.postgres.session import SERVICE
+from cath_dagster.core.postgres.vacuum import MAINTAIN_SINCE
 from cath_dagster.core.reference_findings import purges_of
 from cath_dagster.core.references import adopted, examine
-from cath_dagster.core.relations import SET_NULL, Relation, read_references, read_relations
-from cath_dagster.core.session import SERVICE
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.core.undo_check import needed_for_undo
-from cath_dagster.core.vacuum import MAINTAIN_SINCE
 
 REVISIONS = {"alembic_version": ("SELECT",)}
 RESTORING = REVISIONS | {

@@ -14,12 +14,12 @@ from datetime import date, datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core.database import Database
-from cath_dagster.core.heap import is_any
 from cath_dagster.core.maintenance import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.heap import is_any
 from cath_dagster.core.tally import Tally, tell
 
 DUE = "due"

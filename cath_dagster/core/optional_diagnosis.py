@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 
 from cath_dagster.core.diagnosis import Finding, Level
-from cath_dagster.core.heap import quote
 from cath_dagster.core.model.optional_columns import OPTIONAL, is_optional
+from cath_dagster.core.postgres.heap import quote
 
 
 def diagnose_optional_columns(connection: sa.Connection, tables: Sequence[sa.Table]) -> Iterator[Finding]:

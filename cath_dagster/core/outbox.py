@@ -13,13 +13,13 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from cath_dagster.core.database import Database
-from cath_dagster.core.heap import is_any
 from cath_dagster.core.left_files import Leaving
 from cath_dagster.core.maintenance import file_outbox
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.ports.blobs import BlobStore, Removal, RemovalResult
-from cath_dagster.core.relations import existing_keys, read_relation
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.relations import existing_keys, read_relation
 
 FILES_AT_ONCE = 500
 NOTHING_ELSEWHERE = Leaving(folders=())

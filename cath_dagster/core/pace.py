@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Limits
 from cath_dagster.core.model.outcome import Scalar
-from cath_dagster.core.pressure import look
+from cath_dagster.core.postgres.database import Limits
+from cath_dagster.core.postgres.pressure import look
 
 LARGE_TABLE_BYTES = 256 * 1024**2
 """Heap. One DELETE of most of it takes half a second or more: long enough for users to notice."""

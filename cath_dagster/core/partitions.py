@@ -7,9 +7,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.batch import Batcher, Done
 from cath_dagster.core.batch_runner import BatchRunner
-from cath_dagster.core.database import Limits, TimedOutError, sqlstate
-from cath_dagster.core.heap import Heap, qualified_name
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.postgres.database import Limits, TimedOutError, sqlstate
+from cath_dagster.core.postgres.heap import Heap, qualified_name
 from cath_dagster.core.refusal import RowsRefusedError
 from cath_dagster.core.way_in import find_relations, on_heap
 

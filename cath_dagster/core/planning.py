@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from cath_dagster.core import partitions, telemetry, vacuum
+from cath_dagster.core import partitions, telemetry
 from cath_dagster.core.blast_radius import Measure, measure, refusal
 from cath_dagster.core.errors import BlastRadiusError, PreflightError
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge, Undo
+from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.references import Examined, examine, tell_unread
 from cath_dagster.core.restored import count_spared, spare

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from cath_dagster.core.catalogue import MissingPrivilege, find_missing_privileges
-from cath_dagster.core.followers import find_archiver, find_slots
 from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.unindexed import ForeignKey, find_unindexed_foreign_keys
+from cath_dagster.core.postgres.catalogue import MissingPrivilege, find_missing_privileges
+from cath_dagster.core.postgres.followers import find_archiver, find_slots
+from cath_dagster.core.postgres.unindexed import ForeignKey, find_unindexed_foreign_keys
 
 MAX_SCAN_TIME = timedelta(minutes=10)
 """An index takes seconds to build; whoever waits longer than this for scans should have built it."""

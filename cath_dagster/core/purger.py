@@ -14,10 +14,8 @@ import sqlalchemy as sa
 
 from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import BatchRunner, Progress
-from cath_dagster.core.database import Database
 from cath_dagster.core.extremes import is_on_calendar
 from cath_dagster.core.family import tables_of
-from cath_dagster.core.heap import is_any, read_heaps
 from cath_dagster.core.heap_walk import HeapWalk, without
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk
@@ -26,6 +24,8 @@ from cath_dagster.core.look_back import look_back
 from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.partitions import PartitionDropper
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.heap import is_any, read_heaps
 from cath_dagster.core.refusal import Guards, read_guards
 from cath_dagster.core.revision_walk import RevisionWalk, is_worth_a_walk
 from cath_dagster.core.solitude import Solitude, begin_solitude

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.database import sqlstate
-from cath_dagster.core.heap import qualified_name
+from cath_dagster.core.postgres.database import sqlstate
+from cath_dagster.core.postgres.heap import qualified_name
 
 FOREIGN_KEY = ("23503", "23001")
 """A row refers to this one: NO ACTION, and from PostgreSQL 18 on RESTRICT by a code of its own."""

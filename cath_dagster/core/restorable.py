@@ -21,11 +21,11 @@ from cath_dagster.core.archived import (
     read_parts,
     rows_of,
 )
-from cath_dagster.core.catalogue import find_missing_privileges
-from cath_dagster.core.database import Database, sqlstate
 from cath_dagster.core.errors import ConfigurationError, RefusedError
 from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.relations import Reference, Relation, read_references, read_relation
+from cath_dagster.core.postgres.catalogue import find_missing_privileges
+from cath_dagster.core.postgres.database import Database, sqlstate
+from cath_dagster.core.postgres.relations import Reference, Relation, read_references, read_relation
 from cath_dagster.core.table_check import find_troubles
 
 MAX_DAMAGED = 20

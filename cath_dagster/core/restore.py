@@ -12,14 +12,14 @@ from functools import partial
 
 from cath_dagster.core.archived import Name, Part, read_parts, tell_why_none
 from cath_dagster.core.checks import untold
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
 from cath_dagster.core.execution import lock_name
-from cath_dagster.core.followers import require_writes
 from cath_dagster.core.foresight import Foresight
 from cath_dagster.core.hindrance import Hindrance, by_kind
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status, collect
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.followers import require_writes
 from cath_dagster.core.restorable import Request, Restorable, grouped, prepare
 from cath_dagster.core.restore_rows import Done, Lacking, RowRestorer
 from cath_dagster.core.spec import JobSpec, Location

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.maintenance import restored_row
 from cath_dagster.core.model.purge import Child, Purge, Revision, belongs, key_of
-from cath_dagster.core.relations import key_text
+from cath_dagster.core.postgres.relations import key_text
 
 LEFT_ALONE = "not restored lately, nor any row that goes along with it"
 

@@ -6,11 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import RefusedError
-from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.needs import Named, Needs
 from cath_dagster.core.past import find_power
-from cath_dagster.core.session import SERVICE
+from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.session import SERVICE
 
 
 def check_given(connection: sa.Connection, role: str, needs: Needs) -> None:

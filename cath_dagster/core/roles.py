@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.database import sqlstate, translate
 from cath_dagster.core.errors import RefusedError
-from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.needs import Named, Needs
+from cath_dagster.core.postgres.database import sqlstate, translate
+from cath_dagster.core.postgres.heap import quote
 from cath_dagster.core.role_check import check_given, check_past, find_excess, relation_name
 
 NOT_ENTITLED = "42501"

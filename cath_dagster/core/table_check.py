@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.database import sqlstate
 from cath_dagster.core.errors import PreflightError
-from cath_dagster.core.heap import quote
 from cath_dagster.core.maintenance import METADATA, SCHEMA
 from cath_dagster.core.model.settings import JobSettings
-from cath_dagster.core.session import SERVICE
+from cath_dagster.core.postgres.database import sqlstate
+from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.spec import JobSpec
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.database import translate
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.heap import quote
+from cath_dagster.core.postgres.database import translate
+from cath_dagster.core.postgres.heap import quote
 from cath_dagster.core.view import Standing, View, check_droppable, find_read_columns, read_columns, read_standing
 
 

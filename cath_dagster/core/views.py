@@ -11,10 +11,10 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core.database import Database, Limits
 from cath_dagster.core.grants import Grant, give, read_grants
 from cath_dagster.core.maintenance import SCHEMA, view_state
 from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.postgres.database import Database, Limits
 from cath_dagster.core.view import (
     Standing,
     View,

@@ -13,8 +13,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import Executable
 
-from cath_dagster.core.heap import Heap, qualified_name, read_heaps, rebind
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.postgres.heap import Heap, qualified_name, read_heaps, rebind
 
 INDEX_SCANS = frozenset({"Index Scan", "Index Only Scan", "Bitmap Index Scan"})
 """As EXPLAIN names them."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.alerts import AlertSettings, Letter, write_letter
 from cath_dagster.operations.bounds import SHORT_BODY

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from cath_dagster.adapters.mounted import MountedEnvironment
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import LockHeldError
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.alerts import read_alert_settings
 from cath_dagster.operations.channels import open_channels

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.tables import alert
 

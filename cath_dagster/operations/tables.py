@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.session import SERVICE
+from cath_dagster.core.postgres.session import SERVICE
 
 METADATA = sa.MetaData(schema=SERVICE)
 

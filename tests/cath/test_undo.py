@@ -10,9 +10,9 @@ from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.database import Database
 from cath_dagster.core.explain import explain
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
 from cath_dagster.core.spec import load_specs

@@ -477,7 +477,7 @@ def test_a_survey_that_somebody_keeps_locked_holds_back_no_other(
 ) -> None:
     pin = replace(postgres.SESSION_SETTINGS["lock_timeout"], value="50ms")
     monkeypatch.setitem(postgres.SESSION_SETTINGS, "lock_timeout", pin)
-    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("cath_dagster.core.postgres.database.FIRST_PAUSE_SECONDS", 0.001)
     locked, free = checktick.add_doomed(), checktick.add_doomed()
     with psycopg.connect(checktick.url) as other:
         other.execute("SELECT 1 FROM surveys_survey WHERE id = %s FOR UPDATE", [locked])

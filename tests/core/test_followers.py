@@ -17,7 +17,7 @@ from cath_dagster.core.errors import NoWritesNowError
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.pressure import Pressure, look
+from cath_dagster.core.postgres.pressure import Pressure, look
 from cath_dagster.development import cath_sample
 from cath_dagster.development.notify import NotifySimulator
 from tests.roles import role_in
@@ -150,7 +150,7 @@ def test_notes_an_archive_that_takes_nothing_and_refuses_once_it_is_far_behind(
     noted = unarchived.run("clear_audit")
     found = doctor(unarchived, monkeypatch)["archiver"]
     unarchived.connection.execute(ENTRY)
-    monkeypatch.setattr("cath_dagster.core.followers.MAX_SLOT_BYTES", 30 * 1024**2)
+    monkeypatch.setattr("cath_dagster.core.postgres.followers.MAX_SLOT_BYTES", 30 * 1024**2)
     refused = unarchived.run("clear_audit")
 
     assert (noted.status, any("archive_command" in note for note in noted.notes)) == (Status.SUCCESS, True)
@@ -230,7 +230,7 @@ def waiting_for(server: Primary, names: str) -> Iterator[None]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("cath_dagster.core.postgres.database.FIRST_PAUSE_SECONDS", 0.001)
 
 
 @pytest.mark.usefixtures("hasty")

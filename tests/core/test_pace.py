@@ -6,7 +6,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Database
 from cath_dagster.core.pace import (
     LARGE_TABLE_BYTES,
     LOOK_SECONDS,
@@ -18,7 +17,8 @@ from cath_dagster.core.pace import (
     Pacer,
     choose_pace,
 )
-from cath_dagster.core.pressure import MAX_LAG_BYTES, Pressure
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.pressure import MAX_LAG_BYTES, Pressure
 from tests.core.workshop import Workshop, await_lock_wait, old_entries
 
 CALM = Pressure(waiting_for_us=0, waiting_for_locks=0, active=4, stalled=1, lag_bytes=None, wal_position=0)

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.blast_radius import measure
-from cath_dagster.core.database import Database
-from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.partitions import find_obstacle, find_whole
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purger import Purger
 from tests.core.workshop import RUN, Workshop, silent
 

@@ -16,12 +16,13 @@ from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
-from cath_dagster.core import followers, preflight
+from cath_dagster.core import preflight
 from cath_dagster.core.execution import execute
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings
+from cath_dagster.core.postgres import followers
 from cath_dagster.core.spec import JobSpec
 from cath_dagster.development.notify import NotifySimulator
 from tests.core.test_followers import make_cath
@@ -237,7 +238,7 @@ def test_keeps_a_refused_run_in_the_ledger(bench: Service) -> None:
 @pytest.fixture
 def replica(notify: NotifySimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """Yield the bench on a server that follows another, which never says anything; nobody waits until it is promoted."""
-    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("cath_dagster.core.postgres.database.FIRST_PAUSE_SECONDS", 0.001)
     as_of = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
     with primary() as server:
         make_cath(server)

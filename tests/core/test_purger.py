@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import DatabaseUnavailableError
 from cath_dagster.core.model.purge import Archive, Child, Purge, Revision
+from cath_dagster.core.postgres.database import Database
 from tests.core.workshop import (
     IS_OLD,
     NEW,

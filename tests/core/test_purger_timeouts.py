@@ -7,10 +7,10 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from cath_dagster.core.database import Limits
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.postgres.database import Limits
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
 
 pytestmark = pytest.mark.both_versions

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.heap import read_heaps
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
 from tests.service import outcome

@@ -16,7 +16,7 @@ from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.maintenance import SCHEMA
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.model.outcome import Status
-from cath_dagster.core.session import PINS, SERVICE, Pin
+from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
 from cath_dagster.core.spec import Location, load_specs
 from cath_dagster.development import cath_sample
 from cath_dagster.locations import LOCATIONS

@@ -13,10 +13,10 @@ import pytest
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.database import Database
 from cath_dagster.core.look_back import look_back
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.development.postgres import embedded_postgres, remove_state, running
 from tests.core.workshop import CUTOFF, ENTRY, NEW, OLD, Workshop, old_entries
 

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Database
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purger import Purger
 
 ENTRY = "CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.resources import open_resources
 from tests.operations.instance import Instance, open_instance
 

@@ -10,7 +10,7 @@ from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 from dagster_shared.error import SerializableErrorInfo
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.look import Look

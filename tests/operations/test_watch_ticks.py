@@ -6,7 +6,7 @@ import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.look import Look, Watch

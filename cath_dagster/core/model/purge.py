@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core.heap import Keys
-from cath_dagster.core.relations import Reference
+from cath_dagster.core.postgres.heap import Keys
+from cath_dagster.core.postgres.relations import Reference
 
 Pairs = tuple[tuple[sa.Column[Any], sa.Column[Any]], ...]
 """Each column of a child's table with the one of its parent's that it refers to."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.catalogue import (
+from cath_dagster.core.postgres.catalogue import (
     ASSUMED_ROWS_PER_BLOCK,
     SECONDS_PER_SCANNED_ROW,
     create_index,
     index_name,
 )
-from cath_dagster.core.heap import quote
+from cath_dagster.core.postgres.heap import quote
 
 FEW_ROWS = 100
 """So many entries of an index are read within microseconds, whatever else the key asks for."""

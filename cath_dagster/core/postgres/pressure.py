@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.followers import SENDERS, UNSEEN
+from cath_dagster.core.postgres.followers import SENDERS, UNSEEN
 
 MIN_STALLED = 3
 """Now and then any healthy server shows a session or two that wait for the disk or for an internal lock."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.heap import quote
+from cath_dagster.core.postgres.heap import quote
 from cath_dagster.core.spec import JobSpec
 
 SECONDS_PER_SCANNED_ROW = 50e-9
