@@ -8,7 +8,7 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.diagnosis import Finding, Level
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child
 from cath_dagster.core.model.settings import read_settings

@@ -10,7 +10,7 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.jobs import media_reporting, refresh_views
 from cath_dagster.cath.views import VIEWS
-from cath_dagster.core.maintenance import view_state
+from cath_dagster.core.maintenance.tables import view_state
 from cath_dagster.core.model.settings import read_settings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.orchestration.config import config_schema

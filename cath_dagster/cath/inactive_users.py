@@ -11,7 +11,7 @@ from cath_dagster.cath.tables import user
 from cath_dagster.core.extremes import is_on_calendar
 from cath_dagster.core.forgetting import Asking
 from cath_dagster.core.instants import as_utc, midnight, naive_utc
-from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.notices import SETTLED
 

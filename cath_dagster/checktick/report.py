@@ -20,7 +20,7 @@ from cath_dagster.checktick.strays import Strays, find_strays
 from cath_dagster.checktick.tables import audit_log, legal_hold, survey
 from cath_dagster.core.extremes import instant_on_calendar, on_calendar
 from cath_dagster.core.instants import as_utc, midnight
-from cath_dagster.core.maintenance import ledger_event, sent_notice
+from cath_dagster.core.maintenance.tables import ledger_event, sent_notice
 from cath_dagster.core.model.ticks import ticks
 
 TIME_TO_RUN = timedelta(hours=1)

@@ -12,7 +12,7 @@ from cath_dagster.adapters.environment import EnvironmentResources, open_resourc
 from cath_dagster.cli.views import views_of
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError, PreflightError
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.needs import Moment
 from cath_dagster.core.optional_diagnosis import diagnose_optional_columns
 from cath_dagster.core.ports.blobs import BlobStoreError

@@ -15,7 +15,7 @@ from cath_dagster.checktick import LOCATION
 from cath_dagster.checktick.jobs.data_governance import SPEC
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.postgres.database import Database
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.cli.views import views_of
-from cath_dagster.core.maintenance import SCHEMA, check_current
+from cath_dagster.core.maintenance.tables import SCHEMA, check_current
 from cath_dagster.core.migrations import take_turns
 from cath_dagster.core.needs import Moment, Needs, needs_of_jobs, needs_of_restore
 from cath_dagster.core.postgres.database import translate

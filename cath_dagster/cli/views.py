@@ -4,10 +4,10 @@ import importlib
 from importlib.util import find_spec
 
 from cath_dagster.adapters.environment import open_resources
+from cath_dagster.core.maintenance.view import View
+from cath_dagster.core.maintenance.views import drop
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.spec import Location
-from cath_dagster.core.view import View
-from cath_dagster.core.views import drop
 
 
 def drop_all(location: Location) -> list[str]:

@@ -14,7 +14,7 @@ from cath_dagster.core.archive import Keeper
 from cath_dagster.core.holds import chosen_of
 from cath_dagster.core.ledger import Ledger
 from cath_dagster.core.left import Left
-from cath_dagster.core.maintenance import deleted_key
+from cath_dagster.core.maintenance.tables import deleted_key
 from cath_dagster.core.model.purge import Purge, Revision, descend
 from cath_dagster.core.postgres.database import BatchConflictError
 from cath_dagster.core.postgres.heap import Keys, is_any

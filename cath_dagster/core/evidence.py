@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
-from cath_dagster.core.maintenance import archived_rows, deleted_key, file_outbox, ledger_event, restored_row
+from cath_dagster.core.maintenance.tables import archived_rows, deleted_key, file_outbox, ledger_event, restored_row
 from cath_dagster.core.model.purge import Archive
 
 RUNS_SHOWN = 10

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core.maintenance import deleted_key, sent_notice
+from cath_dagster.core.maintenance.tables import deleted_key, sent_notice
 
 KEPT = timedelta(days=90)
 """A message of a day is not sent by a run for that day so much later: nobody could tell whether it went before."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.maintenance import ledger_event
+from cath_dagster.core.maintenance.tables import ledger_event
 from cath_dagster.core.model.outcome import COUNTS, Outcome
 from cath_dagster.core.postgres.database import Database
 

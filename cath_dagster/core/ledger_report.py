@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from cath_dagster.core.maintenance import ledger_event
+from cath_dagster.core.maintenance.tables import ledger_event
 
 EFFECTS = ("deleted", "archived", "updated", "restored")
 """What a day's row tells of the rows of a table."""

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cath_dagster.core.maintenance import file_by_hand, file_outbox
+from cath_dagster.core.maintenance.tables import file_by_hand, file_outbox
 from cath_dagster.core.ports.blobs import Removal, RemovalResult
 from cath_dagster.core.postgres.heap import is_any
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from cath_dagster.core.diagnosis import OURS
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.family import read_family
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import PurgeSettings, read_settings
 from cath_dagster.core.postgres.catalogue import purged_tables

@@ -14,7 +14,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt

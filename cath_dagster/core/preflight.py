@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.postgres.catalogue import MissingPrivilege, find_missing_privileges
 from cath_dagster.core.postgres.followers import find_archiver, find_slots
 from cath_dagster.core.postgres.unindexed import ForeignKey, find_unindexed_foreign_keys

@@ -22,7 +22,7 @@ from cath_dagster.core.archived import (
     rows_of,
 )
 from cath_dagster.core.errors import ConfigurationError, RefusedError
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.postgres.catalogue import find_missing_privileges
 from cath_dagster.core.postgres.database import Database, sqlstate
 from cath_dagster.core.postgres.relations import Reference, Relation, read_references, read_relation

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cath_dagster.core.maintenance import restored_row
+from cath_dagster.core.maintenance.tables import restored_row
 from cath_dagster.core.model.purge import Child, Purge, Revision, belongs, key_of
 from cath_dagster.core.postgres.relations import key_text
 

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import RefusedError
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.needs import Named, Needs
 from cath_dagster.core.past import find_power
 from cath_dagster.core.postgres.heap import quote

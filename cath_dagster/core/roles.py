@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.errors import RefusedError
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.needs import Named, Needs
 from cath_dagster.core.postgres.database import sqlstate, translate
 from cath_dagster.core.postgres.heap import quote

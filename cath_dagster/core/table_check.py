@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.errors import PreflightError
-from cath_dagster.core.maintenance import METADATA, SCHEMA
+from cath_dagster.core.maintenance.tables import METADATA, SCHEMA
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.postgres.database import sqlstate
 from cath_dagster.core.postgres.heap import quote

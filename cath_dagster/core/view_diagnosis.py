@@ -7,9 +7,16 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.maintenance.view import (
+    Standing,
+    View,
+    check_droppable,
+    find_read_columns,
+    read_columns,
+    read_standing,
+)
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.postgres.heap import quote
-from cath_dagster.core.view import Standing, View, check_droppable, find_read_columns, read_columns, read_standing
 
 
 def diagnose_views(connection: sa.Connection, views: Sequence[View], *, job: str, location: str) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.resources import Reporter
 from cath_dagster.core.spec import Location

@@ -22,7 +22,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorType,
 
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import SchemaNotCurrentError
-from cath_dagster.core.maintenance import check_current
+from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations import LOCATION

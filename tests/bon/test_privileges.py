@@ -11,7 +11,7 @@ from psycopg import sql
 
 from cath_dagster.bon import LOCATION
 from cath_dagster.core.diagnosis import OURS
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.spec import JobSpec, load_specs
 from tests.bon.bon import Bon
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from cath_dagster.core.maintenance import REVISION
+from cath_dagster.core.maintenance.tables import REVISION
 from cath_dagster.development import cath_sample
 from tests.command import PROGRAM, environment
 from tests.roles import Role, role_in

@@ -11,7 +11,7 @@ from psycopg import sql
 from cath_dagster.cath import LOCATION
 from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.errors import RefusedError
-from cath_dagster.core.maintenance import REVISION
+from cath_dagster.core.maintenance.tables import REVISION
 from tests.cli.test_cli import findings
 from tests.command import call
 from tests.roles import Role, role_in

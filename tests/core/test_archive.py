@@ -293,8 +293,8 @@ def test_deletes_more_archives_than_one_transaction_takes(vault: Vault) -> None:
 
 
 def test_declares_the_tables_that_the_migration_makes(vault: Vault) -> None:
-    from cath_dagster.core.maintenance import METADATA as OURS
-    from cath_dagster.core.maintenance import SCHEMA
+    from cath_dagster.core.maintenance.tables import METADATA as OURS
+    from cath_dagster.core.maintenance.tables import SCHEMA
 
     def compare(connection: sa.Connection) -> dict[str, tuple[list[str], list[str]]]:
         inspector = sa.inspect(connection)

@@ -23,7 +23,7 @@ from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.notices import DONE, IMPATIENT, Notice, put_down

@@ -27,7 +27,7 @@ from cath_dagster.cath.tables import media_application
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
 from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import PurgeSettings

@@ -12,7 +12,7 @@ from cath_dagster.cath.tables import artefact, artefact_archive
 from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.maintenance import sent_notice
+from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import Days, PurgeSettings

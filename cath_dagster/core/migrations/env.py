@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
 
 context.configure(
     connection=context.config.attributes["connection"],

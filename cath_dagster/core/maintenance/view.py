@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.maintenance import SCHEMA, view_state
+from cath_dagster.core.maintenance.tables import SCHEMA, view_state
 
 MATERIALISED = "m"
 """As pg_class has it in relkind."""

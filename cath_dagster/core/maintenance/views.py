@@ -11,17 +11,11 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core.grants import Grant, give, read_grants
-from cath_dagster.core.maintenance import SCHEMA, view_state
+from cath_dagster.core.maintenance.tables import SCHEMA, view_state
+from cath_dagster.core.maintenance.view import Standing, View, check_droppable, read_columns, read_standing
+from cath_dagster.core.maintenance.view_grants import Grant, give, read_grants
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.postgres.database import Database, Limits
-from cath_dagster.core.view import (
-    Standing,
-    View,
-    check_droppable,
-    read_columns,
-    read_standing,
-)
 
 LIMITS = Limits(lock_seconds=5, statement_seconds=3_600)
 """Who waits longer for a lock stands in the way of whoever wants one after it, and keeps the other views waiting."""
