@@ -13,7 +13,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.archive import Keeper
 from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Child, Purge, Undo
 from cath_dagster.core.model.settings import PurgeSettings

@@ -19,7 +19,7 @@ from cath_dagster.checktick.retention import (
     is_past_hard_deletion,
     lock_for_decision,
 )
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import deleted_key, sent_notice
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.notices import SETTLED

@@ -14,7 +14,7 @@ from cath_dagster.checktick.retention import (
     soft_deletion_values,
 )
 from cath_dagster.checktick.tables import survey
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.postgres.heap import is_any
 
 

@@ -12,7 +12,7 @@ from cath_dagster.adapters.terminal import out
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.explain import GONE, Explanation, explain, tables_deleted_from
 from cath_dagster.core.instants import midnight
-from cath_dagster.core.ledger_report import Day, largest, read_days
+from cath_dagster.core.ledger.days import Day, largest, read_days
 from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.spec import Location, load_specs

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from cath_dagster.core import outbox
 from cath_dagster.core.archive import Keeper
 from cath_dagster.core.holds import chosen_of
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.left import Left
 from cath_dagster.core.maintenance.tables import deleted_key
 from cath_dagster.core.model.purge import Purge, Revision, descend

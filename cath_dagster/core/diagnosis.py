@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from cath_dagster.core.elsewhere import find_elsewhere
 from cath_dagster.core.errors import SchemaNotCurrentError
+from cath_dagster.core.ledger.append_only import find_power
 from cath_dagster.core.maintenance.tables import SCHEMA, check_current
-from cath_dagster.core.past import find_power
 from cath_dagster.core.postgres.catalogue import (
     SECONDS_PER_SCANNED_ROW,
     SMALL_TABLE_ROWS,

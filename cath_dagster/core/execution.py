@@ -24,7 +24,7 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status, collect
 from cath_dagster.core.model.settings import (

@@ -19,7 +19,7 @@ from cath_dagster.core.errors import (
     PreflightError,
     RefusedError,
 )
-from cath_dagster.core.ledger import Ledger, Plan
+from cath_dagster.core.ledger.ledger import Ledger, Plan
 from cath_dagster.core.left_files import Leaving, LeftFile
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Purge, Revision

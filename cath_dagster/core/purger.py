@@ -19,7 +19,7 @@ from cath_dagster.core.family import tables_of
 from cath_dagster.core.heap_walk import HeapWalk, without
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.look_back import look_back
 from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.pace import TEMPI, Pace, Pacer

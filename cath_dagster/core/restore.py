@@ -16,7 +16,7 @@ from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, Mai
 from cath_dagster.core.execution import lock_name
 from cath_dagster.core.foresight import Foresight
 from cath_dagster.core.hindrance import Hindrance, by_kind
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status, collect
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import require_writes

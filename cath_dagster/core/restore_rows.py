@@ -26,7 +26,7 @@ from cath_dagster.core.archived import (
     reference_of,
 )
 from cath_dagster.core.hindrance import Hindrance, Kind, hindrance_of
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import restored_row
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restorable import Restorable, parent_of

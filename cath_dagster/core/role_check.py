@@ -6,9 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import RefusedError
+from cath_dagster.core.ledger.append_only import find_power
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.needs import Named, Needs
-from cath_dagster.core.past import find_power
 from cath_dagster.core.postgres.heap import quote
 from cath_dagster.core.postgres.session import SERVICE
 

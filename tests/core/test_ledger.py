@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from psycopg.rows import DictRow, dict_row
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.ledger import Ledger, Plan
+from cath_dagster.core.ledger.ledger import Ledger, Plan
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.postgres.database import Database
 

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.ledger import Ledger, Plan
-from cath_dagster.core.ledger_report import Day, read_days
+from cath_dagster.core.ledger.days import Day, read_days
+from cath_dagster.core.ledger.ledger import Ledger, Plan
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.postgres.database import Database
 

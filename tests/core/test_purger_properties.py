@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.postgres.database import Database

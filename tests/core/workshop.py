@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.postgres.database import Database

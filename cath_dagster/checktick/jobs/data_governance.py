@@ -18,7 +18,7 @@ from cath_dagster.checktick.tables import response, survey
 from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
 from cath_dagster.checktick.words import tell_governance
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.ledger import Plan
+from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.postgres.heap import is_any
