@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.archive import Keeper
+from cath_dagster.core.archive.archiver import Keeper
+from cath_dagster.core.archive.obstacles import PERSONAL
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.outcome import RunResult
@@ -22,7 +23,6 @@ from cath_dagster.core.purger import Purger
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
 from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.undo_check import PERSONAL
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 DAYS = 30

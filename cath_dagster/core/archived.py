@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import CursorResult
 
-from cath_dagster.core.archive import checksum
+from cath_dagster.core.archive.archiver import checksum
 from cath_dagster.core.maintenance.tables import SCHEMA, archived_rows, ledger_event
 from cath_dagster.core.postgres.heap import quote as quote_name
 from cath_dagster.core.postgres.relations import Reference, Relation

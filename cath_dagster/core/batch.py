@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.core import outbox
-from cath_dagster.core.archive import Keeper
+from cath_dagster.core.archive.archiver import Keeper
 from cath_dagster.core.holds import chosen_of
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.left import Left

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
-from cath_dagster.core.family import find_relations
+from cath_dagster.core.archive.dependents import find_relations
 from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.postgres.heap import quote
 from cath_dagster.core.postgres.relations import Reference, read_references

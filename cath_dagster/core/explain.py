@@ -15,7 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, NoSuchTableError
 
-from cath_dagster.core.archive import pin_text
+from cath_dagster.core.archive.archiver import pin_text
+from cath_dagster.core.archive.protected_rows import spare, tables_left_alone
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.evidence import (
     Deletion,
@@ -34,7 +35,6 @@ from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.relations import key_text
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.references import examine
-from cath_dagster.core.restored import spare, tables_left_alone
 from cath_dagster.core.spec import JobSpec
 
 HORIZON = timedelta(days=400)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.archive import pin_text
+from cath_dagster.core.archive.archiver import pin_text
 from cath_dagster.core.archived import (
     ARCHIVE,
     PLACE,

@@ -10,7 +10,10 @@ from operator import length_hint
 
 import sqlalchemy as sa
 
-from cath_dagster.core import archive, forgetting, outbox, telemetry
+from cath_dagster.core import forgetting, outbox, telemetry
+from cath_dagster.core.archive import archiver
+from cath_dagster.core.archive.obstacles import UndoPolicy
+from cath_dagster.core.archive.protected_rows import spare_revision, tables_left_alone
 from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.errors import (
     DatabaseLostError,
@@ -34,8 +37,6 @@ from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purge_outcome import how, record_dry_purge, record_purge, tell_refused
 from cath_dagster.core.purger import Purger
 from cath_dagster.core.resources import Reporter, Resources, application_name, required
-from cath_dagster.core.restored import spare_revision, tables_left_alone
-from cath_dagster.core.undo_check import UndoPolicy
 from cath_dagster.core.words import one_line
 
 NOTICES_AT_ONCE = 500
@@ -309,9 +310,9 @@ class JobRun:
     def delete_archives(self) -> None:
         """Delete what this job archived and can no longer be restored, whichever of its runs it was."""
         if self.dry_run:
-            ended = self.database.transaction(lambda connection: archive.count_ended(connection, self.job, self.as_of))
+            ended = self.database.transaction(lambda connection: archiver.count_ended(connection, self.job, self.as_of))
         else:
-            ended = archive.delete_ended(self.database, self.job, self.as_of, report=self.reporter.progress)
+            ended = archiver.delete_ended(self.database, self.job, self.as_of, report=self.reporter.progress)
         if ended:
             self.record(Outcome(target="archives", matched=ended, deleted=ended))
 

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from cath_dagster.core.archive.dependents import read_family
+from cath_dagster.core.archive.obstacles import needed_for_undo
 from cath_dagster.core.diagnosis import OURS
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.family import read_family
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import PurgeSettings, read_settings
@@ -19,7 +20,6 @@ from cath_dagster.core.postgres.vacuum import MAINTAIN_SINCE
 from cath_dagster.core.reference_findings import purges_of
 from cath_dagster.core.references import adopted, examine
 from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.undo_check import needed_for_undo
 
 REVISIONS = {"alembic_version": ("SELECT",)}
 RESTORING = REVISIONS | {

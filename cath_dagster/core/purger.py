@@ -12,10 +12,10 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from cath_dagster.core.archive.dependents import tables_of
 from cath_dagster.core.batch import Batcher
 from cath_dagster.core.batch_runner import BatchRunner, Progress
 from cath_dagster.core.extremes import is_on_calendar
-from cath_dagster.core.family import tables_of
 from cath_dagster.core.heap_walk import HeapWalk, without
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk

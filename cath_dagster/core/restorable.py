@@ -8,7 +8,7 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.archive import pin_text
+from cath_dagster.core.archive.archiver import pin_text
 from cath_dagster.core.archived import (
     Name,
     Part,

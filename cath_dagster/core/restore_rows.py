@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core import outbox
-from cath_dagster.core.archive import pin_text
+from cath_dagster.core.archive.archiver import pin_text
 from cath_dagster.core.archived import (
     PLACE,
     Part,

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.archive import BYTES_PER_ARCHIVE, ROWS_PER_ARCHIVE, count_ended, delete_ended
+from cath_dagster.core.archive.archiver import BYTES_PER_ARCHIVE, ROWS_PER_ARCHIVE, count_ended, delete_ended
+from cath_dagster.core.archive.obstacles import PERSONAL, UndoPolicy, find_obstacles
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.purge import Child, Purge
-from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
 from tests.vault import AS_OF, DAYS, OLD_THINGS, RUN, Vault, crumb, piece, silent, thing
 
 pytestmark = pytest.mark.both_versions

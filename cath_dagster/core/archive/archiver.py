@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, array, insert
 
-from cath_dagster.core.family import Link, Member, read_family, tables_of
+from cath_dagster.core.archive.dependents import Link, Member, read_family, tables_of
 from cath_dagster.core.maintenance.tables import archived_rows, restored_row
 from cath_dagster.core.model.purge import Purge, descend
 from cath_dagster.core.postgres.database import Database

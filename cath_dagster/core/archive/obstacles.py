@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.family import Member, read_family, tables_of
+from cath_dagster.core.archive.dependents import Member, read_family, tables_of
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.postgres.catalogue import find_missing_privileges
 from cath_dagster.core.postgres.relations import CASCADE, SET_DEFAULT
