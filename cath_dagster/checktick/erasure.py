@@ -22,8 +22,8 @@ from cath_dagster.checktick.retention import (
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import deleted_key, sent_notice
 from cath_dagster.core.model.purge import Purge
-from cath_dagster.core.notices import SETTLED
-from cath_dagster.core.outbox import queue
+from cath_dagster.core.outbox.files import queue
+from cath_dagster.core.outbox.notices import SETTLED
 from cath_dagster.core.postgres.database import BatchConflictError
 from cath_dagster.core.postgres.heap import Keys, is_any
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cath_dagster.checktick.erasure import SCOPE
 from cath_dagster.checktick.tables import audit_log
 from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.left_files import LeftFile
+from cath_dagster.core.outbox.left_files import LeftFile
 
 ACTION = "survey_files_left"
 

@@ -12,7 +12,7 @@ from cath_dagster.checktick import LOCATION
 from cath_dagster.checktick.erasure import ACTION
 from cath_dagster.checktick.retention import JOB, is_undated
 from cath_dagster.checktick.tables import audit_log, survey
-from cath_dagster.core.left_files import find_left
+from cath_dagster.core.outbox.left_files import find_left
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.locations import find_location
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.left_files import LeftFile, find_left, settle
 from cath_dagster.core.maintenance.tables import check_current
+from cath_dagster.core.outbox.left_files import LeftFile, find_left, settle
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.spec import Location
 

@@ -9,13 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core import outbox
 from cath_dagster.core.archive.archiver import Keeper
 from cath_dagster.core.holds import chosen_of
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.left import Left
 from cath_dagster.core.maintenance.tables import deleted_key
 from cath_dagster.core.model.purge import Purge, Revision, descend
+from cath_dagster.core.outbox import files
 from cath_dagster.core.postgres.database import BatchConflictError
 from cath_dagster.core.postgres.heap import Keys, is_any
 from cath_dagster.core.refusal import StayedError
@@ -216,7 +216,7 @@ class Batcher:
     def _queue_files(self, connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> None:
         if purge.files is None:
             return
-        outbox.queue(
+        files.queue(
             connection,
             purge.files(chosen),
             job=self.job,

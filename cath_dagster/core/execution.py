@@ -35,7 +35,7 @@ from cath_dagster.core.model.settings import (
     plain_settings,
     read_run_config,
 )
-from cath_dagster.core.notices import Patience
+from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import find_hindrance, require_writes
 from cath_dagster.core.resources import Reporter, Resources, application_name, required

@@ -10,7 +10,7 @@ from operator import length_hint
 
 import sqlalchemy as sa
 
-from cath_dagster.core import forgetting, outbox, telemetry
+from cath_dagster.core import telemetry
 from cath_dagster.core.archive import archiver
 from cath_dagster.core.archive.obstacles import UndoPolicy
 from cath_dagster.core.archive.protected_rows import spare_revision, tables_left_alone
@@ -23,11 +23,12 @@ from cath_dagster.core.errors import (
     RefusedError,
 )
 from cath_dagster.core.ledger.ledger import Ledger, Plan
-from cath_dagster.core.left_files import Leaving, LeftFile
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.model.settings import PurgeSettings
-from cath_dagster.core.notices import Notice, Patience, Postman, not_settled
+from cath_dagster.core.outbox import files, forgetting
+from cath_dagster.core.outbox.left_files import Leaving, LeftFile
+from cath_dagster.core.outbox.notices import Notice, Patience, Postman, not_settled
 from cath_dagster.core.pace import TEMPI, Pacer, choose_pace
 from cath_dagster.core.planning import PlannedPurge, plan_purges
 from cath_dagster.core.ports.mail import Content, Delivery
@@ -274,19 +275,19 @@ class JobRun:
 
     def drain_left(self) -> None:
         """Delete the files that are due where the work broke off before it came to them."""
-        if not self.has_drained and outbox.count_due(self.database, self.job, self.as_of):
+        if not self.has_drained and files.count_due(self.database, self.job, self.as_of):
             self.drain_files()
 
     def drain_files(self) -> None:
         """Delete the files this job has queued, those of an earlier run that was killed included."""
         self.has_drained = True
         if self.dry_run:
-            due = outbox.count_due(self.database, self.job, self.as_of)
+            due = files.count_due(self.database, self.job, self.as_of)
             self.record(Outcome(target="files", matched=due, details=self._held_files()))
             return
         started = self.clock()
         with telemetry.span("outbox", target="files") as span:
-            outcome = outbox.drain(
+            outcome = files.drain(
                 self.database,
                 self.resources.store(self.file_store),
                 job=self.job,
@@ -391,7 +392,7 @@ class JobRun:
 
     def _held_files(self) -> dict[str, Scalar]:
         """Return how many files wait for the end of their window, after this run."""
-        queued = self.database.transaction(lambda connection: outbox.count_held(connection, self.job, self.as_of))
+        queued = self.database.transaction(lambda connection: files.count_held(connection, self.job, self.as_of))
         held = queued + self.files_to_hold
         return {"held": held} if held else {}
 

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core import outbox
 from cath_dagster.core.archive.archiver import pin_text
 from cath_dagster.core.archived import (
     PLACE,
@@ -28,6 +27,7 @@ from cath_dagster.core.archived import (
 from cath_dagster.core.hindrance import Hindrance, Kind, hindrance_of
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import restored_row
+from cath_dagster.core.outbox import files
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restorable import Restorable, parent_of
 
@@ -203,7 +203,7 @@ class RowRestorer:
         self._remember(connection, part, restored)
         keys = [*restored, *there]
         if keys:
-            outbox.take_off(connection, part.table, keys)
+            files.take_off(connection, part.table, keys)
             self._remove_copies(connection, part, keys)
 
     def _remove_copies(self, connection: sa.Connection, part: Part, keys: Sequence[str]) -> None:

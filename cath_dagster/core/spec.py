@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.forgetting import Forgets
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.model.ticks import is_cron
+from cath_dagster.core.outbox.forgetting import Forgets
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun
-    from cath_dagster.core.left_files import LeftFile
     from cath_dagster.core.model.outcome import RunResult
+    from cath_dagster.core.outbox.left_files import LeftFile
 
 
 class SpecificationError(MaintenanceError):

@@ -10,7 +10,7 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.model.outcome import Outcome
-from cath_dagster.core.notices import Notice, Patience, Postman
+from cath_dagster.core.outbox.notices import Notice, Patience, Postman
 from cath_dagster.core.ports.mail import Delivery, MailerUnavailableError, Message, Receipt
 from cath_dagster.core.postgres.database import Database
 

@@ -21,17 +21,17 @@ from cath_dagster.bon.shaam import Ended, Ending, Refresher, is_due
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.settings import JobSettings
-from cath_dagster.core.notices import DONE, IMPATIENT, Notice, put_down
+from cath_dagster.core.outbox.forgetting import Asking, is_older
+from cath_dagster.core.outbox.notices import DONE, IMPATIENT, Notice, put_down
+from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Message
 from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.tally import IDS_SHOWN
 
 if TYPE_CHECKING:
     from cath_dagster.adapters.oauth import ClientAuth

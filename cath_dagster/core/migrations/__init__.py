@@ -5,8 +5,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from cath_dagster.core.forgetting import forget_old_keys
 from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.outbox.forgetting import forget_old_keys
 from cath_dagster.core.postgres.followers import require_writes
 from cath_dagster.core.spec import Location, package_folder
 

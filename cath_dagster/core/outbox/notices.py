@@ -16,11 +16,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.outbox.tally import Tally, tell
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import is_any
-from cath_dagster.core.tally import Tally, tell
 
 DUE = "due"
 """Put down to be sent, with what makes it necessary, and not tried yet."""

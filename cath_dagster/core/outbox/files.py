@@ -13,9 +13,9 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from cath_dagster.core.left_files import Leaving
 from cath_dagster.core.maintenance.tables import file_outbox
 from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.outbox.left_files import Leaving
 from cath_dagster.core.ports.blobs import BlobStore, Removal, RemovalResult
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import is_any
