@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.core.archive.archiver import Keeper
-from cath_dagster.core.holds import chosen_of
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.left import Left
 from cath_dagster.core.maintenance.tables import deleted_key
@@ -18,6 +17,7 @@ from cath_dagster.core.model.purge import Purge, Revision, descend
 from cath_dagster.core.outbox import files
 from cath_dagster.core.postgres.database import BatchConflictError
 from cath_dagster.core.postgres.heap import Keys, is_any
+from cath_dagster.core.references.holds import chosen_of
 from cath_dagster.core.refusal import StayedError
 
 

@@ -34,7 +34,7 @@ from cath_dagster.core.phases import after_change, of_change, of_changed
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.relations import key_text
 from cath_dagster.core.postgres.session import SERVICE
-from cath_dagster.core.references import examine
+from cath_dagster.core.references.examination import examine
 from cath_dagster.core.spec import JobSpec
 
 HORIZON = timedelta(days=400)

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from cath_dagster.core.batch import Done
 from cath_dagster.core.batch_runner import BatchRunner
 from cath_dagster.core.chunks import Chunks
-from cath_dagster.core.holds import keys_in_order
 from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.postgres.heap import Keys, is_any
+from cath_dagster.core.references.holds import keys_in_order
 
 KEYS_IN_MEMORY = 100_000
 """Keys read at once; with uuids about 10 MB."""

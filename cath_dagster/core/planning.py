@@ -17,7 +17,7 @@ from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge, Undo
 from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.preflight import Preflight, check_access, check_purge
-from cath_dagster.core.references import Examined, examine, tell_unread
+from cath_dagster.core.references.examination import Examined, examine, tell_unread
 
 if TYPE_CHECKING:
     from cath_dagster.core.job_run import JobRun

@@ -7,13 +7,13 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.holds import count_held
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.postgres.catalogue import purged_tables
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.postgres.relations import SET_NULL, Reference, read_relations
-from cath_dagster.core.references import Examined, examine, grant_to_read
+from cath_dagster.core.references.examination import Examined, examine, grant_to_read
+from cath_dagster.core.references.holds import count_held
 from cath_dagster.core.spec import JobSpec
 
 
