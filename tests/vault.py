@@ -13,13 +13,13 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.archive.archiver import Keeper
 from cath_dagster.core.archive.obstacles import PERSONAL
-from cath_dagster.core.batch_runner import Progress
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Child, Purge, Undo
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.purger import Purger
+from cath_dagster.core.purge.batch_runner import Progress
+from cath_dagster.core.purge.engine import Purger
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
 from cath_dagster.core.spec import JobSpec

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from cath_dagster.core import partitions, telemetry
+from cath_dagster.core import telemetry
 from cath_dagster.core.archive.obstacles import find_obstacles
 from cath_dagster.core.archive.protected_rows import count_spared, spare
-from cath_dagster.core.blast_radius import Measure, measure, refusal
 from cath_dagster.core.errors import BlastRadiusError, PreflightError
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge, Undo
 from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.preflight import Preflight, check_access, check_purge
+from cath_dagster.core.purge import partitions
+from cath_dagster.core.purge.blast_radius import Measure, measure, refusal
 from cath_dagster.core.references.examination import Examined, examine, tell_unread
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ def test_a_polite_run_deletes_the_same_and_tells_its_duty_and_its_rests(service:
 def test_a_scheduled_run_on_a_large_table_is_polite(
     service: Service, monkeypatch: pytest.MonkeyPatch, *, is_scheduled: bool, pace: str
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.pace.LARGE_TABLE_BYTES", 1)
+    monkeypatch.setattr("cath_dagster.core.purge.pace.LARGE_TABLE_BYTES", 1)
     add_entries(service, 100)
 
     assert details(service, is_scheduled=is_scheduled)["pace"] == pace

@@ -16,8 +16,8 @@ from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import NoWritesNowError
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.model.outcome import Status
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.postgres.pressure import Pressure, look
+from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
 from cath_dagster.development import cath_sample
 from cath_dagster.development.notify import NotifySimulator
 from tests.roles import role_in

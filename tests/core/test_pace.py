@@ -6,7 +6,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.pace import (
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.pressure import MAX_LAG_BYTES, Pressure
+from cath_dagster.core.purge.pace import (
     LARGE_TABLE_BYTES,
     LOOK_SECONDS,
     MAX_REST_SECONDS,
@@ -17,8 +19,6 @@ from cath_dagster.core.pace import (
     Pacer,
     choose_pace,
 )
-from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.pressure import MAX_LAG_BYTES, Pressure
 from tests.core.workshop import Workshop, await_lock_wait, old_entries
 
 CALM = Pressure(waiting_for_us=0, waiting_for_locks=0, active=4, stalled=1, lag_bytes=None, wal_position=0)
@@ -33,7 +33,7 @@ class Server:
         self.shows = CALM
         self.pacer = Pacer(TEMPI[Pace.POLITE], sleep=self.pass_time, clock=lambda: self.now)
         self._database = database
-        monkeypatch.setattr("cath_dagster.core.pace.look", lambda connection: self.shows)
+        monkeypatch.setattr("cath_dagster.core.purge.pace.look", lambda connection: self.shows)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds

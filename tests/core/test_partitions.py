@@ -11,13 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.blast_radius import measure
 from cath_dagster.core.model.purge import Purge
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.partitions import find_obstacle, find_whole
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import read_heaps
-from cath_dagster.core.purger import Purger
+from cath_dagster.core.purge.blast_radius import measure
+from cath_dagster.core.purge.engine import Purger
+from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.partitions import find_obstacle, find_whole
 from tests.core.workshop import RUN, Workshop, silent
 
 pytestmark = pytest.mark.both_versions
@@ -207,7 +207,7 @@ def test_writes_the_keys_of_a_dropped_partition_down(months: Workshop) -> None:
 
 def test_walks_a_partition_whose_lock_it_does_not_get(months: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     hasty = replace(TEMPI[Pace.BULK].limits, lock_seconds=0.05)
-    monkeypatch.setattr("cath_dagster.core.partitions.LIMITS", hasty)
+    monkeypatch.setattr("cath_dagster.core.purge.partitions.LIMITS", hasty)
     rests: list[float] = []
 
     with psycopg.connect(months.url) as reader:
@@ -259,8 +259,8 @@ def test_measures_all_partitions_together(months: Workshop, monkeypatch: pytest.
     )
     assert (measured.matched, measured.rows) == (EXPIRED, 4_500)
 
-    monkeypatch.setattr("cath_dagster.core.blast_radius.EXACT_BLOCKS", 1)
-    monkeypatch.setattr("cath_dagster.core.blast_radius.MIN_ROWS", 100_000)
+    monkeypatch.setattr("cath_dagster.core.purge.blast_radius.EXACT_BLOCKS", 1)
+    monkeypatch.setattr("cath_dagster.core.purge.blast_radius.MIN_ROWS", 100_000)
     drawn = months.database.transaction(lambda connection: measure(connection, event, old_events().predicate))
     assert abs(drawn.rows - 4_500) <= max(drawn.margin, 1)
 

@@ -9,8 +9,8 @@ import pytest
 
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.model.purge import Purge
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.postgres.database import Limits
+from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
 
 pytestmark = pytest.mark.both_versions
@@ -26,7 +26,7 @@ def hasty(workshop: Workshop) -> Pacer:
 def test_deletes_everything_but_a_row_that_another_never_lets_go(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    monkeypatch.setattr("cath_dagster.core.purge.batch_runner.SINGLE_ROW", HASTY.limits)
     workshop.fill(2_000)
 
     with psycopg.connect(workshop.url) as other:
@@ -44,7 +44,7 @@ def test_deletes_everything_but_a_row_that_another_never_lets_go(
 def test_takes_a_row_that_is_let_go_before_the_last_pass(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    monkeypatch.setattr("cath_dagster.core.purge.batch_runner.SINGLE_ROW", HASTY.limits)
     workshop.fill(200)
 
     with psycopg.connect(workshop.url) as other:
@@ -62,7 +62,7 @@ def test_takes_a_row_that_is_let_go_before_the_last_pass(
 def test_spares_a_row_that_is_rescued_while_it_is_passed_over(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    monkeypatch.setattr("cath_dagster.core.purge.batch_runner.SINGLE_ROW", HASTY.limits)
     workshop.fill(200)
 
     with psycopg.connect(workshop.url) as other:

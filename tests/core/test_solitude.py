@@ -12,11 +12,11 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.look_back import look_back
 from cath_dagster.core.migrations import migrate
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.purge.batch_runner import Progress
+from cath_dagster.core.purge.closing_scan import look_back
+from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
 from cath_dagster.development.postgres import embedded_postgres, remove_state, running
 from tests.core.workshop import CUTOFF, ENTRY, NEW, OLD, Workshop, old_entries
 
@@ -30,7 +30,7 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        monkeypatch.setattr("cath_dagster.core.purger.look_back", self._look)
+        monkeypatch.setattr("cath_dagster.core.purge.engine.look_back", self._look)
 
     def _look(self, *given: Any, **named: Any) -> Any:
         self.count += 1

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.model.purge import Child, Purge
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.way_in import choose_way
+from cath_dagster.core.purge.access_path import choose_way
+from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
 from tests.core.workshop import Workshop, entry, old_entries, part
 
 pytestmark = pytest.mark.both_versions
@@ -101,7 +101,7 @@ def test_takes_rows_that_are_moved_below_the_cursor_of_the_index(workshop: Works
 def test_goes_on_through_more_rows_of_one_age_than_it_reads_at_once(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.key_walk.KEYS_IN_MEMORY", 7)
+    monkeypatch.setattr("cath_dagster.core.purge.key_walk.KEYS_IN_MEMORY", 7)
     fill(workshop)
     workshop.sql.execute("UPDATE entry SET seen_at = '2000-01-01' WHERE id <= 40")
     workshop.sql.execute("VACUUM ANALYZE entry")

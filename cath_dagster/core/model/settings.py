@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.model.outcome import Scalar
-from cath_dagster.core.pace import Pace
+from cath_dagster.core.purge.pace import Pace
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No service is older, and no retention period may lead before the calendar."""

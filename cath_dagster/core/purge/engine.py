@@ -13,23 +13,23 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.core.archive.dependents import tables_of
-from cath_dagster.core.batch import Batcher
-from cath_dagster.core.batch_runner import BatchRunner, Progress
 from cath_dagster.core.extremes import is_on_calendar
-from cath_dagster.core.heap_walk import HeapWalk, without
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.key_walk import FIRST_WAIT_SECONDS, KeyWalk
 from cath_dagster.core.ledger.ledger import Ledger
-from cath_dagster.core.look_back import look_back
 from cath_dagster.core.model.purge import Purge, Revision
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.partitions import PartitionDropper
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import is_any, read_heaps
-from cath_dagster.core.refusal import Guards, read_guards
-from cath_dagster.core.revision_walk import RevisionWalk, is_worth_a_walk
-from cath_dagster.core.solitude import Solitude, begin_solitude
-from cath_dagster.core.way_in import WayIn, choose_way, on_heap
+from cath_dagster.core.purge.access_path import WayIn, choose_way, on_heap
+from cath_dagster.core.purge.batch import Batcher
+from cath_dagster.core.purge.batch_runner import BatchRunner, Progress
+from cath_dagster.core.purge.closing_scan import look_back
+from cath_dagster.core.purge.heap_walk import HeapWalk, without
+from cath_dagster.core.purge.key_walk import FIRST_WAIT_SECONDS, KeyWalk
+from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.partitions import PartitionDropper
+from cath_dagster.core.purge.refusal import Guards, read_guards
+from cath_dagster.core.purge.revision_walk import RevisionWalk, is_worth_a_walk
+from cath_dagster.core.purge.single_writer import Solitude, begin_solitude
 
 MAX_PASSES = 5
 """Attempts to leave no matching row behind, while others insert, move and lock rows."""

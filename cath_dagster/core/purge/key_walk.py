@@ -12,11 +12,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.batch import Done
-from cath_dagster.core.batch_runner import BatchRunner
-from cath_dagster.core.chunks import Chunks
 from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.postgres.heap import Keys, is_any
+from cath_dagster.core.purge.batch import Done
+from cath_dagster.core.purge.batch_runner import BatchRunner
+from cath_dagster.core.purge.chunks import Chunks
 from cath_dagster.core.references.holds import keys_in_order
 
 KEYS_IN_MEMORY = 100_000

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.batch import Batcher, Done
-from cath_dagster.core.batch_runner import BatchRunner
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.postgres.database import Limits, TimedOutError, sqlstate
 from cath_dagster.core.postgres.heap import Heap, qualified_name
-from cath_dagster.core.refusal import RowsRefusedError
-from cath_dagster.core.way_in import find_relations, on_heap
+from cath_dagster.core.purge.access_path import find_relations, on_heap
+from cath_dagster.core.purge.batch import Batcher, Done
+from cath_dagster.core.purge.batch_runner import BatchRunner
+from cath_dagster.core.purge.refusal import RowsRefusedError
 
 LIMITS = Limits(lock_seconds=1.0, statement_seconds=600.0)
 """A lock on the whole table is asked for and must not be waited for long; counting a partition takes a while."""

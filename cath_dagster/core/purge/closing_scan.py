@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from cath_dagster.core.batch_runner import GROWTH
-from cath_dagster.core.heap_walk import MAX_BLOCKS
-from cath_dagster.core.left import Left, left_in_blocks
 from cath_dagster.core.model.purge import Purge
-from cath_dagster.core.pace import Pacer
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import Heap, blocks, read_heaps
-from cath_dagster.core.way_in import on_heap
+from cath_dagster.core.purge.access_path import on_heap
+from cath_dagster.core.purge.batch_runner import GROWTH
+from cath_dagster.core.purge.heap_walk import MAX_BLOCKS
+from cath_dagster.core.purge.pace import Pacer
+from cath_dagster.core.purge.remaining import Left, left_in_blocks
 
 FIRST_BLOCKS = 64
 """Half a megabyte, read within a millisecond if it is cached."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.batch import Done
-from cath_dagster.core.left import Left, left_in_blocks
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.purge.batch import Done
+from cath_dagster.core.purge.remaining import Left, left_in_blocks
 
 _SNAPSHOT = sa.func.pg_current_snapshot()
 _NEXT_ID = sa.cast(sa.cast(sa.func.pg_snapshot_xmax(_SNAPSHOT), sa.Text), sa.BigInteger)

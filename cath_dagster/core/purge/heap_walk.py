@@ -11,14 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.batch import Batcher, Done
-from cath_dagster.core.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
-from cath_dagster.core.chunks import Chunks
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.postgres.database import TimedOutError
 from cath_dagster.core.postgres.heap import Heap, Keys, blocks, in_blocks, is_any
-from cath_dagster.core.refusal import RowsRefusedError
-from cath_dagster.core.solitude import Solitude, follow, look_behind
+from cath_dagster.core.purge.batch import Batcher, Done
+from cath_dagster.core.purge.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
+from cath_dagster.core.purge.chunks import Chunks
+from cath_dagster.core.purge.refusal import RowsRefusedError
+from cath_dagster.core.purge.single_writer import Solitude, follow, look_behind
 
 MAX_BLOCKS = 512
 """4 MB. Even with a full image of every page, the logs of several such batches fit into PostgreSQL's usual wal_buffers of 16 MB,

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core import telemetry
-from cath_dagster.core.batch import Done
-from cath_dagster.core.cost import Cost
-from cath_dagster.core.pace import Pacer
 from cath_dagster.core.postgres.database import Database, Limits, TimedOutError
-from cath_dagster.core.refusal import Guards, Refusal, RowsRefusedError, StayedError
+from cath_dagster.core.purge.batch import Done
+from cath_dagster.core.purge.cost import Cost
+from cath_dagster.core.purge.pace import Pacer
+from cath_dagster.core.purge.refusal import Guards, Refusal, RowsRefusedError, StayedError
 
 FIRST_ROWS = 16
 """Rows of the first batches: what a row costs is not known before some are deleted."""

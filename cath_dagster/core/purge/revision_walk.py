@@ -12,13 +12,13 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from cath_dagster.core.batch import Batcher
-from cath_dagster.core.batch_runner import GROWTH, PARTS, BatchRunner
-from cath_dagster.core.heap_walk import MAX_BLOCKS
 from cath_dagster.core.model.purge import Revision
 from cath_dagster.core.postgres.database import TimedOutError
 from cath_dagster.core.postgres.heap import Heap, blocks, in_blocks, is_any
-from cath_dagster.core.refusal import RowsRefusedError
+from cath_dagster.core.purge.batch import Batcher
+from cath_dagster.core.purge.batch_runner import GROWTH, PARTS, BatchRunner
+from cath_dagster.core.purge.heap_walk import MAX_BLOCKS
+from cath_dagster.core.purge.refusal import RowsRefusedError
 
 MOST_SECONDS = 0.08
 """Less than a DELETE's batch at full pace: what a changed row costs varies more, as every index grows and splits."""
