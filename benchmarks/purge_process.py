@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from benchmarks.measures import Quiet
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath.jobs.clear_audit import SPEC
-from cath_dagster.core.execution import execute
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.execution import execute
 
 
 def main(url: str, as_of: str, pace: str) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from benchmarks.measures import Quiet
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.checktick import LOCATION
-from cath_dagster.core.execution import execute
 from cath_dagster.core.model.outcome import RunResult, Status
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
 
 
 def main(url: str, job: str, table: str, as_of: str) -> None:

@@ -10,7 +10,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.migrations import migrate
-from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.run.spec import Location, load_specs
 from cath_dagster.locations import LOCATIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "data-we-keep.md"

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from cath_dagster.core.model.outcome import RunResult
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development import bon_sample
 from cath_dagster.development.samples import SAMPLES, Filling
 from tests.bon.bon import Bon

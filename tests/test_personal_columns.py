@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from cath_dagster.core.archive.obstacles import PERSONAL
-from cath_dagster.core.schema_fit import stated_tables
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.schema_fit import stated_tables
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development import bon_sample, checktick_sample
 from cath_dagster.locations import LOCATIONS
 

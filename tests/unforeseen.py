@@ -15,7 +15,7 @@ from cath_dagster.core.model.settings import read_settings
 from cath_dagster.core.needs import Moment
 from cath_dagster.core.postgres.catalogue import purged_tables
 from cath_dagster.core.reference_findings import reference_findings
-from cath_dagster.core.spec import JobSpec, Location, load_specs
+from cath_dagster.core.run.spec import JobSpec, Location, load_specs
 from tests.maintained import Maintained, outcome
 
 KEY = "nobody_foresaw_this"

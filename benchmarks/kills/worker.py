@@ -14,8 +14,8 @@ import cath_dagster.cath.media_report
 import cath_dagster.operations.resources  # noqa: F401 - as above
 from benchmarks.measures import Quiet
 from cath_dagster.adapters.environment import open_resources
-from cath_dagster.core.execution import execute
-from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.locations import LOCATIONS
 
 SPECS: Mapping[str, JobSpec] = {spec.key: spec for location in LOCATIONS for spec in load_specs(location)}

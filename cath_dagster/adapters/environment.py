@@ -14,8 +14,8 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.ports.blobs import BlobStore
 from cath_dagster.core.ports.mail import Delivery, Mailer, Message, Receipt
-from cath_dagster.core.resources import required
-from cath_dagster.core.spec import Location
+from cath_dagster.core.run.resources import required
+from cath_dagster.core.run.spec import Location
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
 SMTP_URL, NOTIFY_API_KEY = "SMTP_URL", "NOTIFY_API_KEY"

@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.ticks import ticks
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 PREFIX = "cath_dagster."
 TICKS = 10

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.outcome import RunResult, Status
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 TIMEOUT_SECONDS = 3.0
 """For the connection and for the answer: twice a run, and a switch that is away must not hold a purge up."""

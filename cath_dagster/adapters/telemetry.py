@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from cath_dagster.adapters.exporters import Complaints, Destination, Exporters, find_destinations
 from cath_dagster.adapters.instruments import Observed
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.execution import summary
 from cath_dagster.core.model.outcome import RunResult, Status
-from cath_dagster.core.resources import Reporter
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.execution import summary
+from cath_dagster.core.run.resources import Reporter
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.telemetry import telling
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from cath_dagster.core.execution import summary
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.run.execution import summary
 from cath_dagster.core.words import printable
 
 SECONDS_BETWEEN_LINES = 2.0

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from cath_dagster.cath import LOCATION, assets
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.orchestration.jobs import EXECUTOR, build_asset_job, build_op_job
 from cath_dagster.orchestration.schedules import build_schedule, missing_partitions

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from cath_dagster.checktick.erasure import SCOPE
 from cath_dagster.checktick.tables import audit_log
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.outbox.left_files import LeftFile
+from cath_dagster.core.run.job_run import JobRun
 
 ACTION = "survey_files_left"
 

@@ -7,8 +7,8 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseUnavailableError, MaintenanceError
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.postgres.database import Limits, TimedOutError
+from cath_dagster.core.run.job_run import JobRun
 
 MAX_RESPONSES = 20_000
 """Of all surveys of a group: about half a second, for which other writers of these surveys wait."""

@@ -18,12 +18,12 @@ from cath_dagster.checktick.retention import (
 )
 from cath_dagster.checktick.tables import survey, user
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import NEXT_RUN, JobRun
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import SETTLED, Notice, not_settled
 from cath_dagster.core.ports.mail import Content, Message
+from cath_dagster.core.run.job_run import NEXT_RUN, JobRun
 
 TEMPLATE = "deletion_warning"
 IDS_SHOWN = 50

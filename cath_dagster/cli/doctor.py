@@ -20,7 +20,7 @@ from cath_dagster.core.ports.mail import MailerUnavailableError
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.reference_findings import reference_findings
 from cath_dagster.core.rehearsal import check_configuration, rehearse
-from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.run.spec import Location, load_specs
 from cath_dagster.core.view_diagnosis import diagnose_views
 
 

@@ -3,7 +3,7 @@
 import difflib
 
 from cath_dagster.core.errors import UnknownJobError
-from cath_dagster.core.spec import JobSpec, Location, load_specs
+from cath_dagster.core.run.spec import JobSpec, Location, load_specs
 from cath_dagster.locations import LOCATIONS
 
 

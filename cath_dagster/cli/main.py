@@ -38,11 +38,11 @@ from cath_dagster.core.errors import (
     RefusedError,
     UnknownJobError,
 )
-from cath_dagster.core.execution import check_partition, execute, read_config
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.settings import variable
 from cath_dagster.core.model.ticks import next_tick
-from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.run.execution import check_partition, execute, read_config
+from cath_dagster.core.run.spec import JobSpec, Location
 from cath_dagster.locations import LOCATIONS
 
 FAILED, WRONG_USAGE, IN_PART, TERMINATED = 1, 2, 3, 143

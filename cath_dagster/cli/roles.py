@@ -15,7 +15,7 @@ from cath_dagster.core.needs import Moment, Needs, needs_of_jobs, needs_of_resto
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.roles import RoleChange, give, write_changes
-from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.run.spec import Location, load_specs
 
 
 @dataclass(frozen=True)

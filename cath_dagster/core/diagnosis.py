@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.elsewhere import find_elsewhere
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.ledger.append_only import find_power
 from cath_dagster.core.maintenance.tables import SCHEMA, check_current
@@ -22,8 +21,9 @@ from cath_dagster.core.postgres.database import MINIMUM_VERSION
 from cath_dagster.core.postgres.followers import find_archiver, find_slots, read_standbys
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.postgres.unindexed import find_unindexed_foreign_keys
-from cath_dagster.core.spec import JobSpec, Location
-from cath_dagster.core.table_check import USED, find_troubles
+from cath_dagster.core.run.search_path import find_elsewhere
+from cath_dagster.core.run.spec import JobSpec, Location
+from cath_dagster.core.run.table_check import USED, find_troubles
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""

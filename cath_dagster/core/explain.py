@@ -35,7 +35,7 @@ from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.relations import key_text
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.references.examination import examine
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""

@@ -10,7 +10,7 @@ from cath_dagster.core.postgres.catalogue import SMALL_TABLE_ROWS, purged_tables
 from cath_dagster.core.postgres.database import sqlstate, translate
 from cath_dagster.core.postgres.heap import quote
 from cath_dagster.core.postgres.unindexed import ForeignKey, find_unindexed_foreign_keys
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 BUILD, REBUILD = "built", "rebuilt"
 _INSUFFICIENT_PRIVILEGE = "42501"

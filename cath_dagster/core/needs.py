@@ -19,7 +19,7 @@ from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.postgres.vacuum import MAINTAIN_SINCE
 from cath_dagster.core.reference_findings import purges_of
 from cath_dagster.core.references.examination import adopted, examine
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 REVISIONS = {"alembic_version": ("SELECT",)}
 RESTORING = REVISIONS | {

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from cath_dagster.core.model.purge import Planning, Purge
-from cath_dagster.core.spec import Change, JobSpec
+from cath_dagster.core.run.spec import Change, JobSpec
 
 Turn = Callable[[Purge, Change], Purge]
 

@@ -14,7 +14,7 @@ from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.postgres.relations import SET_NULL, Reference, read_relations
 from cath_dagster.core.references.examination import Examined, examine, grant_to_read
 from cath_dagster.core.references.holds import count_held
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 
 def reference_findings(connection: sa.Connection, specs: Sequence[JobSpec], moment: Planning) -> Iterator[Finding]:

@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.execution import let_in, new_run, read_config
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.settings import JobSettings, RunConfig
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.resources import Resources, application_name, required
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.execution import let_in, new_run, read_config
+from cath_dagster.core.run.resources import Resources, application_name, required
+from cath_dagster.core.run.spec import JobSpec
 
 
 class _Silent:

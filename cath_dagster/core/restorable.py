@@ -26,7 +26,7 @@ from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.postgres.catalogue import find_missing_privileges
 from cath_dagster.core.postgres.database import Database, sqlstate
 from cath_dagster.core.postgres.relations import Reference, Relation, read_references, read_relation
-from cath_dagster.core.table_check import find_troubles
+from cath_dagster.core.run.table_check import find_troubles
 
 MAX_DAMAGED = 20
 """Damaged archives that a refusal names."""

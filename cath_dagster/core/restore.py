@@ -13,7 +13,6 @@ from functools import partial
 from cath_dagster.core.archived import Name, Part, read_parts, tell_why_none
 from cath_dagster.core.checks import untold
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
-from cath_dagster.core.execution import lock_name
 from cath_dagster.core.foresight import Foresight
 from cath_dagster.core.hindrance import Hindrance, by_kind
 from cath_dagster.core.ledger.ledger import Ledger
@@ -22,7 +21,8 @@ from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import require_writes
 from cath_dagster.core.restorable import Request, Restorable, grouped, prepare
 from cath_dagster.core.restore_rows import Done, Lacking, RowRestorer
-from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.run.execution import lock_name
+from cath_dagster.core.run.spec import JobSpec, Location
 
 MAX_IDS = 20
 """Ids that an outcome names; more tell an operator nothing."""

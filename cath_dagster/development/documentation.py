@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from cath_dagster.core.postgres.session import PINS, Pin
-from cath_dagster.core.spec import JobSpec, Location, load_specs
+from cath_dagster.core.run.spec import JobSpec, Location, load_specs
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.locations import LOCATIONS
 

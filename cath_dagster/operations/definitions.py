@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.operations import LOCATION, OWNER
 from cath_dagster.operations.sensors import build_sensors
 from cath_dagster.orchestration.console import LOGGERS

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.locations import LOCATIONS  # the only upward import: whoever watches over all must know all
 from cath_dagster.operations import LOCATION
 

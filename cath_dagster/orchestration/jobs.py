@@ -9,7 +9,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (  # defin
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.outcome import RunResult
-from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.run.spec import JobSpec, Step
 from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.partitioned import FlatPartitionedAssetJob
 from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG

@@ -11,9 +11,9 @@ from cath_dagster.adapters.ping import ping_url
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.definitions import defs
 from cath_dagster.cath.jobs.clear_audit import SPEC
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.settings import JobSettings
-from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec, Step
 from cath_dagster.orchestration.jobs import build_step_job
 from tests.operations.receivers import Receiver
 from tests.service import Service

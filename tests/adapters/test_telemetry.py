@@ -19,9 +19,9 @@ from cath_dagster.adapters.telemetry import observed
 from cath_dagster.cath import LOCATION
 from cath_dagster.checktick import LOCATION as CHECKTICK
 from cath_dagster.core import telemetry
-from cath_dagster.core.execution import execute
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
-from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.collector import KEY, Collector, Mood, collecting, plain
 from tests.service import Service
 

@@ -9,7 +9,7 @@ from cath_dagster.core.explain import explain
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import ADD_AUDIT, Bon
 from tests.maintained import outcome
 

@@ -8,7 +8,7 @@ import pytest
 
 from cath_dagster.bon import LOCATION
 from cath_dagster.cli.roles import Roles, give_roles
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import Bon
 from tests.bon.test_privileges import prepare
 from tests.roles import Role, role_in

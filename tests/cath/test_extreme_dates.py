@@ -4,7 +4,7 @@ import pytest
 
 from cath_dagster.cath.tables import METADATA
 from cath_dagster.core.model.outcome import Status
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.extremes import EXTREMES, date_columns, put_extremes, said_of_dates
 from tests.service import Service, outcome
 

@@ -12,10 +12,10 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.notify import NotifyMailer
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.core.execution import execute
 from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
 from cath_dagster.core.ports.mail import Delivery, Mailer, Message
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development.notify import NotifySimulator
 from tests.service import Service, SilentReporter, outcome
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.service import Service
 
 REFUSE = """

@@ -15,7 +15,7 @@ from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import role_without_rights
 from tests.core.test_execution import assert_no_session, child_running, is_asleep, slow_down, wait_until
 from tests.service import Service, outcome

@@ -17,10 +17,10 @@ from psycopg.rows import tuple_row
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.checktick import LOCATION
-from cath_dagster.core.execution import execute
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.outbox.notices import Patience
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development.smtp import SmtpServer
 from tests.command import PROGRAM, Done, call
 from tests.maintained import Maintained

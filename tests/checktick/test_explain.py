@@ -10,7 +10,7 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.checktick.jobs.data_governance import SPEC
 from cath_dagster.core.explain import Explanation, explain
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.checktick.checktick import CheckTick
 
 

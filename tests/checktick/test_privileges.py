@@ -11,7 +11,7 @@ from psycopg import sql
 from cath_dagster.checktick import LOCATION
 from cath_dagster.core.diagnosis import OURS
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.checktick.checktick import CheckTick
 
 SPECS = {spec.name: spec for spec in load_specs(LOCATION)}

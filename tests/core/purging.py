@@ -6,12 +6,12 @@ from typing import Any
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.execution import execute
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from tests.service import Service
 
 

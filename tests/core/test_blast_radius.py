@@ -11,15 +11,15 @@ import sqlalchemy as sa
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.execution import execute
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge import blast_radius
 from cath_dagster.core.purge.blast_radius import Measure, measure
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from tests.service import Service, outcome
 
 METADATA = sa.MetaData()

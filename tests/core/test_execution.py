@@ -19,13 +19,13 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.media_report import Week
-from cath_dagster.core.execution import execute
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import Days, JobSettings
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.development.postgres import free_port
 from tests.service import Service, SilentReporter, outcome
 

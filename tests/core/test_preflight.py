@@ -16,14 +16,14 @@ from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
-from cath_dagster.core import preflight
-from cath_dagster.core.execution import execute
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings
 from cath_dagster.core.postgres import followers
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run import preflight
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.development.notify import NotifySimulator
 from tests.core.test_followers import make_cath
 from tests.servers import primary

@@ -17,7 +17,7 @@ from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
-from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.run.spec import Location, load_specs
 from cath_dagster.development import cath_sample
 from cath_dagster.locations import LOCATIONS
 from tests.assumptions import PAGE, settings_left_alone

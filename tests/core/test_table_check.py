@@ -10,7 +10,7 @@ import pytest
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.model.outcome import RunResult, Status
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import Bon
 from tests.cath.test_role import give, limited
 from tests.cli.test_cli import result_of

@@ -21,16 +21,16 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.archive.obstacles import PERSONAL
-from cath_dagster.core.execution import execute
 from cath_dagster.core.explain import Explanation, explain
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from tests.maintained import SilentReporter
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.locations import LOCATIONS
 from cath_dagster.orchestration.jobs import QUEUE_KEY
 from tests.deployment.values import (

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.kubernetes.api import Fault
 from tests.kubernetes.conftest import START_TIMEOUT_SECONDS, Platform
 from tests.stack import ROWS, SLOW, TERMINATE, add_entries

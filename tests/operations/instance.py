@@ -32,9 +32,9 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from cath_dagster.core.execution import execute
 from cath_dagster.core.model.outcome import RunResult
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.resources import open_resources
 from tests.conftest import SERVER

@@ -6,7 +6,7 @@ import pytest
 
 from cath_dagster.core.diagnosis import Level, diagnose
 from cath_dagster.core.model.outcome import Status
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.resources import open_resources
 from tests.operations.instance import Instance, run_job

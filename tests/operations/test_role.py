@@ -9,9 +9,9 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cli.roles import Roles, give_roles
-from cath_dagster.core.execution import execute
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.resources import open_resources

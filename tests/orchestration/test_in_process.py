@@ -10,7 +10,7 @@ import pytest
 from cath_dagster.bon.definitions import defs as bon
 from cath_dagster.cath.definitions import defs as cath
 from cath_dagster.checktick.definitions import defs as checktick
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.definitions import defs as operations
 from cath_dagster.operations.watched import all_specs
 from tests.service import Service

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from cath_dagster.bon import LOCATION, OWNER
 from cath_dagster.bon.tables import invoice_items, invoice_payments, invoices
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.model.settings import Days, PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class DraftCleanupSettings(PurgeSettings):

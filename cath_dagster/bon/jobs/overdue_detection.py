@@ -12,14 +12,14 @@ from cath_dagster.bon import LOCATION, OWNER, messages
 from cath_dagster.bon.overdue import BusinessDigest, read_digests, to_be_marked, to_be_reset
 from cath_dagster.bon.owners import Owner
 from cath_dagster.bon.tables import invoices
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Revision
 from cath_dagster.core.model.settings import PacedSettings
 from cath_dagster.core.outbox.forgetting import is_older, is_past_telling
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.mail import Message
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 JOB = "overdue_detection"
 TEMPLATE = "overdue_digest"

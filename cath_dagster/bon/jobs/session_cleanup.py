@@ -2,10 +2,10 @@
 
 from cath_dagster.bon import LOCATION, OWNER
 from cath_dagster.bon.tables import sessions
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 def session_cleanup(run: JobRun, settings: PurgeSettings) -> None:

@@ -21,7 +21,6 @@ from cath_dagster.bon.shaam import Ended, Ending, Refresher, is_due
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.settings import JobSettings
@@ -31,7 +30,8 @@ from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Message
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 if TYPE_CHECKING:
     from cath_dagster.adapters.oauth import ClientAuth

@@ -8,10 +8,10 @@ from pydantic import Field
 from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.tables import audit_log, ingestion_log, notification_audit_log
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import Days, PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 # Each table with the column by which its rows expire.
 LOGS = (

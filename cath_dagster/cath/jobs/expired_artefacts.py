@@ -4,10 +4,10 @@ from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.artefacts import removal
 from cath_dagster.cath.tables import artefact
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class ExpiredArtefactsSettings(PurgeSettings):

@@ -14,13 +14,13 @@ from cath_dagster.cath import inactive_users as rule_of
 from cath_dagster.cath.inactive_users import InactiveUserSettings, Rule
 from cath_dagster.cath.messages import full_name, idam_warning, media_warning
 from cath_dagster.cath.tables import notification_audit_log, subscription, subscription_list_type, user
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.mail import Message
 from cath_dagster.core.postgres.heap import is_any
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 MEDIA_VARIABLES = ("MEDIA_VERIFICATION_LINK",)
 IDAM_VARIABLES = ("CFT_SIGN_IN_LINK", "CRIME_SIGN_IN_LINK")

@@ -25,17 +25,17 @@ from cath_dagster.cath.media_report import (
 )
 from cath_dagster.cath.tables import media_application
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import Notice
-from cath_dagster.core.planning import PlannedPurge
 from cath_dagster.core.ports.blobs import BlobMissingError, BlobNameError, BlobStore, BlobStoreError, Removal
 from cath_dagster.core.ports.mail import Delivery, Message
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.planning import PlannedPurge
+from cath_dagster.core.run.spec import JobSpec
 
 JOB = "media_reporting"
 TEMPLATE = "media_report"

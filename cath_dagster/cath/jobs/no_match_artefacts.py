@@ -10,7 +10,6 @@ from cath_dagster.cath.artefacts import is_location, removal
 from cath_dagster.cath.messages import Sighting, environment_name, no_match_report
 from cath_dagster.cath.tables import artefact, artefact_archive
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Planning, Purge
@@ -18,7 +17,8 @@ from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.mail import Delivery, Message
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 JOB = "no_match_artefacts"
 TEMPLATE = "no_match_report"

@@ -5,7 +5,6 @@ from datetime import timedelta
 from cath_dagster.cath import LOCATION, OWNER
 from cath_dagster.cath.views import VIEWS
 from cath_dagster.core.errors import DatabaseLostError, DatabaseStatementError, DatabaseUnavailableError
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.maintenance.view import View
 from cath_dagster.core.maintenance.views import refresh
@@ -13,7 +12,8 @@ from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.postgres.blockers import find_lock_holders
 from cath_dagster.core.postgres.database import TimedOutError
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class RefreshViewsSettings(JobSettings):

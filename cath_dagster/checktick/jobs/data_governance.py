@@ -17,12 +17,12 @@ from cath_dagster.checktick.standing import as_details, find_standing, why_not_h
 from cath_dagster.checktick.tables import response, survey
 from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
 from cath_dagster.checktick.words import tell_governance
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.postgres.heap import is_any
-from cath_dagster.core.spec import Change, JobSpec, Step
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import Change, JobSpec, Step
 
 SURVEYS = survey.name
 SOFT_RULE = "closed surveys whose date of deletion has come"

@@ -8,10 +8,10 @@ from pydantic import Field
 from cath_dagster.checktick import LOCATION, OWNER
 from cath_dagster.checktick.tables import progress
 from cath_dagster.checktick.words import tell_progress
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class ProgressCleanupSettings(PurgeSettings):

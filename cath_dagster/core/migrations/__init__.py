@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.outbox.forgetting import forget_old_keys
 from cath_dagster.core.postgres.followers import require_writes
-from cath_dagster.core.spec import Location, package_folder
+from cath_dagster.core.run.spec import Location, package_folder
 
 LOCK = f"{SCHEMA}/migrate"
 PATIENCE = "10min"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cath_dagster.core.postgres.heap import quote
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 SECONDS_PER_SCANNED_ROW = 50e-9
 """A foreign key's trigger without an index reads a million cached rows in about 50 ms."""

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.model.settings import Days, PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations import LOCATION, OWNER
 from cath_dagster.operations.tables import (
     alert,

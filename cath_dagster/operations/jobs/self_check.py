@@ -3,9 +3,9 @@
 from pydantic import Field
 
 from cath_dagster.core.diagnosis import Finding, Level
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.model.settings import JobSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations import LOCATION, OWNER
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.trend import Point, Trend, find_trend
 from cath_dagster.operations.watch.look import Look, Seen

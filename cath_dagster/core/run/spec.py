@@ -17,9 +17,9 @@ from cath_dagster.core.model.ticks import is_cron
 from cath_dagster.core.outbox.forgetting import Forgets
 
 if TYPE_CHECKING:
-    from cath_dagster.core.job_run import JobRun
     from cath_dagster.core.model.outcome import RunResult
     from cath_dagster.core.outbox.left_files import LeftFile
+    from cath_dagster.core.run.job_run import JobRun
 
 
 class SpecificationError(MaintenanceError):

@@ -8,14 +8,14 @@ import sqlalchemy as sa
 from cath_dagster.core.maintenance.tables import file_outbox
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Purge
-from cath_dagster.core.planning import PlannedPurge
 from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.pace import Pacer
 from cath_dagster.core.purge.refusal import Refusal
 from cath_dagster.core.references.holds import IDS_SHOWN, Held, count_held
+from cath_dagster.core.run.planning import PlannedPurge
 
 if TYPE_CHECKING:
-    from cath_dagster.core.job_run import JobRun
+    from cath_dagster.core.run.job_run import JobRun
 
 SAMPLE_IDS = 5
 """Ids that a dry run shows, for an operator to look a few rows up."""

@@ -16,10 +16,10 @@ from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.postgres.database import sqlstate
 from cath_dagster.core.postgres.heap import quote
 from cath_dagster.core.postgres.session import SERVICE
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 if TYPE_CHECKING:
-    from cath_dagster.core.job_run import JobRun
+    from cath_dagster.core.run.job_run import JobRun
 
 ALL = ("SELECT",)
 USED = {f"{SCHEMA}.{table.name}": ALL for table in METADATA.tables.values()}

@@ -10,7 +10,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.elsewhere import find_elsewhere
 from cath_dagster.core.errors import (
     ConfigurationError,
     DatabaseLostError,
@@ -23,7 +22,6 @@ from cath_dagster.core.errors import (
     RefusedError,
 )
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import JobRun
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status, collect
@@ -38,10 +36,12 @@ from cath_dagster.core.model.settings import (
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import find_hindrance, require_writes
-from cath_dagster.core.resources import Reporter, Resources, application_name, required
-from cath_dagster.core.schema_fit import check_fit
-from cath_dagster.core.spec import JobSpec, Step
-from cath_dagster.core.table_check import check_tables
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.resources import Reporter, Resources, application_name, required
+from cath_dagster.core.run.schema_fit import check_fit
+from cath_dagster.core.run.search_path import find_elsewhere
+from cath_dagster.core.run.spec import JobSpec, Step
+from cath_dagster.core.run.table_check import check_tables
 from cath_dagster.core.telemetry import current_trace_id
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from cath_dagster.core.postgres.session import SERVICE
-from cath_dagster.core.table_check import TableTrouble
+from cath_dagster.core.run.table_check import TableTrouble
 
 _LOOK = sa.text(
     """

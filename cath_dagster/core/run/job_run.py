@@ -28,7 +28,6 @@ from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.outbox import files, forgetting
 from cath_dagster.core.outbox.left_files import Leaving, LeftFile
 from cath_dagster.core.outbox.notices import Notice, Patience, Postman, not_settled
-from cath_dagster.core.planning import PlannedPurge, plan_purges
 from cath_dagster.core.ports.mail import Content, Delivery
 from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
@@ -36,8 +35,9 @@ from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.engine import Purger
 from cath_dagster.core.purge.pace import TEMPI, Pacer, choose_pace
-from cath_dagster.core.purge_outcome import how, record_dry_purge, record_purge, tell_refused
-from cath_dagster.core.resources import Reporter, Resources, application_name, required
+from cath_dagster.core.run.planning import PlannedPurge, plan_purges
+from cath_dagster.core.run.purge_outcome import how, record_dry_purge, record_purge, tell_refused
+from cath_dagster.core.run.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.words import one_line
 
 NOTICES_AT_ONCE = 500

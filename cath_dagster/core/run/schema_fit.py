@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import ENUM, JSONB
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.optional_columns import is_optional
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 SERVICE = "public"
 """The schema of the maintained tables."""

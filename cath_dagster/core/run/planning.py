@@ -15,13 +15,13 @@ from cath_dagster.core.errors import BlastRadiusError, PreflightError
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge, Undo
 from cath_dagster.core.postgres import vacuum
-from cath_dagster.core.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.purge import partitions
 from cath_dagster.core.purge.blast_radius import Measure, measure, refusal
 from cath_dagster.core.references.examination import Examined, examine, tell_unread
+from cath_dagster.core.run.preflight import Preflight, check_access, check_purge
 
 if TYPE_CHECKING:
-    from cath_dagster.core.job_run import JobRun
+    from cath_dagster.core.run.job_run import JobRun
 
 
 @dataclass(frozen=True)
