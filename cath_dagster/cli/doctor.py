@@ -10,18 +10,18 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.cli.views import views_of
-from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError, PreflightError
+from cath_dagster.core.inspection.diagnosis import Finding, Level, diagnose
+from cath_dagster.core.inspection.optional_diagnosis import diagnose_optional_columns
+from cath_dagster.core.inspection.reference_findings import reference_findings
+from cath_dagster.core.inspection.rehearsal import check_configuration, rehearse
+from cath_dagster.core.inspection.view_diagnosis import diagnose_views
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.needs import Moment
-from cath_dagster.core.optional_diagnosis import diagnose_optional_columns
 from cath_dagster.core.ports.blobs import BlobStoreError
 from cath_dagster.core.ports.mail import MailerUnavailableError
 from cath_dagster.core.postgres.database import translate
-from cath_dagster.core.reference_findings import reference_findings
-from cath_dagster.core.rehearsal import check_configuration, rehearse
 from cath_dagster.core.run.spec import Location, load_specs
-from cath_dagster.core.view_diagnosis import diagnose_views
 
 
 def examine_location(location: Location) -> list[Finding]:

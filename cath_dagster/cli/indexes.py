@@ -5,7 +5,7 @@ import time
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import open_resources
-from cath_dagster.core.indexes import IndexBuild, build_missing_indexes
+from cath_dagster.core.inspection.index_builds import IndexBuild, build_missing_indexes
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.run.spec import Location, load_specs
 

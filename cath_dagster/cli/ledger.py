@@ -10,7 +10,7 @@ from rich.table import Table
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.explain import GONE, Explanation, explain, tables_deleted_from
+from cath_dagster.core.inspection.explain import GONE, Explanation, explain, tables_deleted_from
 from cath_dagster.core.instants import midnight
 from cath_dagster.core.ledger.days import Day, largest, read_days
 from cath_dagster.core.maintenance.tables import check_current

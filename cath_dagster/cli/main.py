@@ -212,7 +212,7 @@ def examine(
     Each job is asked what its run asks before its first write: settings, variables, tables and their columns.
     """
     from cath_dagster.cli.doctor import examine_location
-    from cath_dagster.core.diagnosis import Level
+    from cath_dagster.core.inspection.diagnosis import Level
 
     findings = [finding for chosen in _locations(location) for finding in examine_location(chosen)]
     if as_json:
@@ -237,7 +237,7 @@ def look_at_instance(
     """
     from cath_dagster.cli.health import acknowledge as settle_given_up
     from cath_dagster.cli.health import look
-    from cath_dagster.core.diagnosis import Level
+    from cath_dagster.core.inspection.diagnosis import Level
 
     if acknowledge:
         count = settle_given_up(datetime.now(UTC))

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import open_resources
-from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.run.spec import Location
 from cath_dagster.operations.health import SLACK

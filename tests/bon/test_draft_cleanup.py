@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.explain import explain
+from cath_dagster.core.inspection.explain import explain
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restorable import Request
 from cath_dagster.core.restore import restore

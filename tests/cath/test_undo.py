@@ -10,7 +10,7 @@ from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.explain import explain
+from cath_dagster.core.inspection.explain import explain
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restorable import Request

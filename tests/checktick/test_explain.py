@@ -8,7 +8,7 @@ import pytest
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.checktick.jobs.data_governance import SPEC
-from cath_dagster.core.explain import Explanation, explain
+from cath_dagster.core.inspection.explain import Explanation, explain
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.spec import load_specs
 from tests.checktick.checktick import CheckTick

@@ -12,8 +12,8 @@ import pytest
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.cli.doctor import examine_location
-from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import NoWritesNowError
+from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.pressure import Pressure, look

@@ -11,8 +11,8 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.diagnosis import Level, diagnose
 from cath_dagster.core.errors import PreflightError
+from cath_dagster.core.inspection.diagnosis import Level, diagnose
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.migrations import migrate
 from cath_dagster.core.model.outcome import Status

@@ -21,7 +21,7 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.archive.obstacles import PERSONAL
-from cath_dagster.core.explain import Explanation, explain
+from cath_dagster.core.inspection.explain import Explanation, explain
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
-from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.model.optional_columns import OPTIONAL, is_optional
 from cath_dagster.core.postgres.heap import quote
 

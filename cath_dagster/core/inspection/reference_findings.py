@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.postgres.catalogue import purged_tables

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, NoSuchTableError
 from cath_dagster.core.archive.archiver import pin_text
 from cath_dagster.core.archive.protected_rows import spare, tables_left_alone
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.evidence import (
+from cath_dagster.core.inspection.evidence import (
     Deletion,
     Named,
     Restoration,
@@ -26,11 +26,11 @@ from cath_dagster.core.evidence import (
     deletions_without_keys,
     restorations,
 )
+from cath_dagster.core.inspection.phases import after_change, of_change, of_changed
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.model.purge import Archive, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.model.ticks import ticks as ticks_of
-from cath_dagster.core.phases import after_change, of_change, of_changed
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.relations import key_text
 from cath_dagster.core.postgres.session import SERVICE

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.maintenance.view import (
     Standing,
     View,
