@@ -13,8 +13,8 @@ from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child
 from cath_dagster.core.model.settings import read_settings
-from cath_dagster.core.needs import Moment
 from cath_dagster.core.postgres.catalogue import purged_tables
+from cath_dagster.core.roles.required_privileges import Moment
 from cath_dagster.core.run.spec import JobSpec, Location, load_specs
 from tests.maintained import Maintained, outcome
 

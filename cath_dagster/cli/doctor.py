@@ -17,10 +17,10 @@ from cath_dagster.core.inspection.reference_findings import reference_findings
 from cath_dagster.core.inspection.rehearsal import check_configuration, rehearse
 from cath_dagster.core.inspection.view_diagnosis import diagnose_views
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.needs import Moment
 from cath_dagster.core.ports.blobs import BlobStoreError
 from cath_dagster.core.ports.mail import MailerUnavailableError
 from cath_dagster.core.postgres.database import translate
+from cath_dagster.core.roles.required_privileges import Moment
 from cath_dagster.core.run.spec import Location, load_specs
 
 

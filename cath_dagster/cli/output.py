@@ -17,7 +17,7 @@ from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.inspection.index_builds import IndexBuild
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Scalar, Status
-from cath_dagster.core.roles import RoleChange
+from cath_dagster.core.roles.grants import RoleChange
 
 WIDE = 130
 """Columns of a terminal from which on a job's summary has room beside it."""

@@ -13,7 +13,7 @@ from cath_dagster.cath.views import VIEWS
 from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.settings import PurgeSettings
-from cath_dagster.core.roles import RoleChange
+from cath_dagster.core.roles.grants import RoleChange
 from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import problems, result_of
 from tests.command import call

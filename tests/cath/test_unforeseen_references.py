@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.needs import Moment
+from cath_dagster.core.roles.required_privileges import Moment
 from tests.service import Service
 from tests.unforeseen import EFFECTS, Assertion, Case, cases
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cath_dagster.checktick import LOCATION
-from cath_dagster.core.needs import Moment
+from cath_dagster.core.roles.required_privileges import Moment
 from tests.checktick.checktick import CheckTick
 from tests.unforeseen import EFFECTS, Assertion, Case, cases
 

@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.errors import RefusedError
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.needs import Named, Needs
 from cath_dagster.core.postgres.database import sqlstate, translate
 from cath_dagster.core.postgres.heap import quote
-from cath_dagster.core.role_check import check_given, check_past, find_excess, relation_name
+from cath_dagster.core.roles.required_privileges import Named, Needs
+from cath_dagster.core.roles.verification import check_given, check_past, find_excess, relation_name
 
 NOT_ENTITLED = "42501"
 
