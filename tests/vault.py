@@ -20,8 +20,8 @@ from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.engine import Purger
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import restore
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import restore
 from cath_dagster.core.run.spec import JobSpec
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)

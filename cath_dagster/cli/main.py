@@ -311,7 +311,7 @@ def restore_deleted(
     code 3 if rows cannot come back; the others do.
     """
     from cath_dagster.cli.restore import print_restore, restore_run
-    from cath_dagster.core.restorable import Request
+    from cath_dagster.core.restore.preparation import Request
 
     request = Request(run_id=run_id, table=table, where=where, dry_run=dry_run)
     try:

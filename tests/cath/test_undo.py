@@ -13,8 +13,8 @@ from cath_dagster.cath import LOCATION
 from cath_dagster.core.inspection.explain import explain
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import restore
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import restore
 from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import role_without_rights
 from tests.core.test_execution import assert_no_session, child_running, is_asleep, slow_down, wait_until

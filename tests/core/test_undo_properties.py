@@ -26,8 +26,8 @@ from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import restore
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import restore
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec

@@ -11,7 +11,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.archive.archiver import pin_text
-from cath_dagster.core.archived import (
+from cath_dagster.core.ledger.ledger import Ledger
+from cath_dagster.core.maintenance.tables import restored_row
+from cath_dagster.core.outbox import files
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.restore.archive_sql import (
     PLACE,
     Part,
     among,
@@ -24,12 +28,8 @@ from cath_dagster.core.archived import (
     quote,
     reference_of,
 )
-from cath_dagster.core.hindrance import Hindrance, Kind, hindrance_of
-from cath_dagster.core.ledger.ledger import Ledger
-from cath_dagster.core.maintenance.tables import restored_row
-from cath_dagster.core.outbox import files
-from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.restorable import Restorable, parent_of
+from cath_dagster.core.restore.hindrance import Hindrance, Kind, hindrance_of
+from cath_dagster.core.restore.preparation import Restorable, parent_of
 
 Lacking = Mapping[int, tuple[str, Hindrance]]
 """By place, the key of a row and what it lacks."""

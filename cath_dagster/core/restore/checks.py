@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.archived import Part, quote
-from cath_dagster.core.hindrance import Kind
 from cath_dagster.core.postgres.relations import Relation
+from cath_dagster.core.restore.archive_sql import Part, quote
+from cath_dagster.core.restore.hindrance import Kind
 
 
 @dataclass(frozen=True)

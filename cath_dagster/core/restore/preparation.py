@@ -9,7 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.archive.archiver import pin_text
-from cath_dagster.core.archived import (
+from cath_dagster.core.errors import ConfigurationError, RefusedError
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.postgres.catalogue import find_missing_privileges
+from cath_dagster.core.postgres.database import Database, sqlstate
+from cath_dagster.core.postgres.relations import Reference, Relation, read_references, read_relation
+from cath_dagster.core.restore.archive_sql import (
     Name,
     Part,
     chosen,
@@ -21,11 +26,6 @@ from cath_dagster.core.archived import (
     read_parts,
     rows_of,
 )
-from cath_dagster.core.errors import ConfigurationError, RefusedError
-from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.postgres.catalogue import find_missing_privileges
-from cath_dagster.core.postgres.database import Database, sqlstate
-from cath_dagster.core.postgres.relations import Reference, Relation, read_references, read_relation
 from cath_dagster.core.run.table_check import find_troubles
 
 MAX_DAMAGED = 20

@@ -9,7 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.archive.archiver import pin_text
-from cath_dagster.core.archived import (
+from cath_dagster.core.postgres.database import Database, sqlstate
+from cath_dagster.core.postgres.relations import Reference
+from cath_dagster.core.restore.archive_sql import (
     ARCHIVE,
     PLACE,
     Name,
@@ -23,11 +25,9 @@ from cath_dagster.core.archived import (
     quote,
     reference_of,
 )
-from cath_dagster.core.checks import conditions, find_checks
-from cath_dagster.core.hindrance import Hindrance, Kind
-from cath_dagster.core.postgres.database import Database, sqlstate
-from cath_dagster.core.postgres.relations import Reference
-from cath_dagster.core.restorable import Restorable, parent_of
+from cath_dagster.core.restore.checks import conditions, find_checks
+from cath_dagster.core.restore.hindrance import Hindrance, Kind
+from cath_dagster.core.restore.preparation import Restorable, parent_of
 
 UNFORESEEABLE = ("22", "42", "0A", "P0")
 """Classes of errors of an expression that does not work by itself."""

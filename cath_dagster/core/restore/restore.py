@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from cath_dagster.core.archived import Name, Part, read_parts, tell_why_none
-from cath_dagster.core.checks import untold
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
-from cath_dagster.core.foresight import Foresight
-from cath_dagster.core.hindrance import Hindrance, by_kind
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status, collect
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import require_writes
-from cath_dagster.core.restorable import Request, Restorable, grouped, prepare
-from cath_dagster.core.restore_rows import Done, Lacking, RowRestorer
+from cath_dagster.core.restore.archive_sql import Name, Part, read_parts, tell_why_none
+from cath_dagster.core.restore.checks import untold
+from cath_dagster.core.restore.dry_run import Foresight
+from cath_dagster.core.restore.hindrance import Hindrance, by_kind
+from cath_dagster.core.restore.preparation import Request, Restorable, grouped, prepare
+from cath_dagster.core.restore.rows import Done, Lacking, RowRestorer
 from cath_dagster.core.run.execution import lock_name
 from cath_dagster.core.run.spec import JobSpec, Location
 
