@@ -17,7 +17,7 @@ from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import BenchmarkError
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.development.cath_sample import create_schema
 from cath_dagster.development.postgres import EmbeddedPostgres
 

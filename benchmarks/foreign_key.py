@@ -16,7 +16,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.cath.jobs.expired_artefacts import SPEC
 from cath_dagster.core.inspection.index_builds import build_missing_indexes
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.run.execution import execute
 from cath_dagster.development.cath_sample import create_schema

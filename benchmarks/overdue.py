@@ -15,7 +15,7 @@ from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon import LOCATION
 from cath_dagster.bon.jobs.overdue_detection import SPEC
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.run.execution import execute
 from cath_dagster.development.bon_sample import create_schema

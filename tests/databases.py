@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.development.samples import SAMPLES
 
 EMPTY = "template1"

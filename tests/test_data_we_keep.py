@@ -9,7 +9,7 @@ import pytest
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.run.spec import Location, load_specs
 from cath_dagster.locations import LOCATIONS
 

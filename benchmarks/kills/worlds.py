@@ -14,7 +14,7 @@ from psycopg import sql
 from benchmarks.kills import remains
 from benchmarks.measures import Quiet
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.run.spec import Location
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.outside import Outside

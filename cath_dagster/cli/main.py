@@ -175,7 +175,7 @@ def migrate_database(
     refresh. Log in as the owner of the tables or a superuser; the role must exist.
     """
     from cath_dagster.cli.roles import Roles, give_roles
-    from cath_dagster.core.migrations import migrate
+    from cath_dagster.core.maintenance.migrations import migrate
     from cath_dagster.core.postgres.database import translate
 
     roles = Roles(jobs=role, restore=restore_role)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.cli.views import views_of
 from cath_dagster.core.maintenance.tables import SCHEMA, check_current
-from cath_dagster.core.migrations import take_turns
+from cath_dagster.core.maintenance.migrations import take_turns
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.roles.grants import RoleChange, give, write_changes

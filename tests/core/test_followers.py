@@ -14,7 +14,7 @@ from cath_dagster.cath import LOCATION
 from cath_dagster.cli.doctor import examine_location
 from cath_dagster.core.errors import NoWritesNowError
 from cath_dagster.core.inspection.diagnosis import Finding, Level
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.pressure import Pressure, look
 from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer

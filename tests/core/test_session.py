@@ -14,7 +14,7 @@ from cath_dagster.cath import LOCATION
 from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.inspection.diagnosis import Level, diagnose
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
 from cath_dagster.core.run.spec import Location, load_specs

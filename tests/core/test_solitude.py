@@ -12,7 +12,7 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.closing_scan import look_back
