@@ -20,8 +20,8 @@ from cath_dagster.checktick.deletion import POLICY, TABLES, Removal
 from cath_dagster.checktick.erasure import KEY_BYTES, select_files
 from cath_dagster.checktick.retention import is_hard_deletable
 from cath_dagster.checktick.tables import KEY_COLUMNS, audit_log, key_escrow, legal_hold, response, survey
-from cath_dagster.core.maintenance.tables import file_outbox
 from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.maintenance.tables import file_outbox
 from cath_dagster.development.checktick_sample import create_schema
 from cath_dagster.development.postgres import EmbeddedPostgres
 

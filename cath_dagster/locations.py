@@ -3,7 +3,7 @@
 from cath_dagster.bon import LOCATION as BON
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.checktick import LOCATION as CHECKTICK
-from cath_dagster.core.run.spec import Location
+from cath_dagster.core.model.location import Location
 from cath_dagster.operations import LOCATION as OPERATIONS
 
 LOCATIONS: tuple[Location, ...] = (CATH, BON, CHECKTICK, OPERATIONS)

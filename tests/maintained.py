@@ -12,10 +12,11 @@ import psycopg
 from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.run.execution import execute, summary
-from cath_dagster.core.run.spec import Location, load_specs
+from cath_dagster.core.run.spec import load_specs
 
 Change = tuple[str, Sequence[Any]]
 """A statement and its parameters."""

@@ -8,9 +8,10 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION as CATH
-from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.maintenance.migrations import migrate
-from cath_dagster.core.run.spec import Location, load_specs
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.location import Location
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.locations import LOCATIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "data-we-keep.md"

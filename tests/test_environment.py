@@ -17,7 +17,8 @@ from cath_dagster.bon import LOCATION as BON
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.cli.locations import all_specs
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.run.spec import JobSpec, Location
+from cath_dagster.core.model.location import Location
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.locations import LOCATIONS
 from cath_dagster.operations.alerts import AlertSettings, read_alert_settings
 from cath_dagster.orchestration.config import check_config

@@ -7,15 +7,15 @@ from typing import Any
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.inspection.reference_findings import reference_findings
 from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child
 from cath_dagster.core.model.settings import read_settings
-from cath_dagster.core.postgres.catalogue import purged_tables
 from cath_dagster.core.roles.required_privileges import Moment
-from cath_dagster.core.run.spec import JobSpec, Location, load_specs
+from cath_dagster.core.run.spec import JobSpec, load_specs, purged_tables
 from tests.maintained import Maintained, outcome
 
 KEY = "nobody_foresaw_this"

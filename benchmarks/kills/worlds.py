@@ -15,7 +15,7 @@ from benchmarks.kills import remains
 from benchmarks.measures import Quiet
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.maintenance.migrations import migrate
-from cath_dagster.core.run.spec import Location
+from cath_dagster.core.model.location import Location
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.outside import Outside
 from cath_dagster.development.postgres import PORT, SUPERUSER, EmbeddedPostgres

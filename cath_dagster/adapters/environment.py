@@ -12,10 +12,10 @@ from cath_dagster.adapters.blobs import open_blob_store
 from cath_dagster.adapters.mounted import SUFFIX, MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.ports.blobs import BlobStore
 from cath_dagster.core.ports.mail import Delivery, Mailer, Message, Receipt
 from cath_dagster.core.run.resources import required
-from cath_dagster.core.run.spec import Location
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
 SMTP_URL, NOTIFY_API_KEY = "SMTP_URL", "NOTIFY_API_KEY"

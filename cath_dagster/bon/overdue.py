@@ -13,7 +13,7 @@ from cath_dagster.bon.owners import Owner, owners_of
 from cath_dagster.bon.tables import CLOSED, OPEN, businesses, invoices
 from cath_dagster.core.extremes import on_calendar
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 
 BUSINESSES_AT_ONCE = 50
 """Businesses whose invoices are in memory together."""

@@ -1,6 +1,6 @@
 """The court and tribunal hearings service (CaTH): what runs against its database, and when."""
 
-from cath_dagster.core.run.spec import Location
+from cath_dagster.core.model.location import Location
 
 LOCATION = Location(
     name="cath",

@@ -1,6 +1,6 @@
 """CheckTick, a service for clinical surveys: what runs against its database, and when."""
 
-from cath_dagster.core.run.spec import Location
+from cath_dagster.core.model.location import Location
 
 LOCATION = Location(
     name="checktick",

@@ -21,11 +21,11 @@ from cath_dagster.checktick.retention import (
 )
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import deleted_key, sent_notice
-from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.purge import Keys, Purge
 from cath_dagster.core.outbox.files import queue
 from cath_dagster.core.outbox.notices import SETTLED
 from cath_dagster.core.postgres.database import BatchConflictError
-from cath_dagster.core.postgres.heap import Keys, is_any
+from cath_dagster.core.postgres.expressions import is_any
 
 ACTION = "survey_hard_deleted"
 SCOPE = "data_governance"

@@ -15,7 +15,7 @@ from cath_dagster.checktick.retention import (
 )
 from cath_dagster.checktick.tables import survey
 from cath_dagster.core.ledger.ledger import Ledger
-from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 
 
 @dataclass(frozen=True, kw_only=True)

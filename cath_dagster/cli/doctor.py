@@ -11,17 +11,19 @@ from sqlalchemy.exc import DBAPIError
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.cli.views import views_of
 from cath_dagster.core.errors import MaintenanceError, PreflightError
-from cath_dagster.core.inspection.diagnosis import Finding, Level, diagnose
+from cath_dagster.core.inspection.diagnosis import diagnose
 from cath_dagster.core.inspection.optional_diagnosis import diagnose_optional_columns
 from cath_dagster.core.inspection.reference_findings import reference_findings
 from cath_dagster.core.inspection.rehearsal import check_configuration, rehearse
 from cath_dagster.core.inspection.view_diagnosis import diagnose_views
 from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.ports.blobs import BlobStoreError
 from cath_dagster.core.ports.mail import MailerUnavailableError
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.roles.required_privileges import Moment
-from cath_dagster.core.run.spec import Location, load_specs
+from cath_dagster.core.run.spec import load_specs
 
 
 def examine_location(location: Location) -> list[Finding]:

@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.errors import DatabaseUnavailableError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.postgres.database import Database, translate
 from cath_dagster.operations import LOCATION
 from cath_dagster.operations.alerts import read_alert_settings

@@ -14,8 +14,9 @@ from cath_dagster.core.inspection.explain import GONE, Explanation, explain, tab
 from cath_dagster.core.instants import midnight
 from cath_dagster.core.ledger.days import Day, largest, read_days
 from cath_dagster.core.maintenance.tables import check_current
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.run.spec import Location, load_specs
+from cath_dagster.core.run.spec import load_specs
 
 BAR = 20
 """Characters of the longest bar."""

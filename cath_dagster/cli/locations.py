@@ -3,7 +3,8 @@
 import difflib
 
 from cath_dagster.core.errors import UnknownJobError
-from cath_dagster.core.run.spec import JobSpec, Location, load_specs
+from cath_dagster.core.model.location import Location
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.locations import LOCATIONS
 
 

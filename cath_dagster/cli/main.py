@@ -38,11 +38,12 @@ from cath_dagster.core.errors import (
     RefusedError,
     UnknownJobError,
 )
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.settings import variable
 from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.core.run.execution import check_partition, execute, read_config
-from cath_dagster.core.run.spec import JobSpec, Location
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.locations import LOCATIONS
 
 FAILED, WRONG_USAGE, IN_PART, TERMINATED = 1, 2, 3, 143
@@ -212,7 +213,7 @@ def examine(
     Each job is asked what its run asks before its first write: settings, variables, tables and their columns.
     """
     from cath_dagster.cli.doctor import examine_location
-    from cath_dagster.core.inspection.diagnosis import Level
+    from cath_dagster.core.model.finding import Level
 
     findings = [finding for chosen in _locations(location) for finding in examine_location(chosen)]
     if as_json:
@@ -237,7 +238,7 @@ def look_at_instance(
     """
     from cath_dagster.cli.health import acknowledge as settle_given_up
     from cath_dagster.cli.health import look
-    from cath_dagster.core.inspection.diagnosis import Level
+    from cath_dagster.core.model.finding import Level
 
     if acknowledge:
         count = settle_given_up(datetime.now(UTC))

@@ -14,8 +14,8 @@ from cath_dagster.adapters.logs import is_json, json_line
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.inspection.index_builds import IndexBuild
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Scalar, Status
 from cath_dagster.core.roles.grants import RoleChange
 

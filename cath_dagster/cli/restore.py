@@ -12,11 +12,12 @@ from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.ledger import open_database
 from cath_dagster.cli.output import print_result
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.restore.preparation import Request
 from cath_dagster.core.restore.restore import UnknownRunError, restore
 from cath_dagster.core.run.resources import Reporter, required
-from cath_dagster.core.run.spec import Location, load_specs
+from cath_dagster.core.run.spec import load_specs
 
 
 def restore_run(locations: Sequence[Location], request: Request, *, now: datetime, reporter: Reporter) -> RunResult:

@@ -9,13 +9,14 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.cli.views import views_of
-from cath_dagster.core.maintenance.tables import SCHEMA, check_current
 from cath_dagster.core.maintenance.migrations import take_turns
+from cath_dagster.core.maintenance.tables import SCHEMA, check_current
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.roles.grants import RoleChange, give, write_changes
 from cath_dagster.core.roles.required_privileges import Moment, Needs, needs_of_jobs, needs_of_restore
-from cath_dagster.core.run.spec import Location, load_specs
+from cath_dagster.core.run.spec import load_specs
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.maintenance.view import View
 from cath_dagster.core.maintenance.views import drop
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.run.spec import Location
 
 
 def drop_all(location: Location) -> list[str]:

@@ -5,8 +5,9 @@ import re
 import sys
 from pathlib import Path
 
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.postgres.session import PINS, Pin
-from cath_dagster.core.run.spec import JobSpec, Location, load_specs
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.locations import LOCATIONS
 

@@ -21,10 +21,10 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.run.resources import Reporter
-from cath_dagster.core.run.spec import Location
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
 from cath_dagster.development.samples import SAMPLES, Filling, Sample
 from cath_dagster.locations import LOCATIONS

@@ -10,8 +10,8 @@ import psycopg
 from cath_dagster.bon import LOCATION as BON
 from cath_dagster.cath import LOCATION as CATH
 from cath_dagster.checktick import LOCATION as CHECKTICK
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.run.resources import Reporter
-from cath_dagster.core.run.spec import Location
 from cath_dagster.development import bon_sample, cath_sample, checktick_sample
 
 

@@ -3,7 +3,7 @@
 Its database is the one in which Dagster keeps runs and events; our own tables lie in the schema `maintenance` there.
 """
 
-from cath_dagster.core.run.spec import Location
+from cath_dagster.core.model.location import Location
 
 LOCATION = Location(
     name="operations",

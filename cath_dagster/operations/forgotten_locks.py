@@ -10,9 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.postgres.database import translate
-from cath_dagster.core.run.spec import Location
 from cath_dagster.operations.health import SLACK
 from cath_dagster.operations.watched import all_specs
 

@@ -21,8 +21,8 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorType, TickStatus
 
 from cath_dagster.core.errors import SchemaNotCurrentError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.maintenance.tables import check_current
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations import LOCATION

@@ -16,8 +16,8 @@ from cath_dagster.core.errors import (
     MissingConfigurationError,
     SchemaNotCurrentError,
 )
-from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError, Removal, RemovalResult
 from cath_dagster.operations import LOCATION
 

@@ -14,10 +14,11 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.ports.mail import Content
 from cath_dagster.core.run.execution import execute, summary
-from cath_dagster.core.run.spec import JobSpec, Location
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.telemetry import trace_id
 from cath_dagster.core.words import unmarked
 from cath_dagster.orchestration.relaunch import spent_parent

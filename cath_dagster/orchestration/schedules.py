@@ -8,7 +8,8 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.run.spec import JobSpec, Location
+from cath_dagster.core.model.location import Location
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 
 ACTIVE = [

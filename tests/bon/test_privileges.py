@@ -10,8 +10,7 @@ import pytest
 from psycopg import sql
 
 from cath_dagster.bon import LOCATION
-from cath_dagster.core.inspection.diagnosis import OURS
-from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.maintenance.tables import OURS, SCHEMA
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.bon.bon import Bon
 

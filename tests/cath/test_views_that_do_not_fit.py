@@ -11,8 +11,8 @@ from psycopg import sql
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath.views import VIEWS
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.inspection.view_diagnosis import diagnose_views
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import RunResult, Status
 from tests.cath.test_refresh_views import (
     ARTEFACT,

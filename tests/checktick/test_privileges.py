@@ -9,8 +9,7 @@ import pytest
 from psycopg import sql
 
 from cath_dagster.checktick import LOCATION
-from cath_dagster.core.inspection.diagnosis import OURS
-from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.maintenance.tables import OURS, SCHEMA
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.checktick.checktick import CheckTick
 

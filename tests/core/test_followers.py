@@ -13,11 +13,12 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.cli.doctor import examine_location
 from cath_dagster.core.errors import NoWritesNowError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.pressure import Pressure, look
-from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.pace import TEMPI, Pacer
 from cath_dagster.development import cath_sample
 from cath_dagster.development.notify import NotifySimulator
 from tests.roles import role_in

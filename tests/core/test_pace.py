@@ -6,6 +6,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.pressure import MAX_LAG_BYTES, Pressure
 from cath_dagster.core.purge.pace import (
@@ -15,7 +16,6 @@ from cath_dagster.core.purge.pace import (
     MIN_DUTY,
     TEMPI,
     WAL_BURST_BYTES,
-    Pace,
     Pacer,
     choose_pace,
 )

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purge.blast_radius import measure
 from cath_dagster.core.purge.engine import Purger
-from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.pace import TEMPI, Pacer
 from cath_dagster.core.purge.partitions import find_obstacle, find_whole
 from tests.core.workshop import RUN, Workshop, silent
 

@@ -13,7 +13,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.cli.doctor import examine_location
 from cath_dagster.core.errors import PreflightError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import Status
 from tests.servers import Pooler, await_true, pooling
 from tests.service import Service

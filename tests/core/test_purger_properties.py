@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.engine import Purger
-from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.pace import TEMPI, Pacer
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 CUTOFF = datetime(2026, 8, 20, 1, 0)

@@ -9,8 +9,9 @@ import pytest
 
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Limits
-from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.pace import TEMPI, Pacer
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
 
 pytestmark = pytest.mark.both_versions

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
 
 from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.optional_columns import OPTIONAL, is_optional
 from cath_dagster.core.run.schema_fit import find_misfits, stated_tables
-from cath_dagster.core.run.spec import Location, load_specs
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development import bon_sample, cath_sample, checktick_sample
 from cath_dagster.locations import LOCATIONS
 

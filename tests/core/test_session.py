@@ -12,12 +12,14 @@ from psycopg import sql
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.errors import PreflightError
-from cath_dagster.core.inspection.diagnosis import Level, diagnose
-from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.inspection.diagnosis import diagnose
 from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.finding import Level
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
-from cath_dagster.core.run.spec import Location, load_specs
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development import cath_sample
 from cath_dagster.locations import LOCATIONS
 from tests.assumptions import PAGE, settings_left_alone

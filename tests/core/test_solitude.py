@@ -13,10 +13,11 @@ import pytest
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.closing_scan import look_back
-from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.pace import TEMPI, Pacer
 from cath_dagster.development.postgres import embedded_postgres, remove_state, running
 from tests.core.workshop import CUTOFF, ENTRY, NEW, OLD, Workshop, old_entries
 

@@ -9,7 +9,8 @@ import pytest
 
 from cath_dagster.cath import LOCATION
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.run.spec import Location, SpecificationError, load_specs
+from cath_dagster.core.model.location import Location
+from cath_dagster.core.run.spec import SpecificationError, load_specs
 
 JOB = """
 from cath_dagster.core.model.settings import JobSettings

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.inspection.diagnosis import Finding, Level, diagnose
+from cath_dagster.core.inspection.diagnosis import diagnose
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import Bon

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.purge.access_path import choose_way
-from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.pace import TEMPI, Pacer
 from tests.core.workshop import Workshop, entry, old_entries, part
 
 pytestmark = pytest.mark.both_versions

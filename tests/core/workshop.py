@@ -14,9 +14,10 @@ import sqlalchemy as sa
 
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.engine import Purger
-from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.pace import TEMPI, Pacer
 
 ENTRY = "CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')"
 METADATA = sa.MetaData()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cath_dagster.core.inspection.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings, Kind, write_letter
 from cath_dagster.operations.bounds import LONGEST_BODY, LONGEST_TITLE, cut, fit, measure

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cath_dagster.core.inspection.diagnosis import Level, diagnose
+from cath_dagster.core.inspection.diagnosis import diagnose
+from cath_dagster.core.model.finding import Level
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.operations import LOCATION

@@ -16,7 +16,7 @@ from dagster import DagsterRunStatus
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
 from dagster._daemon.types import DaemonHeartbeat
 
-from cath_dagster.core.inspection.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.development.postgres import free_port

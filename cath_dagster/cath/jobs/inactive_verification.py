@@ -18,7 +18,7 @@ from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.mail import Message
-from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 

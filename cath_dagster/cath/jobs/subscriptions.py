@@ -23,7 +23,7 @@ from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.optional_columns import optional
 from cath_dagster.core.model.purge import Child, Planning, Purge, Revision
 from cath_dagster.core.model.settings import Days, PurgeSettings, plain_settings, read_settings
-from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 

@@ -20,7 +20,7 @@ from cath_dagster.checktick.words import tell_governance
 from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Planning, Purge
-from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import Change, JobSpec, Step
 

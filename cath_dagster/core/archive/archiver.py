@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import JSON, array, insert
 from cath_dagster.core.archive.dependents import Link, Member, read_family, tables_of
 from cath_dagster.core.maintenance.tables import archived_rows, restored_row
 from cath_dagster.core.model.purge import Purge, descend
+from cath_dagster.core.model.relation import Reference, Relation
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.heap import qualified_name
-from cath_dagster.core.postgres.relations import Reference, Relation
+from cath_dagster.core.postgres.identifiers import qualified_name
 
 ROWS_PER_ARCHIVE = 500
 """Enough for TOAST to compress well, few enough that a restore's transaction is short."""

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.model.purge import Child, Purge
-from cath_dagster.core.postgres.relations import SET_NULL, Effect, Reference, Relation, read_references, read_relations
+from cath_dagster.core.model.relation import SET_NULL, Effect, Reference, Relation
+from cath_dagster.core.postgres.relations import read_references, read_relations
 
 Declared = frozenset[tuple[str, frozenset[tuple[str, str]]]]
 """Names of child tables, each with the columns by which its rows go along and those that they refer to."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cath_dagster.core.archive.dependents import Member, read_family, tables_of
+from cath_dagster.core.maintenance.table_troubles import find_troubles
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.relation import CASCADE, SET_DEFAULT
 from cath_dagster.core.postgres.catalogue import find_missing_privileges
-from cath_dagster.core.postgres.relations import CASCADE, SET_DEFAULT
-from cath_dagster.core.run.table_check import find_troubles
 
 PERSONAL = "personal"
 """The key in a `Table`'s `info` that names its columns with personal data, those it does not declare included."""

@@ -1,61 +1,34 @@
 """Look at a maintained database as a run would find it: what would stop a job, and what would make it slow."""
 
-import enum
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.ledger.append_only import find_power
-from cath_dagster.core.maintenance.tables import SCHEMA, check_current
+from cath_dagster.core.maintenance.table_troubles import find_troubles
+from cath_dagster.core.maintenance.tables import OURS, SCHEMA, check_current
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.postgres.catalogue import (
     SECONDS_PER_SCANNED_ROW,
     SMALL_TABLE_ROWS,
     create_index,
     find_missing_privileges,
-    purged_tables,
 )
 from cath_dagster.core.postgres.database import MINIMUM_VERSION
 from cath_dagster.core.postgres.followers import find_archiver, find_slots, read_standbys
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.postgres.unindexed import find_unindexed_foreign_keys
 from cath_dagster.core.run.search_path import find_elsewhere
-from cath_dagster.core.run.spec import JobSpec, Location
-from cath_dagster.core.run.table_check import USED, find_troubles
+from cath_dagster.core.run.spec import JobSpec, purged_tables
+from cath_dagster.core.run.table_check import USED
 
 DELETED_ROWS = 1_000
 """The number of deleted rows for which the cost of a missing index is stated."""
 IN_PARTS = ("SELECT", "DELETE")
 """What a purge may need on every partition of its table."""
-OURS = (
-    {
-        "ledger_event": ("SELECT", "INSERT"),
-        "deleted_key": ("SELECT", "INSERT"),
-        "archived_rows": ("SELECT", "INSERT", "DELETE"),
-    }
-    | dict.fromkeys(("file_outbox", "restored_row", "sent_notice"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
-    | dict.fromkeys(("view_state", "file_by_hand"), ("SELECT", "INSERT", "UPDATE"))
-)
-
-
-class Level(enum.StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    """A job will run, and may run long, or as a role that may more than it should."""
-    PROBLEM = "problem"
-    """A job will fail."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing looked at. `remedy` is what to do, as a command or statement where there is one."""
-
-    subject: str
-    level: Level
-    says: str
-    remedy: str | None = None
 
 
 def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:

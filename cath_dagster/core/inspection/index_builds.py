@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, replace
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.core.postgres.catalogue import SMALL_TABLE_ROWS, purged_tables
+from cath_dagster.core.postgres.catalogue import SMALL_TABLE_ROWS
 from cath_dagster.core.postgres.database import sqlstate, translate
-from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.identifiers import quote
 from cath_dagster.core.postgres.unindexed import ForeignKey, find_unindexed_foreign_keys
-from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec, purged_tables
 
 BUILD, REBUILD = "built", "rebuilt"
 _INSUFFICIENT_PRIVILEGE = "42501"

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
-from cath_dagster.core.inspection.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.optional_columns import OPTIONAL, is_optional
-from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.identifiers import quote
 
 
 def diagnose_optional_columns(connection: sa.Connection, tables: Sequence[sa.Table]) -> Iterator[Finding]:

@@ -6,14 +6,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.purge import Planning, Purge
-from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
-from cath_dagster.core.postgres.catalogue import purged_tables
+from cath_dagster.core.model.relation import SET_NULL, Reference
+from cath_dagster.core.model.settings import PurgeSettings, read_settings
 from cath_dagster.core.postgres.database import translate
-from cath_dagster.core.postgres.relations import SET_NULL, Reference, read_relations
 from cath_dagster.core.references.examination import Examined, examine, grant_to_read
 from cath_dagster.core.references.holds import count_held
+from cath_dagster.core.run.foreseen_purges import purges_of
 from cath_dagster.core.run.spec import JobSpec
 
 
@@ -43,15 +43,6 @@ def _of_job(connection: sa.Connection, spec: JobSpec, moment: Planning) -> Itera
             yield _problem(spec, str(translate(error)))
         except MaintenanceError as error:
             yield _problem(spec, str(error))
-
-
-def purges_of(connection: sa.Connection, spec: JobSpec, moment: Planning, settings: JobSettings) -> Sequence[Purge]:
-    """Return what a run of the job would delete; of one that alone knows its rows, a purge of none for each table."""
-    if spec.purges is not None:
-        return spec.purges(moment, settings)
-    relations = read_relations(connection, [("public", table) for table in purged_tables([spec])])
-    tables = [relation.as_table() for relation in relations if relation is not None and len(relation.key) == 1]
-    return [Purge(table=table, rule="what the run finds", predicate=sa.false()) for table in tables]
 
 
 def _of_purge(connection: sa.Connection, spec: JobSpec, examined: Examined) -> Iterator[Finding]:

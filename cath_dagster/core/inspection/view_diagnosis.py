@@ -6,7 +6,6 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.inspection.diagnosis import Finding, Level
 from cath_dagster.core.maintenance.view import (
     Standing,
     View,
@@ -15,8 +14,9 @@ from cath_dagster.core.maintenance.view import (
     read_columns,
     read_standing,
 )
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.postgres.database import translate
-from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.identifiers import quote
 
 
 def diagnose_views(connection: sa.Connection, views: Sequence[View], *, job: str, location: str) -> Iterator[Finding]:

@@ -170,3 +170,14 @@ def check_current(connection: sa.Connection, *, location: str, revision: str | N
             f"the schema {SCHEMA!r} is at {', '.join(sorted(at)) or 'no revision'}, "
             f"this version needs {', '.join(sorted(needed))}; {remedy}"
         )
+
+
+OURS = (
+    {
+        "ledger_event": ("SELECT", "INSERT"),
+        "deleted_key": ("SELECT", "INSERT"),
+        "archived_rows": ("SELECT", "INSERT", "DELETE"),
+    }
+    | dict.fromkeys(("file_outbox", "restored_row", "sent_notice"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
+    | dict.fromkeys(("view_state", "file_by_hand"), ("SELECT", "INSERT", "UPDATE"))
+)

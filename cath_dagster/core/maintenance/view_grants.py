@@ -7,7 +7,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.identifiers import quote
 
 PUBLIC = "public"
 """Everybody; no role can have this name."""

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core.postgres.heap import Keys
-from cath_dagster.core.postgres.relations import Reference
+from cath_dagster.core.model.relation import Reference
 
+Keys = Sequence[Any]
 Pairs = tuple[tuple[sa.Column[Any], sa.Column[Any]], ...]
 """Each column of a child's table with the one of its parent's that it refers to."""
 

@@ -1,5 +1,6 @@
 """Read a run's options and a job's settings: from run config, else the environment, else the default."""
 
+import enum
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -9,7 +10,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.model.outcome import Scalar
-from cath_dagster.core.purge.pace import Pace
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No service is older, and no retention period may lead before the calendar."""
@@ -40,6 +40,11 @@ class JobSettings(BaseModel):
 
     load_only: ClassVar[frozenset[str]] = frozenset()
     """Names that only the environment sets, because they are needed before any run."""
+
+
+class Pace(enum.StrEnum):
+    BULK = "bulk"
+    POLITE = "polite"
 
 
 class PacedSettings(JobSettings):

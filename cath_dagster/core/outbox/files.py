@@ -18,7 +18,7 @@ from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.outbox.left_files import Leaving
 from cath_dagster.core.ports.blobs import BlobStore, Removal, RemovalResult
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.postgres.relations import existing_keys, read_relation
 
 FILES_AT_ONCE = 500

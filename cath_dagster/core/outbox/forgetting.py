@@ -10,13 +10,10 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from cath_dagster.core.maintenance.tables import deleted_key, sent_notice
+from cath_dagster.core.maintenance.tables import sent_notice
 
 KEPT = timedelta(days=90)
 """A message of a day is not sent by a run for that day so much later: nobody could tell whether it went before."""
-
-KEYS_KEPT = timedelta(days=730)
-"""For so long the keys of deleted rows prove which run deleted them."""
 
 
 class Asking(Protocol):
@@ -53,13 +50,3 @@ def count_forgotten(connection: sa.Connection, job: str, which: sa.ColumnElement
 def forget(connection: sa.Connection, job: str, which: sa.ColumnElement[bool]) -> int:
     """Delete the notices of a job that matter no more, in the caller's transaction; return how many."""
     return connection.execute(sa.delete(sent_notice).where(sent_notice.c.job == job, which)).rowcount
-
-
-def forget_old_keys(connection: sa.Connection) -> int:
-    """Delete the keys of rows that were deleted long ago, in the caller's transaction; return how many.
-
-    It takes the tables' owner: no job's role may change what it once wrote down.
-    """
-    return connection.execute(
-        sa.delete(deleted_key).where(deleted_key.c.deleted_at < sa.func.now() - KEYS_KEPT)
-    ).rowcount

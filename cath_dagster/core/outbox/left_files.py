@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.maintenance.tables import file_by_hand, file_outbox
 from cath_dagster.core.ports.blobs import Removal, RemovalResult
-from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 
 ELSEWHERE = "there is no such file, and it is in none of the folders where the service keeps files"
 IDS_SHOWN = 50

@@ -20,7 +20,7 @@ from cath_dagster.core.outbox.tally import Tally, tell
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 
 DUE = "due"
 """Put down to be sent, with what makes it necessary, and not tried yet."""

@@ -1,13 +1,12 @@
 """Ask PostgreSQL's catalogue what the doctor, the preflight and the index builder all want to know."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.postgres.heap import quote
-from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.postgres.identifiers import quote
 
 SECONDS_PER_SCANNED_ROW = 50e-9
 """A foreign key's trigger without an index reads a million cached rows in about 50 ms."""
@@ -43,12 +42,6 @@ class MissingPrivilege:
             return "is this the right database?"
         table, role = (name.replace('"', '""') for name in (self.table, self.role))
         return f'GRANT {", ".join(self.privileges)} ON {quote(self.schema)}."{table}" TO "{role}";'
-
-
-def purged_tables(specs: Iterable[JobSpec]) -> list[str]:
-    """Return the service's tables from which any of the jobs deletes."""
-    wanted = {table for spec in specs for table, privileges in spec.privileges.items() if "DELETE" in privileges}
-    return sorted(table for table in wanted if "." not in table)
 
 
 def find_missing_privileges(

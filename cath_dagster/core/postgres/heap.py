@@ -1,18 +1,13 @@
-"""PostgreSQL's own: identifiers, the physical places of rows, and what the catalogue says of a table's heap."""
+"""Where the rows of a table lie: its heap, or one for every partition."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
-from sqlalchemy.sql.visitors import replacement_traverse
-from sqlalchemy.types import UserDefinedType
 
 from cath_dagster.core.errors import DatabaseStatementError
+from cath_dagster.core.postgres.identifiers import qualified_name
 
 MOST_ROWS_PER_BLOCK = 291
 """With PostgreSQL's usual blocks of 8 kB, and rows that hold nothing but their header."""
@@ -20,69 +15,6 @@ MOST_ROWS_PER_BLOCK = 291
 KINDS_OF_TABLES = ("r", "p")
 KINDS = {"f": "a foreign table, on another server", "v": "a view", "m": "a materialised view"}
 """What `pg_class.relkind` says, of tables and of what holds no rows of its own to delete."""
-
-Keys = Sequence[Any]
-E = TypeVar("E")
-
-RESERVED_SINCE = frozenset({"collation", "concurrently", "lateral", "system_user", "tablesample"})
-"""Words that newer servers reserve, and SQLAlchemy does not know of."""
-
-# In the statements that SQLAlchemy writes, too.
-PGIdentifierPreparer.reserved_words = PGIdentifierPreparer.reserved_words | RESERVED_SINCE
-# With this style of parameters a % in a name is no mark, and is written once.
-_PREPARER = PGDialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]  # only the class is typed
-
-
-class Tid(UserDefinedType[str]):
-    """A tuple's physical place, as `(block,offset)`."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        return "tid"
-
-    def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
-        return sa.cast(bindvalue, self)
-
-
-class Words(UserDefinedType[Sequence[str]]):
-    """An array of whatever kind of text it is compared with: the server finds out which."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        return "text[]"
-
-    def bind_processor(self, dialect: Any) -> Callable[[Sequence[str] | None], str | None]:
-        del dialect
-        return lambda words: None if words is None else f"{{{','.join(map(_as_element, words))}}}"
-
-
-def _as_element(word: str) -> str:
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def tid_of(table: sa.Table) -> sa.ColumnElement[str]:
-    """Return the system column that says where a row lies."""
-    # A system column, added to no Table: INSERT and SELECT of all columns must not see it.
-    return sa.literal_column(f"{qualified_name(table)}.ctid", Tid)
-
-
-@lru_cache(maxsize=64)
-def in_blocks(table: sa.Table) -> sa.ColumnElement[bool]:
-    """Return whether a row lies in the blocks that a statement is executed for, with the values of `blocks`.
-
-    One and the same expression for a table: building a statement anew for every range takes longer than a range of few
-    rows.
-    """
-    ctid = tid_of(table)
-    return sa.and_(ctid >= sa.bindparam("first_tid", type_=Tid()), ctid < sa.bindparam("end_tid", type_=Tid()))
-
-
-def blocks(first: int, end: int) -> dict[str, str]:
-    """Return the values for `in_blocks`, from block `first` to before `end`."""
-    return {"first_tid": f"({first},0)", "end_tid": f"({end},0)"}
 
 
 @dataclass(frozen=True)
@@ -148,32 +80,3 @@ def _like(table: sa.Table, schema: str, name: str) -> sa.Table:
     """Return a partition with the columns of its table."""
     columns = [sa.Column(column.name, column.type, primary_key=column.primary_key) for column in table.columns]
     return sa.Table(name, sa.MetaData(), *columns, schema=schema)
-
-
-def qualified_name(table: sa.Table) -> str:
-    """Return the table's name as SQL writes it, quoted where it must be."""
-    return _PREPARER.format_table(table)
-
-
-def quote(name: str) -> str:
-    """Return an identifier as SQL writes it, quoted where it must be; a `%` in it is not doubled."""
-    return str(_PREPARER.quote(name))
-
-
-def rebind(expression: sa.ColumnElement[E], table: sa.Table, source: sa.FromClause) -> sa.ColumnElement[E]:
-    """Return an expression over another source of the same rows: a sample, an alias, a partition."""
-
-    def replace(element: Any, **_: Any) -> Any:
-        if isinstance(element, sa.Column) and element.table is table:
-            return source.c[element.key]
-        return None
-
-    result: sa.ColumnElement[E] = replacement_traverse(expression, {}, replace)
-    return result
-
-
-def is_any(key: sa.ColumnElement[Any], keys: Keys) -> sa.ColumnElement[bool]:
-    """Return whether a key is one of many, passed as one parameter however many there are."""
-    # SQLAlchemy would say of a text's array that it is one of text, which makes a char(n) a text without its blanks.
-    kind = Words() if isinstance(key.type, sa.String) else ARRAY(key.type)
-    return key == sa.any_(sa.literal(list(keys), kind))

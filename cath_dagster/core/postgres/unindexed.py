@@ -12,7 +12,7 @@ from cath_dagster.core.postgres.catalogue import (
     create_index,
     index_name,
 )
-from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.identifiers import quote
 
 FEW_ROWS = 100
 """So many entries of an index are read within microseconds, whatever else the key asks for."""

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.model.outcome import Scalar
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.heap import qualified_name
+from cath_dagster.core.postgres.identifiers import qualified_name
 
 MIN_SHARE = 0.1
 """Half of what makes autovacuum come by itself in time: below, a VACUUM reads more than it frees."""

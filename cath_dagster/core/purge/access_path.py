@@ -14,7 +14,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import Executable
 
 from cath_dagster.core.model.purge import Purge
-from cath_dagster.core.postgres.heap import Heap, qualified_name, read_heaps, rebind
+from cath_dagster.core.postgres.expressions import rebind
+from cath_dagster.core.postgres.heap import Heap, read_heaps
+from cath_dagster.core.postgres.identifiers import qualified_name
 
 INDEX_SCANS = frozenset({"Index Scan", "Index Only Scan", "Bitmap Index Scan"})
 """As EXPLAIN names them."""

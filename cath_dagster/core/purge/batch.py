@@ -12,10 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 from cath_dagster.core.archive.archiver import Keeper
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import deleted_key
-from cath_dagster.core.model.purge import Purge, Revision, descend
+from cath_dagster.core.model.purge import Keys, Purge, Revision, descend
 from cath_dagster.core.outbox import files
 from cath_dagster.core.postgres.database import BatchConflictError
-from cath_dagster.core.postgres.heap import Keys, is_any
+from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.purge.refusal import StayedError
 from cath_dagster.core.purge.remaining import Left
 from cath_dagster.core.references.holds import chosen_of

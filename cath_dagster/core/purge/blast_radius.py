@@ -6,7 +6,8 @@ from math import ceil, sqrt
 
 import sqlalchemy as sa
 
-from cath_dagster.core.postgres.heap import read_heaps, rebind
+from cath_dagster.core.postgres.expressions import rebind
+from cath_dagster.core.postgres.heap import read_heaps
 
 MAX_SHARE = 0.5
 MIN_ROWS = 10_000

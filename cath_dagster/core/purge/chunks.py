@@ -6,8 +6,8 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from cath_dagster.core.model.purge import Keys
 from cath_dagster.core.postgres.database import TimedOutError
-from cath_dagster.core.postgres.heap import Keys
 from cath_dagster.core.purge.batch import Done
 from cath_dagster.core.purge.batch_runner import FIRST_ROWS, GROWTH, MAX_ROWS, PARTS, BatchRunner
 from cath_dagster.core.purge.refusal import RowsRefusedError

@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.heap import Heap, blocks, read_heaps
+from cath_dagster.core.postgres.expressions import blocks
+from cath_dagster.core.postgres.heap import Heap, read_heaps
 from cath_dagster.core.purge.access_path import on_heap
 from cath_dagster.core.purge.batch_runner import GROWTH
 from cath_dagster.core.purge.heap_walk import MAX_BLOCKS

@@ -17,15 +17,17 @@ from cath_dagster.core.extremes import is_on_calendar
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.purge import Purge, Revision
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.heap import is_any, read_heaps
+from cath_dagster.core.postgres.expressions import is_any
+from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purge.access_path import WayIn, choose_way, on_heap
 from cath_dagster.core.purge.batch import Batcher
 from cath_dagster.core.purge.batch_runner import BatchRunner, Progress
 from cath_dagster.core.purge.closing_scan import look_back
 from cath_dagster.core.purge.heap_walk import HeapWalk, without
 from cath_dagster.core.purge.key_walk import FIRST_WAIT_SECONDS, KeyWalk
-from cath_dagster.core.purge.pace import TEMPI, Pace, Pacer
+from cath_dagster.core.purge.pace import TEMPI, Pacer
 from cath_dagster.core.purge.partitions import PartitionDropper
 from cath_dagster.core.purge.refusal import Guards, read_guards
 from cath_dagster.core.purge.revision_walk import RevisionWalk, is_worth_a_walk

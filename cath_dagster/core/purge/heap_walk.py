@@ -11,9 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.purge import Keys, Purge
 from cath_dagster.core.postgres.database import TimedOutError
-from cath_dagster.core.postgres.heap import Heap, Keys, blocks, in_blocks, is_any
+from cath_dagster.core.postgres.expressions import blocks, in_blocks, is_any
+from cath_dagster.core.postgres.heap import Heap
 from cath_dagster.core.purge.batch import Batcher, Done
 from cath_dagster.core.purge.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
 from cath_dagster.core.purge.chunks import Chunks

@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.model.purge import Purge, Revision
-from cath_dagster.core.postgres.heap import Keys, is_any
+from cath_dagster.core.model.purge import Keys, Purge, Revision
+from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.purge.batch import Done
 from cath_dagster.core.purge.batch_runner import BatchRunner
 from cath_dagster.core.purge.chunks import Chunks

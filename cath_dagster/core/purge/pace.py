@@ -4,7 +4,6 @@ What users notice is a burst: while a batch is at work they wait for the process
 works in bursts of a millisecond and rests in between, longer as soon as the server shows that others wait.
 """
 
-import enum
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cath_dagster.core.model.outcome import Scalar
+from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Limits
 from cath_dagster.core.postgres.pressure import look
 
@@ -38,11 +38,6 @@ WAL_BURST_BYTES = 512 * 1024**2
 """Half of PostgreSQL's default max_wal_size: so much may be written without a rest."""
 WAL_BYTES_PER_SECOND = 64 * 1024**2
 """What the whole server may write for long while a polite purge goes on: half of what a standby receives over 1 Gbit/s."""
-
-
-class Pace(enum.StrEnum):
-    BULK = "bulk"
-    POLITE = "polite"
 
 
 @dataclass(frozen=True, kw_only=True)

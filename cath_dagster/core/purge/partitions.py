@@ -7,7 +7,8 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.postgres.database import Limits, TimedOutError, sqlstate
-from cath_dagster.core.postgres.heap import Heap, qualified_name
+from cath_dagster.core.postgres.heap import Heap
+from cath_dagster.core.postgres.identifiers import qualified_name
 from cath_dagster.core.purge.access_path import find_relations, on_heap
 from cath_dagster.core.purge.batch import Batcher, Done
 from cath_dagster.core.purge.batch_runner import BatchRunner

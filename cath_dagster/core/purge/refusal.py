@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.postgres.database import sqlstate
-from cath_dagster.core.postgres.heap import qualified_name
+from cath_dagster.core.postgres.identifiers import qualified_name
 
 FOREIGN_KEY = ("23503", "23001")
 """A row refers to this one: NO ACTION, and from PostgreSQL 18 on RESTRICT by a code of its own."""

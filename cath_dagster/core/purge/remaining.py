@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from cath_dagster.core.extremes import least_on_calendar
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.model.purge import Purge
-from cath_dagster.core.postgres.heap import in_blocks
+from cath_dagster.core.postgres.expressions import in_blocks
 
 
 @dataclass(frozen=True)

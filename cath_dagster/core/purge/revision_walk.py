@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from cath_dagster.core.model.purge import Revision
 from cath_dagster.core.postgres.database import TimedOutError
-from cath_dagster.core.postgres.heap import Heap, blocks, in_blocks, is_any
+from cath_dagster.core.postgres.expressions import blocks, in_blocks, is_any
+from cath_dagster.core.postgres.heap import Heap
 from cath_dagster.core.purge.batch import Batcher
 from cath_dagster.core.purge.batch_runner import GROWTH, PARTS, BatchRunner
 from cath_dagster.core.purge.heap_walk import MAX_BLOCKS

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from cath_dagster.core.archive.dependents import find_relations
 from cath_dagster.core.model.purge import Child, Purge
-from cath_dagster.core.postgres.heap import quote
-from cath_dagster.core.postgres.relations import Reference, read_references
+from cath_dagster.core.model.relation import Reference
+from cath_dagster.core.postgres.identifiers import quote
+from cath_dagster.core.postgres.relations import read_references
 
 
 def find_mistakes(connection: sa.Connection, purge: Purge) -> list[str]:

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 
 from cath_dagster.core.archive.dependents import find_relations
 from cath_dagster.core.model.purge import Child, Hold, Purge
+from cath_dagster.core.model.relation import Effect, Reference, Relation
 from cath_dagster.core.postgres.catalogue import find_missing_privileges
-from cath_dagster.core.postgres.heap import quote
-from cath_dagster.core.postgres.relations import Effect, Reference, Relation, read_references, read_relations
+from cath_dagster.core.postgres.identifiers import quote
+from cath_dagster.core.postgres.relations import read_references, read_relations
 from cath_dagster.core.references.declarations import children_of, find_heirs, find_mistakes
 from cath_dagster.core.references.holds import with_holds
 

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.model.purge import Child, Hold, Purge
-from cath_dagster.core.postgres.relations import Reference
+from cath_dagster.core.model.relation import Reference
 
 Goes = Callable[[sa.FromClause], sa.ColumnElement[bool]]
 """Whether a row of the purged table, from whatever source, goes if nothing holds it."""

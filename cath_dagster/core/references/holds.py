@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.model.purge import Hold, Purge
-from cath_dagster.core.postgres.heap import Keys, is_any, rebind
-from cath_dagster.core.postgres.relations import Reference
+from cath_dagster.core.model.purge import Hold, Keys, Purge
+from cath_dagster.core.model.relation import Reference
+from cath_dagster.core.postgres.expressions import is_any, rebind
 from cath_dagster.core.references.held_rows import edges_between, is_held, is_referred_to
 
 IDS_SHOWN = 20

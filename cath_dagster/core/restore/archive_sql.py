@@ -14,8 +14,8 @@ from sqlalchemy.engine import CursorResult
 
 from cath_dagster.core.archive.archiver import checksum
 from cath_dagster.core.maintenance.tables import SCHEMA, archived_rows, ledger_event
-from cath_dagster.core.postgres.heap import quote as quote_name
-from cath_dagster.core.postgres.relations import Reference, Relation
+from cath_dagster.core.model.relation import Reference, Relation
+from cath_dagster.core.postgres.identifiers import quote as quote_name
 
 ARCHIVE, PLACE = "__archive", "__place"
 """The names of the columns that say which archive a row is of, and its number in it; no service would use them."""

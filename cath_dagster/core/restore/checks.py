@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.postgres.relations import Relation
+from cath_dagster.core.model.relation import Relation
 from cath_dagster.core.restore.archive_sql import Part, quote
 from cath_dagster.core.restore.hindrance import Kind
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.archive.archiver import pin_text
+from cath_dagster.core.model.relation import Reference
 from cath_dagster.core.postgres.database import Database, sqlstate
-from cath_dagster.core.postgres.relations import Reference
 from cath_dagster.core.restore.archive_sql import (
     ARCHIVE,
     PLACE,

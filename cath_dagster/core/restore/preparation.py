@@ -10,10 +10,12 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.archive.archiver import pin_text
 from cath_dagster.core.errors import ConfigurationError, RefusedError
+from cath_dagster.core.maintenance.table_troubles import find_troubles
 from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.relation import Reference, Relation
 from cath_dagster.core.postgres.catalogue import find_missing_privileges
 from cath_dagster.core.postgres.database import Database, sqlstate
-from cath_dagster.core.postgres.relations import Reference, Relation, read_references, read_relation
+from cath_dagster.core.postgres.relations import read_references, read_relation
 from cath_dagster.core.restore.archive_sql import (
     Name,
     Part,
@@ -26,7 +28,6 @@ from cath_dagster.core.restore.archive_sql import (
     read_parts,
     rows_of,
 )
-from cath_dagster.core.run.table_check import find_troubles
 
 MAX_DAMAGED = 20
 """Damaged archives that a refusal names."""

@@ -12,6 +12,7 @@ from functools import partial
 
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
 from cath_dagster.core.ledger.ledger import Ledger
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status, collect
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import require_writes
@@ -22,7 +23,7 @@ from cath_dagster.core.restore.hindrance import Hindrance, by_kind
 from cath_dagster.core.restore.preparation import Request, Restorable, grouped, prepare
 from cath_dagster.core.restore.rows import Done, Lacking, RowRestorer
 from cath_dagster.core.run.execution import lock_name
-from cath_dagster.core.run.spec import JobSpec, Location
+from cath_dagster.core.run.spec import JobSpec
 
 MAX_IDS = 20
 """Ids that an outcome names; more tell an operator nothing."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from cath_dagster.core.errors import RefusedError
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.postgres.database import sqlstate, translate
-from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.identifiers import quote
 from cath_dagster.core.roles.required_privileges import Named, Needs
 from cath_dagster.core.roles.verification import check_given, check_past, find_excess, relation_name
 

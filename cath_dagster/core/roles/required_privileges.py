@@ -9,17 +9,16 @@ import sqlalchemy as sa
 from cath_dagster.core.archive.dependents import read_family
 from cath_dagster.core.archive.obstacles import needed_for_undo
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.inspection.diagnosis import OURS
-from cath_dagster.core.inspection.reference_findings import purges_of
-from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.maintenance.tables import OURS, SCHEMA
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.relation import SET_NULL, Relation
 from cath_dagster.core.model.settings import PurgeSettings, read_settings
-from cath_dagster.core.postgres.catalogue import purged_tables
-from cath_dagster.core.postgres.relations import SET_NULL, Relation, read_references, read_relations
+from cath_dagster.core.postgres.relations import read_references, read_relations
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.postgres.vacuum import MAINTAIN_SINCE
 from cath_dagster.core.references.examination import adopted, examine
-from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.foreseen_purges import purges_of
+from cath_dagster.core.run.spec import JobSpec, purged_tables
 
 REVISIONS = {"alembic_version": ("SELECT",)}
 RESTORING = REVISIONS | {

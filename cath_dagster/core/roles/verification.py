@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from cath_dagster.core.errors import RefusedError
 from cath_dagster.core.ledger.append_only import find_power
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.postgres.heap import quote
+from cath_dagster.core.postgres.identifiers import quote
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.roles.required_privileges import Named, Needs
 

@@ -8,8 +8,8 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
+from cath_dagster.core.maintenance.table_troubles import TableTrouble
 from cath_dagster.core.postgres.session import SERVICE
-from cath_dagster.core.run.table_check import TableTrouble
 
 _LOOK = sa.text(
     """

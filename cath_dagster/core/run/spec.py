@@ -5,12 +5,12 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.model.location import Location
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.model.ticks import is_cron
@@ -24,35 +24,6 @@ if TYPE_CHECKING:
 
 class SpecificationError(MaintenanceError):
     """A job's file does not say what a job must say. Raised at load: a job that vanishes must be noticed."""
-
-
-@dataclass(frozen=True)
-class Location:
-    """A service and its database: one code location."""
-
-    name: str
-    package: str
-    revision: str | None = None
-    """The newest Alembic revision of tables for this service in the schema `maintenance`, None where it has none."""
-    timezone: str = "UTC"
-    stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By variable, without the prefix, the containers that its blob stores must have."""
-    resources: str = ""
-    """The module whose `open_resources` says where the location's outside is, for one that its environment variables
-    alone do not describe.
-    """
-    file_store: str = "BLOB_URL"
-    """The variable, without the prefix, of the store in which the files of deleted rows lie."""
-
-    @property
-    def is_of_the_orchestrator(self) -> bool:
-        """Whether its database is the orchestrator's own, so that both log in as one role."""
-        return bool(self.resources)
-
-    @property
-    def prefix(self) -> str:
-        """The first part of its environment variables."""
-        return self.name.upper()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,11 +150,6 @@ def load_specs(location: Location) -> tuple[JobSpec, ...]:
     return tuple(sorted(specs, key=lambda spec: spec.name))
 
 
-def package_folder(package: str) -> Path:
-    """Return the folder of an importable package."""
-    return Path(importlib.import_module(package).__path__[0])
-
-
 def _load_spec(module_name: str) -> JobSpec:
     module = importlib.import_module(module_name)
     spec = getattr(module, "SPEC", None)
@@ -212,3 +178,9 @@ def _check_unique(specs: Iterable[JobSpec]) -> None:
         if spec.name in seen:
             raise SpecificationError(f"two jobs are named {spec.name!r}")
         seen.add(spec.name)
+
+
+def purged_tables(specs: Iterable[JobSpec]) -> list[str]:
+    """Return the service's tables from which any of the jobs deletes."""
+    wanted = {table for spec in specs for table, privileges in spec.privileges.items() if "DELETE" in privileges}
+    return sorted(table for table in wanted if "." not in table)

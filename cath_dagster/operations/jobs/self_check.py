@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from cath_dagster.core.inspection.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec

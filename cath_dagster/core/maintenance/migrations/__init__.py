@@ -5,10 +5,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from cath_dagster.core.maintenance.old_keys import forget_old_keys
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.outbox.forgetting import forget_old_keys
+from cath_dagster.core.model.location import Location, package_folder
 from cath_dagster.core.postgres.followers import require_writes
-from cath_dagster.core.run.spec import Location, package_folder
 
 LOCK = f"{SCHEMA}/migrate"
 PATIENCE = "10min"
