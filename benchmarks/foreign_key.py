@@ -13,7 +13,7 @@ from benchmarks.databases import create_database
 from benchmarks.measures import BenchmarkError, Quiet, Say
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.jobs.expired_artefacts import SPEC
 from cath_dagster.core.inspection.index_builds import build_missing_indexes
 from cath_dagster.core.maintenance.migrations import migrate
@@ -62,7 +62,7 @@ def measure_foreign_key(cluster: EmbeddedPostgres, *, say: Say) -> ForeignKeyRes
         connection.execute(FILL)
         connection.execute("VACUUM (ANALYZE)")
     engine = open_engine(url, variable="bench", application_name="bench")
-    migrate(engine, LOCATION)
+    migrate(engine, CATH)
     with tempfile.TemporaryDirectory() as blobs:
         refused = _run(url, blobs)
         if refused.status is not Status.REFUSED or refused.error is None:

@@ -13,7 +13,7 @@ from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import Quiet, Ratio, Say, at_least, bounded
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.bon.jobs.overdue_detection import SPEC
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Status
@@ -60,7 +60,7 @@ def measure_overdue(cluster: EmbeddedPostgres, *, rows: int, rounds: int, say: S
         connection.execute(FILL.format(businesses=BUSINESSES, rows=rows))
         connection.execute("VACUUM (ANALYZE, FREEZE)")
     engine = open_engine(cluster.url(TEMPLATE), variable="template", application_name="bench")
-    migrate(engine, LOCATION)
+    migrate(engine, BON)
     engine.dispose()
     say(f"marking: {rows:,} invoices, 80 % overdue, {rounds} rounds")
     measured = [_measure(cluster) for _ in range(rounds)]

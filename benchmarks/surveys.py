@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import BenchmarkError, Ratio, Say, at_least
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.checktick import LOCATION
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.deletion import POLICY, TABLES, Removal
 from cath_dagster.checktick.erasure import KEY_BYTES, select_files
 from cath_dagster.checktick.retention import is_hard_deletable
@@ -142,7 +142,7 @@ def _make(cluster: EmbeddedPostgres, template: str, fill: str) -> None:
         connection.execute(fill)
         connection.execute("VACUUM (ANALYZE, FREEZE)")
     engine = open_engine(cluster.url(template), variable="template", application_name="bench")
-    migrate(engine, LOCATION)
+    migrate(engine, CHECKTICK)
     engine.dispose()
 
 

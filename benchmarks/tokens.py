@@ -15,7 +15,7 @@ from benchmarks.databases import create_database
 from benchmarks.measures import Quiet, Ratio, Say, bounded
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.bon.jobs.shaam_token_refresh import SPEC
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.maintenance.migrations import migrate
@@ -75,7 +75,7 @@ def _measure(cluster: EmbeddedPostgres, token_url: str) -> float:
                 [(n, cipher.encrypt(f"{tag}-{n}")) for n in range(1, CREDENTIALS + 1)],
             )
     engine = open_engine(url, variable="bench", application_name="bench")
-    migrate(engine, LOCATION)
+    migrate(engine, BON)
     engine.dispose()
     environ = {
         "BON_DATABASE_URL": url,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from cath_dagster.bon import LOCATION as BON
-from cath_dagster.cath import LOCATION as CATH
+from cath_dagster.bon import BON
+from cath_dagster.cath import CATH
 from cath_dagster.development.local import forget_outside
 from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.oauth import OAuthProvider

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.run.execution import execute, summary
@@ -45,7 +45,7 @@ class SilentReporter:
 class Maintained:
     """A service's database: `environ` is what its jobs see, `as_of` what they take for now unless told otherwise."""
 
-    location: ClassVar[Location]
+    location: ClassVar[CodeLocation]
 
     url: str
     environ: dict[str, str]

@@ -7,10 +7,10 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION as CATH
+from cath_dagster.cath import CATH
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.locations import LOCATIONS
 
@@ -32,7 +32,7 @@ def named(cell: str) -> list[str]:
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
-def test_every_table_and_column_of_ours_is_described_with_its_end(empty_database: str, location: Location) -> None:
+def test_every_table_and_column_of_ours_is_described_with_its_end(empty_database: str, location: CodeLocation) -> None:
     engine = open_engine(empty_database, variable="V", application_name="test")
     migrate(engine, location)
     engine.dispose()

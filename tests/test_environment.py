@@ -13,11 +13,11 @@ from cath_dagster.adapters.exporters import find_destinations
 from cath_dagster.adapters.logs import VARIABLE, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import ping_url
-from cath_dagster.bon import LOCATION as BON
-from cath_dagster.cath import LOCATION as CATH
+from cath_dagster.bon import BON
+from cath_dagster.cath import CATH
 from cath_dagster.cli.locations import all_specs
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.locations import LOCATIONS
 from cath_dagster.operations.alerts import AlertSettings, read_alert_settings
@@ -100,7 +100,7 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mount:
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: str(location.name))
-def test_a_file_puts_a_location_s_schedules_on_standby(mount: Mount, location: Location) -> None:
+def test_a_file_puts_a_location_s_schedules_on_standby(mount: Mount, location: CodeLocation) -> None:
     mount(f"{location.prefix}_SCHEDULES", "standby")
 
     assert schedules_word(location) == "standby"

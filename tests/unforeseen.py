@@ -10,7 +10,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.inspection.reference_findings import reference_findings
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.model.finding import Finding, Level
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child
 from cath_dagster.core.model.settings import read_settings
@@ -35,7 +35,7 @@ class Case:
         return f"{self.job}-{self.table}"
 
 
-def cases(location: Location, moment: Moment, **config: dict[str, Any]) -> list[Case]:
+def cases(location: CodeLocation, moment: Moment, **config: dict[str, Any]) -> list[Case]:
     """Return a case for every job of a location and every table of which it takes rows."""
     return [
         Case(spec.name, table, config.get(spec.name, {}))

@@ -10,7 +10,7 @@ import psycopg
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.archive.archiver import Keeper
 from cath_dagster.core.archive.obstacles import PERSONAL
 from cath_dagster.core.ledger.ledger import Ledger
@@ -61,7 +61,7 @@ CREATE INDEX ON crumb (piece_id);
 CREATE INDEX ON mention (thing_id)
 """
 TIDY = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="tidy",
     cron="0 1 * * *",
     owner="team:test",
@@ -134,7 +134,7 @@ class Vault:
     ) -> RunResult:
         return restore(
             self.database,
-            LOCATION,
+            CATH,
             [TIDY],
             Request(run_id=run_id, **request),
             restore_id=restore_id,

@@ -15,12 +15,12 @@ from benchmarks.kills import remains
 from benchmarks.measures import Quiet
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.maintenance.migrations import migrate
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.outside import Outside
 from cath_dagster.development.postgres import PORT, SUPERUSER, EmbeddedPostgres
 from cath_dagster.development.samples import SAMPLES, Filling, Sample
-from cath_dagster.operations import LOCATION as OPERATIONS
+from cath_dagster.operations import OPERATIONS
 
 REAL_RUNS, COPIES = 4, 60
 """Runs that Dagster itself has written, and how often each stands in the history, a day older each time."""
@@ -31,7 +31,7 @@ COPIED = ("runs", "run_tags", "event_logs")
 class World:
     """One service's database and files as they are before a run, `as_of` the instant at which the sample was made."""
 
-    location: Location
+    location: CodeLocation
     cluster: EmbeddedPostgres
     template: str
     files: Path
@@ -93,7 +93,7 @@ class Trial:
                 admin.execute("SELECT pg_sleep(0.02)")
 
 
-def make_world(cluster: EmbeddedPostgres, location: Location, folder: Path, *, scale: float) -> World:
+def make_world(cluster: EmbeddedPostgres, location: CodeLocation, folder: Path, *, scale: float) -> World:
     """Make a location's template anew."""
     as_of = datetime.now(UTC)
     if location is OPERATIONS:

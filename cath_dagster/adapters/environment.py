@@ -12,7 +12,7 @@ from cath_dagster.adapters.blobs import open_blob_store
 from cath_dagster.adapters.mounted import SUFFIX, MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.ports.blobs import BlobStore
 from cath_dagster.core.ports.mail import Delivery, Mailer, Message, Receipt
 from cath_dagster.core.run.resources import required
@@ -23,7 +23,7 @@ PROVIDERS = (SMTP_URL, NOTIFY_API_KEY)
 """The variables, without the prefix, either of which says how mail goes."""
 
 
-def open_resources(location: Location, instance: object = None) -> "EnvironmentResources":
+def open_resources(location: CodeLocation, instance: object = None) -> "EnvironmentResources":
     """Return the outside of a location; `instance` is the orchestrator that runs its job, if one does."""
     if location.resources:
         opened: EnvironmentResources = importlib.import_module(location.resources).open_resources(instance)

@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from cath_dagster.bon import LOCATION, assets
+from cath_dagster.bon import BON, assets
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.orchestration.jobs import EXECUTOR, build_op_job
 from cath_dagster.orchestration.schedules import build_schedule
 
-JOBS = [(spec, build_op_job(spec)) for spec in load_specs(LOCATION)]
+JOBS = [(spec, build_op_job(spec)) for spec in load_specs(BON)]
 
 defs = dg.Definitions(
     assets=assets.TABLE_SPECS,

@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from cath_dagster.cath import LOCATION, assets
+from cath_dagster.cath import CATH, assets
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.orchestration.jobs import EXECUTOR, build_asset_job, build_op_job
 from cath_dagster.orchestration.schedules import build_schedule, missing_partitions
 
-SPECS = {spec.name: spec for spec in load_specs(LOCATION)}
+SPECS = {spec.name: spec for spec in load_specs(CATH)}
 REPORT, VIEWS = SPECS["media_reporting"], SPECS["refresh_views"]
 
 report_job = build_asset_job(REPORT, assets.media_application_report)

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.checktick import LOCATION, OWNER
+from cath_dagster.checktick import CHECKTICK, OWNER
 from cath_dagster.checktick.deletion import find_gaps
 from cath_dagster.checktick.jobs import data_governance
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
@@ -17,7 +17,7 @@ from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.orchestration.runs import ledger_spec
 
-GROUP = LOCATION.name
+GROUP = CHECKTICK.name
 TABLES = {
     "surveys_auditlog": "What was done to surveys, and the records of those that are gone.",
     "surveys_collectiondefinition": "Collections of question groups within surveys.",
@@ -43,7 +43,7 @@ TABLES = {
     "surveys_surveyresponse": "Submitted responses, most of them encrypted.",
     "surveys_usersurveykekescrow": "Where in the vault users' keys to surveys are kept.",
 }
-REPORT_KEY = dg.AssetKey([LOCATION.name, "retention_report"])
+REPORT_KEY = dg.AssetKey([CHECKTICK.name, "retention_report"])
 FIRST_DAY = date(2024, 1, 1)
 DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), end_offset=1, timezone="UTC")
 OVERDUE_CHECK, DECISION_CHECK, POLICY_CHECK = (
@@ -55,19 +55,19 @@ SHOWN = 50
 
 TABLE_SPECS = [
     dg.AssetSpec(
-        dg.AssetKey([LOCATION.name, name]),
+        dg.AssetKey([CHECKTICK.name, name]),
         description=description,
         group_name=GROUP,
         kinds={"postgres", "table"},
         owners=[OWNER],
     )
     for name, description in TABLES.items()
-] + [ledger_spec(LOCATION, OWNER)]
+] + [ledger_spec(CHECKTICK, OWNER)]
 
 
 @dg.asset(
     key=REPORT_KEY,
-    deps=[[LOCATION.name, name] for name in ("surveys_survey", "surveys_legalhold", "surveys_auditlog")],
+    deps=[[CHECKTICK.name, name] for name in ("surveys_survey", "surveys_legalhold", "surveys_auditlog")],
     description=(
         "Which deletions were due on a day, done, held and overdue. Every run of data_governance reports its day; another "
         "day is materialised from here or read with cath-dagster governance report, which also names the authorities of "
@@ -204,4 +204,4 @@ def _tick(at: datetime) -> datetime:
 
 
 def _database(purpose: str) -> Database:
-    return Database(EnvironmentResources(LOCATION.prefix).engine(purpose))
+    return Database(EnvironmentResources(CHECKTICK.prefix).engine(purpose))

@@ -12,7 +12,7 @@ from itertools import takewhile
 
 import sqlalchemy as sa
 
-from cath_dagster.checktick import LOCATION
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.erasure import ACTION
 from cath_dagster.checktick.retention import JOB, WARNING, is_republished
 from cath_dagster.checktick.standing import SAYS, Reason
@@ -156,7 +156,7 @@ class _End:
 def last_tick(cron: str, at: datetime) -> datetime:
     """Return when the schedule last ticked long enough before an instant for its run to have ended."""
     latest = as_utc(at) - TIME_TO_RUN
-    made = list(takewhile(lambda tick: tick <= latest, ticks(cron, LOCATION.timezone, latest - timedelta(days=32))))
+    made = list(takewhile(lambda tick: tick <= latest, ticks(cron, CHECKTICK.timezone, latest - timedelta(days=32))))
     return made[-1] if made else latest
 
 

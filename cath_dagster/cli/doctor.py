@@ -18,7 +18,7 @@ from cath_dagster.core.inspection.rehearsal import check_configuration, rehearse
 from cath_dagster.core.inspection.view_diagnosis import diagnose_views
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.model.finding import Finding, Level
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.ports.blobs import BlobStoreError
 from cath_dagster.core.ports.mail import MailerUnavailableError
 from cath_dagster.core.postgres.database import translate
@@ -26,14 +26,14 @@ from cath_dagster.core.roles.required_privileges import Moment
 from cath_dagster.core.run.spec import load_specs
 
 
-def examine_location(location: Location) -> list[Finding]:
+def examine_location(location: CodeLocation) -> list[Finding]:
     """Return every finding; what cannot be examined is a problem and stops nothing else."""
     resources = open_resources(location)
     database = list(_database(location, resources))
     return [*database, *_jobs(location, resources, database), *_outside(location, resources)]
 
 
-def _jobs(location: Location, resources: EnvironmentResources, database: Sequence[Finding]) -> Iterator[Finding]:
+def _jobs(location: CodeLocation, resources: EnvironmentResources, database: Sequence[Finding]) -> Iterator[Finding]:
     """Ask for each job what its run asks first; not of a database of which it was said that no run gets so far."""
     general = (f"{location.prefix}_DATABASE_URL", "server", f"schema {SCHEMA}")
     is_open = not any(found.level is Level.PROBLEM and found.subject in general for found in database)
@@ -47,7 +47,7 @@ def _jobs(location: Location, resources: EnvironmentResources, database: Sequenc
             yield Finding(subject=subject, level=Level.OK, says="its run could begin")
 
 
-def _database(location: Location, resources: EnvironmentResources) -> Iterator[Finding]:
+def _database(location: CodeLocation, resources: EnvironmentResources) -> Iterator[Finding]:
     subject = f"{location.prefix}_DATABASE_URL"
     try:
         engine = resources.engine("doctor")
@@ -72,7 +72,7 @@ def _database(location: Location, resources: EnvironmentResources) -> Iterator[F
         engine.dispose()
 
 
-def _tables(location: Location) -> Sequence[sa.Table]:
+def _tables(location: CodeLocation) -> Sequence[sa.Table]:
     """Return the service's tables that the location's jobs know; Dagster's own database has none of a service's."""
     if find_spec(f"{location.package}.tables") is None:
         return ()
@@ -80,7 +80,7 @@ def _tables(location: Location) -> Sequence[sa.Table]:
     return metadata.sorted_tables
 
 
-def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Finding]:
+def _outside(location: CodeLocation, resources: EnvironmentResources) -> Iterator[Finding]:
     for variable, containers in location.stores.items():
         for container in containers:
             yield _store(location, resources, variable, container)
@@ -89,7 +89,7 @@ def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Fi
         yield _mail(location, resources, without_mail)
 
 
-def _mail(location: Location, resources: EnvironmentResources, without_mail: Sequence[str]) -> Finding:
+def _mail(location: CodeLocation, resources: EnvironmentResources, without_mail: Sequence[str]) -> Finding:
     if not resources.has_mail:
         return Finding(
             subject="mail",
@@ -104,7 +104,7 @@ def _mail(location: Location, resources: EnvironmentResources, without_mail: Seq
     return Finding(subject="mail", level=Level.OK, says="the provider answers, and lets us in")
 
 
-def _store(location: Location, resources: EnvironmentResources, variable: str, container: str) -> Finding:
+def _store(location: CodeLocation, resources: EnvironmentResources, variable: str, container: str) -> Finding:
     subject = f"{location.prefix}_{variable}" + (f", container {container}" if container else "")
     try:
         # A store without containers of the service is one that the jobs fill themselves.

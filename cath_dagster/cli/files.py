@@ -19,7 +19,7 @@ from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.locations import find_location
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.maintenance.tables import check_current
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.outbox.left_files import LeftFile, find_left, settle
 from cath_dagster.core.postgres.database import Database
 
@@ -63,7 +63,7 @@ def settle_files(
 
 
 @contextmanager
-def _database(location: Location) -> Iterator[Database]:
+def _database(location: CodeLocation) -> Iterator[Database]:
     engine = open_resources(location).engine("files")
     try:
         with Database(engine) as database:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.terminal import err, out
-from cath_dagster.checktick import LOCATION
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.jobs.data_governance import SPEC
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
 from cath_dagster.core.errors import ConfigurationError
@@ -25,11 +25,11 @@ def read_day(day: str | None, *, now: datetime) -> RetentionReport:
         chosen, at = day_of(day, now)
     except ValueError as error:
         raise ConfigurationError(f"--day {day}: {error}; write it like 2026-11-20") from None
-    engine = EnvironmentResources(LOCATION.prefix).engine("governance report")
+    engine = EnvironmentResources(CHECKTICK.prefix).engine("governance report")
     try:
         with Database(engine) as database:
             database.transaction(
-                lambda connection: check_current(connection, location=LOCATION.name, revision=LOCATION.revision)
+                lambda connection: check_current(connection, location=CHECKTICK.name, revision=CHECKTICK.revision)
             )
             return database.transaction(partial(read_report, day=chosen, at=at, tick=last_tick(SPEC.cron, at)))
     finally:

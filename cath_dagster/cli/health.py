@@ -8,7 +8,7 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.errors import DatabaseUnavailableError
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.postgres.database import Database, translate
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import read_alert_settings
 
 
@@ -18,9 +18,9 @@ def look(now: datetime) -> list[Finding]:
     from cath_dagster.operations.health import look_from_outside
     from cath_dagster.operations.resources import InstanceResources
 
-    resources = open_resources(LOCATION)
+    resources = open_resources(OPERATIONS)
     if not isinstance(resources, InstanceResources):
-        raise TypeError(f"the resources of {LOCATION.name} are {type(resources).__name__}")
+        raise TypeError(f"the resources of {OPERATIONS.name} are {type(resources).__name__}")
     try:
         settings = read_alert_settings(resources.environ)
         engine = resources.engine("health")
@@ -39,7 +39,7 @@ def acknowledge(now: datetime) -> int:
     """Settle the messages that were given up; return how many that were."""
     from cath_dagster.operations.store import AlertStore
 
-    resources = open_resources(LOCATION)
+    resources = open_resources(OPERATIONS)
     engine = resources.engine("health")
     try:
         with Database(engine) as database:

@@ -6,12 +6,12 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.inspection.index_builds import IndexBuild, build_missing_indexes
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.run.spec import load_specs
 
 
-def build_all(location: Location, *, dry_run: bool) -> list[IndexBuild]:
+def build_all(location: CodeLocation, *, dry_run: bool) -> list[IndexBuild]:
     """Build every index that the doctor warns of; return what was done, or would be, about each."""
     engine = open_resources(location).engine("indexes build")
     try:

@@ -14,7 +14,7 @@ from cath_dagster.core.inspection.explain import GONE, Explanation, explain, tab
 from cath_dagster.core.instants import midnight
 from cath_dagster.core.ledger.days import Day, largest, read_days
 from cath_dagster.core.maintenance.tables import check_current
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.spec import load_specs
 
@@ -23,7 +23,7 @@ BAR = 20
 
 
 @contextmanager
-def open_database(location: Location, purpose: str) -> Iterator[Database]:
+def open_database(location: CodeLocation, purpose: str) -> Iterator[Database]:
     """Yield a location's database; raise `SchemaNotCurrentError` where the ledger is missing or an older one."""
     engine = open_resources(location).engine(purpose)
     try:
@@ -36,14 +36,14 @@ def open_database(location: Location, purpose: str) -> Iterator[Database]:
         engine.dispose()
 
 
-def read_ledger(location: Location, *, days: int, job: str | None, now: datetime) -> list[Day]:
+def read_ledger(location: CodeLocation, *, days: int, job: str | None, now: datetime) -> list[Day]:
     """Return what the location's jobs did on the last so many days, today included."""
     since = midnight(now.date() - timedelta(days=days - 1))
     with open_database(location, "ledger") as database:
         return database.transaction(lambda connection: read_days(connection, since=since, job=job))
 
 
-def explain_row(locations: Sequence[Location], table: str, key: str, *, now: datetime) -> Explanation:
+def explain_row(locations: Sequence[CodeLocation], table: str, key: str, *, now: datetime) -> Explanation:
     """Return what became of a row, in the one location whose jobs delete from the table."""
     having = [location for location in locations if table in tables_deleted_from(load_specs(location))]
     if len(having) > 1:
@@ -55,11 +55,11 @@ def explain_row(locations: Sequence[Location], table: str, key: str, *, now: dat
         return explain(database, load_specs(location), table, key, now=now, environ=environ)
 
 
-def days_as_json(location: Location, days: Sequence[Day]) -> list[dict[str, object]]:
+def days_as_json(location: CodeLocation, days: Sequence[Day]) -> list[dict[str, object]]:
     return [{"location": location.name, **asdict(day), "day": day.day.isoformat()} for day in days]
 
 
-def print_days(location: Location, days: Sequence[Day]) -> None:
+def print_days(location: CodeLocation, days: Sequence[Day]) -> None:
     """Print a row per day, job, table and rule; what did not end well stands out."""
     if not days:
         out.print(f"{location.name}: nothing in the ledger")

@@ -3,7 +3,7 @@
 import difflib
 
 from cath_dagster.core.errors import UnknownJobError
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.locations import LOCATIONS
 
@@ -30,7 +30,7 @@ def find_spec(name: str) -> JobSpec:
     raise UnknownJobError(f"there is no job {name!r}; {hint}")
 
 
-def find_location(name: str) -> Location:
+def find_location(name: str) -> CodeLocation:
     """Return the location called `name`; raise `UnknownJobError` if there is none."""
     for location in LOCATIONS:
         if location.name == name:

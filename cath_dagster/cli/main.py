@@ -38,7 +38,7 @@ from cath_dagster.core.errors import (
     RefusedError,
     UnknownJobError,
 )
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.settings import variable
 from cath_dagster.core.model.ticks import next_tick
@@ -540,7 +540,7 @@ def _list_settings(specs: Sequence[JobSpec], *, as_json: bool) -> None:
         out.print(f"    {row['description']}", markup=False)
 
 
-def _locations(name: str | None) -> tuple[Location, ...]:
+def _locations(name: str | None) -> tuple[CodeLocation, ...]:
     """Return the location called `name`, without one all that are in use here: those with a database."""
     if name is not None:
         return (find_location(name),)
@@ -551,7 +551,7 @@ def _locations(name: str | None) -> tuple[Location, ...]:
     return in_use
 
 
-def _resources(location: Location) -> EnvironmentResources:
+def _resources(location: CodeLocation) -> EnvironmentResources:
     return open_resources(location)
 
 

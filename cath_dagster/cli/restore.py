@@ -12,7 +12,7 @@ from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.ledger import open_database
 from cath_dagster.cli.output import print_result
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.restore.preparation import Request
 from cath_dagster.core.restore.restore import UnknownRunError, restore
@@ -20,7 +20,7 @@ from cath_dagster.core.run.resources import Reporter, required
 from cath_dagster.core.run.spec import load_specs
 
 
-def restore_run(locations: Sequence[Location], request: Request, *, now: datetime, reporter: Reporter) -> RunResult:
+def restore_run(locations: Sequence[CodeLocation], request: Request, *, now: datetime, reporter: Reporter) -> RunResult:
     """Restore a run of the first location that knows it.
 
     Raises `RefusedError` where none does, and `MissingConfigurationError` if that is because none has a database.

@@ -11,7 +11,7 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.cli.views import views_of
 from cath_dagster.core.maintenance.migrations import take_turns
 from cath_dagster.core.maintenance.tables import SCHEMA, check_current
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.roles.grants import RoleChange, give, write_changes
@@ -30,7 +30,7 @@ class Roles:
         return bool(self.jobs or self.restore)
 
 
-def give_roles(location: Location, roles: Roles, *, now: datetime) -> list[RoleChange]:
+def give_roles(location: CodeLocation, roles: Roles, *, now: datetime) -> list[RoleChange]:
     """Bring the roles level with what they need, all or none."""
 
     def work(connection: sa.Connection) -> list[RoleChange]:
@@ -40,12 +40,12 @@ def give_roles(location: Location, roles: Roles, *, now: datetime) -> list[RoleC
     return _in_transaction(location, work)
 
 
-def write_roles(location: Location, roles: Roles, *, now: datetime) -> list[RoleChange]:
+def write_roles(location: CodeLocation, roles: Roles, *, now: datetime) -> list[RoleChange]:
     """Return the statements that would do so."""
     return _in_transaction(location, lambda connection: _each(connection, location, roles, now, write_changes))
 
 
-def _in_transaction(location: Location, work: Callable[[sa.Connection], list[RoleChange]]) -> list[RoleChange]:
+def _in_transaction(location: CodeLocation, work: Callable[[sa.Connection], list[RoleChange]]) -> list[RoleChange]:
     engine = open_resources(location).engine("roles")
     try:
         with engine.begin() as connection:
@@ -58,7 +58,7 @@ def _in_transaction(location: Location, work: Callable[[sa.Connection], list[Rol
 
 
 def _each(
-    connection: sa.Connection, location: Location, roles: Roles, now: datetime, change: Callable[..., RoleChange]
+    connection: sa.Connection, location: CodeLocation, roles: Roles, now: datetime, change: Callable[..., RoleChange]
 ) -> list[RoleChange]:
     # The instance's own role needs all of Dagster's tables: there nothing is taken away.
     revokes_in = (SCHEMA,) if location.resources else (SERVICE, SCHEMA)
@@ -68,7 +68,9 @@ def _each(
     return [change(connection, role, needs, revokes_in=revokes_in) for role, needs in wanted.items()]
 
 
-def _wanted(connection: sa.Connection, location: Location, roles: Roles, now: datetime) -> Iterator[tuple[str, Needs]]:
+def _wanted(
+    connection: sa.Connection, location: CodeLocation, roles: Roles, now: datetime
+) -> Iterator[tuple[str, Needs]]:
     specs = load_specs(location)
     if roles.jobs:
         views = [view.name for view in views_of(location)]

@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.maintenance.view import View
 from cath_dagster.core.maintenance.views import drop
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.database import Database
 
 
-def drop_all(location: Location) -> list[str]:
+def drop_all(location: CodeLocation) -> list[str]:
     """Drop the location's views that exist, all or none; return their names."""
     views = views_of(location)
     if not views:
@@ -23,7 +23,7 @@ def drop_all(location: Location) -> list[str]:
         engine.dispose()
 
 
-def views_of(location: Location) -> tuple[View, ...]:
+def views_of(location: CodeLocation) -> tuple[View, ...]:
     """Return the views that a job of the location keeps."""
     if find_spec(f"{location.package}.views") is None:
         return ()

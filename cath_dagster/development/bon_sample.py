@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 from psycopg import sql
 
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.bon.token_cipher import TokenCipher
 
 KEY = "5a" * 32
@@ -142,7 +142,7 @@ def fill(connection: psycopg.Connection, *, as_of: datetime, scale: float = 1.0)
     """Fill the empty tables in one transaction; return how many rows there are. Equal arguments give equal rows."""
     parameters = {
         "as_of": as_of.astimezone(UTC),
-        "today": as_of.astimezone(ZoneInfo(LOCATION.timezone)).date(),
+        "today": as_of.astimezone(ZoneInfo(BON.timezone)).date(),
         "businesses": BUSINESSES,
         "users": BUSINESSES,
         "invoices": max(200, round(INVOICES * scale)),

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.session import PINS, Pin
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.development.local import REPOSITORY
@@ -42,7 +42,7 @@ def render_all() -> dict[Path, str]:
     }
 
 
-def job_table(location: Location) -> str:
+def job_table(location: CodeLocation) -> str:
     """Return the jobs of a location as a Markdown table."""
     rows = [f"| `{spec.name}` | `{spec.cron}` | {_kind(spec)} | {spec.summary} |" for spec in load_specs(location)]
     return "\n".join([f"| job | cron ({location.timezone}) | kind | what it does |", "|---|---|---|---|", *rows, ""])

@@ -23,7 +23,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.resources import Reporter
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
 from cath_dagster.development.samples import SAMPLES, Filling, Sample
@@ -95,7 +95,7 @@ class Local:
         """Where the local mail server puts what it takes."""
         return self.folder / "mail"
 
-    def ledger_url(self, location: Location) -> str:
+    def ledger_url(self, location: CodeLocation) -> str:
         """Return where a location keeps its ledger: in its sample, or in Dagster's own database where it has none."""
         has_sample = any(sample.location == location for sample in SAMPLES)
         return self.postgres.url(location.name if has_sample else STORAGE)

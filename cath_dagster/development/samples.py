@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 
-from cath_dagster.bon import LOCATION as BON
-from cath_dagster.cath import LOCATION as CATH
-from cath_dagster.checktick import LOCATION as CHECKTICK
-from cath_dagster.core.model.location import Location
+from cath_dagster.bon import BON
+from cath_dagster.cath import CATH
+from cath_dagster.checktick import CHECKTICK
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.resources import Reporter
 from cath_dagster.development import bon_sample, cath_sample, checktick_sample
 
@@ -29,7 +29,7 @@ class Filling:
 class Sample:
     """A service's sample, in a database of the location's name."""
 
-    location: Location
+    location: CodeLocation
     create_schema: Callable[[psycopg.Connection], None]
     fill: Callable[[psycopg.Connection, Filling], int]
     """Fills the empty tables and returns how many rows there are."""

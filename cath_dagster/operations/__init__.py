@@ -3,9 +3,9 @@
 Its database is the one in which Dagster keeps runs and events; our own tables lie in the schema `maintenance` there.
 """
 
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 
-LOCATION = Location(
+OPERATIONS = CodeLocation(
     name="operations",
     package="cath_dagster.operations",
     revision="operations_0001",

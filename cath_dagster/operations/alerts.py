@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.words import unmarked
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.bounds import LONGEST_BODY, LONGEST_TITLE, cut, fit
 
 RUNBOOK = "docs/alerts.md"
@@ -77,7 +77,7 @@ class AlertSettings(BaseModel):
 
 def read_alert_settings(environ: Mapping[str, str]) -> AlertSettings:
     """Return the settings; raise `ConfigurationError` naming the variable that cannot be used."""
-    names = {key: f"{LOCATION.prefix}_{key.upper()}" for key in AlertSettings.model_fields}
+    names = {key: f"{OPERATIONS.prefix}_{key.upper()}" for key in AlertSettings.model_fields}
     given: dict[str, Any] = {key: environ[name] for key, name in names.items() if environ.get(name)}
     try:
         return AlertSettings(**given)

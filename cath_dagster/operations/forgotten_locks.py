@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.finding import Finding, Level
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.operations.health import SLACK
 from cath_dagster.operations.watched import all_specs
@@ -58,7 +58,7 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
 
 
 def _judge(
-    instance: dg.DagsterInstance, location: Location, now: datetime, pid: int, holder: str, started_at: datetime
+    instance: dg.DagsterInstance, location: CodeLocation, now: datetime, pid: int, holder: str, started_at: datetime
 ) -> Finding | None:
     """Return what is wrong with the holder of a lock.
 

@@ -25,7 +25,7 @@ from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import AlertSettings
 from cath_dagster.operations.patience import Patience
 from cath_dagster.operations.store import KEPT_TRYING, AlertStore
@@ -205,15 +205,15 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
             subject="alerts",
             level=Level.WARNING,
             says="no channel: alerts are recorded and nobody is told",
-            remedy=f"set {LOCATION.prefix}_ALERT_URLS",
+            remedy=f"set {OPERATIONS.prefix}_ALERT_URLS",
         )
         return
     try:
         database.transaction(
-            lambda connection: check_current(connection, location=LOCATION.name, revision=LOCATION.revision)
+            lambda connection: check_current(connection, location=OPERATIONS.name, revision=OPERATIONS.revision)
         )
     except SchemaNotCurrentError as error:
-        yield Finding(subject="alerts", level=Level.PROBLEM, says=f"no sensor of {LOCATION.name} ever ran: {error}")
+        yield Finding(subject="alerts", level=Level.PROBLEM, says=f"no sensor of {OPERATIONS.name} ever ran: {error}")
         return
     store = AlertStore(database)
     given_up = store.given_up(now=now)

@@ -19,13 +19,13 @@ from cath_dagster.core.errors import (
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError, Removal, RemovalResult
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 
 if TYPE_CHECKING:
     import dagster as dg
 
 HOME = "DAGSTER_HOME"
-LOCK = f"{LOCATION.name}/migrate"
+LOCK = f"{OPERATIONS.name}/migrate"
 
 
 def open_resources(instance: object = None) -> "InstanceResources":
@@ -38,7 +38,7 @@ class InstanceResources(EnvironmentResources):
 
     def __init__(self, instance: "dg.DagsterInstance | None" = None) -> None:
         # The environment is not complete before the URL is known, and that is found out when it is asked for.
-        self.prefix = LOCATION.prefix
+        self.prefix = OPERATIONS.prefix
         self._instance = instance
 
     @property
@@ -69,7 +69,7 @@ class InstanceResources(EnvironmentResources):
         url = getattr(self.instance.run_storage, "postgres_url", None)
         if url is None:
             kind = type(self.instance.run_storage).__name__
-            raise ConfigurationError(f"the instance keeps its runs in {kind}; {LOCATION.name} needs PostgreSQL")
+            raise ConfigurationError(f"the instance keeps its runs in {kind}; {OPERATIONS.name} needs PostgreSQL")
         scheme, _, rest = str(url).partition("://")
         return f"{scheme.partition('+')[0]}://{rest}"
 
@@ -85,9 +85,9 @@ class InstanceResources(EnvironmentResources):
                 # Two sensors of a new version come here at once.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(LOCK, 0))))
                 try:
-                    check_current(connection, location=LOCATION.name, revision=LOCATION.revision)
+                    check_current(connection, location=OPERATIONS.name, revision=OPERATIONS.revision)
                 except SchemaNotCurrentError:
-                    migrate(engine, LOCATION)
+                    migrate(engine, OPERATIONS)
         finally:
             engine.dispose()
 

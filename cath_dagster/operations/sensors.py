@@ -9,7 +9,7 @@ import dagster as dg
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import LockHeldError
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import read_alert_settings
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import deliver
@@ -26,7 +26,7 @@ EVERY_HALF_MINUTE, EVERY_MINUTE, EVERY_TEN_MINUTES = 30, 60, 600
 """Seconds between two ticks: of the telling, which adds to what a watch takes; of a watch; of the watch for trends, which
 change with runs only, and the most frequent of those are 15 minutes apart.
 """
-URLS = f"{LOCATION.prefix}_ALERT_URLS"
+URLS = f"{OPERATIONS.prefix}_ALERT_URLS"
 
 
 @contextlib.contextmanager
@@ -123,5 +123,5 @@ def build_sensors() -> list[dg.SensorDefinition]:
 
 
 def _default_status() -> dg.DefaultSensorStatus:
-    is_running = default_status(LOCATION) is dg.DefaultScheduleStatus.RUNNING
+    is_running = default_status(OPERATIONS) is dg.DefaultScheduleStatus.RUNNING
     return dg.DefaultSensorStatus.RUNNING if is_running else dg.DefaultSensorStatus.STOPPED

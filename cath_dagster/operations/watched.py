@@ -4,10 +4,10 @@ from functools import cache
 
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.locations import LOCATIONS  # the only upward import: whoever watches over all must know all
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 
 SENSORS = {
-    LOCATION.name: frozenset(
+    OPERATIONS.name: frozenset(
         {"failed_runs", "failed_ticks", "missed_schedules", "failed_checks", "purges_behind", "deliver_alerts"}
     )
 }

@@ -14,7 +14,7 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.ports.mail import Content
 from cath_dagster.core.run.execution import execute, summary
@@ -187,12 +187,12 @@ def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservati
         )
 
 
-def ledger_key(location: Location) -> dg.AssetKey:
+def ledger_key(location: CodeLocation) -> dg.AssetKey:
     """Return the key of the asset whose plots show how much each rule deletes from day to day."""
     return dg.AssetKey([location.name, "purge_ledger"])
 
 
-def ledger_spec(location: Location, owner: str) -> dg.AssetSpec:
+def ledger_spec(location: CodeLocation, owner: str) -> dg.AssetSpec:
     """Return the ledger as an asset, of which every run of a clean-up job tells the day's numbers."""
     return dg.AssetSpec(
         ledger_key(location),

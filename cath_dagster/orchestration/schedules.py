@@ -8,7 +8,7 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 
@@ -106,7 +106,7 @@ def find_active_run(
     return None
 
 
-def default_status(location: Location) -> dg.DefaultScheduleStatus:
+def default_status(location: CodeLocation) -> dg.DefaultScheduleStatus:
     """Return whether schedules run from the start.
 
     `<LOCATION>_SCHEDULES=stopped` says no, until somebody starts them; `standby` says no whoever starts them. Raises
@@ -115,7 +115,7 @@ def default_status(location: Location) -> dg.DefaultScheduleStatus:
     return SCHEDULES[schedules_word(location)]
 
 
-def schedules_word(location: Location) -> str:
+def schedules_word(location: CodeLocation) -> str:
     """Return the value of `<LOCATION>_SCHEDULES`, `running` unless set."""
     variable = schedules_variable(location)
     value = MountedEnvironment().get(variable) or "running"
@@ -124,6 +124,6 @@ def schedules_word(location: Location) -> str:
     return value
 
 
-def schedules_variable(location: Location) -> str:
+def schedules_variable(location: CodeLocation) -> str:
     """Return the name of the variable that says whether a location's schedules run."""
     return f"{location.prefix}_SCHEDULES"

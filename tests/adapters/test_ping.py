@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from cath_dagster.adapters.ping import ping_url
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.cath.jobs.clear_audit import SPEC
 from cath_dagster.core.model.settings import JobSettings
@@ -150,7 +150,7 @@ def steps(*outcomes: bool) -> dg.JobDefinition:
         for number, ends_well in enumerate(outcomes)
     )
     spec = JobSpec(
-        location=LOCATION,
+        location=CATH,
         name="stepwise",
         cron="0 1 * * *",
         owner="team:cath",

@@ -16,8 +16,8 @@ from cath_dagster.adapters.instruments import COUNTERS, INSTRUMENTS, LAST_SUCCES
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.recorder import MAX_BATCH_SPANS
 from cath_dagster.adapters.telemetry import observed
-from cath_dagster.cath import LOCATION
-from cath_dagster.checktick import LOCATION as CHECKTICK
+from cath_dagster.cath import CATH
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core import telemetry
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
 from cath_dagster.core.run.execution import execute
@@ -25,7 +25,7 @@ from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.collector import KEY, Collector, Mood, collecting, plain
 from tests.service import Service
 
-SPECS = {spec.name: spec for spec in load_specs(LOCATION)}
+SPECS = {spec.name: spec for spec in load_specs(CATH)}
 CLEAR_AUDIT: JobSpec = SPECS["clear_audit"]
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

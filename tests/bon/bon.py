@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.development.oauth import OAuthProvider
 from cath_dagster.development.smtp import SmtpServer
@@ -37,7 +37,7 @@ _numbers = itertools.count(1)
 class Bon(Maintained):
     """A BON of its own."""
 
-    location = LOCATION
+    location = BON
 
     smtp: SmtpServer
     provider: OAuthProvider

@@ -10,7 +10,7 @@ import pytest
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.notify import NotifyMailer
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
 from cath_dagster.core.ports.mail import Delivery, Mailer, Message
@@ -102,7 +102,7 @@ def run_impatiently(
     resources = ImpatientResources("CATH", {**service.environ, **other})
     resources.timeout = timeout
     return execute(
-        next(spec for spec in load_specs(LOCATION) if spec.name == JOB),
+        next(spec for spec in load_specs(CATH) if spec.name == JOB),
         {"as_of": service.as_of},
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC) + timedelta(days=3_650),

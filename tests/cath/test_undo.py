@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.inspection.explain import explain
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.postgres.database import Database
@@ -40,8 +40,8 @@ def undo(service: Service, run_id: str, *, now: datetime | None = None, **reques
     with Database(engine) as database:
         return restore(
             database,
-            LOCATION,
-            load_specs(LOCATION),
+            CATH,
+            load_specs(CATH),
             Request(run_id=run_id, **request),
             restore_id=restore_id,
             now=now or service.as_of + DAY,
@@ -198,7 +198,7 @@ def test_explain_tells_when_a_restored_row_falls_under_its_rule_again(service: S
     undo(service, service.run(SUBSCRIPTIONS).run_id, now=now)
     with Database(EnvironmentResources("CATH", service.environ).engine("explain")) as database:
         told = explain(
-            database, load_specs(LOCATION), "subscription", str(subscription_id), now=now, environ=service.environ
+            database, load_specs(CATH), "subscription", str(subscription_id), now=now, environ=service.environ
         )
 
     forecast = next(each for each in told.forecasts if each.job == SUBSCRIPTIONS)

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.checktick import LOCATION
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.run.execution import execute
@@ -53,7 +53,7 @@ _numbers = itertools.count(1)
 class CheckTick(Maintained):
     """A CheckTick of its own."""
 
-    location = LOCATION
+    location = CHECKTICK
 
     smtp: SmtpServer
     media: Path

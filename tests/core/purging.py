@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings
@@ -19,7 +19,7 @@ def spec_of(*purges: Purge) -> JobSpec:
     """Return the specification of a job that makes these purges."""
     tables = tuple(dict.fromkeys(purge.table.name for purge in purges))
     return JobSpec(
-        location=LOCATION,
+        location=CATH,
         name="tidy",
         cron="0 1 * * *",
         owner="team:test",

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.model.settings import JobSettings
@@ -41,7 +41,7 @@ def purging(*purges: Purge) -> Callable[[JobRun, JobSettings], None]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="tidy",
     cron="0 1 * * *",
     owner="team:test",

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.media_report import Week
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Purge
@@ -55,7 +55,7 @@ def tidy(run: JobRun, settings: TidySettings) -> None:
 
 
 TIDY = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="tidy",
     cron="0 1 * * *",
     owner="team:test",
@@ -420,7 +420,7 @@ SCRIPT = """
 import signal, sys
 from datetime import UTC, datetime
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.execution import execute
 from cath_dagster.core.spec import load_specs
 from tests.service import SilentReporter
@@ -437,7 +437,7 @@ def terminate(number, frame):
 job, run_id, handled = sys.argv[1:4]
 if handled == "handled":
     signal.signal(signal.SIGTERM, terminate)
-(spec,) = (spec for spec in load_specs(LOCATION) if spec.name == job)
+(spec,) = (spec for spec in load_specs(CATH) if spec.name == job)
 as_of = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 environ = dict(item.split("=", 1) for item in sys.argv[4:])
 result = execute(

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cli.doctor import examine_location
 from cath_dagster.core.errors import NoWritesNowError
 from cath_dagster.core.maintenance.migrations import migrate
@@ -46,7 +46,7 @@ def make_cath(server: Primary) -> None:
     with psycopg.connect(server.url("cath")) as connection:
         cath_sample.create_schema(connection)
     engine = open_engine(server.url("cath"), variable="CATH_DATABASE_URL", application_name="migrate")
-    migrate(engine, LOCATION)
+    migrate(engine, CATH)
     engine.dispose()
 
 
@@ -62,7 +62,7 @@ def followed(server: Primary, notify: NotifySimulator, tmp_path: Path) -> Iterat
 def doctor(service: Service, monkeypatch: pytest.MonkeyPatch, url: str | None = None) -> dict[str, Finding]:
     for name, value in (service.environ | {"CATH_DATABASE_URL": url or service.url}).items():
         monkeypatch.setenv(name, value)
-    return {finding.subject: finding for finding in examine_location(LOCATION)}
+    return {finding.subject: finding for finding in examine_location(CATH)}
 
 
 def pressure_of(url: str) -> Pressure:
@@ -252,7 +252,7 @@ def test_refuses_where_a_synchronous_standby_is_gone_before_it_writes(
 def test_migrate_refuses_too(server: Primary) -> None:
     engine = open_engine(server.url("cath"), variable="CATH_DATABASE_URL", application_name="migrate")
     with waiting_for(server, "standby"), pytest.raises(NoWritesNowError, match="synchronous_standby_names"):
-        migrate(engine, LOCATION)
+        migrate(engine, CATH)
     engine.dispose()
 
 

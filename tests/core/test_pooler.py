@@ -10,7 +10,7 @@ import pytest
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cli.doctor import examine_location
 from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.model.finding import Finding, Level
@@ -47,7 +47,7 @@ in_transaction_mode = pytest.mark.parametrize("pooled", ["transaction_pooler"], 
 def doctor(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     for name, value in service.environ.items():
         monkeypatch.setenv(name, value)
-    return examine_location(LOCATION)
+    return examine_location(CATH)
 
 
 def connection_found(service: Service, monkeypatch: pytest.MonkeyPatch) -> tuple[Level, str]:

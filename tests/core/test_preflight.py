@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings
@@ -50,7 +50,7 @@ def purging(purge: Purge) -> Callable[[JobRun, JobSettings], None]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="tidy",
     cron="0 1 * * *",
     owner="team:test",

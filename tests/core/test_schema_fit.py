@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.optional_columns import OPTIONAL, is_optional
 from cath_dagster.core.run.schema_fit import find_misfits, stated_tables
 from cath_dagster.core.run.spec import load_specs
@@ -43,7 +43,9 @@ def thing(*columns: "sa.Column[Any]") -> sa.Table:
 
 
 @pytest.mark.parametrize("location", SERVICES, ids=lambda location: location.name)
-def test_every_job_s_tables_are_stated_and_fit_the_service_s_schema(empty_database: str, location: Location) -> None:
+def test_every_job_s_tables_are_stated_and_fit_the_service_s_schema(
+    empty_database: str, location: CodeLocation
+) -> None:
     with psycopg.connect(empty_database) as session:
         SCHEMAS[location.name](session)
     engine = open_engine(empty_database, variable="URL", application_name="test")
@@ -57,7 +59,7 @@ def test_every_job_s_tables_are_stated_and_fit_the_service_s_schema(empty_databa
 
 
 @pytest.mark.parametrize("location", SERVICES, ids=lambda location: location.name)
-def test_any_column_of_any_table_that_is_renamed_is_named(empty_database: str, location: Location) -> None:
+def test_any_column_of_any_table_that_is_renamed_is_named(empty_database: str, location: CodeLocation) -> None:
     with psycopg.connect(empty_database) as session:
         SCHEMAS[location.name](session)
     engine = open_engine(empty_database, variable="URL", application_name="test")

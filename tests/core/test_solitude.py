@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
@@ -76,7 +76,7 @@ def alone() -> Iterator[Workshop]:
         with running(cluster):
             url = cluster.url("postgres")
             engine = open_engine(url, variable="CATH_DATABASE_URL", application_name="tidy")
-            migrate(engine, LOCATION)
+            migrate(engine, CATH)
             with psycopg.connect(url, autocommit=True) as sql, Database(engine) as database:
                 sql.execute(ENTRY)
                 yield Workshop(url, sql, database, [])

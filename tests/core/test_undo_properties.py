@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.archive.obstacles import PERSONAL
 from cath_dagster.core.inspection.explain import Explanation, explain
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
@@ -220,7 +220,7 @@ class Site:
         with self.database() as database:
             return restore(
                 database,
-                LOCATION,
+                CATH,
                 [self.spec],
                 Request(run_id=run_id, dry_run=dry_run),
                 restore_id=str(uuid.uuid4()),
@@ -297,7 +297,7 @@ def specify(schema: Schema) -> JobSpec:
             job.purge(planned)
 
     return JobSpec(
-        location=LOCATION,
+        location=CATH,
         name="tidy",
         cron="0 1 * * *",
         owner="team:test",

@@ -35,7 +35,7 @@ from dagster_shared.error import SerializableErrorInfo
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.resources import open_resources
 from tests.conftest import SERVER
 from tests.databases import Databases
@@ -253,7 +253,7 @@ def run_job(instance: Instance, name: str, *, run_id: str | None = None, **confi
     resources = open_resources(instance.dagster)
     resources.prepare()
     return execute(
-        next(spec for spec in load_specs(LOCATION) if spec.name == name),
+        next(spec for spec in load_specs(OPERATIONS) if spec.name == name),
         {"as_of": NOW, **config},
         run_id=run_id or str(uuid.uuid4()),
         now=NOW + timedelta(days=3_650),
@@ -267,7 +267,7 @@ def clean_for_ever() -> None:
     resources = open_resources()
     resources.prepare()
     execute(
-        next(spec for spec in load_specs(LOCATION) if spec.name == "clean_instance"),
+        next(spec for spec in load_specs(OPERATIONS) if spec.name == "clean_instance"),
         {"as_of": NOW},
         run_id=str(uuid.uuid4()),
         now=NOW + timedelta(days=3_650),

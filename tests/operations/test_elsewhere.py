@@ -8,7 +8,7 @@ from cath_dagster.core.inspection.diagnosis import diagnose
 from cath_dagster.core.model.finding import Level
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.run.spec import load_specs
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.resources import open_resources
 from tests.operations.instance import Instance, run_job
 
@@ -33,7 +33,7 @@ def test_tables_that_dagster_finds_elsewhere_are_not_cleaned_in_public(another: 
 def test_doctor_names_them(another: Instance) -> None:
     engine = open_resources(another.dagster).engine("doctor")
     with engine.connect() as connection:
-        found = list(diagnose(connection, LOCATION, load_specs(LOCATION)))
+        found = list(diagnose(connection, OPERATIONS, load_specs(OPERATIONS)))
     engine.dispose()
 
     assert [each.subject for each in found if each.level is Level.PROBLEM] == ["table runs"]

@@ -12,7 +12,7 @@ from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
-from cath_dagster.operations import LOCATION
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.resources import open_resources
 from cath_dagster.operations.store import AlertStore
@@ -33,7 +33,7 @@ def role(instance: Instance) -> Iterator[Role]:
             instance.connection.execute(
                 sql.SQL("GRANT ALL ON ALL {} IN SCHEMA public TO {}").format(sql.SQL(what), name)
             )
-        give_roles(LOCATION, Roles(jobs=made.name, restore=None), now=datetime.now(UTC))
+        give_roles(OPERATIONS, Roles(jobs=made.name, restore=None), now=datetime.now(UTC))
         yield made
 
 
@@ -46,7 +46,7 @@ def test_the_clean_up_does_its_work_and_dagster_keeps_its_tables(
     with dg.DagsterInstance.get() as limited:
         resources = open_resources(limited)
         resources.prepare()
-        (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == "clean_instance"]
+        (spec,) = [spec for spec in load_specs(OPERATIONS) if spec.name == "clean_instance"]
 
         result = execute(
             spec, {"as_of": NOW}, run_id="limited", now=datetime(2030, 1, 1, tzinfo=UTC), resources=resources,

@@ -94,9 +94,9 @@ def test_runs_of_a_job_carry_its_queue_tag(job: str) -> None:
 
 @pytest.mark.parametrize("job", CRONS)
 def test_every_table_that_a_job_reports_on_is_an_external_asset(job: str) -> None:
-    from cath_dagster.bon import LOCATION
+    from cath_dagster.bon import BON
 
-    (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == job]
+    (spec,) = [spec for spec in load_specs(BON) if spec.name == job]
     graph = defs.get_repository_def().asset_graph
 
     assert [table for table in spec.tables if not graph.get(dg.AssetKey(["bon", table])).is_external] == []

@@ -12,7 +12,7 @@ from dagster._core.remote_origin import (  # a queued run cannot be made through
     RemoteRepositoryOrigin,
 )
 
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.orchestration.schedules import default_status
@@ -250,4 +250,4 @@ def test_a_word_that_says_nothing_about_the_schedules_is_refused(monkeypatch: py
     monkeypatch.setenv("CATH_SCHEDULES", "runing")
 
     with pytest.raises(ConfigurationError, match="running, stopped, standby"):
-        default_status(LOCATION)
+        default_status(CATH)

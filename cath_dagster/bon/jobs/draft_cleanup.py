@@ -5,7 +5,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.bon import LOCATION, OWNER
+from cath_dagster.bon import BON, OWNER
 from cath_dagster.bon.tables import invoice_items, invoice_payments, invoices
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.model.settings import Days, PurgeSettings
@@ -50,7 +50,7 @@ def purges(planning: Planning, settings: DraftCleanupSettings) -> list[Purge]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=BON,
     name="draft_cleanup",
     cron="0 3 * * *",
     owner=OWNER,

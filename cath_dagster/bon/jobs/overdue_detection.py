@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.bon import LOCATION, OWNER, messages
+from cath_dagster.bon import BON, OWNER, messages
 from cath_dagster.bon.overdue import BusinessDigest, read_digests, to_be_marked, to_be_reset
 from cath_dagster.bon.owners import Owner
 from cath_dagster.bon.tables import invoices
@@ -24,7 +24,7 @@ from cath_dagster.core.run.spec import JobSpec
 JOB = "overdue_detection"
 TEMPLATE = "overdue_digest"
 SAME_AGAIN = "the next day's digest lists the same invoices again"
-CALENDAR = ZoneInfo(LOCATION.timezone)
+CALENDAR = ZoneInfo(BON.timezone)
 
 
 class OverdueDetectionSettings(PacedSettings):
@@ -104,7 +104,7 @@ def _notice(found: BusinessDigest, owner: Owner, day: date) -> Notice:
             recipient=owner.email,
             template=TEMPLATE,
             render=partial(messages.overdue_digest, found.addressed_to(owner)),
-            reference=f"{LOCATION.name}/{JOB}/{subject_id}/{day}",
+            reference=f"{BON.name}/{JOB}/{subject_id}/{day}",
         ),
         # Two digests on one day are a nuisance, and tomorrow's says the same again.
         may_repeat=False,
@@ -112,7 +112,7 @@ def _notice(found: BusinessDigest, owner: Owner, day: date) -> Notice:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=BON,
     name=JOB,
     cron="0 6 * * *",
     owner=OWNER,

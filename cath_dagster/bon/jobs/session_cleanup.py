@@ -1,6 +1,6 @@
 """Purge sessions that have expired; the service accepts none of them any more."""
 
-from cath_dagster.bon import LOCATION, OWNER
+from cath_dagster.bon import BON, OWNER
 from cath_dagster.bon.tables import sessions
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
@@ -29,7 +29,7 @@ def purges(planning: Planning, settings: PurgeSettings) -> list[Purge]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=BON,
     name="session_cleanup",
     cron="0 4 * * *",
     owner=OWNER,

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.bon import LOCATION, OWNER, messages
+from cath_dagster.bon import BON, OWNER, messages
 from cath_dagster.bon.owners import owners_of
 from cath_dagster.bon.refusals import Judge, is_everybody
 from cath_dagster.bon.shaam import Ended, Ending, Refresher, is_due
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 JOB = "shaam_token_refresh"
 TABLE = credentials.name
 TEMPLATE = "reauthorisation"
-CALENDAR = ZoneInfo(LOCATION.timezone)
+CALENDAR = ZoneInfo(BON.timezone)
 VARIABLES = ("SHAAM_TOKEN_URL", "SHAAM_CLIENT_ID", "SHAAM_CLIENT_SECRET", "SHAAM_ENCRYPTION_KEY")
 EVERYBODY = (
     "HTTP 4xx invalid_grant like most others: rather another client's id, or a fault of the provider, than so many revoked "
@@ -132,7 +132,7 @@ def _read_provider(run: JobRun) -> _Provider:
     # The client brings HTTP with it, which no other job needs.
     from cath_dagster.adapters.oauth import check_client_auth, check_token_url
 
-    given, prefix = run.require(*VARIABLES), LOCATION.prefix
+    given, prefix = run.require(*VARIABLES), BON.prefix
     return _Provider(
         url=check_token_url(given["SHAAM_TOKEN_URL"], f"{prefix}_SHAAM_TOKEN_URL"),
         client_id=given["SHAAM_CLIENT_ID"],
@@ -280,7 +280,7 @@ def _notice(subject_id: str, day: date, business: str = "", email: str = "", nam
             recipient=email,
             template=TEMPLATE,
             render=partial(messages.reauthorisation, business, name),
-            reference=f"{LOCATION.name}/{JOB}/{subject_id}/{day}",
+            reference=f"{BON.name}/{JOB}/{subject_id}/{day}",
         ),
     )
 
@@ -291,7 +291,7 @@ def _now() -> datetime:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=BON,
     name=JOB,
     cron="*/15 * * * *",
     owner=OWNER,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.tables import audit_log, ingestion_log, notification_audit_log
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.purge import Planning, Purge
@@ -66,7 +66,7 @@ def expired_rows(planning: Planning, table: sa.Table, column: sa.ColumnElement[o
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="clear_audit",
     cron="0 1 * * *",
     owner=OWNER,

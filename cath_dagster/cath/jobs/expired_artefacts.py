@@ -1,6 +1,6 @@
 """Archive the metadata of artefacts no longer displayed, delete them and their files."""
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.artefacts import removal
 from cath_dagster.cath.tables import artefact
 from cath_dagster.core.instants import naive_utc
@@ -35,7 +35,7 @@ def purges(planning: Planning, settings: ExpiredArtefactsSettings) -> list[Purge
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="expired_artefacts",
     cron="0 1 * * *",
     owner=OWNER,

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath import inactive_users as rule_of
 from cath_dagster.cath.inactive_users import InactiveUserSettings, Rule
 from cath_dagster.cath.messages import full_name, idam_warning, media_warning
@@ -156,7 +156,7 @@ def _count_the_rest(run: JobRun, settings: InactiveUserSettings) -> None:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name=rule_of.JOB,
     cron="1 8 * * *",
     owner=OWNER,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from cath_dagster.cath import LOCATION, OWNER, messages
+from cath_dagster.cath import CATH, OWNER, messages
 from cath_dagster.cath.media_report import (
     FOLDER,
     Report,
@@ -318,7 +318,7 @@ def _stored_files(run: JobRun, store: BlobStore, settings: MediaReportingSetting
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name=JOB,
     cron="0 0 * * 1",
     owner=OWNER,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.artefacts import is_location, removal
 from cath_dagster.cath.messages import Sighting, environment_name, no_match_report
 from cath_dagster.cath.tables import artefact, artefact_archive
@@ -152,7 +152,7 @@ def _sighted(table: sa.Table) -> tuple[sa.ColumnElement[str], ...]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name=JOB,
     cron="0 1 * * *",
     owner=OWNER,

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.views import VIEWS
 from cath_dagster.core.errors import DatabaseLostError, DatabaseStatementError, DatabaseUnavailableError
 from cath_dagster.core.maintenance.tables import SCHEMA
@@ -68,7 +68,7 @@ def _who_holds(run: JobRun, view: View, reason: str) -> str:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="refresh_views",
     cron="0 2 * * *",
     owner=OWNER,

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from cath_dagster.cath import LOCATION, OWNER, inactive_users
+from cath_dagster.cath import CATH, OWNER, inactive_users
 from cath_dagster.cath.artefacts import is_location, location_number
 from cath_dagster.cath.inactive_users import InactiveUserSettings
 from cath_dagster.cath.tables import (
@@ -66,9 +66,7 @@ def purges(planning: Planning, settings: SubscriptionsSettings) -> list[Purge]:
 
 def _idle_settings(planning: Planning) -> InactiveUserSettings:
     """Return the settings of the job whose rule on idle users this one shares."""
-    return read_settings(
-        InactiveUserSettings, {}, location=LOCATION.name, job=inactive_users.JOB, environ=planning.environ
-    )
+    return read_settings(InactiveUserSettings, {}, location=CATH.name, job=inactive_users.JOB, environ=planning.environ)
 
 
 def _orphaned(planning: Planning, settings: SubscriptionsSettings, idle: InactiveUserSettings) -> Purge:
@@ -170,7 +168,7 @@ def _vanished_list_types(planning: Planning, settings: SubscriptionsSettings) ->
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="subscriptions",
     cron="0 1 * * *",
     owner=OWNER,

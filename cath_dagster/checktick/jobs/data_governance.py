@@ -6,7 +6,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from cath_dagster.checktick import LOCATION, OWNER, retention
+from cath_dagster.checktick import CHECKTICK, OWNER, retention
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
 from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
 from cath_dagster.checktick.files_left import record_files_left
@@ -187,7 +187,7 @@ def _privileges() -> dict[str, tuple[str, ...]]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CHECKTICK,
     name=JOB,
     cron="0 2 * * *",
     owner=OWNER,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.checktick import LOCATION, OWNER
+from cath_dagster.checktick import CHECKTICK, OWNER
 from cath_dagster.checktick.tables import progress
 from cath_dagster.checktick.words import tell_progress
 from cath_dagster.core.model.purge import Planning, Purge
@@ -44,7 +44,7 @@ def purges(planning: Planning, settings: ProgressCleanupSettings) -> list[Purge]
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CHECKTICK,
     name="progress_cleanup",
     cron="0 3 * * *",
     owner=OWNER,

@@ -10,7 +10,7 @@ from cath_dagster.core.ledger.append_only import find_power
 from cath_dagster.core.maintenance.table_troubles import find_troubles
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA, check_current
 from cath_dagster.core.model.finding import Finding, Level
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.catalogue import (
     SECONDS_PER_SCANNED_ROW,
     SMALL_TABLE_ROWS,
@@ -31,7 +31,7 @@ IN_PARTS = ("SELECT", "DELETE")
 """What a purge may need on every partition of its table."""
 
 
-def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:
+def diagnose(connection: sa.Connection, location: CodeLocation, specs: Sequence[JobSpec]) -> Iterator[Finding]:
     """Yield what there is to say about the database, in the order in which it would stop a run."""
     yield from _server(connection)
     closed = [schema for schema in (SCHEMA, SERVICE) if not _may_use_schema(connection, schema)]
@@ -72,7 +72,7 @@ def diagnose(connection: sa.Connection, location: Location, specs: Sequence[JobS
     yield from _unindexed_cutoffs(connection, specs)
 
 
-def _troubles(connection: sa.Connection, location: Location, specs: Sequence[JobSpec]) -> Iterator[Finding]:
+def _troubles(connection: sa.Connection, location: CodeLocation, specs: Sequence[JobSpec]) -> Iterator[Finding]:
     """Yield what the tables themselves have against the jobs, as a run asks them."""
     found = [each for spec in specs for each in find_troubles(connection, USED | dict(spec.privileges), spec.tables)]
     if location.is_of_the_orchestrator:
@@ -82,7 +82,7 @@ def _troubles(connection: sa.Connection, location: Location, specs: Sequence[Job
         yield Finding(subject=f"table {trouble.table}", level=level, says=trouble.says, remedy=trouble.remedy)
 
 
-def _past(connection: sa.Connection, location: Location) -> Finding:
+def _past(connection: sa.Connection, location: CodeLocation) -> Finding:
     """The jobs add to the ledger; as a role that could change it they leave no evidence."""
     role = connection.scalar(sa.select(sa.func.current_user())) or ""
     power = find_power(connection, role)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Location:
+class CodeLocation:
     """A service and its database: one code location."""
 
     name: str

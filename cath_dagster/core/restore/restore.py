@@ -12,7 +12,7 @@ from functools import partial
 
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
 from cath_dagster.core.ledger.ledger import Ledger
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status, collect
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import require_writes
@@ -49,7 +49,7 @@ class _Tally:
 
 def restore(
     database: Database,
-    location: Location,
+    location: CodeLocation,
     specs: Sequence[JobSpec],
     request: Request,
     *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.model.location import Location
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.model.ticks import is_cron
@@ -68,7 +68,7 @@ class JobSpec:
     `needs` names the environment variables, without the location's prefix, that must be set for any run.
     """
 
-    location: Location
+    location: CodeLocation
     name: str
     cron: str
     owner: str
@@ -139,7 +139,7 @@ class JobSpec:
         return tuple(step for step in self.steps if name in (None, step.name))
 
 
-def load_specs(location: Location) -> tuple[JobSpec, ...]:
+def load_specs(location: CodeLocation) -> tuple[JobSpec, ...]:
     """Import every module of `<location>.jobs` and return its `SPEC`, sorted by name.
 
     Raises `SpecificationError` for a module without one, a name twice, or a name unlike its file's.

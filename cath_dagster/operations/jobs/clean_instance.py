@@ -16,7 +16,7 @@ from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.operations import LOCATION, OWNER
+from cath_dagster.operations import OPERATIONS, OWNER
 from cath_dagster.operations.tables import (
     alert,
     asset_check_executions,
@@ -167,7 +167,7 @@ def _has_newer_tick() -> sa.ColumnElement[bool]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=OPERATIONS,
     name="clean_instance",
     # Before the purges of the night, and not in the hour in which most instances begin theirs.
     cron="20 0 * * *",

@@ -6,7 +6,7 @@ from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.operations import LOCATION, OWNER
+from cath_dagster.operations import OPERATIONS, OWNER
 
 
 class SelfCheckSettings(JobSettings):
@@ -31,7 +31,9 @@ def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
     from cath_dagster.operations.resources import InstanceResources
 
     if not isinstance(run.resources, InstanceResources):
-        raise TypeError(f"a run of {run.job} has the resources of {LOCATION.name}, not {type(run.resources).__name__}")
+        raise TypeError(
+            f"a run of {run.job} has the resources of {OPERATIONS.name}, not {type(run.resources).__name__}"
+        )
     instance, alerts = run.resources.instance, read_alert_settings(run.environ)
     patience = Patience(settings.wait_seconds, clock=run.clock)
     beats = patience.ask(lambda: list(find_heartbeats(instance, alerts, run.as_of)), _has_problem)
@@ -56,7 +58,7 @@ def _has_problem(findings: list[Finding]) -> bool:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=OPERATIONS,
     name="self_check",
     cron="35 * * * *",
     owner=OWNER,

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.maintenance.old_keys import forget_old_keys
 from cath_dagster.core.maintenance.tables import SCHEMA
-from cath_dagster.core.model.location import Location, package_folder
+from cath_dagster.core.model.location import CodeLocation, package_folder
 from cath_dagster.core.postgres.followers import require_writes
 
 LOCK = f"{SCHEMA}/migrate"
@@ -15,7 +15,7 @@ PATIENCE = "10min"
 """For whoever migrates already: as long as the longest migration may take."""
 
 
-def migrate(engine: sa.Engine, location: Location) -> tuple[str, ...]:
+def migrate(engine: sa.Engine, location: CodeLocation) -> tuple[str, ...]:
     """Bring the schema to the newest revisions, in one transaction; return the revisions it is at.
 
     Keys of rows that were deleted two years ago are forgotten on the way. Who comes while another is at it waits, and finds
