@@ -421,8 +421,8 @@ import signal, sys
 from datetime import UTC, datetime
 from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.cath import CATH
-from cath_dagster.core.execution import execute
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
 from tests.service import SilentReporter
 
 

@@ -14,7 +14,7 @@ from cath_dagster.core.run.spec import SpecificationError, load_specs
 
 JOB = """
 from cath_dagster.core.model.settings import JobSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 from {package} import CATH
 
 SPEC = JobSpec(
@@ -23,7 +23,7 @@ SPEC = JobSpec(
 )
 """
 HEAD = """
-from cath_dagster.core.spec import CodeLocation
+from cath_dagster.core.model.location import CodeLocation
 CATH = CodeLocation(name="shop", package="{package}", revision="shop_0001")
 """
 
