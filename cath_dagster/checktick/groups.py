@@ -88,4 +88,4 @@ def _do(run: JobRun, worked: Worked, work: Callable[[sa.Connection], int], limit
 def _check_connection(run: JobRun, error: Exception) -> None:
     """Raise if the database is gone: no other survey would fare better. A survey that stays locked is only that one's."""
     if isinstance(error, DatabaseUnavailableError):
-        run.read(sa.select(sa.literal(1)))
+        run.count(sa.select(sa.literal(1)))

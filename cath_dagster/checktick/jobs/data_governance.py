@@ -85,7 +85,7 @@ def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     marker = Marker(
         ledger=run.ledger,
         as_of=run.as_of,
-        now=run.now,
+        now=run.request.now,
         grace=timedelta(days=settings.grace_days),
         rule=SOFT_RULE,
     )
@@ -116,7 +116,9 @@ def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
         run.record(Outcome(target=SURVEYS, details={**details, "would_hard_delete": len(ids)}))
         run.drain_files()
         return
-    eraser = Eraser(ledger=run.ledger, job=run.job, run_id=run.run_id, as_of=run.as_of, now=run.now, rule=HARD_RULE)
+    eraser = Eraser(
+        ledger=run.ledger, job=run.job, run_id=run.run_id, as_of=run.as_of, now=run.request.now, rule=HARD_RULE
+    )
     worked = do_in_groups(run, _groups(run, ids, settings), len(ids), eraser.erase)
     recorded = run.ledger.recorded()
     for table in DEPENDENT:
@@ -134,12 +136,12 @@ def _find(run: JobRun, due: sa.ColumnElement[bool], date: sa.Column[object]) -> 
 
 
 def _count(run: JobRun, *conditions: sa.ColumnElement[bool]) -> int:
-    return run.read(sa.select(sa.func.count()).select_from(survey).where(*conditions))
+    return run.count(sa.select(sa.func.count()).select_from(survey).where(*conditions))
 
 
 def _groups(run: JobRun, ids: list[int], settings: DataGovernanceSettings) -> Iterable[list[int]]:
     """Return the surveys in groups that one transaction may take, no more of them than there is room for."""
-    room = run.room()
+    room = run.account.room()
     chosen = ids if room is None else ids[:room]
     query = (
         sa.select(response.c.survey_id, sa.func.count())
@@ -154,8 +156,8 @@ def _finish(
     run: JobRun, worked: Worked, purpose: str, *, done: int, kept: int, due: int, details: dict[str, Scalar]
 ) -> None:
     """Record what was done to the surveys, and fail the run for those that failed."""
-    run.take(done)
-    left = max(0, due - done - len(worked.failed)) if run.room() == 0 else 0
+    run.account.take(done)
+    left = max(0, due - done - len(worked.failed)) if run.account.room() == 0 else 0
     failed: dict[str, Scalar] = {f"not_{purpose}_ids": [str(key) for key in sorted(worked.failed)]}
     counts = run.ledger.recorded().get(SURVEYS, {})
     run.record(
