@@ -237,7 +237,7 @@ def _named(attributes: Mapping[str, Scalar]) -> Attributes:
 
 def _outcome_attributes(outcome: Outcome) -> Attributes:
     counts = {name: count for name, count in outcome.counts().items() if count}
-    details = {name: outcome.details.get(name) for name in ("pace", "way", "duty")}
+    details = {name: outcome.details.get(name) for name in ("pace", "access_path", "index", "duty")}
     return _named({"target": outcome.target, **counts, "batches": outcome.batches, **details})
 
 

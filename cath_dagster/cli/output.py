@@ -17,6 +17,7 @@ from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.inspection.index_builds import IndexBuild
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Scalar, Status
+from cath_dagster.core.purge.access_path import describe_access
 from cath_dagster.core.roles.grants import RoleChange
 
 WIDE = 130
@@ -105,7 +106,7 @@ def _print_details(outcome: Outcome) -> None:
 
 def _how(details: Mapping[str, Scalar]) -> str:
     """Return how an outcome's rows were found and at what pace, for one who wonders why it took so long."""
-    told = [str(details[name]) for name in ("way", "pace") if name in details]
+    told = [words for words in (describe_access(details), str(details.get("pace", ""))) if words]
     if "duty" in details:
         told.append(f"at work {details['duty']:.0%} of the time, {details['rested_seconds']} s of rest")
     for name in ("backed_off", "timeouts"):

@@ -21,7 +21,7 @@ from cath_dagster.core.restore.checks import untold
 from cath_dagster.core.restore.dry_run import Foresight
 from cath_dagster.core.restore.hindrance import Hindrance, by_kind
 from cath_dagster.core.restore.preparation import Request, Restorable, grouped, prepare
-from cath_dagster.core.restore.rows import Done, Lacking, RowRestorer
+from cath_dagster.core.restore.rows import BatchCounts, Lacking, RowRestorer
 from cath_dagster.core.run.execution import lock_name
 from cath_dagster.core.run.spec import JobSpec
 
@@ -42,7 +42,7 @@ class _Tally:
     failed: dict[str, Hindrance] = field(default_factory=dict)
     """Keys of rows that cannot come back, each with what is in the way."""
 
-    def add(self, done: Done) -> None:
+    def add(self, done: BatchCounts) -> None:
         self.taken += done.taken
         self.failed.update(done.refused)
 

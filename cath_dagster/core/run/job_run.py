@@ -30,7 +30,7 @@ from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purge.engine import Purger
-from cath_dagster.core.purge.pace import TEMPI, Pacer, choose_pace
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer, choose_pace
 from cath_dagster.core.run.planning import PlannedPurge, Planner, write_plans
 from cath_dagster.core.run.purge_outcome import (
     describe_work,
@@ -374,7 +374,7 @@ class JobRun:
 
     def _pacer(self, heap_bytes: int) -> Pacer:
         pace = choose_pace(self.request.purging.pace, is_scheduled=self.request.is_scheduled, heap_bytes=heap_bytes)
-        return Pacer(TEMPI[pace], clock=self.clock)
+        return Pacer(PACE_LIMITS[pace], clock=self.clock)
 
     def _planner(self) -> Planner:
         return Planner(

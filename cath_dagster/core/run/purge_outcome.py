@@ -124,7 +124,7 @@ def report_remaining_rows(record: RunRecord, table: str, left: int, progress: Pr
 
 def describe_work(progress: Progress, pacer: Pacer) -> dict[str, Scalar]:
     """Return how the work was done, for an operator who wonders why it took so long."""
-    how: dict[str, Scalar] = {"way": progress.way, **pacer.summary()}
+    how: dict[str, Scalar] = {**progress.accessed.as_details(), **pacer.summary()}
     return how | ({"timeouts": progress.timeouts} if progress.timeouts else {})
 
 
