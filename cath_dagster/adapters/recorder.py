@@ -189,10 +189,10 @@ class _Told:
     def __init__(self, span: Span) -> None:
         self._span = span
 
-    def tell(self, **attributes: Scalar) -> None:
+    def set_attributes(self, **attributes: Scalar) -> None:
         self._span.set_attributes(_named(attributes))
 
-    def tell_outcome(self, outcome: Outcome) -> None:
+    def set_outcome(self, outcome: Outcome) -> None:
         self._span.set_attributes(_outcome_attributes(outcome))
 
 

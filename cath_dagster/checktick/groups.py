@@ -29,7 +29,7 @@ class Worked:
     longest_seconds: float = 0.0
     failed: dict[int, str] = field(default_factory=dict)
 
-    def tell(self, run: JobRun, purpose: str) -> None:
+    def fail_run(self, run: JobRun, purpose: str) -> None:
         """Fail the run for the surveys that failed, naming them all."""
         if not self.failed:
             return

@@ -25,7 +25,7 @@ from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
-from cath_dagster.core.outbox.notices import DONE, IMPATIENT, Notice, put_down
+from cath_dagster.core.outbox.notices import DONE, IMPATIENT, Notice, enqueue
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.breaker import Breaker
@@ -211,7 +211,7 @@ def _record_change(run: JobRun, connection: sa.Connection, ended: Ended) -> None
         _notice(f"{ended.business_id}/{user_id}", day)
         for _, user_id, _, _ in connection.execute(owners_of([ended.business_id]))
     ]
-    put_down(connection, notices, job=JOB, run_id=run.run_id, as_of=run.as_of)
+    enqueue(connection, notices, job=JOB, run_id=run.run_id, as_of=run.as_of)
 
 
 def _record_all(run: JobRun, due: Sequence[UUID], ended: Sequence[Ended], seconds: float) -> None:

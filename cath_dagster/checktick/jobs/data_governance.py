@@ -16,7 +16,7 @@ from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
 from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.tables import response, survey
 from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
-from cath_dagster.checktick.words import tell_governance
+from cath_dagster.checktick.words import report_governance
 from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Planning, Purge
@@ -176,7 +176,7 @@ def _finish(
     )
     if left:
         run.note(f"max_rows reached: {left:,} surveys are left for the next run")
-    worked.tell(run, purpose.replace("_", "-"))
+    worked.fail_run(run, purpose.replace("_", "-"))
 
 
 def _privileges() -> dict[str, tuple[str, ...]]:
@@ -233,5 +233,5 @@ SPEC = JobSpec(
     forgets=no_longer_matters,
     without_mail="surveys are deleted all the same, and their owners are not warned",
     on_files_left=record_files_left,
-    report=tell_governance,
+    report=report_governance,
 )

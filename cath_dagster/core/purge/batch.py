@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core.archive.archiver import Keeper
+from cath_dagster.core.archive.archiver import Archiver
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import deleted_key
 from cath_dagster.core.model.purge import Keys, Purge, Revision, descend
@@ -153,27 +153,27 @@ class BatchDeleter:
         _lock_others(connection, purge, candidates)
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
         keys = connection.scalars(chosen_of(purge, candidates)).all()
-        keeper = Keeper.open(connection, purge, job=self.job, run_id=self.run_id) if keys else None
+        archiver = Archiver.open(connection, purge, job=self.job, run_id=self.run_id) if keys else None
         decide_seconds = self.clock() - started
         by_group = _count_by_group(connection, purge, keys)
         if keys:
-            self._record(connection, purge, self._delete_decided(connection, purge, keys, keeper))
+            self._record(connection, purge, self._delete_decided(connection, purge, keys, archiver))
         return BatchCounts(
             len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room, by_group=by_group
         )
 
     def _delete_decided(
-        self, connection: sa.Connection, purge: Purge, keys: Keys, keeper: Keeper | None
+        self, connection: sa.Connection, purge: Purge, keys: Keys, archiver: Archiver | None
     ) -> dict[str, dict[str, int]]:
         chosen = is_any(purge.key, keys)
-        archived = _archive(connection, purge, chosen)
+        copied = _copy(connection, purge, chosen)
         self._queue_files(connection, purge, chosen)
-        if keeper is not None:
-            keeper.keep(chosen)
+        if archiver is not None:
+            archiver.keep(chosen)
         counts: dict[str, dict[str, int]] = {}
         for child, its_rows in reversed(descend(purge.children, purge.table, chosen)):
-            if keeper is not None:
-                gone = keeper.delete(child, its_rows)
+            if archiver is not None:
+                gone = archiver.delete(child, its_rows)
             else:
                 gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
             self._check_gone(connection, child, its_rows)
@@ -185,7 +185,7 @@ class BatchDeleter:
             if purge.table.name in self.may_keep or _still_due(connection, purge, keys):
                 raise StayedError
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
-        return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
+        return {**counts, purge.table.name: {"deleted": deleted, "archived": copied}}
 
     def _check_gone(self, connection: sa.Connection, child: sa.Table, its_rows: sa.ColumnElement[bool]) -> None:
         """Raise where rows that go along are there still: with their parent's delete they would be orphans."""
@@ -251,9 +251,9 @@ def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys
         connection.execute(lock)
 
 
-def _archive(connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
-    if purge.archive is None:
+def _copy(connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
+    if purge.copies is None:
         return 0
-    rows = sa.select(*purge.archive.values.values()).where(chosen)
-    statement = insert(purge.archive.table).from_select(list(purge.archive.values), rows).on_conflict_do_nothing()
+    rows = sa.select(*purge.copies.values.values()).where(chosen)
+    statement = insert(purge.copies.table).from_select(list(purge.copies.values), rows).on_conflict_do_nothing()
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount

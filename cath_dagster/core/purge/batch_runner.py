@@ -59,7 +59,7 @@ class Progress:
     rows_left: int | None = None
     """Rows of the table when the work ended; None where nobody counted them."""
     oldest_at: datetime | None = None
-    accessed: Accessed = Accessed()
+    accessed: Accessed = field(default_factory=Accessed)
     """How the rows were found."""
     cost: Cost = field(default_factory=Cost)
     refused: dict[Any, Refusal] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.outbox import files, forgetting
 from cath_dagster.core.outbox.left_files import Leaving, LeftFile
-from cath_dagster.core.outbox.notices import Notice, Patience, Postman, not_settled
+from cath_dagster.core.outbox.notices import Notice, NoticeSender, Patience, not_settled
 from cath_dagster.core.ports.mail import Delivery
 from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
@@ -207,7 +207,7 @@ class JobRun:
         with telemetry.span("batches", target=planned.purge.target, rule=planned.purge.rule) as span:
             progress = self._purger(pacer).delete(planned.purge, limit=self.account.room())
             details = describe_work(progress, pacer)
-            span.tell(changed=progress.changed, batches=progress.batches, **details)
+            span.set_attributes(changed=progress.changed, batches=progress.batches, **details)
         if self.request.purging.vacuum and vacuum.is_worthwhile(progress.changed, progress.rows_left):
             details |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
         seconds = self.clock() - started
@@ -235,7 +235,7 @@ class JobRun:
         pacer = self._pacer(sum(heap.bytes for heap in heaps))
         with telemetry.span("batches", target=table, rule=revision.rule) as span:
             progress = self._purger(pacer).update(revision, limit=self.account.room(), matched=matched)
-            span.tell(changed=progress.changed, batches=progress.batches, **describe_work(progress, pacer))
+            span.set_attributes(changed=progress.changed, batches=progress.batches, **describe_work(progress, pacer))
         updated = self.account.unrecorded(self.ledger.recorded(), table)["updated"]
         self.account.take(updated)
         left = max(0, matched - updated - len(progress.refused)) if progress.reached_limit else 0
@@ -290,7 +290,7 @@ class JobRun:
                 report=self.reporter.progress,
                 leaving=Leaving(self.request.file_folders, self.on_files_left and partial(self.on_files_left, self)),
             )
-            span.tell_outcome(outcome)
+            span.set_outcome(outcome)
         self.record(replace(outcome, seconds=self.clock() - started, details={**outcome.details, **self._held_files()}))
         if left := outcome.details.get("left_by_hand"):
             location = self.request.location
@@ -330,7 +330,7 @@ class JobRun:
             outcome = Outcome(target="mail", matched=sum(1 for _ in pending))
             self.record(outcome)
             return outcome
-        postman = Postman(
+        sender = NoticeSender(
             database=self.database,
             mailer=self.resources.mailer(),
             job=self.job,
@@ -343,8 +343,8 @@ class JobRun:
         )
         started = self.clock()
         with telemetry.span("notifications", target="mail") as span:
-            outcome = postman.send_all(pending, total=length_hint(notices))
-            span.tell_outcome(outcome)
+            outcome = sender.send_all(pending, total=length_hint(notices))
+            span.set_outcome(outcome)
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); {then}")

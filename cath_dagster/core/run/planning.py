@@ -18,7 +18,7 @@ from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge import partitions
 from cath_dagster.core.purge.blast_radius import Measure, measure, refusal
-from cath_dagster.core.references.examination import Examined, examine, tell_unread
+from cath_dagster.core.references.examination import Examined, describe_unread, examine
 from cath_dagster.core.run.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.run.record import RunRecord
 from cath_dagster.core.run.request import RunRequest
@@ -119,7 +119,7 @@ class Planner:
 
     def _note_unread(self, examined: Sequence[Examined]) -> None:
         for reference in dict.fromkeys(reference for each in examined for reference in each.unread):
-            self.record.note(tell_unread(reference))
+            self.record.note(describe_unread(reference))
 
     def _undoable(self, purge: Purge) -> Purge:
         days = self.request.undo.days
@@ -189,5 +189,5 @@ class Planner:
 
         with telemetry.span("count", target=purge.target, rule=purge.rule) as span:
             planned = self.database.transaction(work)
-            span.tell(matched=planned.measured.matched, is_exact=planned.measured.is_exact)
+            span.set_attributes(matched=planned.measured.matched, is_exact=planned.measured.is_exact)
         return planned

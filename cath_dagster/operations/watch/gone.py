@@ -59,7 +59,7 @@ def last_ticked_at(instance: dg.DagsterInstance, state: InstigatorState) -> date
     return None
 
 
-def tell_ends(look: Look, kind: Kind, gone: dict[str, InstigatorState]) -> Iterator[Alert]:
+def alerts_of_ended(look: Look, kind: Kind, gone: dict[str, InstigatorState]) -> Iterator[Alert]:
     """Yield, for each problem of something that is gone, that it is over; what is told is told once."""
     for subject in look.open_problems(kind):
         if subject in gone:

@@ -39,7 +39,7 @@ def watch_runs(look: Look) -> Seen:
     failed = look.instance.get_run_records(
         RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=look.since - OVERLAP), limit=MOST_RUNS
     )
-    alerts = [_tell(look, record) for record in failed if _is_end_of_chain(look, record)]
+    alerts = [_alert_of_run(look, record) for record in failed if _is_end_of_chain(look, record)]
     return Seen((*alerts, *_recoveries(look)), look.now.isoformat())
 
 
@@ -53,7 +53,7 @@ def _is_end_of_chain(look: Look, record: dg.RunRecord) -> bool:
     return tags[WILL_RETRY] != "true" or age > UNLAUNCHED
 
 
-def _tell(look: Look, record: dg.RunRecord) -> Alert:
+def _alert_of_run(look: Look, record: dg.RunRecord) -> Alert:
     run = record.dagster_run
     subject = job_key(run)
     failures = _failures(look.instance, run.run_id)
