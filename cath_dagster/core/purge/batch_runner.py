@@ -94,7 +94,13 @@ class BatchRunner:
         Raises `TimedOutError` for one that went beyond the limits, the pace's if none are given, and `RowsRefusedError`
         for one of which the database does not let a row go; nothing of it was done.
         """
-        limits = limits or self.pacer.pace_limits.limits
+        return self._run(work, limits or self.pacer.pace_limits.limits)
+
+    def run_without_limits(self, work: Callable[[sa.Connection], BatchCounts]) -> Batch:
+        """Return what one batch did that waits for locks as any transaction does; raises `RowsRefusedError` as `run` does."""
+        return self._run(work, None)
+
+    def _run(self, work: Callable[[sa.Connection], BatchCounts], limits: Limits | None) -> Batch:
         started = self.clock()
         try:
             done = self.database.transaction(lambda connection: self._watched(work, connection), limits=limits)
