@@ -16,12 +16,12 @@ from rich.table import Table
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
-from cath_dagster.cli.locations import find_location
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.outbox.left_files import LeftFile, find_left, settle
 from cath_dagster.core.postgres.database import Database
+from cath_dagster.registry import find_location
 
 app = typer.Typer(help="Files that no run can delete, and that are left to be done by hand.", no_args_is_help=True)
 

@@ -21,7 +21,6 @@ from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import observed
 from cath_dagster.adapters.terminal import TerminalReporter, out
 from cath_dagster.cli.files import app as files_app
-from cath_dagster.cli.locations import all_specs, find_location, find_spec
 from cath_dagster.cli.output import (
     print_error,
     print_findings,
@@ -44,7 +43,7 @@ from cath_dagster.core.model.settings import variable
 from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.core.run.execution import check_partition, execute, read_config
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.registry import all_specs, find_location, find_spec, locations
 
 FAILED, WRONG_USAGE, IN_PART, TERMINATED = 1, 2, 3, 143
 
@@ -317,7 +316,7 @@ def restore_deleted(
     request = Request(run_id=run_id, table=table, where=where, dry_run=dry_run)
     try:
         with TerminalReporter(verbose=not as_json, quiet=True) as reporter:
-            result = restore_run(LOCATIONS, request, now=datetime.now(UTC), reporter=reporter)
+            result = restore_run(locations(), request, now=datetime.now(UTC), reporter=reporter)
     except MaintenanceError as error:
         if as_json:
             status = Status.REFUSED if isinstance(error, RefusedError) else Status.FAILED
@@ -544,9 +543,9 @@ def _locations(name: str | None) -> tuple[CodeLocation, ...]:
     """Return the location called `name`, without one all that are in use here: those with a database."""
     if name is not None:
         return (find_location(name),)
-    in_use = tuple(location for location in LOCATIONS if _resources(location).is_configured)
+    in_use = tuple(location for location in locations() if _resources(location).is_configured)
     if not in_use:
-        variables = ", ".join(f"{location.prefix}_DATABASE_URL" for location in LOCATIONS if not location.resources)
+        variables = ", ".join(f"{location.prefix}_DATABASE_URL" for location in locations() if not location.resources)
         raise MissingConfigurationError(f"none of {variables} is set; set that of the service you mean")
     return in_use
 

@@ -32,8 +32,8 @@ from cath_dagster.operations.store import KEPT_TRYING, AlertStore
 from cath_dagster.operations.watch.gone import is_known, is_ours, last_ticked_at
 from cath_dagster.operations.watch.runs import job_key
 from cath_dagster.operations.watch.ticks import cron_of, error_names, key_of, missed_ticks, running, ticks_of
-from cath_dagster.operations.watched import all_specs
 from cath_dagster.orchestration.jobs import QUEUE_KEY
+from cath_dagster.registry import all_specs, locations
 
 WAITING = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
 LOOK_BACK = timedelta(hours=2)
@@ -259,7 +259,7 @@ def find_code_locations(
     """
     patience = patience or Patience()
     known = {origin.location_name: origin for origin in _origins(instance)}
-    ours = [name for name in dict.fromkeys(spec.location.name for spec in all_specs()) if name in known]
+    ours = [name for name in (location.name for location in locations()) if name in known]
     for name in settings.locations.split() or ours:
         subject = f"code location {name}"
         if name not in known:

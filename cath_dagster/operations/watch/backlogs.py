@@ -10,7 +10,7 @@ from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.trend import Point, Trend, find_trend
 from cath_dagster.operations.watch.look import Look, Seen
-from cath_dagster.operations.watched import all_specs
+from cath_dagster.registry import all_specs
 
 OTHERS = 5
 """Dry runs, and runs of other jobs on the same table, are observed as well: so many times as many are read."""

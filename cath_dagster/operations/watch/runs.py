@@ -13,8 +13,8 @@ from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
-from cath_dagster.operations.watched import spec_of
 from cath_dagster.orchestration.jobs import QUEUE_KEY
+from cath_dagster.registry import spec_of
 
 WILL_RETRY, RETRY_RUN, RETRY_NUMBER = "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/retry_number"
 REPOSITORY = ".dagster/repository"

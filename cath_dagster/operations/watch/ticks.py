@@ -20,8 +20,8 @@ from cath_dagster.core.model.ticks import ticks as foretold
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.gone import alerts_of_ended, is_gone
 from cath_dagster.operations.watch.look import Look, Seen
-from cath_dagster.operations.watched import all_specs
 from cath_dagster.orchestration.schedules import OVERLAP_SKIP
+from cath_dagster.registry import all_specs
 
 DELIVERY = "deliver_alerts"
 """The sensor that tells: that it failed cannot be told by itself, and `cath-dagster health` sees it."""
