@@ -183,13 +183,11 @@ def migrate_database(
         raise ConfigurationError("--role is one location's: name the location as well")
     done: dict[str, Any] = {}
     for chosen in _locations(location):
-        engine = _resources(chosen).engine("migrate")
         try:
-            done[chosen.name] = revisions = list(migrate(engine, chosen))
+            with _resources(chosen).disposed_engine("migrate") as engine:
+                done[chosen.name] = revisions = list(migrate(engine, chosen))
         except _driver_errors() as error:
             raise translate(error) from None
-        finally:
-            engine.dispose()
         if not as_json:
             out.print(f"{chosen.name}: maintenance is at {', '.join(revisions)}")
         if roles:
