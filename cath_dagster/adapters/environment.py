@@ -2,7 +2,8 @@
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.ports.blobs import BlobStore
 from cath_dagster.core.ports.mail import Delivery, Mailer, Message, Receipt
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.resources import required
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
@@ -56,6 +58,21 @@ class EnvironmentResources:
 
     def prepare(self) -> None:
         """Do what a run under the orchestrator may rely on; a service's database is prepared by `migrate` alone."""
+
+    @contextmanager
+    def database(self, purpose: str) -> Iterator[Database]:
+        """Yield the maintained database; other sessions see the purpose as `application_name`."""
+        with self.disposed_engine(purpose) as engine, Database(engine) as database:
+            yield database
+
+    @contextmanager
+    def disposed_engine(self, purpose: str) -> Iterator[sa.Engine]:
+        """Yield an engine for the maintained database, for what needs connections of its own; it is disposed of."""
+        engine = self.engine(purpose)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
     def engine(self, application_name: str) -> sa.Engine:
         """Return an engine for the maintained database; the caller disposes of it."""

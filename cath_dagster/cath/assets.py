@@ -12,7 +12,6 @@ from cath_dagster.cath.jobs import media_reporting, refresh_views
 from cath_dagster.cath.views import VIEWS
 from cath_dagster.core.maintenance.tables import view_state
 from cath_dagster.core.model.settings import read_settings
-from cath_dagster.core.postgres.database import Database
 from cath_dagster.orchestration.config import config_schema
 from cath_dagster.orchestration.runs import (
     ledger_spec,
@@ -170,7 +169,7 @@ def reporting_views(
 def views_verified(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Look up when each view was last compared with its source, refreshed or not."""
     query = sa.select(view_state.c.view_name, view_state.c.verified_at)
-    with Database(EnvironmentResources(CATH.prefix).engine("views_verified")) as database:
+    with EnvironmentResources(CATH.prefix).database("views_verified") as database:
         verified = dict(database.transaction(lambda connection: connection.execute(query).tuples().all()))
     now = datetime.now(UTC)
     for name, key in VIEW_KEYS.items():

@@ -82,7 +82,7 @@ TABLE_SPECS = [
 def retention_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     """Report on one day, as far as it has come."""
     day, at = day_of(context.partition_key, datetime.now(UTC))
-    with _database("retention_report") as database:
+    with _resources().database("retention_report") as database:
         report = database.transaction(partial(read_report, day=day, at=at, tick=_tick(at)))
     return dg.MaterializeResult(metadata=report_metadata(report))
 
@@ -113,7 +113,7 @@ def retention_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[
 def retention_checks() -> Iterator[dg.AssetCheckResult]:
     """Look at how things stand now."""
     now = datetime.now(UTC)
-    with _database("retention_checks") as database:
+    with _resources().database("retention_checks") as database:
         for name, passed, severity, metadata in _judge(database, now, _tick(now)):
             yield dg.AssetCheckResult(passed=passed, check_name=name, severity=severity, metadata=metadata)
 
@@ -124,7 +124,7 @@ def report_after_run(result: RunResult) -> Iterator[dg.AssetMaterialization | dg
         return
     now = max(datetime.now(UTC), result.as_of)
     day, at = day_of(result.as_of.date().isoformat(), now)
-    with _database("retention_report") as database:
+    with _resources().database("retention_report") as database:
         report = database.transaction(partial(read_report, day=day, at=at, tick=result.as_of))
         checks = list(_judge(database, now, max(result.as_of, _tick(now))))
     yield dg.AssetMaterialization(REPORT_KEY, partition=day.isoformat(), metadata=report_metadata(report))
@@ -203,5 +203,5 @@ def _tick(at: datetime) -> datetime:
     return last_tick(data_governance.SPEC.cron, at)
 
 
-def _database(purpose: str) -> Database:
-    return Database(EnvironmentResources(CHECKTICK.prefix).engine(purpose))
+def _resources() -> EnvironmentResources:
+    return EnvironmentResources(CHECKTICK.prefix)

@@ -50,12 +50,7 @@ def _jobs(location: CodeLocation, resources: EnvironmentResources, database: Seq
 def _database(location: CodeLocation, resources: EnvironmentResources) -> Iterator[Finding]:
     subject = f"{location.prefix}_DATABASE_URL"
     try:
-        engine = resources.engine("doctor")
-    except MaintenanceError as error:
-        yield Finding(subject=subject, level=Level.PROBLEM, says=str(error))
-        return
-    try:
-        with engine.connect() as connection:
+        with resources.disposed_engine("doctor") as engine, engine.connect() as connection:
             specs = load_specs(location)
             yield from diagnose(connection, location, specs)
             yield from reference_findings(connection, specs, Moment(datetime.now(UTC), resources.environ, "doctor"))
@@ -68,8 +63,6 @@ def _database(location: CodeLocation, resources: EnvironmentResources) -> Iterat
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
     except MaintenanceError as refused:
         yield Finding(subject=subject, level=Level.PROBLEM, says=str(refused))
-    finally:
-        engine.dispose()
 
 
 def _tables(location: CodeLocation) -> Sequence[sa.Table]:

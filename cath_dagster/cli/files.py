@@ -2,8 +2,6 @@
 
 import getpass
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -14,13 +12,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
+from cath_dagster.cli.ledger import open_database
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.maintenance.tables import check_current
-from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.outbox.left_files import LeftFile, find_left, settle
-from cath_dagster.core.postgres.database import Database
 from cath_dagster.registry import find_location
 
 app = typer.Typer(help="Files that no run can delete, and that are left to be done by hand.", no_args_is_help=True)
@@ -32,7 +27,7 @@ LocationName = Annotated[str, typer.Argument(help="A code location.")]
 @app.command("list")
 def list_files(location: LocationName, as_json: Json = False) -> None:
     """List the files that are left, with the row that each was of and why no run can delete it."""
-    with _database(find_location(location)) as database:
+    with open_database(find_location(location), "files") as database:
         found = database.transaction(find_left)
     if as_json:
         out.print(json.dumps({"files": [_plain(each) for each in found]}), markup=False, soft_wrap=True)
@@ -49,7 +44,7 @@ def settle_files(
     as_json: Json = False,
 ) -> None:
     """Say that files were seen to: deleted where they lay, or found to be nowhere. They are listed no more."""
-    with _database(find_location(location)) as database:
+    with open_database(find_location(location), "files") as database:
         done = database.transaction(partial(settle, file_ids=file_ids, by=getpass.getuser()))
     unknown = sorted(set(file_ids) - set(done))
     if as_json:
@@ -60,17 +55,6 @@ def settle_files(
         raise ConfigurationError(
             f"{', '.join(map(str, unknown))}: no such file is open; cath-dagster files list {location} has those that are"
         )
-
-
-@contextmanager
-def _database(location: CodeLocation) -> Iterator[Database]:
-    engine = open_resources(location).engine("files")
-    try:
-        with Database(engine) as database:
-            database.transaction(partial(check_current, location=location.name, revision=location.revision))
-            yield database
-    finally:
-        engine.dispose()
 
 
 def _table(found: list[LeftFile]) -> Table:

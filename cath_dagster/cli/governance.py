@@ -9,14 +9,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.jobs.data_governance import SPEC
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
+from cath_dagster.cli.ledger import open_database
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.maintenance.tables import check_current
-from cath_dagster.core.postgres.database import Database
 
 
 def read_day(day: str | None, *, now: datetime) -> RetentionReport:
@@ -25,15 +23,8 @@ def read_day(day: str | None, *, now: datetime) -> RetentionReport:
         chosen, at = day_of(day, now)
     except ValueError as error:
         raise ConfigurationError(f"--day {day}: {error}; write it like 2026-11-20") from None
-    engine = EnvironmentResources(CHECKTICK.prefix).engine("governance report")
-    try:
-        with Database(engine) as database:
-            database.transaction(
-                lambda connection: check_current(connection, location=CHECKTICK.name, revision=CHECKTICK.revision)
-            )
-            return database.transaction(partial(read_report, day=chosen, at=at, tick=last_tick(SPEC.cron, at)))
-    finally:
-        engine.dispose()
+    with open_database(CHECKTICK, "governance report") as database:
+        return database.transaction(partial(read_report, day=chosen, at=at, tick=last_tick(SPEC.cron, at)))
 
 
 def report_as_json(report: RetentionReport) -> dict[str, object]:

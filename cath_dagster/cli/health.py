@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.errors import DatabaseUnavailableError
 from cath_dagster.core.model.finding import Finding, Level
-from cath_dagster.core.postgres.database import Database, translate
+from cath_dagster.core.postgres.database import translate
 from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import read_alert_settings
 
@@ -23,12 +23,8 @@ def look(now: datetime) -> list[Finding]:
         raise TypeError(f"the resources of {OPERATIONS.name} are {type(resources).__name__}")
     try:
         settings = read_alert_settings(resources.environ)
-        engine = resources.engine("health")
-        try:
-            with Database(engine) as database:
-                return list(look_from_outside(resources.instance, database, settings, now))
-        finally:
-            engine.dispose()
+        with resources.database("health") as database:
+            return list(look_from_outside(resources.instance, database, settings, now))
     except DBAPIError as error:
         return [_unreachable(str(translate(error)))]
     except DatabaseUnavailableError as error:
@@ -39,15 +35,11 @@ def acknowledge(now: datetime) -> int:
     """Settle the messages that were given up; return how many that were."""
     from cath_dagster.operations.store import AlertStore
 
-    resources = open_resources(OPERATIONS)
-    engine = resources.engine("health")
     try:
-        with Database(engine) as database:
+        with open_resources(OPERATIONS).database("health") as database:
             return AlertStore(database).acknowledge(now=now)
     except DBAPIError as error:
         raise translate(error) from None
-    finally:
-        engine.dispose()
 
 
 def _unreachable(says: str) -> Finding:

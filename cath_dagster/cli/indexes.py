@@ -13,11 +13,11 @@ from cath_dagster.core.run.spec import load_specs
 
 def build_all(location: CodeLocation, *, dry_run: bool) -> list[IndexBuild]:
     """Build every index that the doctor warns of; return what was done, or would be, about each."""
-    engine = open_resources(location).engine("indexes build")
     try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with (
+            open_resources(location).disposed_engine("indexes build") as engine,
+            engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
             return build_missing_indexes(connection, load_specs(location), dry_run=dry_run, clock=time.perf_counter)
     except DBAPIError as error:
         raise translate(error) from None
-    finally:
-        engine.dispose()

@@ -25,15 +25,11 @@ BAR = 20
 @contextmanager
 def open_database(location: CodeLocation, purpose: str) -> Iterator[Database]:
     """Yield a location's database; raise `SchemaNotCurrentError` where the ledger is missing or an older one."""
-    engine = open_resources(location).engine(purpose)
-    try:
-        with Database(engine) as database:
-            database.transaction(
-                lambda connection: check_current(connection, location=location.name, revision=location.revision)
-            )
-            yield database
-    finally:
-        engine.dispose()
+    with open_resources(location).database(purpose) as database:
+        database.transaction(
+            lambda connection: check_current(connection, location=location.name, revision=location.revision)
+        )
+        yield database
 
 
 def read_ledger(location: CodeLocation, *, days: int, job: str | None, now: datetime) -> list[Day]:

@@ -14,11 +14,10 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from cath_dagster.adapters.envelope import Request, perform
 from cath_dagster.adapters.environment import EnvironmentResources, open_resources
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
-from cath_dagster.adapters.ping import open_switch
-from cath_dagster.adapters.telemetry import observed
 from cath_dagster.adapters.terminal import TerminalReporter, out
 from cath_dagster.cli.files import app as files_app
 from cath_dagster.cli.output import (
@@ -41,7 +40,7 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.settings import variable
 from cath_dagster.core.model.ticks import next_tick
-from cath_dagster.core.run.execution import check_partition, execute, read_config
+from cath_dagster.core.run.execution import check_partition, read_config
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.registry import all_specs, find_location, find_spec, locations
 
@@ -183,13 +182,11 @@ def migrate_database(
         raise ConfigurationError("--role is one location's: name the location as well")
     done: dict[str, Any] = {}
     for chosen in _locations(location):
-        engine = _resources(chosen).engine("migrate")
         try:
-            done[chosen.name] = revisions = list(migrate(engine, chosen))
+            with _resources(chosen).disposed_engine("migrate") as engine:
+                done[chosen.name] = revisions = list(migrate(engine, chosen))
         except _driver_errors() as error:
             raise translate(error) from None
-        finally:
-            engine.dispose()
         if not as_json:
             out.print(f"{chosen.name}: maintenance is at {', '.join(revisions)}")
         if roles:
@@ -461,21 +458,13 @@ def _execute(name: str, given: dict[str, Any], *, partition: str | None, as_json
             )  # fmt: skip
             print_json(unusable.as_json())
         raise
-    with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as shown:
-        is_dry = bool(given.get("dry_run"))
-        switch = open_switch(spec, environ, run_id=run_id, dry_run=is_dry, report=shown.info)
-        with switch.watching(), observed(spec, run_id, shown, environ) as reporter:
-            result = execute(
-                spec,
-                given,
-                run_id=run_id,
-                now=datetime.now(UTC),
-                resources=_resources(spec.location),
-                reporter=reporter,
-                partition=partition,
-            )
-        switch.tell(result)
-        return result
+    with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as reporter:
+        return perform(
+            Request(spec=spec, given=given, run_id=run_id, partition=partition),
+            resources=_resources(spec.location),
+            environ=environ,
+            reporter=reporter,
+        )
 
 
 def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:

@@ -46,15 +46,12 @@ def write_roles(location: CodeLocation, roles: Roles, *, now: datetime) -> list[
 
 
 def _in_transaction(location: CodeLocation, work: Callable[[sa.Connection], list[RoleChange]]) -> list[RoleChange]:
-    engine = open_resources(location).engine("roles")
     try:
-        with engine.begin() as connection:
+        with open_resources(location).disposed_engine("roles") as engine, engine.begin() as connection:
             check_current(connection, location=location.name, revision=location.revision)
             return work(connection)
     except DBAPIError as error:
         raise translate(error) from None
-    finally:
-        engine.dispose()
 
 
 def _each(

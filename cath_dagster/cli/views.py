@@ -7,7 +7,6 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.maintenance.view import View
 from cath_dagster.core.maintenance.views import drop
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.postgres.database import Database
 
 
 def drop_all(location: CodeLocation) -> list[str]:
@@ -15,12 +14,8 @@ def drop_all(location: CodeLocation) -> list[str]:
     views = views_of(location)
     if not views:
         return []
-    engine = open_resources(location).engine("views drop")
-    try:
-        with Database(engine) as database:
-            return drop(database, views)
-    finally:
-        engine.dispose()
+    with open_resources(location).database("views drop") as database:
+        return drop(database, views)
 
 
 def views_of(location: CodeLocation) -> tuple[View, ...]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.adapters.environment import EnvironmentResources
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import SCHEMA
@@ -168,9 +168,9 @@ class Local:
         url = self.postgres.url(name)
         with psycopg.connect(url) as connection:
             sample.create_schema(connection)
-        engine = open_engine(url, variable="sample", application_name="sample")
-        migrate(engine, sample.location)
-        engine.dispose()
+        resources = EnvironmentResources("SAMPLE", {"SAMPLE_DATABASE_URL": url})
+        with resources.disposed_engine("sample") as engine:
+            migrate(engine, sample.location)
         self._forget_effects(sample)
         with psycopg.connect(url) as connection:
             connection.execute(

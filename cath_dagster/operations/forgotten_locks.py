@@ -43,12 +43,8 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
             )
             continue
         try:
-            engine = resources.engine("self_check")
-            try:
-                with engine.connect() as connection:
-                    sessions = connection.execute(LOCKS).all()
-            finally:
-                engine.dispose()
+            with resources.disposed_engine("self_check") as engine, engine.connect() as connection:
+                sessions = connection.execute(LOCKS).all()
         except (MaintenanceError, DBAPIError) as error:
             says = str(translate(error) if isinstance(error, DBAPIError) else error)
             yield Finding(subject=f"locks {location.name}", level=Level.PROBLEM, says=says)

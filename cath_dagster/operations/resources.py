@@ -79,17 +79,13 @@ class InstanceResources(EnvironmentResources):
 
     def prepare(self) -> None:
         """Make our schema where it is missing or older, as Dagster makes its own tables when it needs them."""
-        engine = self.engine("prepare")
-        try:
-            with engine.begin() as connection:
-                # Two sensors of a new version come here at once.
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(LOCK, 0))))
-                try:
-                    check_current(connection, location=OPERATIONS.name, revision=OPERATIONS.revision)
-                except SchemaNotCurrentError:
-                    migrate(engine, OPERATIONS)
-        finally:
-            engine.dispose()
+        with self.disposed_engine("prepare") as engine, engine.begin() as connection:
+            # Two sensors of a new version come here at once.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(LOCK, 0))))
+            try:
+                check_current(connection, location=OPERATIONS.name, revision=OPERATIONS.revision)
+            except SchemaNotCurrentError:
+                migrate(engine, OPERATIONS)
 
     def engine(self, application_name: str) -> sa.Engine:
         return open_engine(self.url, variable="the instance's storage", application_name=application_name)

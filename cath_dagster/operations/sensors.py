@@ -34,12 +34,8 @@ def database(instance: dg.DagsterInstance, purpose: str) -> Iterator[Database]:
     """Yield the instance's database, with our tables in it."""
     resources = open_resources(instance)
     resources.prepare()
-    engine = resources.engine(purpose)
-    try:
-        with Database(engine) as opened:
-            yield opened
-    finally:
-        engine.dispose()
+    with resources.database(purpose) as opened:
+        yield opened
 
 
 def build_watch(name: str, watch: Watch, description: str, seconds: int = EVERY_MINUTE) -> dg.SensorDefinition:

@@ -1,5 +1,7 @@
 """A dead-man's switch hears of every run, in Healthchecks' words, and holds none up."""
 
+import json
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec, Step
 from cath_dagster.orchestration.jobs import build_step_job
+from tests.command import call
 from tests.operations.receivers import Receiver
 from tests.service import Service
 
@@ -55,6 +58,23 @@ def test_a_run_that_succeeds_pings_its_start_and_its_success_with_its_id(
     assert run(cath).success
 
     assert heard(switch) == [f"/check/start?rid={RUN}", f"/check?rid={RUN}"]
+
+
+def test_a_run_of_the_command_line_pings_the_same(
+    cath: Service, switch: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CATH_CLEAR_AUDIT_PING_URL", f"http://127.0.0.1:{switch.port}/check")
+
+    done = call(os.environ, "run", "clear_audit", "--json")
+    cath.connection.execute("DROP SCHEMA maintenance CASCADE")
+    refused = call(os.environ, "run", "clear_audit", "--json")
+
+    ids = [json.loads(each.stdout)["run_id"] for each in (done, refused)]
+    assert heard(switch) == [
+        f"/check{how}?rid={run_id}"
+        for run_id, hows in zip(ids, (("/start", ""), ("/start", "/fail")), strict=True)
+        for how in hows
+    ]
 
 
 def test_a_run_that_is_refused_pings_its_failure(
@@ -132,7 +152,7 @@ def test_a_run_that_is_interrupted_pings_its_failure(
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cath_dagster.orchestration.runs.execute", interrupt)
+    monkeypatch.setattr("cath_dagster.adapters.envelope.execute", interrupt)
 
     assert not run(cath).success
 
