@@ -52,7 +52,7 @@ class LocalError(MaintenanceError):
 def forget_outside() -> None:
     """Remove from this process what a shell exports for real services, and what libpq would heed over a URL.
 
-    Nobody shall lose data because a variable was exported.
+    Nobody should lose data because a variable was exported.
     """
     for name in [name for name in os.environ if name.startswith((*OURS, "PG"))]:
         del os.environ[name]

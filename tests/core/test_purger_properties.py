@@ -289,7 +289,7 @@ class Site:
         return row[0]
 
     def act(self, deed: Deed, session: psycopg.Connection[Any]) -> None:
-        """Do the deed, to a row that matches where it shall come between the purge and its row."""
+        """Do the deed, to a row that matches where it should come between the purge and its row."""
         if deed.what.startswith("insert"):
             for _ in range(3):
                 self.insert(next(self.numbers), deed.what.removeprefix("insert "), 0, 0)

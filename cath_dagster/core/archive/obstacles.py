@@ -107,7 +107,7 @@ def _unknown_copies(purge: Purge) -> list[str]:
 
 
 def needed_for_undo(purge: Purge, deleted_tables: Sequence[DeletedTable]) -> Mapping[str, Sequence[str]]:
-    """Return by table what archiving needs beside what the delete does."""
+    """Return by table what archiving needs in addition to what the delete does."""
     # Rows are locked before they are archived; of those without children of their own the delete itself tells.
     locked = {each.table.name: ("UPDATE",) for each in deleted_tables if each.has_children or each.table is purge.table}
     linked = {nulled.child.name: ("SELECT",) for deleted_table in deleted_tables for nulled in deleted_table.nulled}

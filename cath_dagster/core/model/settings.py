@@ -174,7 +174,7 @@ def read_run_config(
     environ: Mapping[str, str],
     now: datetime,
 ) -> RunConfig[S]:
-    """Return what a run shall do.
+    """Return what a run should do.
 
     Raises `ConfigurationError` for an unknown key, a value out of its range, or an `as_of` later than `now`.
     """

@@ -188,7 +188,7 @@ class NoticeSender:
 
     def _send(self, notice: Notice) -> Receipt | None:
         """Send one notice; return None where it was settled before."""
-        # Written before it is claimed: of what cannot be written, nobody shall wonder whether it was sent.
+        # Written before it is claimed: of what cannot be written, nobody should wonder whether it was sent.
         _ = notice.message.content
         earlier = self.database.transaction(lambda connection: self._claim(connection, notice))
         if earlier is None:

@@ -66,7 +66,7 @@ class BatchDeleter:
     ) -> BatchCounts:
         """Delete what matches `within`, at most `room` rows by their keys; None deletes them by one statement.
 
-        `values` are those of the parameters in `within`, `position` is what the ledger shall say of how far the purge has
+        `values` are those of the parameters in `within`, `position` is what the ledger should say of how far the purge has
         come with it, unless the room ended it.
         """
         if room is not None and purge.is_decided_in_two_steps:

@@ -86,7 +86,7 @@ def grant_to_read(reference: Reference) -> str:
 
 
 def adopted(declared: Purge, purge: Purge) -> list[sa.Table]:
-    """Return the tables that go along since the settings allow it, beside the declared ones."""
+    """Return the tables that go along since the settings allow it, in addition to the declared ones."""
     known = {child.table for _, child in children_of(declared)}
     return list(dict.fromkeys(child.table for _, child in children_of(purge) if child.table not in known))
 

@@ -145,7 +145,7 @@ def _of_undo(connection: sa.Connection, purge: Purge) -> Iterator[tuple[Named, f
 
 
 def _copied_into(specs: Sequence[JobSpec]) -> list[str]:
-    """Return the tables of ours, beside those that every location has, into which a job copies what it deletes."""
+    """Return the tables of ours, in addition to those that every location has, into which a job copies what it deletes."""
     return [
         table
         for spec in specs

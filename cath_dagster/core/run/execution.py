@@ -129,7 +129,7 @@ def execute(
 def read_config(
     spec: JobSpec, given: Mapping[str, Any], *, environ: Mapping[str, str], now: datetime
 ) -> RunConfig[JobSettings]:
-    """Return what a run of the job shall do; raise `ConfigurationError` for what it cannot."""
+    """Return what a run of the job should do; raise `ConfigurationError` for what it cannot."""
     return read_run_config(
         spec.settings, given, location=spec.location.name, job=spec.name, environ=environ, now=as_utc(now)
     )

@@ -1,4 +1,4 @@
-"""Find asset checks that failed, and such that pass again."""
+"""Find asset checks that failed, and those that pass again."""
 
 from datetime import UTC, datetime
 

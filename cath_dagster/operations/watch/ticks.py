@@ -109,7 +109,7 @@ def error_names(error: SerializableErrorInfo | None) -> str:
 
 
 def watch_schedules(look: Look) -> Seen:
-    """Look for jobs that should have run since the last look and did not, and for such that never get to it."""
+    """Look for jobs that should have run since the last look and did not, and for those that never get to it."""
     late = timedelta(minutes=look.settings.late_minutes)
     until = look.now - late
     since = datetime.fromisoformat(look.cursor) if look.cursor else look.now - FIRST_LOOK
