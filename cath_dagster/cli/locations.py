@@ -8,6 +8,11 @@ from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.locations import LOCATIONS
 
 
+def locations() -> tuple[CodeLocation, ...]:
+    """Return every code location of this version."""
+    return LOCATIONS
+
+
 def all_specs() -> list[JobSpec]:
     """Return every job of every location."""
     return [spec for location in LOCATIONS for spec in load_specs(location)]
