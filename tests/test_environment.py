@@ -15,14 +15,13 @@ from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.ping import ping_url
 from cath_dagster.bon import BON
 from cath_dagster.cath import CATH
-from cath_dagster.cli.locations import all_specs
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.locations import LOCATIONS
 from cath_dagster.operations.alerts import AlertSettings, read_alert_settings
 from cath_dagster.orchestration.config import check_config
 from cath_dagster.orchestration.schedules import default_status, schedules_word
+from cath_dagster.registry import all_specs, locations
 from tests.collector import collecting
 from tests.command import call
 
@@ -99,7 +98,7 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mount:
     return put
 
 
-@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: str(location.name))
+@pytest.mark.parametrize("location", locations(), ids=lambda location: str(location.name))
 def test_a_file_puts_a_location_s_schedules_on_standby(mount: Mount, location: CodeLocation) -> None:
     mount(f"{location.prefix}_SCHEDULES", "standby")
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import CATH
-from cath_dagster.core.archive.archiver import Keeper
+from cath_dagster.core.archive.archiver import Archiver
 from cath_dagster.core.archive.obstacles import PERSONAL
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.outcome import RunResult
@@ -123,9 +123,9 @@ class Vault:
         purge = replace(OLD_THINGS, children=(), undo=Undo(days=DAYS, keep_until=AS_OF + timedelta(days=DAYS)))
 
         def keep(connection: sa.Connection) -> None:
-            keeper = Keeper.open(connection, purge, job="tidy", run_id=RUN)
-            assert keeper is not None
-            keeper.keep(purge.predicate)
+            archiver = Archiver.open(connection, purge, job="tidy", run_id=RUN)
+            assert archiver is not None
+            archiver.keep(purge.predicate)
 
         self.database.transaction(keep)
 

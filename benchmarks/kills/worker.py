@@ -15,10 +15,10 @@ import cath_dagster.operations.resources  # noqa: F401 - as above
 from benchmarks.measures import Quiet
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.core.run.execution import execute
-from cath_dagster.core.run.spec import JobSpec, load_specs
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.registry import all_specs
 
-SPECS: Mapping[str, JobSpec] = {spec.key: spec for location in LOCATIONS for spec in load_specs(location)}
+SPECS: Mapping[str, JobSpec] = {spec.key: spec for spec in all_specs()}
 BEGINS = "begins"
 
 

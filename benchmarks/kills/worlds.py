@@ -19,7 +19,8 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.outside import Outside
 from cath_dagster.development.postgres import PORT, SUPERUSER, EmbeddedPostgres
-from cath_dagster.development.samples import SAMPLES, Filling, Sample
+from cath_dagster.development.sample import Filling, Sample
+from cath_dagster.development.samples import sample_of
 from cath_dagster.operations import OPERATIONS
 
 REAL_RUNS, COPIES = 4, 60
@@ -70,12 +71,8 @@ class Trial:
         """Return what a run is given that reaches the database by `url`."""
         if self.world.location is OPERATIONS:
             return {"DAGSTER_HOME": str(self.files), "DAGSTER_POSTGRES_URL": url}
-        return self.outside.environment() | {
-            f"{self.world.location.prefix}_DATABASE_URL": url,
-            "CATH_BLOB_URL": (self.files / "blobs").as_uri(),
-            "CATH_REPORT_URL": (self.files / "reports").as_uri(),
-            "CHECKTICK_MEDIA_URL": (self.files / "media").as_uri(),
-        }
+        stores = sample_of(self.world.location).store_urls(self.files)
+        return self.outside.environment() | stores | {f"{self.world.location.prefix}_DATABASE_URL": url}
 
     def remains(self, run_ids: list[str]) -> remains.Remains:
         """Return what is left by now."""
@@ -98,8 +95,7 @@ def make_world(cluster: EmbeddedPostgres, location: CodeLocation, folder: Path, 
     as_of = datetime.now(UTC)
     if location is OPERATIONS:
         return _make_history(cluster, folder, as_of)
-    (sample,) = (sample for sample in SAMPLES if sample.location is location)
-    return _make_sample(cluster, sample, folder, as_of, scale)
+    return _make_sample(cluster, sample_of(location), folder, as_of, scale)
 
 
 def copy_database(cluster: EmbeddedPostgres, template: str | None, name: str) -> None:
@@ -116,7 +112,7 @@ def _make_sample(cluster: EmbeddedPostgres, sample: Sample, folder: Path, as_of:
     template, files = f"kills_template_{sample.name}", folder / sample.name
     copy_database(cluster, None, template)
     url = cluster.url(template)
-    for name in ("blobs", "reports", "media"):
+    for name in sample.stores.values():
         (files / name).mkdir(parents=True)
     with psycopg.connect(url) as connection:
         sample.create_schema(connection)

@@ -18,7 +18,7 @@ TEXT, JSON = "text", "json"
 
 
 def is_json(environ: Mapping[str, str]) -> bool:
-    """Return whether log lines shall be JSON; raise `ConfigurationError` for a format that we do not know."""
+    """Return whether log lines should be JSON; raise `ConfigurationError` for a format that we do not know."""
     wanted = environ.get(VARIABLE) or TEXT
     if wanted not in (TEXT, JSON):
         raise ConfigurationError(f"{VARIABLE} is {wanted!r}; it may be {TEXT} or {JSON}")

@@ -14,7 +14,7 @@ from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.run.execution import summary
 from cath_dagster.core.run.resources import Reporter
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.core.telemetry import telling
+from cath_dagster.core.telemetry import reporting_to
 
 if TYPE_CHECKING:
     from cath_dagster.adapters.recorder import Recorder
@@ -50,7 +50,7 @@ def observed(
         return
     error: BaseException | None = None
     try:
-        with telling(recorder):
+        with reporting_to(recorder):
             yield _Overheard(reporter, recorder)
     except BaseException as raised:
         error = raised

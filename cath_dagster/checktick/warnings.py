@@ -110,7 +110,7 @@ def send_warnings(run: JobRun, settings: DataGovernanceSettings) -> None:
     due = run.database.transaction(partial(find_due, settings=settings, as_of=run.as_of))
     site_url = check_mail(run, due)
     if due:
-        run.previews[TEMPLATE] = deletion_warning(masked(_words(due[0], settings, site_url)))
+        run.account.previews[TEMPLATE] = deletion_warning(masked(_words(due[0], settings, site_url)))
     notices = [_notice(warning, partial(deletion_warning, _words(warning, settings, site_url))) for warning in due]
     run.send(notices, then=f"{NEXT_RUN}, for every survey whose date of deletion has not come by then")
     sent = {} if run.dry_run else run.database.transaction(partial(_sent_by, run_id=run.run_id))

@@ -15,7 +15,7 @@ SKIPPED = {
 }
 
 
-def tell_governance(result: RunResult, verbose: bool) -> Sequence[str]:
+def report_governance(result: RunResult, verbose: bool) -> Sequence[str]:
     """Return the sections of a data governance run: the warnings by tier, the deletions, and what is held."""
     if not result.began or result.as_of is None:
         return ()
@@ -31,7 +31,7 @@ def tell_governance(result: RunResult, verbose: bool) -> Sequence[str]:
     ]
 
 
-def tell_progress(result: RunResult, verbose: bool) -> Sequence[str]:
+def report_progress(result: RunResult, verbose: bool) -> Sequence[str]:
     """Return what a clean-up of survey progress did."""
     if not result.began or result.as_of is None:
         return ()

@@ -1,9 +1,9 @@
 """Which code locations a command is about."""
 
 from cath_dagster.adapters.environment import open_resources
-from cath_dagster.cli.locations import find_location, locations
 from cath_dagster.core.errors import MissingConfigurationError
 from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.registry import find_location, locations
 
 
 def choose(name: str | None) -> tuple[CodeLocation, ...]:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import typer
 
-from cath_dagster.cli.locations import locations
+from cath_dagster.registry import locations
 
 
 def service_apps() -> Iterator[typer.Typer]:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Scalar, Status
+from cath_dagster.core.purge.access_path import describe_access
 
 _STATUS_STYLES = {Status.SUCCESS: "green", Status.FAILED: "red", Status.REFUSED: "yellow"}
 
@@ -50,7 +51,7 @@ def _print_details(outcome: Outcome) -> None:
 
 def _how(details: Mapping[str, Scalar]) -> str:
     """Return how an outcome's rows were found and at what pace, for one who wonders why it took so long."""
-    told = [str(details[name]) for name in ("way", "pace") if name in details]
+    told = [words for words in (describe_access(details), str(details.get("pace", ""))) if words]
     if "duty" in details:
         told.append(f"at work {details['duty']:.0%} of the time, {details['rested_seconds']} s of rest")
     for name in ("backed_off", "timeouts"):

@@ -12,7 +12,6 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import TerminalReporter
-from cath_dagster.cli.locations import find_spec
 from cath_dagster.cli.run_output import print_report_of_run, print_result
 from cath_dagster.console.exits import FAILED
 from cath_dagster.console.output import print_json
@@ -20,6 +19,7 @@ from cath_dagster.core.errors import ConfigurationError, UnknownJobError
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.run.execution import check_partition, read_config
 from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.registry import find_spec
 
 
 def run_in_process(

@@ -29,7 +29,7 @@ def one_line(text: str) -> str:
 
 
 def unlinked(text: str) -> str:
-    """Return the text such that no mail program makes a link of it: with a blank where a URL or a host has none."""
+    """Return the text so that no mail program makes a link of it: with a blank where a URL or a host has none."""
     return _ADDRESS_OR_HOST.sub(_part, text.replace("://", ": //"))
 
 
@@ -39,7 +39,7 @@ def unmarked(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text such that a terminal shows it and obeys nothing in it; its lines and tabs stay."""
+    """Return the text so that a terminal shows it and obeys nothing in it; its lines and tabs stay."""
     return "".join(character if character in "\n\t" or not _is_control(character) else "�" for character in text)
 
 

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from cath_dagster.bon import BON
 from cath_dagster.bon.token_cipher import TokenCipher
+from cath_dagster.development.sample import Sample
 
 KEY = "5a" * 32
 """The encryption key of the sample's tokens, which are worth nothing."""
@@ -183,3 +184,11 @@ def _credentials() -> Iterator[tuple[str, int, bool, bool]]:
         for _ in range(count):
             number += 1
             yield f"sample-{number}", minutes, is_revoked, is_known
+
+
+SAMPLE = Sample(
+    BON,
+    create_schema,
+    lambda connection, filling: fill(connection, as_of=filling.as_of, scale=filling.scale),
+    effects=("mail",),
+)

@@ -37,6 +37,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import psycopg
 from psycopg import sql
 
+from cath_dagster.cath import CATH
+from cath_dagster.development.sample import Filling, Sample
+
 Progress = Callable[[str, int, int], None]
 Row = Sequence[object]
 Days = tuple[float, float]
@@ -687,3 +690,24 @@ def _spread(bounds: tuple[int, int], i: int) -> int:
 
 def _uuid(name: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"https://example.com/{name}")
+
+
+def _fill(connection: psycopg.Connection, filling: Filling) -> int:
+    summary = fill(
+        connection,
+        as_of=filling.as_of,
+        scale=filling.scale,
+        blob_root=filling.file_root,
+        progress=lambda table, done, total: filling.reporter.progress("tables", done, total),  # noqa: ARG005
+    )
+    return summary.total
+
+
+SAMPLE = Sample(
+    CATH,
+    create_schema,
+    _fill,
+    stores={"BLOB_URL": "blobs", "REPORT_URL": "reports"},
+    files="blobs",
+    effects=("reports", "notify.jsonl"),
+)

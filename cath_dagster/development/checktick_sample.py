@@ -8,6 +8,9 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from cath_dagster.checktick import CHECKTICK
+from cath_dagster.development.sample import Sample
+
 USERS, SURVEYS, PROGRESS = 40, 600, 20_000
 """Rows at scale 1; a survey has 20 responses and 10 questions."""
 STATES = (
@@ -179,3 +182,14 @@ def fill(connection: psycopg.Connection, *, as_of: datetime, media_root: Path, s
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(b"sample\n")
     return rows
+
+
+SAMPLE = Sample(
+    CHECKTICK,
+    create_schema,
+    lambda connection, filling: fill(
+        connection, as_of=filling.as_of, media_root=filling.file_root, scale=filling.scale
+    ),
+    stores={"MEDIA_URL": "media"},
+    files="media",
+)

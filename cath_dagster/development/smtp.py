@@ -148,7 +148,7 @@ class SmtpServer:
         self._faults.extend([_Fault(command, seconds=after_seconds, takes=takes)] * times)
 
     def fault_at(self, command: str, recipient: str) -> _Fault | None:
-        """Return what shall happen now, once."""
+        """Return what should happen now, once."""
         if command == "RCPT" and recipient in self._replies:
             return _Fault("RCPT", self._replies[recipient])
         with self._lock:

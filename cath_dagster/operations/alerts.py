@@ -68,7 +68,7 @@ class AlertSettings(BaseModel):
     heartbeat_seconds: int = Field(default=300, ge=60, le=86_400)
     """Daemons beat every 30 seconds, and miss some while they load code."""
     locations: str = ""
-    """The code locations that shall load, separated by blanks; without it those of this version that ever did."""
+    """The code locations that should load, separated by blanks; without it those of this version that ever did."""
 
     @property
     def channels(self) -> tuple[str, ...]:

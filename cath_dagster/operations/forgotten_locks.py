@@ -14,7 +14,7 @@ from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.database import translate
 from cath_dagster.operations.health import SLACK
-from cath_dagster.operations.watched import all_specs
+from cath_dagster.registry import all_specs, locations
 
 HOLDER = re.compile(r"^(?P<job>\w+):(?P<run>[0-9a-f-]{36})$")
 """How a run names its session."""
@@ -33,7 +33,7 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
 
     Any role that may connect sees them. A database whose variable is not set here is not looked at.
     """
-    for location in {spec.location.name: spec.location for spec in all_specs()}.values():
+    for location in locations():
         resources = open_resources(location, instance)
         if not resources.is_configured:
             yield Finding(

@@ -32,12 +32,12 @@ from cath_dagster.operations.store import KEPT_TRYING, AlertStore
 from cath_dagster.operations.watch.gone import is_known, is_ours, last_ticked_at
 from cath_dagster.operations.watch.runs import job_key
 from cath_dagster.operations.watch.ticks import cron_of, error_names, key_of, missed_ticks, running, ticks_of
-from cath_dagster.operations.watched import all_specs
 from cath_dagster.orchestration.jobs import QUEUE_KEY
+from cath_dagster.registry import all_specs, locations
 
 WAITING = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
 LOOK_BACK = timedelta(hours=2)
-"""For missed ticks: what is older was told by an alert, and a probe shall not be red for it until tomorrow."""
+"""For missed ticks: what is older was told by an alert, and a probe should not be red for it until tomorrow."""
 MAX_SKEW = timedelta(seconds=10)
 """Cutoffs are days; what ten seconds tell is that nobody keeps the clocks, and ticks may then come twice or late."""
 LONGEST_REST = timedelta(minutes=10)
@@ -166,7 +166,7 @@ def _failed(instance: dg.DagsterInstance, state: InstigatorState) -> str | None:
 
 
 def find_waiting_runs(instance: dg.DagsterInstance, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
-    """Yield a finding for runs that wait for long, and for such that run for longer than their job may."""
+    """Yield a finding for runs that wait for long, and for those that run for longer than their job may."""
     waiting = instance.get_run_records(RunsFilter(statuses=WAITING))
     old = [one for one in waiting if now - one.create_timestamp > timedelta(minutes=settings.late_minutes)]
     # A run that waits for another of its job waits by design.
@@ -253,13 +253,13 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
 def find_code_locations(
     instance: dg.DagsterInstance, settings: AlertSettings, patience: Patience | None = None
 ) -> Iterator[Finding]:
-    """Yield a finding for each code location that shall load: asked of its code server, as the daemon does.
+    """Yield a finding for each code location that should load: asked of its code server, as the daemon does.
 
     A server that does not answer may be about to: it is asked again while there is patience.
     """
     patience = patience or Patience()
     known = {origin.location_name: origin for origin in _origins(instance)}
-    ours = [name for name in dict.fromkeys(spec.location.name for spec in all_specs()) if name in known]
+    ours = [name for name in (location.name for location in locations()) if name in known]
     for name in settings.locations.split() or ours:
         subject = f"code location {name}"
         if name not in known:

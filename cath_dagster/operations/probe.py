@@ -14,7 +14,7 @@ from cath_dagster.operations.alerts import read_alert_settings
 
 def look(now: datetime) -> list[Finding]:
     """Return every finding; a storage that cannot be reached is one."""
-    # The orchestrator takes most of a second to load, which no other command shall wait for.
+    # The orchestrator takes most of a second to load, which no other command should wait for.
     from cath_dagster.operations.health import look_from_outside
     from cath_dagster.operations.resources import InstanceResources
 

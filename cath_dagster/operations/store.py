@@ -23,7 +23,7 @@ LONGEST_PAUSE = timedelta(minutes=30)
 
 @dataclass(frozen=True, kw_only=True)
 class Sealed:
-    """A message that is to be told: its newest alert, and how many it stands for beside that one."""
+    """A message that is to be told: its newest alert, and for how many more it stands."""
 
     message_id: int
     kind: str

@@ -504,7 +504,7 @@ def test_many_are_done_in_groups_of_fifty(checktick: CheckTick) -> None:
 def test_surveys_with_many_responses_are_done_in_smaller_groups(
     checktick: CheckTick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cath_dagster.checktick.groups.MAX_RESPONSES", 3)
+    monkeypatch.setattr("cath_dagster.checktick.survey_batches.MAX_RESPONSES", 3)
     for _ in range(3):
         survey_id = checktick.add_doomed()
         for _ in range(2):

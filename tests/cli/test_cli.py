@@ -21,7 +21,7 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 from psycopg import sql
 
-from tests.command import PROGRAM, Done, call, environment
+from tests.command import PROGRAM, BatchCounts, call, environment
 from tests.service import Service
 
 JOBS = {
@@ -53,19 +53,19 @@ CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION
 """
 
 
-def run(service: Service, job: str, *arguments: str) -> Done:
+def run(service: Service, job: str, *arguments: str) -> BatchCounts:
     """Run a job as of the service's reference time."""
     return call(service.environ, "run", job, "--as-of", service.as_of.isoformat(), *arguments)
 
 
-def result_of(done: Done) -> dict[str, Any]:
+def result_of(done: BatchCounts) -> dict[str, Any]:
     """Return the one object on standard output."""
     result = json.loads(done.stdout)
     assert isinstance(result, dict)
     return result
 
 
-def outcomes_of(done: Done) -> dict[str, dict[str, Any]]:
+def outcomes_of(done: BatchCounts) -> dict[str, dict[str, Any]]:
     return {outcome["target"]: outcome for outcome in result_of(done)["outcomes"]}
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.cli.test_cli import run
-from tests.command import Done, call
+from tests.command import BatchCounts, call
 from tests.service import Service
 
 WITH_KEYS = ("--set", "ledger_keys=true")
@@ -283,7 +283,7 @@ def test_finds_every_row_that_any_rule_may_take(service: Service) -> None:
 # Wrong usage
 
 
-def says_wrong_usage(done: Done, *words: str) -> bool:
+def says_wrong_usage(done: BatchCounts, *words: str) -> bool:
     return done.returncode == 2 and all(word in done.stderr for word in words) and "Traceback" not in done.stderr
 
 

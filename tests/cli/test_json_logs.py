@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_cli import SLOW, add_entries, run
-from tests.command import PROGRAM, Done, environment
+from tests.command import PROGRAM, BatchCounts, environment
 from tests.command import call_process as call
 from tests.service import Service
 
@@ -20,7 +20,7 @@ def lines(stderr: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stderr.splitlines()]
 
 
-def logged(service: Service, job: str, *arguments: str) -> tuple[Done, list[dict[str, Any]]]:
+def logged(service: Service, job: str, *arguments: str) -> tuple[BatchCounts, list[dict[str, Any]]]:
     service.environ |= JSON
     done = run(service, job, *arguments)
     return done, lines(done.stderr)

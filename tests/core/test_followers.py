@@ -18,7 +18,7 @@ from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.pressure import Pressure, look
-from cath_dagster.core.purge.pace import TEMPI, Pacer
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from cath_dagster.development import cath_sample
 from cath_dagster.development.notify import NotifySimulator
 from tests.roles import role_in
@@ -201,7 +201,7 @@ def test_the_lag_of_a_standby_with_a_slot_is_seen_by_a_poor_role(
 
 
 def test_the_pace_says_what_it_cannot_see(server: Primary, followed: Service, poor_url: str) -> None:
-    pacer = Pacer(TEMPI[Pace.POLITE], sleep=lambda seconds: None)
+    pacer = Pacer(PACE_LIMITS[Pace.POLITE], sleep=lambda seconds: None)
     engine = open_engine(poor_url, variable="CATH_DATABASE_URL", application_name="tidy")
     with standby(server), engine.connect() as connection:
         pacer.look(connection)

@@ -14,7 +14,7 @@ from cath_dagster.core.purge.pace import (
     LOOK_SECONDS,
     MAX_REST_SECONDS,
     MIN_DUTY,
-    TEMPI,
+    PACE_LIMITS,
     WAL_BURST_BYTES,
     Pacer,
     choose_pace,
@@ -31,7 +31,7 @@ class Server:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
         self.now = 0.0
         self.shows = CALM
-        self.pacer = Pacer(TEMPI[Pace.POLITE], sleep=self.pass_time, clock=lambda: self.now)
+        self.pacer = Pacer(PACE_LIMITS[Pace.POLITE], sleep=self.pass_time, clock=lambda: self.now)
         self._database = database
         monkeypatch.setattr("cath_dagster.core.purge.pace.look", lambda connection: self.shows)
 
@@ -76,7 +76,7 @@ def test_a_polite_purge_on_a_calm_server_rests_as_long_as_it_works(server: Serve
 
 
 def test_a_bulk_purge_never_rests_nor_looks(workshop: Workshop) -> None:
-    pacer = Pacer(TEMPI[Pace.BULK], sleep=workshop.rests.append)
+    pacer = Pacer(PACE_LIMITS[Pace.BULK], sleep=workshop.rests.append)
     with workshop.database:
         workshop.database.transaction(pacer.look)
     pacer.rest(0.1)
@@ -164,7 +164,7 @@ def test_a_real_server_shows_who_waits_for_our_locks(workshop: Workshop) -> None
     """The look happens before the commit, since nobody waits for locks that are gone."""
     workshop.fill(500)
     rests: list[float] = []
-    pacer = Pacer(TEMPI[Pace.POLITE], sleep=rests.append)
+    pacer = Pacer(PACE_LIMITS[Pace.POLITE], sleep=rests.append)
     users: list[threading.Thread] = []
 
     def touch() -> None:

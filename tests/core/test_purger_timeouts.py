@@ -11,12 +11,12 @@ from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Limits
-from cath_dagster.core.purge.pace import TEMPI, Pacer
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
 
 pytestmark = pytest.mark.both_versions
 
-HASTY = replace(TEMPI[Pace.BULK], limits=Limits(lock_seconds=0.03, statement_seconds=0.2))
+HASTY = replace(PACE_LIMITS[Pace.BULK], limits=Limits(lock_seconds=0.03, statement_seconds=0.2))
 
 
 def hasty(workshop: Workshop) -> Pacer:

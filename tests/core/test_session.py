@@ -21,7 +21,7 @@ from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development import cath_sample
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.registry import locations
 from tests.assumptions import PAGE, settings_left_alone
 from tests.cath.test_role import give
 from tests.command import call
@@ -216,7 +216,7 @@ def test_a_trigger_of_the_service_finds_what_it_needs_in_a_schema_further_back(s
     assert service.count("extensions.gone") == 1
 
 
-@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
+@pytest.mark.parametrize("location", locations(), ids=lambda location: location.name)
 def test_every_table_of_a_location_is_named_with_its_schema(location: CodeLocation) -> None:
     tables = importlib.import_module(f"{location.package}.tables").METADATA.tables.values()
 

@@ -16,8 +16,8 @@ from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.batch_runner import Progress
-from cath_dagster.core.purge.closing_scan import look_back
-from cath_dagster.core.purge.pace import TEMPI, Pacer
+from cath_dagster.core.purge.closing_scan import closing_scan
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from cath_dagster.development.postgres import embedded_postgres, remove_state, running
 from tests.core.workshop import CUTOFF, ENTRY, NEW, OLD, Workshop, old_entries
 
@@ -31,11 +31,11 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        monkeypatch.setattr("cath_dagster.core.purge.engine.look_back", self._look)
+        monkeypatch.setattr("cath_dagster.core.purge.engine.closing_scan", self._look)
 
     def _look(self, *given: Any, **named: Any) -> Any:
         self.count += 1
-        return look_back(*given, **named)
+        return closing_scan(*given, **named)
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_a_walk_that_goes_on_where_another_stopped_looks_at_what_that_one_left(
 def test_a_polite_walk_leaves_the_look_to_the_end(workshop: Workshop, looks: Looks) -> None:
     fill(workshop)
 
-    progress = purge(workshop, pacer=Pacer(TEMPI[Pace.POLITE], sleep=workshop.rests.append))
+    progress = purge(workshop, pacer=Pacer(PACE_LIMITS[Pace.POLITE], sleep=workshop.rests.append))
 
     assert looks.count == 1
     assert progress.rows_left == KEPT

@@ -43,8 +43,8 @@ def test_a_run_id_that_is_no_uuid_has_a_trace_of_its_own_all_the_same() -> None:
 def test_where_nobody_listens_an_error_within_a_span_stays_what_it_is() -> None:
     def fail() -> None:
         with telemetry.span("batches", target="entry") as span:
-            span.tell(changed=1)
-            span.tell_outcome(Outcome(target="entry"))
+            span.set_attributes(changed=1)
+            span.set_outcome(Outcome(target="entry"))
             telemetry.batch(0.1, changed=1)
             raise KeyError("mine")
 

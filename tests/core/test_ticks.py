@@ -151,8 +151,6 @@ def test_no_other_library_foretells_ticks() -> None:
 
 
 def test_a_run_does_not_wait_for_the_scheduler_to_load() -> None:
-    program = (
-        "import sys; from cath_dagster.cli.locations import all_specs; all_specs();sys.exit('dagster' in sys.modules)"
-    )
+    program = "import sys; from cath_dagster.registry import all_specs; all_specs();sys.exit('dagster' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -17,7 +17,7 @@ from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.engine import Purger
-from cath_dagster.core.purge.pace import TEMPI, Pacer
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 
 ENTRY = "CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')"
 METADATA = sa.MetaData()
@@ -76,7 +76,7 @@ class Workshop:
             job="tidy",
             run_id=run_id,
             report=report,
-            pacer=pacer or Pacer(TEMPI[Pace.BULK], sleep=self.rests.append),
+            pacer=pacer or Pacer(PACE_LIMITS[Pace.BULK], sleep=self.rests.append),
             clock=clock,
         )
 

@@ -61,7 +61,7 @@ def open_instance(home: Path, databases: Databases | None = None) -> Iterator["I
 
 
 def _opened(home: Path, url: str) -> dg.DagsterInstance:
-    """Return the instance; other tests shall not find it in the environment."""
+    """Return the instance; other tests should not find it in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("DAGSTER_POSTGRES_URL", url)

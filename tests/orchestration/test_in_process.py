@@ -1,5 +1,6 @@
 """Dagster's own ways to run a job or an asset in a test, for every job of every location."""
 
+import importlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,15 +8,12 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from cath_dagster.bon.definitions import defs as bon
 from cath_dagster.cath.definitions import defs as cath
-from cath_dagster.checktick.definitions import defs as checktick
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.operations.definitions import defs as operations
-from cath_dagster.operations.watched import all_specs
+from cath_dagster.registry import all_specs, locations
 from tests.service import Service
 
-DEFINITIONS = {"cath": cath, "bon": bon, "checktick": checktick, "operations": operations}
+DEFINITIONS = {each.name: importlib.import_module(f"{each.package}.definitions").defs for each in locations()}
 REPORT = dg.AssetKey(["cath", "media_application_report"])
 WEEK = "2026-11-09"
 

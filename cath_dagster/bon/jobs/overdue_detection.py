@@ -49,7 +49,7 @@ def prepare(run: JobRun, settings: OverdueDetectionSettings) -> None:
 def overdue_detection(run: JobRun, settings: OverdueDetectionSettings) -> None:
     """Mark, reset, then send the day's digests; "today" is the date in Israel at the reference time."""
     day = run.as_of.astimezone(CALENDAR).date()
-    run.plan()
+    run.preflight()
     changed_at = {"updated_at": sa.func.now()}
     marked = run.revise(
         Revision(
@@ -83,8 +83,8 @@ def _digests(run: JobRun, day: date, rows: int) -> Iterator[Notice]:
         businesses, overdue = businesses + 1, overdue + found.count
         ownerless += not found.owners
         for owner in found.owners:
-            if not run.previews:
-                run.previews[TEMPLATE] = messages.overdue_digest(messages.masked(found.addressed_to(owner)))
+            if not run.account.previews:
+                run.account.previews[TEMPLATE] = messages.overdue_digest(messages.masked(found.addressed_to(owner)))
             yield _notice(found, owner, day)
     details: dict[str, Scalar] = {
         "businesses": businesses,

@@ -25,7 +25,7 @@ from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
-from cath_dagster.core.outbox.notices import DONE, IMPATIENT, Notice, put_down
+from cath_dagster.core.outbox.notices import DONE, IMPATIENT, Notice, enqueue
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.breaker import Breaker
@@ -96,7 +96,7 @@ def prepare(run: JobRun, settings: ShaamTokenRefreshSettings) -> None:
 
 def shaam_token_refresh(run: JobRun, settings: ShaamTokenRefreshSettings) -> None:
     """Refresh every due credential; one that fails does not hold up the others. Then tell owners who must act."""
-    run.plan()
+    run.preflight()
     until = run.as_of + timedelta(minutes=settings.window_minutes)
     due = _read_due(run, until)
     if run.dry_run:
@@ -110,9 +110,10 @@ def _read_due(run: JobRun, until: datetime) -> list[UUID]:
     """Return the businesses whose tokens are due, the first to expire first; with `max_rows` no more than that."""
     query = sa.select(credentials.c.business_id).where(is_due(until)).order_by(credentials.c.token_expires_at)
     found = list(run.database.transaction(lambda connection: connection.scalars(query).all()))
-    if run.max_rows is not None and run.max_rows < len(found) and not run.dry_run:
-        run.note(f"max_rows reached: {len(found) - run.max_rows:,} credentials are left for the next run")
-        return found[: run.max_rows]
+    max_rows = run.request.options.max_rows
+    if max_rows is not None and max_rows < len(found) and not run.dry_run:
+        run.note(f"max_rows reached: {len(found) - max_rows:,} credentials are left for the next run")
+        return found[:max_rows]
     return found
 
 
@@ -175,7 +176,7 @@ def _judge(run: JobRun, settings: ShaamTokenRefreshSettings, ended: Sequence[End
     refused = [each for each in ended if each.ending is Ending.REFUSED]
     others = [each for each in ended if each.ending is not Ending.REFUSED]
     answered = len(refused) + sum(1 for each in others if each.ending is Ending.REFRESHED)
-    if is_everybody(len(refused), answered) and not run.allow_large:
+    if is_everybody(len(refused), answered) and not run.request.options.allow_large:
         return [*others, *(Ended(each.business_id, Ending.FAILED, EVERYBODY) for each in refused)]
     judge = Judge(
         database=run.database, seconds=settings.settle_seconds, clock=run.clock, on_change=partial(_record_change, run)
@@ -210,7 +211,7 @@ def _record_change(run: JobRun, connection: sa.Connection, ended: Ended) -> None
         _notice(f"{ended.business_id}/{user_id}", day)
         for _, user_id, _, _ in connection.execute(owners_of([ended.business_id]))
     ]
-    put_down(connection, notices, job=JOB, run_id=run.run_id, as_of=run.as_of)
+    enqueue(connection, notices, job=JOB, run_id=run.run_id, as_of=run.as_of)
 
 
 def _record_all(run: JobRun, due: Sequence[UUID], ended: Sequence[Ended], seconds: float) -> None:

@@ -148,8 +148,8 @@ def _count_the_rest(run: JobRun, settings: InactiveUserSettings) -> None:
         rule_of.past_deletion(seen, settings, run.as_of), sa.not_(rule_of.is_deletable(settings, run.as_of))
     )
     unknown = count.where(sa.not_(rule_of.is_known_provenance(settings)))
-    run.record(Outcome(target="user", kept=run.read(waiting), skipped=run.read(unknown)))
-    deleted = sum(outcome.deleted for outcome in run.outcomes if outcome.target == "user")
+    run.record(Outcome(target="user", kept=run.count(waiting), skipped=run.count(unknown)))
+    deleted = sum(outcome.deleted for outcome in run.account.outcomes if outcome.target == "user")
     run.record(Outcome(target="identity_accounts", kept=deleted))
     if deleted:
         run.note(f"{deleted} accounts of deleted users were left at their identity providers")

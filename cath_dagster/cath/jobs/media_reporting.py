@@ -140,7 +140,7 @@ def _last_week(as_of: datetime) -> str:
 
 
 def _week(run: JobRun) -> Week:
-    week = Week.of(run.partition or "")
+    week = Week.of(run.request.partition or "")
     if week.end > run.as_of:
         raise ConfigurationError(
             f"the week of {week} ends at {week.end.isoformat()}, after as_of {run.as_of.isoformat()}; "

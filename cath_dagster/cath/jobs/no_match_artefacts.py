@@ -56,7 +56,7 @@ def no_match_artefacts(run: JobRun, settings: NoMatchArtefactsSettings) -> None:
     run.purge(planned)
     is_old = artefact.c.last_received_date < naive_utc(_cutoff(run, settings))
     to_review = (artefact.c.no_match, is_old, is_location(artefact.c.location_id))
-    kept = run.read(sa.select(sa.func.count()).select_from(artefact).where(*to_review))
+    kept = run.count(sa.select(sa.func.count()).select_from(artefact).where(*to_review))
     run.record(Outcome(target="artefact", kept=kept))
     run.drain_files()
 

@@ -26,7 +26,7 @@ def refresh_views(run: JobRun, settings: RefreshViewsSettings) -> None:
     One that is locked is tried once more when the others are done.
     """
     del settings
-    selected = [view for view in VIEWS if run.selection is None or view.name in run.selection]
+    selected = [view for view in VIEWS if run.request.selection is None or view.name in run.request.selection]
     locked = [view for view in selected if not _refresh(run, view, is_last=False)]
     run.reporter.progress("views", len(selected) - len(locked), len(selected))
     for view in locked:

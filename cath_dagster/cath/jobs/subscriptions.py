@@ -53,7 +53,7 @@ class SubscriptionsSettings(PurgeSettings):
 
 def subscriptions(run: JobRun, settings: SubscriptionsSettings) -> None:
     """Delete orphaned subscriptions, and take vanished list types out of list-type subscriptions."""
-    run.borrowed_settings |= plain_settings(_idle_settings(run))
+    run.account.borrowed_settings |= plain_settings(_idle_settings(run))
     for planned in run.plan(*purges(run, settings)):
         run.purge(planned)
     run.revise(_vanished_list_types(run, settings))

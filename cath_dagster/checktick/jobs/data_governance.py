@@ -1,6 +1,5 @@
 """Warn of deletions, soft-delete surveys whose retention is over, and delete for good those whose grace is over too."""
 
-from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
 
@@ -10,17 +9,17 @@ from cath_dagster.checktick import CHECKTICK, OWNER, retention
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
 from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
 from cath_dagster.checktick.files_left import record_files_left
-from cath_dagster.checktick.groups import Worked, do_in_groups, group_by_weight
 from cath_dagster.checktick.marking import Marker
 from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
 from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
+from cath_dagster.checktick.survey_batches import fail_for_surveys, take_surveys
 from cath_dagster.checktick.tables import response, survey
 from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
-from cath_dagster.checktick.words import tell_governance
+from cath_dagster.checktick.words import report_governance
 from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Planning, Purge
-from cath_dagster.core.postgres.expressions import is_any
+from cath_dagster.core.purge.weighted_batches import WeightedBatches
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import Change, JobSpec, Step
 
@@ -85,13 +84,13 @@ def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     marker = Marker(
         ledger=run.ledger,
         as_of=run.as_of,
-        now=run.now,
+        now=run.request.now,
         grace=timedelta(days=settings.grace_days),
         rule=SOFT_RULE,
     )
-    worked = do_in_groups(run, _groups(run, ids, settings), len(ids), marker.mark)
+    batches = take_surveys(run, ids, settings, marker.mark)
     done = run.ledger.recorded().get(SURVEYS, {}).get("updated", 0)
-    _finish(run, worked, "soft_deleted", done=done, kept=kept, due=len(ids), details=details)
+    _finish(run, batches, "soft_deleted", done=done, kept=kept, due=len(ids), details=details)
 
 
 def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
@@ -116,14 +115,16 @@ def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
         run.record(Outcome(target=SURVEYS, details={**details, "would_hard_delete": len(ids)}))
         run.drain_files()
         return
-    eraser = Eraser(ledger=run.ledger, job=run.job, run_id=run.run_id, as_of=run.as_of, now=run.now, rule=HARD_RULE)
-    worked = do_in_groups(run, _groups(run, ids, settings), len(ids), eraser.erase)
+    eraser = Eraser(
+        ledger=run.ledger, job=run.job, run_id=run.run_id, as_of=run.as_of, now=run.request.now, rule=HARD_RULE
+    )
+    batches = take_surveys(run, ids, settings, eraser.erase)
     recorded = run.ledger.recorded()
     for table in DEPENDENT:
         counts = recorded.get(table.name, {})
         run.record(Outcome.of(table.name, {**counts, "matched": counts.get("deleted", 0)}))
     done = recorded.get(SURVEYS, {}).get("deleted", 0)
-    _finish(run, worked, "hard_deleted", done=done, kept=kept, due=len(ids), details=details)
+    _finish(run, batches, "hard_deleted", done=done, kept=kept, due=len(ids), details=details)
     run.drain_files()
 
 
@@ -134,29 +135,16 @@ def _find(run: JobRun, due: sa.ColumnElement[bool], date: sa.Column[object]) -> 
 
 
 def _count(run: JobRun, *conditions: sa.ColumnElement[bool]) -> int:
-    return run.read(sa.select(sa.func.count()).select_from(survey).where(*conditions))
-
-
-def _groups(run: JobRun, ids: list[int], settings: DataGovernanceSettings) -> Iterable[list[int]]:
-    """Return the surveys in groups that one transaction may take, no more of them than there is room for."""
-    room = run.room()
-    chosen = ids if room is None else ids[:room]
-    query = (
-        sa.select(response.c.survey_id, sa.func.count())
-        .where(is_any(response.c.survey_id, chosen))
-        .group_by(response.c.survey_id)
-    )
-    weights = run.database.transaction(lambda connection: dict(connection.execute(query).tuples().all()))
-    return group_by_weight(chosen, weights, settings.surveys_per_transaction)
+    return run.count(sa.select(sa.func.count()).select_from(survey).where(*conditions))
 
 
 def _finish(
-    run: JobRun, worked: Worked, purpose: str, *, done: int, kept: int, due: int, details: dict[str, Scalar]
+    run: JobRun, batches: WeightedBatches, purpose: str, *, done: int, kept: int, due: int, details: dict[str, Scalar]
 ) -> None:
     """Record what was done to the surveys, and fail the run for those that failed."""
-    run.take(done)
-    left = max(0, due - done - len(worked.failed)) if run.room() == 0 else 0
-    failed: dict[str, Scalar] = {f"not_{purpose}_ids": [str(key) for key in sorted(worked.failed)]}
+    run.account.take(done)
+    left = max(0, due - done - len(batches.failed)) if run.account.room() == 0 else 0
+    failed: dict[str, Scalar] = {f"not_{purpose}_ids": [str(key) for key in sorted(batches.failed)]}
     counts = run.ledger.recorded().get(SURVEYS, {})
     run.record(
         Outcome(
@@ -164,17 +152,17 @@ def _finish(
             matched=max(due, done),
             deleted=counts.get("deleted", 0),
             updated=counts.get("updated", 0),
-            failed=len(worked.failed),
+            failed=len(batches.failed),
             kept=kept,
             skipped=left,
-            batches=worked.batches,
-            longest_transaction_seconds=worked.longest_seconds,
-            details={**details, purpose: done, **(failed if worked.failed else {})},
+            batches=batches.runner.progress.batches,
+            longest_transaction_seconds=batches.runner.progress.longest_seconds,
+            details={**details, purpose: done, **(failed if batches.failed else {})},
         )
     )
     if left:
         run.note(f"max_rows reached: {left:,} surveys are left for the next run")
-    worked.tell(run, purpose.replace("_", "-"))
+    fail_for_surveys(run, batches, purpose.replace("_", "-"))
 
 
 def _privileges() -> dict[str, tuple[str, ...]]:
@@ -231,5 +219,5 @@ SPEC = JobSpec(
     forgets=no_longer_matters,
     without_mail="surveys are deleted all the same, and their owners are not warned",
     on_files_left=record_files_left,
-    report=tell_governance,
+    report=report_governance,
 )

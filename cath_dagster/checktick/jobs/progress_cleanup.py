@@ -7,7 +7,7 @@ from pydantic import Field
 
 from cath_dagster.checktick import CHECKTICK, OWNER
 from cath_dagster.checktick.tables import progress
-from cath_dagster.checktick.words import tell_progress
+from cath_dagster.checktick.words import report_progress
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.run.job_run import JobRun
@@ -59,5 +59,5 @@ SPEC = JobSpec(
     tables=("surveys_surveyprogress",),
     privileges={"surveys_surveyprogress": ("SELECT", "DELETE")},
     age_columns={"surveys_surveyprogress": "expires_at"},
-    report=tell_progress,
+    report=report_progress,
 )

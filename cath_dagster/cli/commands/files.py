@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from cath_dagster.adapters.terminal import out
-from cath_dagster.cli.locations import find_location
 from cath_dagster.console.database import open_database
 from cath_dagster.console.options import Json, OneLocation
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.outbox.left_files import LeftFile, find_left, settle
+from cath_dagster.registry import find_location
 
 app = typer.Typer()
 files = typer.Typer(help="Files that no run can delete, and that are left to be done by hand.", no_args_is_help=True)

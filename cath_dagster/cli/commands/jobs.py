@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cath_dagster.cli.locations import all_specs
 from cath_dagster.console.options import Json
 from cath_dagster.console.output import print_json
+from cath_dagster.registry import all_specs
 
 app = typer.Typer()
 

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from cath_dagster.cli.chosen import choose
-from cath_dagster.cli.locations import find_spec
 from cath_dagster.console.options import Json, LocationName
 from cath_dagster.console.output import print_json
+from cath_dagster.registry import find_spec
 
 app = typer.Typer()
 

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from cath_dagster.adapters.terminal import TerminalReporter
-from cath_dagster.cli.locations import locations
 from cath_dagster.console.exits import FAILED, IN_PART
 from cath_dagster.console.options import Json
 from cath_dagster.console.output import print_json
 from cath_dagster.core.errors import MaintenanceError, RefusedError
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.registry import locations
 
 app = typer.Typer()
 

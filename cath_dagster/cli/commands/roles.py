@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from cath_dagster.adapters.terminal import out
-from cath_dagster.cli.locations import find_location
 from cath_dagster.console.options import OneLocation
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.registry import find_location
 
 app = typer.Typer()
 roles_app = typer.Typer(help="The database roles that hold what the jobs need, and no more.", no_args_is_help=True)

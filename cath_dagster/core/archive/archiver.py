@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, array, insert
 
-from cath_dagster.core.archive.dependents import Link, Member, read_family, tables_of
+from cath_dagster.core.archive.dependents import DeletedTable, NulledReference, read_dependents, tables_of
 from cath_dagster.core.maintenance.tables import archived_rows, restored_row
 from cath_dagster.core.model.purge import Purge, descend
 from cath_dagster.core.model.relation import Reference, Relation
@@ -42,16 +42,16 @@ EXACT_TEXT = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keeper:
+class Archiver:
     """Archives one batch of a purge, in the caller's transaction. `frame` is what all its archives say."""
 
     connection: sa.Connection
     purge: Purge
-    members: tuple[Member, ...]
+    deleted_tables: tuple[DeletedTable, ...]
     frame: Mapping[str, object]
 
     @classmethod
-    def open(cls, connection: sa.Connection, purge: Purge, *, job: str, run_id: str) -> "Keeper | None":
+    def open(cls, connection: sa.Connection, purge: Purge, *, job: str, run_id: str) -> "Archiver | None":
         """Look up what is needed, whatever the rows are; None where the purge's rows are not kept."""
         undo = purge.undo
         if undo is None:
@@ -70,7 +70,7 @@ class Keeper:
             "undo_days": undo.days,
             "keep_until": undo.keep_until,
         }
-        return cls(connection=connection, purge=purge, members=read_family(connection, purge), frame=frame)
+        return cls(connection=connection, purge=purge, deleted_tables=read_dependents(connection, purge), frame=frame)
 
     def keep(self, chosen: sa.ColumnElement[bool]) -> None:
         """Archive the chosen rows of the purged table, locked already, and what their deletion sets to null.
@@ -80,21 +80,25 @@ class Keeper:
         rows_of = {self.purge.table.fullname: [chosen]}
         for child, its_rows in descend(self.purge.children, self.purge.table, chosen):
             rows_of.setdefault(child.fullname, []).append(its_rows)
-        for member in self.members:
-            its_chosen = sa.or_(*rows_of[member.table.fullname])
-            if member.has_children and member.table is not self.purge.table:
+        for deleted_table in self.deleted_tables:
+            its_chosen = sa.or_(*rows_of[deleted_table.table.fullname])
+            if deleted_table.has_children and deleted_table.table is not self.purge.table:
                 # A row that another transaction lets refer to one of these would go unseen, by the cascade.
-                self._lock(member.table, its_chosen)
-            for link in member.links:
-                self._archive_links(link, member.table, its_chosen)
-        own = self.members[0]
+                self._lock(deleted_table.table, its_chosen)
+            for nulled in deleted_table.nulled:
+                self._archive_nulled(nulled, deleted_table.table, its_chosen)
+        own = self.deleted_tables[0]
         names = _names(own.relation)
         lines = sa.select(_line(own.relation, names)).select_from(self.purge.table).where(chosen)
         self._archive(own.relation, names, lines, marks=self._marks(own.table))
 
     def delete(self, child: sa.Table, its_rows: sa.ColumnElement[bool]) -> int:
         """Delete rows that go along and archive exactly those, in one statement; return how many went."""
-        (relation,) = (member.relation for member in self.members if member.table.fullname == child.fullname)
+        (relation,) = (
+            deleted_table.relation
+            for deleted_table in self.deleted_tables
+            if deleted_table.table.fullname == child.fullname
+        )
         names = _names(relation)
         gone = sa.delete(child).where(its_rows).returning(_line(relation, names)).cte("gone")
         return self._archive(relation, names, sa.select(gone.c.line), marks=self._marks(child))
@@ -102,24 +106,24 @@ class Keeper:
     def _marks(self, table: sa.Table) -> Mapping[str, Mapping[str, object]]:
         """Return what the archive says of a table's columns: by which ones its rows are known, and where copies lie."""
         marks: dict[str, dict[str, object]] = {column.name: {"key": True} for column in table.primary_key.columns}
-        archive, copy_key = self.purge.archive, self.purge.copy_key
-        if table is self.purge.table and archive is not None and copy_key is not None:
-            marks[self.purge.key.name]["copy"] = [archive.table.schema, archive.table.name, copy_key]
+        copies, copy_key = self.purge.copies, self.purge.copy_key
+        if table is self.purge.table and copies is not None and copy_key is not None:
+            marks[self.purge.key.name]["copy"] = [copies.table.schema, copies.table.name, copy_key]
         return marks
 
     def _lock(self, table: sa.Table, chosen: sa.ColumnElement[bool]) -> None:
         rows = sa.select(sa.literal(1)).select_from(table).where(chosen).with_for_update(of=table).subquery()
         self.connection.execute(sa.select(sa.func.count()).select_from(rows))
 
-    def _archive_links(self, link: Link, parent: sa.Table, chosen: sa.ColumnElement[bool]) -> None:
+    def _archive_nulled(self, nulled: NulledReference, parent: sa.Table, chosen: sa.ColumnElement[bool]) -> None:
         """Archive which rows refer to the chosen ones: their key, and the columns to be set again."""
-        reference, source = link.reference, link.child.as_source()
+        reference, source = nulled.reference, nulled.child.as_source()
         # Unqualified names: the catalogue knows more columns than the parent's `Table` declares.
         referenced = sa.select(*map(sa.column, reference.parent_columns)).select_from(parent).where(chosen)
         refers = sa.tuple_(*(source.c[name] for name in reference.columns)).in_(referenced)
-        names = tuple(dict.fromkeys((*link.child.key, *reference.columns)))
-        lines = sa.select(_line(link.child, names)).select_from(source).where(refers)
-        self._archive(link.child, names, lines, reference)
+        names = tuple(dict.fromkeys((*nulled.child.key, *reference.columns)))
+        lines = sa.select(_line(nulled.child, names)).select_from(source).where(refers)
+        self._archive(nulled.child, names, lines, reference)
 
     def _archive(
         self,

@@ -15,7 +15,7 @@ Declared = frozenset[tuple[str, frozenset[tuple[str, str]]]]
 
 
 @dataclass(frozen=True)
-class Link:
+class NulledReference:
     """A reference that the delete sets to null, and a restore sets again, with the table that it is in."""
 
     reference: Reference
@@ -23,21 +23,21 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Member:
+class DeletedTable:
     """A table whose rows go. `references` are the foreign keys to it that the purge does not know as its children's."""
 
     table: sa.Table
     has_children: bool
     relation: Relation
     references: tuple[Reference, ...]
-    links: tuple[Link, ...]
+    nulled: tuple[NulledReference, ...]
 
     def unknown(self, effect: Effect) -> list[Reference]:
         """Return the foreign keys to it, not known as its children's, of one effect."""
         return [reference for reference in self.references if reference.effect is effect]
 
 
-def read_family(connection: sa.Connection, purge: Purge) -> tuple[Member, ...]:
+def read_dependents(connection: sa.Connection, purge: Purge) -> tuple[DeletedTable, ...]:
     """Return the purged table and those whose rows go along, as the catalogue has them now."""
     declared = _declared(purge)
     tables = [table for table, _ in declared]
@@ -45,12 +45,14 @@ def read_family(connection: sa.Connection, purge: Purge) -> tuple[Member, ...]:
     references = read_references(connection, relations)
     linked = list(dict.fromkeys((each.schema, each.child) for each in references if each.on_delete == SET_NULL))
     children = dict(zip(linked, _read(connection, linked) if linked else [], strict=True))
-    members = []
+    deleted_tables = []
     for (table, its_children), relation in zip(declared, relations, strict=True):
         unknown = tuple(each for each in references if _is_to(each, relation) and not _is_of(each, its_children))
-        links = (Link(each, children[each.schema, each.child]) for each in unknown if each.on_delete == SET_NULL)
-        members.append(Member(table, bool(its_children), relation, unknown, tuple(links)))
-    return tuple(members)
+        nulled = (
+            NulledReference(each, children[each.schema, each.child]) for each in unknown if each.on_delete == SET_NULL
+        )
+        deleted_tables.append(DeletedTable(table, bool(its_children), relation, unknown, tuple(nulled)))
+    return tuple(deleted_tables)
 
 
 def tables_of(purge: Purge) -> list[sa.Table]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.archive.dependents import Member, read_family, tables_of
+from cath_dagster.core.archive.dependents import DeletedTable, read_dependents, tables_of
 from cath_dagster.core.maintenance.table_troubles import find_troubles
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.relation import CASCADE, SET_DEFAULT
@@ -25,13 +25,13 @@ class UndoPolicy:
 
 def find_obstacles(connection: sa.Connection, purge: Purge, policy: UndoPolicy) -> list[str]:
     """Return the reasons, each with what to do."""
-    members = read_family(connection, purge)
+    deleted_tables = read_dependents(connection, purge)
     return [
         *_personal_data(purge, policy),
-        *(reason for member in members for reason in _lost_along(member)),
-        *(reason for member in members for reason in _not_restorable(member)),
+        *(reason for deleted_table in deleted_tables for reason in _lost_along(deleted_table)),
+        *(reason for deleted_table in deleted_tables for reason in _not_restorable(deleted_table)),
         *_unknown_copies(purge),
-        *_privileges(connection, purge, members),
+        *_privileges(connection, purge, deleted_tables),
     ]
 
 
@@ -54,34 +54,34 @@ def _personal_data(purge: Purge, policy: UndoPolicy) -> list[str]:
     return [says]
 
 
-def _lost_along(member: Member) -> list[str]:
-    name = member.table.name
+def _lost_along(deleted_table: DeletedTable) -> list[str]:
+    name = deleted_table.table.name
     return [
         *(
             f"rows of {each.child} go with rows of {name} by {each.constraint} (ON DELETE CASCADE), and the job does not "
             "know of them, so that they could not be brought back; set undo_days: 0, or declare them as children of the "
             "purge"
-            for each in member.references
+            for each in deleted_table.references
             if each.on_delete == CASCADE
         ),
         *(
             f"{each.constraint} (ON DELETE SET DEFAULT) changes rows of {each.child} in a way that could not be undone; "
             "set undo_days: 0"
-            for each in member.references
+            for each in deleted_table.references
             if each.on_delete == SET_DEFAULT
         ),
         *(
-            f"{link.reference.constraint} sets rows of {link.child.name} to null (ON DELETE SET NULL), which has no "
+            f"{nulled.reference.constraint} sets rows of {nulled.child.name} to null (ON DELETE SET NULL), which has no "
             "primary key by which they could be set again; set undo_days: 0"
-            for link in member.links
-            if not link.child.key
+            for nulled in deleted_table.nulled
+            if not nulled.child.key
         ),
     ]
 
 
-def _not_restorable(member: Member) -> list[str]:
+def _not_restorable(deleted_table: DeletedTable) -> list[str]:
     """Return why a restore could not tell which of the rows are there, by the key that it would go by."""
-    relation = member.relation
+    relation = deleted_table.relation
     if not relation.key:
         says = (
             f"{relation.name} has no primary key, nor a unique index of columns that take no NULL, by which to see what "
@@ -97,25 +97,25 @@ def _not_restorable(member: Member) -> list[str]:
 
 
 def _unknown_copies(purge: Purge) -> list[str]:
-    if purge.archive is None or purge.copy_key is not None:
+    if purge.copies is None or purge.copy_key is not None:
         return []
     says = (
-        f"the copies in {purge.archive.table.name} do not have the key of {purge.table.name}, so that they could not be "
+        f"the copies in {purge.copies.table.name} do not have the key of {purge.table.name}, so that they could not be "
         "removed again when its rows are put back; set undo_days: 0"
     )
     return [says]
 
 
-def needed_for_undo(purge: Purge, members: Sequence[Member]) -> Mapping[str, Sequence[str]]:
-    """Return by table what archiving needs beside what the delete does."""
+def needed_for_undo(purge: Purge, deleted_tables: Sequence[DeletedTable]) -> Mapping[str, Sequence[str]]:
+    """Return by table what archiving needs in addition to what the delete does."""
     # Rows are locked before they are archived; of those without children of their own the delete itself tells.
-    locked = {each.table.name: ("UPDATE",) for each in members if each.has_children or each.table is purge.table}
-    linked = {link.child.name: ("SELECT",) for member in members for link in member.links}
+    locked = {each.table.name: ("UPDATE",) for each in deleted_tables if each.has_children or each.table is purge.table}
+    linked = {nulled.child.name: ("SELECT",) for deleted_table in deleted_tables for nulled in deleted_table.nulled}
     return linked | locked
 
 
-def _privileges(connection: sa.Connection, purge: Purge, members: Sequence[Member]) -> list[str]:
-    schema, needed = members[0].relation.schema, needed_for_undo(purge, members)
+def _privileges(connection: sa.Connection, purge: Purge, deleted_tables: Sequence[DeletedTable]) -> list[str]:
+    schema, needed = deleted_tables[0].relation.schema, needed_for_undo(purge, deleted_tables)
     missing = find_missing_privileges(connection, schema, needed)
     hidden = find_troubles(connection, {f"{schema}.{table}": ("SELECT",) for table in needed})
     return [*(f"table {found.table}: {found.says}; {found.remedy}" for found in missing), *map(str, hidden)]

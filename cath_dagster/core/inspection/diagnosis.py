@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import SchemaNotCurrentError
-from cath_dagster.core.ledger.append_only import find_power
+from cath_dagster.core.ledger.append_only import find_violation
 from cath_dagster.core.maintenance.table_troubles import find_troubles
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA, check_current
 from cath_dagster.core.model.finding import Finding, Level
@@ -85,15 +85,15 @@ def _troubles(connection: sa.Connection, location: CodeLocation, specs: Sequence
 def _past(connection: sa.Connection, location: CodeLocation) -> Finding:
     """The jobs add to the ledger; as a role that could change it they leave no evidence."""
     role = connection.scalar(sa.select(sa.func.current_user())) or ""
-    power = find_power(connection, role)
-    if power is None:
+    violation = find_violation(connection, role)
+    if violation is None:
         return Finding(subject="ledger", level=Level.OK, says=f"{role} cannot change what it says of the past")
     command = f"cath-dagster migrate {location.name} --role"
-    if power.is_by_being_another:
+    if violation.is_by_being_another:
         remedy = f"let the jobs log in as a role of their own; what it needs it gets by: {command} ROLE"
     else:
         remedy = f"logged in as another role, who then owns the tables: {command} {shlex.quote(role)}"
-    return Finding(subject="ledger", level=Level.WARNING, says=power.says, remedy=remedy)
+    return Finding(subject="ledger", level=Level.WARNING, says=violation.says, remedy=remedy)
 
 
 def _schema_privileges(connection: sa.Connection, privileges: tuple[str, ...]) -> Iterator[Finding]:

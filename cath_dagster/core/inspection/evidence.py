@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from cath_dagster.core.maintenance.tables import archived_rows, deleted_key, file_outbox, ledger_event, restored_row
-from cath_dagster.core.model.purge import Archive
+from cath_dagster.core.model.purge import CopyTo
 
 RUNS_SHOWN = 10
 
@@ -51,7 +51,7 @@ class Named:
     columns: tuple[str, ...]
     values: tuple[str, ...]
     key: str
-    copies: tuple[tuple[Archive, str], ...] = ()
+    copies: tuple[tuple[CopyTo, str], ...] = ()
     """Each with the column that holds the row's key."""
 
 
@@ -60,7 +60,7 @@ def deletions_by_key(connection: sa.Connection, named: Named) -> list[Deletion]:
     queries = [
         _written_down(named),
         _archived(named),
-        *(_copied(named, archive, column) for archive, column in named.copies if archive.run is not None),
+        *(_copied(named, copy, column) for copy, column in named.copies if copy.run is not None),
         _queued(named),
     ]
     by_run: dict[str, Deletion] = {}
@@ -145,13 +145,13 @@ def _archived(named: Named) -> sa.Select[Any]:
     )
 
 
-def _copied(named: Named, archive: Archive, column: str) -> sa.Select[Any]:
-    run = sa.cast(archive.table.c[archive.run or ""], sa.Text)
+def _copied(named: Named, copy: CopyTo, column: str) -> sa.Select[Any]:
+    run = sa.cast(copy.table.c[copy.run or ""], sa.Text)
     batch = _batches_of(named.table)
     return (
         sa.select(run, batch.c.job, batch.c.rule, batch.c.cutoff, batch.c.at, batch.c.deleted)
-        .select_from(archive.table.join(batch, batch.c.run_id == run))
-        .where(archive.table.c[column] == sa.cast(sa.literal(named.key, sa.Text), archive.table.c[column].type))
+        .select_from(copy.table.join(batch, batch.c.run_id == run))
+        .where(copy.table.c[column] == sa.cast(sa.literal(named.key, sa.Text), copy.table.c[column].type))
         .limit(RUNS_SHOWN)
     )
 

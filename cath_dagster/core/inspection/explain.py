@@ -28,7 +28,7 @@ from cath_dagster.core.inspection.evidence import (
 )
 from cath_dagster.core.inspection.phases import after_change, of_change, of_changed
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.model.purge import Archive, Purge
+from cath_dagster.core.model.purge import CopyTo, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.model.ticks import ticks as ticks_of
 from cath_dagster.core.postgres.database import Database
@@ -102,7 +102,7 @@ class _Question:
     left_alone: frozenset[str] = frozenset()
     """Tables of which restored rows are left alone for a while."""
 
-    def named(self, copies: tuple[tuple[Archive, str], ...] = ()) -> Named:
+    def named(self, copies: tuple[tuple[CopyTo, str], ...] = ()) -> Named:
         return Named(table=self.table, columns=tuple(self.types), values=self.values, key=self.key, copies=copies)
 
     def exists(self) -> bool:
@@ -371,13 +371,13 @@ def _of_a_row_that_is_gone(question: _Question, specs: Sequence[JobSpec], moment
     )
 
 
-def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple[Archive, str], ...]:
+def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple[CopyTo, str], ...]:
     """Return where the jobs keep copies of the table's rows, each with the column that has the key."""
     purges = [purge for spec in specs for purge in _purges(spec, moment) if purge.table.name == table]
     copies = {
-        purge.archive.table.fullname: (purge.archive, purge.copy_key)
+        purge.copies.table.fullname: (purge.copies, purge.copy_key)
         for purge in purges
-        if purge.archive is not None and purge.copy_key is not None
+        if purge.copies is not None and purge.copy_key is not None
     }
     return tuple(copies.values())
 

@@ -51,7 +51,7 @@ def rehearse(spec: JobSpec, resources: Resources, *, now: datetime) -> str | Non
             run = new_run(spec, config, database, run_id, resources, _Silent(), now=now)
             run.ledger = replace(run.ledger, is_kept=False)
             let_in(run, spec, config.settings)
-            return run.would_refuse
+            return run.account.would_refuse
     except MaintenanceError as error:
         return str(error)
     finally:

@@ -11,7 +11,7 @@ PAST = ("ledger_event", "deleted_key")
 
 
 @dataclass(frozen=True)
-class Power:
+class Violation:
     """What a role could do to a table of the past, and by what."""
 
     role: str
@@ -41,7 +41,7 @@ class Power:
         return f"it may become {self.owner}, who owns the {self.owned}"
 
 
-def find_power(connection: sa.Connection, role: str) -> Power | None:
+def find_violation(connection: sa.Connection, role: str) -> Violation | None:
     """Return how the role could change what one of the tables says, or make itself one that can; None if it cannot."""
     query = sa.text(
         """
@@ -62,4 +62,4 @@ def find_power(connection: sa.Connection, role: str) -> Power | None:
         """
     )
     found = connection.execute(query, {"role": role, "schema": SCHEMA, "past": list(PAST)}).one_or_none()
-    return None if found is None else Power(role, *found)
+    return None if found is None else Violation(role, *found)

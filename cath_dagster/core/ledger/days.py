@@ -96,7 +96,7 @@ def _work(since: datetime, job: str | None) -> sa.Select[tuple[object, ...]]:
             for name in EFFECTS
         ),
     ).subquery("work")
-    # A run's start and end belong to no rule, and would show beside the rules of the same table as one more.
+    # A run's start and end belong to no rule, and would show among the rules of the same table as one more.
     return sa.select(work).where(sa.or_(work.c.rule.is_not(None), sa.not_(work.c.has_rule)))
 
 

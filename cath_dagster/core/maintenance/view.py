@@ -60,7 +60,7 @@ class Standing:
         return "it has other columns than its definition gives" if self.columns != columns else None
 
     def lack(self) -> str | None:
-        """Return why it cannot be refreshed beside its readers, None if it can."""
+        """Return why it cannot be refreshed while others read it, None if it can."""
         if not self.is_populated:
             return "it was never filled with data"
         return None if self.has_key else "it lacks its unique index"

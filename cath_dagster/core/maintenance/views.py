@@ -92,7 +92,7 @@ def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome
 
 
 def _renew(connection: sa.Connection, view: View, standing: Standing, source: Contents) -> Contents:
-    """Refresh a view that stands, beside its readers if it is in a state for that; bring it into one; return what it has.
+    """Refresh a view that stands, while others read it if it is in a state for that; bring it into one; return what it has.
 
     One that has something else than its source is not mended further: its definition is another.
     """

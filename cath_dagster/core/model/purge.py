@@ -65,7 +65,7 @@ class Hold:
 
 
 @dataclass(frozen=True)
-class Archive:
+class CopyTo:
     """Where a copy of a row is kept: target columns and the expressions over the purged table that fill them.
 
     `run` is the column that says which run made the copy.
@@ -106,7 +106,7 @@ class Purge:
     reads_other_rows: bool = False
     lock_others: Callable[[Keys], Sequence[sa.Select[Any]]] | None = None
     children: tuple[Child, ...] = ()
-    archive: Archive | None = None
+    copies: CopyTo | None = None
     files: Callable[[sa.ColumnElement[bool]], sa.Select[tuple[str, str]]] | None = None
     counted_by: sa.Column[Any] | None = None
     conditions: Mapping[str, sa.ColumnElement[bool]] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Purge:
     @property
     def copy_key(self) -> str | None:
         """The column of the kept copy that has the row's key, None where no copy is kept or none has."""
-        values = self.archive.values if self.archive is not None else {}
+        values = self.copies.values if self.copies is not None else {}
         return next((name for name, value in values.items() if value is self.key), None)
 
     @property
@@ -150,7 +150,7 @@ class Purge:
     @property
     def is_plain(self) -> bool:
         """Whether nothing goes along, so that one statement deletes a batch."""
-        return not (self.children or self.archive or self.files or self.undo)
+        return not (self.children or self.copies or self.files or self.undo)
 
     @property
     def is_decided_in_two_steps(self) -> bool:

@@ -124,15 +124,18 @@ class RunOptions(BaseModel):
     )
 
 
+class ResolvedOptions(RunOptions):
+    """A run's options with its reference time, which was given or is now."""
+
+    as_of: datetime
+
+
 class RunConfig(BaseModel, Generic[S]):
     """A run's options, complete and checked, with the job's settings."""
 
     model_config = ConfigDict(frozen=True)
 
-    dry_run: bool
-    as_of: datetime
-    max_rows: int | None
-    allow_large: bool
+    options: ResolvedOptions
     settings: S
 
 
@@ -171,7 +174,7 @@ def read_run_config(
     environ: Mapping[str, str],
     now: datetime,
 ) -> RunConfig[S]:
-    """Return what a run shall do.
+    """Return what a run should do.
 
     Raises `ConfigurationError` for an unknown key, a value out of its range, or an `as_of` later than `now`.
     """
@@ -195,13 +198,8 @@ def read_run_config(
         job=job,
         environ=environ,
     )
-    return RunConfig(
-        dry_run=options.dry_run,
-        as_of=options.as_of or now,
-        max_rows=options.max_rows,
-        allow_large=options.allow_large,
-        settings=settings,
-    )
+    resolved = ResolvedOptions(**options.model_dump() | {"as_of": options.as_of or now})
+    return RunConfig(options=resolved, settings=settings)
 
 
 def plain_settings(settings: JobSettings) -> dict[str, Scalar]:

@@ -16,14 +16,14 @@ from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
-from cath_dagster.core.outbox.tally import Tally, tell
+from cath_dagster.core.outbox.tally import Tally, summarise
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Delivery, Mailer, MailerUnavailableError, Message, Receipt
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.expressions import is_any
 
 DUE = "due"
-"""Put down to be sent, with what makes it necessary, and not tried yet."""
+"""Enqueued to be sent, with what makes it necessary, and not tried yet."""
 CLAIMED = "claimed"
 SETTLED = (Delivery.SENT.value, Delivery.REJECTED.value)
 """The provider took a notice in one of these, or will never take it."""
@@ -72,8 +72,8 @@ def not_settled(connection: sa.Connection, job: str, notices: Sequence[Notice]) 
     ]
 
 
-def put_down(connection: sa.Connection, notices: Iterable[Notice], *, job: str, run_id: str, as_of: datetime) -> None:
-    """Write notices down to be sent, in the transaction of what makes them necessary: a kill cannot part the two."""
+def enqueue(connection: sa.Connection, notices: Iterable[Notice], *, job: str, run_id: str, as_of: datetime) -> None:
+    """Enqueue notices, in the transaction of what makes them necessary: a kill cannot part the two."""
     rows = [
         {
             "job": job,
@@ -99,14 +99,6 @@ class _Earlier:
 
 
 @dataclass(frozen=True)
-class _Claim:
-    """What is written about a notice: claimed, or settled by a receipt, under its own or an earlier reference."""
-
-    receipt: Receipt | None = None
-    reference: str | None = None
-
-
-@dataclass(frozen=True)
 class Patience:
     """How long a run waits for a provider that says later: greylisting lets in who comes back within five minutes."""
 
@@ -126,7 +118,7 @@ def _say_nothing(message: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Postman:
+class NoticeSender:
     """Sends a run's notices. `report` hears of each, `say` of what is waited for; `clock` counts seconds."""
 
     database: Database
@@ -151,7 +143,7 @@ class Postman:
             for pause in self.patience.pauses:
                 if not put_off:
                     break
-                reasons = "; ".join(tell(Counter(receipt.error or "no reason" for _, receipt in put_off)))
+                reasons = "; ".join(summarise(Counter(receipt.error or "no reason" for _, receipt in put_off)))
                 self.say(f"{len(put_off)} messages are put off ({reasons}); they are tried again in {pause:g} s")
                 self.mailer.close()
                 self.patience.sleep(pause)
@@ -196,7 +188,7 @@ class Postman:
 
     def _send(self, notice: Notice) -> Receipt | None:
         """Send one notice; return None where it was settled before."""
-        # Written before it is claimed: of what cannot be written, nobody shall wonder whether it was sent.
+        # Written before it is claimed: of what cannot be written, nobody should wonder whether it was sent.
         _ = notice.message.content
         earlier = self.database.transaction(lambda connection: self._claim(connection, notice))
         if earlier is None:
@@ -209,7 +201,7 @@ class Postman:
             return Receipt(Delivery.UNKNOWN, error=str(error), is_outage=True)
         if known is None:
             # It never went out: from here on it is known by this run's reference.
-            self.database.transaction(lambda connection: self._write(connection, notice, _Claim()))
+            self.database.transaction(lambda connection: self._write(connection, notice, None))
             return self._settle(notice, self.mailer.send(notice.message))
         if known.delivery is Delivery.UNKNOWN:
             known = Receipt(Delivery.GIVEN_UP)
@@ -225,8 +217,7 @@ class Postman:
                 Delivery.FAILED, error=f"the address that {notice.kind} goes to is rejected for good{says}"
             )
         if receipt.delivery is not Delivery.UNKNOWN:
-            settled = _Claim(receipt, reference)
-            self.database.transaction(lambda connection: self._write(connection, notice, settled))
+            self.database.transaction(lambda connection: self._write(connection, notice, receipt, reference))
         return receipt
 
     def _claim(self, connection: sa.Connection, notice: Notice) -> "_Earlier | None":
@@ -238,15 +229,18 @@ class Postman:
             .with_for_update()
         ).first()
         if known is None:
-            self._write(connection, notice, _Claim())
+            self._write(connection, notice, None)
             return None
         if known.status in DONE:
             # A row that joined the matter later, such as a second account of one person, shares its notice.
             receipt = Receipt(Delivery(known.status), known.sent_at)
-            self._write(connection, notice, _Claim(receipt, known.reference))
+            self._write(connection, notice, receipt, known.reference)
         return _Earlier(known.status, known.reference)
 
-    def _write(self, connection: sa.Connection, notice: Notice, claim: "_Claim") -> None:
+    def _write(
+        self, connection: sa.Connection, notice: Notice, receipt: Receipt | None, reference: str | None = None
+    ) -> None:
+        """Write a notice down: claimed, or settled by a receipt, under its own or an earlier reference."""
         rows = [
             {
                 "job": self.job,
@@ -254,9 +248,9 @@ class Postman:
                 "kind": notice.kind,
                 "period_start": notice.period_start,
                 "as_of": self.as_of,
-                "sent_at": claim.receipt.sent_at if claim.receipt else None,
-                "status": claim.receipt.delivery.value if claim.receipt else CLAIMED,
-                "reference": claim.reference or notice.message.reference,
+                "sent_at": receipt.sent_at if receipt else None,
+                "status": receipt.delivery.value if receipt else CLAIMED,
+                "reference": reference or notice.message.reference,
                 "run_id": self.run_id,
             }
             for subject_id in notice.subject_ids

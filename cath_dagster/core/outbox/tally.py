@@ -41,11 +41,11 @@ class Tally:
             undelivered=self.counts[Delivery.UNDELIVERED],
             failed=self.counts[Delivery.FAILED],
             skipped=self.counts[Delivery.REJECTED] + self.counts[Delivery.GIVEN_UP],
-            details={**({"errors": tell(self.errors)} if self.errors else {}), **named},
+            details={**({"errors": summarise(self.errors)} if self.errors else {}), **named},
         )
 
 
-def tell(errors: Counter[str]) -> list[str]:
+def summarise(errors: Counter[str]) -> list[str]:
     """Return the reasons, the most frequent first, with their numbers where there are several."""
     if len(errors) == 1:
         return list(errors)

@@ -1,4 +1,4 @@
-"""Write mails from templates, such that no value in one can be a link, a line or markup of its own."""
+"""Write mails from templates, so that no value in one can be a link, a line or markup of its own."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def write(package: str, template: str, values: Mapping[str, object]) -> str:
-    """Return a template of a package, filled in; what shall stay a link is `Ours`."""
+    """Return a template of a package, filled in; what should stay a link is `Ours`."""
     return _templates(package).get_template(template).render(values)
 
 

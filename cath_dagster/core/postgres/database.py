@@ -108,7 +108,7 @@ class Database:
         self._discard()
 
     def lock(self, name: str) -> None:
-        """Take the advisory lock `name` for as long as this object lives, beside those it has.
+        """Take the advisory lock `name` for as long as this object lives, in addition to those it has.
 
         It is taken anew after a lost connection, and the work refused if another took it meanwhile.
         Raises `LockHeldError` naming the holder.

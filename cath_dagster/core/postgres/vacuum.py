@@ -31,7 +31,7 @@ def is_worthwhile(deleted: int, rows_left: int | None) -> bool:
 
 def vacuum(database: Database, table: sa.Table, *, is_polite: bool) -> dict[str, Scalar]:
     """VACUUM the table, indexes included; return what it took up before and after."""
-    database.transaction(_tell_statistics)
+    database.transaction(_flush_statistics)
     before = database.transaction(lambda connection: measure(connection, table))
     # The file is not shortened at the polite pace: that takes a lock which ends the queries of a standby.
     options = f"INDEX_CLEANUP ON, TRUNCATE {'OFF' if is_polite else 'ON'}"
@@ -45,7 +45,7 @@ def vacuum(database: Database, table: sa.Table, *, is_polite: bool) -> dict[str,
     }
 
 
-def _tell_statistics(connection: sa.Connection) -> None:
+def _flush_statistics(connection: sa.Connection) -> None:
     """Have what this session has deleted counted at once; it may take a second otherwise."""
     if (connection.dialect.server_version_info or ()) >= FORCED_SINCE:
         connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))

@@ -4,15 +4,17 @@ The planner decides, by its statistics: it is asked how it would read the matchi
 index on the column by which they expire, so does the purge.
 """
 
-from collections.abc import Iterator
+import enum
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import Executable
 
+from cath_dagster.core.model.outcome import Scalar
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.postgres.expressions import rebind
 from cath_dagster.core.postgres.heap import Heap, read_heaps
@@ -22,18 +24,61 @@ INDEX_SCANS = frozenset({"Index Scan", "Index Only Scan", "Bitmap Index Scan"})
 """As EXPLAIN names them."""
 
 
+class Access(enum.StrEnum):
+    """By what the matching rows are found."""
+
+    HEAP = "heap"
+    INDEX = "index"
+    KEYS = "keys"
+
+
 @dataclass(frozen=True)
-class WayIn:
+class AccessPath:
     """How the matching rows are found: by walking `heaps`, or along `index` on the column `along`."""
 
     heaps: tuple[Heap, ...]
     index: str | None = None
     along: sa.Column[Any] | None = None
 
-    def __str__(self) -> str:
+
+@dataclass(frozen=True)
+class Accessed:
+    """How the rows of a purge or a revision were found: what telemetry can group by."""
+
+    access: Access | None = None
+    index: str | None = None
+    heaps: int = 1
+    """How many were walked: of a partitioned table one for each partition."""
+    partitions_dropped: int = 0
+
+    @classmethod
+    def by(cls, path: AccessPath, *, partitions_dropped: int = 0) -> Self:
+        access = Access.HEAP if path.index is None else Access.INDEX
+        return cls(access, path.index, len(path.heaps), partitions_dropped)
+
+    def as_details(self) -> dict[str, Scalar]:
+        """Return what an outcome's details and telemetry say of it."""
+        found: dict[str, Scalar] = {"access_path": None if self.access is None else self.access.value}
         if self.index is not None:
-            return f"along the index {self.index}"
-        return "by the heap" if len(self.heaps) == 1 else f"by the heaps of {len(self.heaps)} partitions"
+            found["index"] = self.index
+        if self.heaps > 1:
+            found["partitions"] = self.heaps
+        if self.partitions_dropped:
+            found["partitions_dropped"] = self.partitions_dropped
+        return found
+
+
+def describe_access(details: Mapping[str, Scalar]) -> str:
+    """Return in words what `Accessed.as_details` says, "" where it says nothing."""
+    by = {Access.HEAP: "by the heap", Access.KEYS: "by keys", Access.INDEX: f"along the index {details.get('index')}"}
+    access = details.get("access_path")
+    if not access:
+        return ""
+    words = (
+        f"by the heaps of {details['partitions']} partitions" if "partitions" in details else by[Access(str(access))]
+    )
+    dropped = details.get("partitions_dropped")
+    return f"{dropped} partition{'s' if dropped != 1 else ''} dropped, {words}" if dropped else words
 
 
 class _Explain(Executable, sa.ClauseElement):
@@ -48,17 +93,17 @@ def _compile_explain(element: _Explain, compiler: SQLCompiler, **options: Any) -
     return f"EXPLAIN (FORMAT JSON, VERBOSE) {compiler.process(element.statement, **options)}"
 
 
-def choose_way(connection: sa.Connection, purge: Purge) -> WayIn:
+def choose_access_path(connection: sa.Connection, purge: Purge) -> AccessPath:
     """Return how the purge's rows are best found now."""
     heaps = tuple(read_heaps(connection, purge.table))
     age = purge.age
     if not isinstance(age, sa.Column) or len(heaps) != 1 or not heaps[0].has_statistics:
-        return WayIn(tuple(_concerned(connection, purge, heaps)))
+        return AccessPath(tuple(_concerned(connection, purge, heaps)))
     for node in _plan(connection, purge, purge.predicate):
         index = node.get("Index Name")
         if node["Node Type"] in INDEX_SCANS and index and _begins_with(connection, purge, index, age):
-            return WayIn(heaps, index, age)
-    return WayIn(heaps)
+            return AccessPath(heaps, index, age)
+    return AccessPath(heaps)
 
 
 def on_heap(purge: Purge, heap: Heap) -> Purge:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.core.archive.archiver import Keeper
+from cath_dagster.core.archive.archiver import Archiver
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import deleted_key
 from cath_dagster.core.model.purge import Keys, Purge, Revision, descend
@@ -17,12 +17,12 @@ from cath_dagster.core.outbox import files
 from cath_dagster.core.postgres.database import BatchConflictError
 from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.purge.refusal import StayedError
-from cath_dagster.core.purge.remaining import Left
+from cath_dagster.core.purge.remaining import Remaining
 from cath_dagster.core.references.holds import chosen_of
 
 
 @dataclass(frozen=True)
-class Done:
+class BatchCounts:
     """What one transaction did. `decide_seconds` is the time that finding and deciding on its rows took."""
 
     candidates: int
@@ -32,7 +32,7 @@ class Done:
     """Whether the room ended it, so that more may match in the same range."""
     by_group: Mapping[str, int] = field(default_factory=dict)
     """Deleted rows by the value of the purge's `counted_by`."""
-    left: Left | None = None
+    left: Remaining | None = None
     """What is left in the range, where it was looked at."""
     next_id: int | None = None
     """With `left`, the transaction's own id, or if it has written nothing that of the next to write."""
@@ -42,7 +42,7 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batcher:
+class BatchDeleter:
     """Does the batches of one run; each method works in the caller's transaction, and records what it did there."""
 
     ledger: Ledger
@@ -63,10 +63,10 @@ class Batcher:
         *,
         values: Mapping[str, str] | None = None,
         position: dict[str, Any] | None = None,
-    ) -> Done:
+    ) -> BatchCounts:
         """Delete what matches `within`, at most `room` rows by their keys; None deletes them by one statement.
 
-        `values` are those of the parameters in `within`, `position` is what the ledger shall say of how far the purge has
+        `values` are those of the parameters in `within`, `position` is what the ledger should say of how far the purge has
         come with it, unless the room ended it.
         """
         if room is not None and purge.is_decided_in_two_steps:
@@ -75,7 +75,7 @@ class Batcher:
             return self._delete_by_keys_found(connection, purge, within, room, values, position)
         deleted = self._delete_rows(connection, _deletion(purge.table, within, purge.predicate), purge, values)
         self._record(connection, purge, {purge.target: {"deleted": deleted}}, position)
-        return Done(deleted, deleted)
+        return BatchCounts(deleted, deleted)
 
     def record_whole(self, connection: sa.Connection, purge: Purge, rows: int, details: dict[str, Any]) -> None:
         """Record that every row of the purge's table goes at once, and write their keys down if they are kept."""
@@ -84,7 +84,7 @@ class Batcher:
             connection.execute(insert(deleted_key).from_select(["run_id", "table_name", "key"], keys))
         self._record(connection, purge, {purge.target: {"deleted": rows}}, details)
 
-    def update(self, revision: Revision, keys: Keys, connection: sa.Connection) -> Done:
+    def update(self, revision: Revision, keys: Keys, connection: sa.Connection) -> BatchCounts:
         """Change the rows of these keys that match still."""
         started = self.clock()
         chosen = is_any(revision.key, keys)
@@ -96,7 +96,7 @@ class Batcher:
         _lock_others(connection, revision, locked)
         decide_seconds = self.clock() - started
         done = self.update_plain(revision, is_any(revision.key, locked), connection)
-        return Done(len(keys), done.changed, decide_seconds)
+        return BatchCounts(len(keys), done.changed, decide_seconds)
 
     def update_plain(
         self,
@@ -105,13 +105,13 @@ class Batcher:
         connection: sa.Connection,
         *,
         values: Mapping[str, str] | None = None,
-    ) -> Done:
+    ) -> BatchCounts:
         """Change what matches `within` by one statement; a row is judged anew once the lock on it is had."""
         changes = {revision.table.c[name]: value for name, value in revision.values.items()}
         statement = sa.update(revision.table).where(within, revision.predicate).values(changes)
         updated = connection.execute(statement, values).rowcount
         self.ledger.record_batch(connection, {revision.table.name: {"updated": updated}}, rule=revision.rule)
-        return Done(updated, updated)
+        return BatchCounts(updated, updated)
 
     def _delete_by_keys_found(
         self,
@@ -121,21 +121,21 @@ class Batcher:
         room: int,
         values: Mapping[str, str] | None,
         position: dict[str, Any] | None,
-    ) -> Done:
+    ) -> BatchCounts:
         started = self.clock()
         keys = connection.scalars(sa.select(purge.key).where(within, purge.is_due).limit(room), values).all()
         is_full = len(keys) == room
         if keys and purge.holds:
             keys = connection.scalars(chosen_of(purge, keys)).all()
         if not keys:
-            return Done(0, 0)
+            return BatchCounts(0, 0)
         decide_seconds = self.clock() - started
         # No lock is needed, nor the right to take one: the predicate is decided again on each row as it is deleted.
         statement = sa.delete(purge.table).where(is_any(purge.key, keys), purge.is_due)
         deleted = self._delete_rows(connection, statement, purge)
         self._record(connection, purge, {purge.target: {"deleted": deleted}}, None if is_full else position)
         stayed = _still_due(connection, purge, keys) if deleted < len(keys) else ()
-        return Done(len(keys), deleted, decide_seconds, is_full=is_full, stayed=stayed)
+        return BatchCounts(len(keys), deleted, decide_seconds, is_full=is_full, stayed=stayed)
 
     def _delete_by_decision(
         self,
@@ -144,34 +144,36 @@ class Batcher:
         within: sa.ColumnElement[bool],
         room: int,
         values: Mapping[str, str] | None,
-    ) -> Done:
+    ) -> BatchCounts:
         started = self.clock()
         find = sa.select(purge.key).where(within, purge.is_due).limit(room).with_for_update(of=purge.table)
         candidates = connection.scalars(find, values).all()
         if not candidates:
-            return Done(0, 0)
+            return BatchCounts(0, 0)
         _lock_others(connection, purge, candidates)
         # A statement that waited for a lock decides by its old snapshot of other rows; this one has a new snapshot.
         keys = connection.scalars(chosen_of(purge, candidates)).all()
-        keeper = Keeper.open(connection, purge, job=self.job, run_id=self.run_id) if keys else None
+        archiver = Archiver.open(connection, purge, job=self.job, run_id=self.run_id) if keys else None
         decide_seconds = self.clock() - started
         by_group = _count_by_group(connection, purge, keys)
         if keys:
-            self._record(connection, purge, self._delete_decided(connection, purge, keys, keeper))
-        return Done(len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room, by_group=by_group)
+            self._record(connection, purge, self._delete_decided(connection, purge, keys, archiver))
+        return BatchCounts(
+            len(candidates), len(keys), decide_seconds, is_full=len(candidates) == room, by_group=by_group
+        )
 
     def _delete_decided(
-        self, connection: sa.Connection, purge: Purge, keys: Keys, keeper: Keeper | None
+        self, connection: sa.Connection, purge: Purge, keys: Keys, archiver: Archiver | None
     ) -> dict[str, dict[str, int]]:
         chosen = is_any(purge.key, keys)
-        archived = _archive(connection, purge, chosen)
+        copied = _copy(connection, purge, chosen)
         self._queue_files(connection, purge, chosen)
-        if keeper is not None:
-            keeper.keep(chosen)
+        if archiver is not None:
+            archiver.keep(chosen)
         counts: dict[str, dict[str, int]] = {}
         for child, its_rows in reversed(descend(purge.children, purge.table, chosen)):
-            if keeper is not None:
-                gone = keeper.delete(child, its_rows)
+            if archiver is not None:
+                gone = archiver.delete(child, its_rows)
             else:
                 gone = connection.execute(sa.delete(child).where(its_rows)).rowcount
             self._check_gone(connection, child, its_rows)
@@ -183,7 +185,7 @@ class Batcher:
             if purge.table.name in self.may_keep or _still_due(connection, purge, keys):
                 raise StayedError
             raise BatchConflictError(f"{len(keys) - deleted} rows of {purge.table.name} stopped matching")
-        return {**counts, purge.table.name: {"deleted": deleted, "archived": archived}}
+        return {**counts, purge.table.name: {"deleted": deleted, "archived": copied}}
 
     def _check_gone(self, connection: sa.Connection, child: sa.Table, its_rows: sa.ColumnElement[bool]) -> None:
         """Raise where rows that go along are there still: with their parent's delete they would be orphans."""
@@ -249,9 +251,9 @@ def _lock_others(connection: sa.Connection, change: Purge | Revision, keys: Keys
         connection.execute(lock)
 
 
-def _archive(connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
-    if purge.archive is None:
+def _copy(connection: sa.Connection, purge: Purge, chosen: sa.ColumnElement[bool]) -> int:
+    if purge.copies is None:
         return 0
-    rows = sa.select(*purge.archive.values.values()).where(chosen)
-    statement = insert(purge.archive.table).from_select(list(purge.archive.values), rows).on_conflict_do_nothing()
+    rows = sa.select(*purge.copies.values.values()).where(chosen)
+    statement = insert(purge.copies.table).from_select(list(purge.copies.values), rows).on_conflict_do_nothing()
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount

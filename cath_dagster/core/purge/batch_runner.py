@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core import telemetry
 from cath_dagster.core.postgres.database import Database, Limits, TimedOutError
-from cath_dagster.core.purge.batch import Done
+from cath_dagster.core.purge.access_path import Accessed
+from cath_dagster.core.purge.batch import BatchCounts
 from cath_dagster.core.purge.cost import Cost
 from cath_dagster.core.purge.pace import Pacer
 from cath_dagster.core.purge.refusal import Guards, Refusal, RowsRefusedError, StayedError
@@ -30,7 +31,7 @@ SINGLE_ROW = Limits(lock_seconds=1.0, statement_seconds=60.0)
 
 
 @dataclass(frozen=True)
-class Batch(Done):
+class Batch(BatchCounts):
     """What one batch did, and the seconds that it took."""
 
     seconds: float = 0.0
@@ -58,8 +59,8 @@ class Progress:
     rows_left: int | None = None
     """Rows of the table when the work ended; None where nobody counted them."""
     oldest_at: datetime | None = None
-    way: str = ""
-    """How the rows were found, in words."""
+    accessed: Accessed = field(default_factory=Accessed)
+    """How the rows were found."""
     cost: Cost = field(default_factory=Cost)
     refused: dict[Any, Refusal] = field(default_factory=dict)
     """By its key, each row that the database does not let go."""
@@ -87,13 +88,19 @@ class BatchRunner:
     """What may refuse rows of the tables at work."""
     clock: Callable[[], float] = field(default=time.perf_counter)
 
-    def run(self, work: Callable[[sa.Connection], Done], *, limits: Limits | None = None) -> Batch:
+    def run(self, work: Callable[[sa.Connection], BatchCounts], *, limits: Limits | None = None) -> Batch:
         """Return what one batch did, and rest after it.
 
         Raises `TimedOutError` for one that went beyond the limits, the pace's if none are given, and `RowsRefusedError`
         for one of which the database does not let a row go; nothing of it was done.
         """
-        limits = limits or self.pacer.tempo.limits
+        return self._run(work, limits or self.pacer.pace_limits.limits)
+
+    def run_without_limits(self, work: Callable[[sa.Connection], BatchCounts]) -> Batch:
+        """Return what one batch did that waits for locks as any transaction does; raises `RowsRefusedError` as `run` does."""
+        return self._run(work, None)
+
+    def _run(self, work: Callable[[sa.Connection], BatchCounts], limits: Limits | None) -> Batch:
         started = self.clock()
         try:
             done = self.database.transaction(lambda connection: self._watched(work, connection), limits=limits)
@@ -112,7 +119,7 @@ class BatchRunner:
         self.pacer.rest(batch.seconds)
         return batch
 
-    def _watched(self, work: Callable[[sa.Connection], Done], connection: sa.Connection) -> Done:
+    def _watched(self, work: Callable[[sa.Connection], BatchCounts], connection: sa.Connection) -> BatchCounts:
         try:
             done = work(connection)
             if self.guards.has_deferred and done.changed:
@@ -127,7 +134,7 @@ class BatchRunner:
         self.pacer.look(connection)
         return done
 
-    def run_single_row(self, work: Callable[[sa.Connection], Done], key: Any) -> None:
+    def run_single_row(self, work: Callable[[sa.Connection], BatchCounts], key: Any) -> None:
         """Run the batch of a row that cannot be tried in smaller parts, and pass over one that stays locked or refuses."""
         try:
             self.run(work, limits=SINGLE_ROW)
@@ -142,10 +149,10 @@ class BatchRunner:
         if not batch.changed or cost.per_row is None:
             return rows
         # Where a batch takes longer than its aim whatever it holds, its rows may take as long again.
-        seconds = max(self.pacer.tempo.target_seconds, cost.overhead)
+        seconds = max(self.pacer.pace_limits.target_seconds, cost.overhead)
         return max(1, rows // GROWTH, min(GROWTH * rows, int(seconds / cost.per_row)))
 
     def growth(self, seconds: float) -> float:
         """Return by how much a range that took so long may be longer the next time, or must be shorter."""
         at_work = max(seconds - self.progress.cost.overhead, seconds / GROWTH, 1e-6)
-        return min(GROWTH, max(1 / GROWTH, self.pacer.tempo.target_seconds / at_work))
+        return min(GROWTH, max(1 / GROWTH, self.pacer.pace_limits.target_seconds / at_work))

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.model.purge import Keys
 from cath_dagster.core.postgres.database import TimedOutError
-from cath_dagster.core.purge.batch import Done
+from cath_dagster.core.purge.batch import BatchCounts
 from cath_dagster.core.purge.batch_runner import FIRST_ROWS, GROWTH, MAX_ROWS, PARTS, BatchRunner
 from cath_dagster.core.purge.refusal import RowsRefusedError
 
@@ -18,7 +18,7 @@ class Chunks:
     """`rows` is the size of the next chunk; `report(done, total)` hears of every chunk."""
 
     runner: BatchRunner
-    work: Callable[[Keys, sa.Connection], Done]
+    work: Callable[[Keys, sa.Connection], BatchCounts]
     report: Callable[[int, int], None] | None = None
     rows: int = FIRST_ROWS
 

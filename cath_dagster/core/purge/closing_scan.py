@@ -12,27 +12,27 @@ from cath_dagster.core.purge.access_path import on_heap
 from cath_dagster.core.purge.batch_runner import GROWTH
 from cath_dagster.core.purge.heap_walk import MAX_BLOCKS
 from cath_dagster.core.purge.pace import Pacer
-from cath_dagster.core.purge.remaining import Left, left_in_blocks
+from cath_dagster.core.purge.remaining import Remaining, remaining_in_blocks
 
 FIRST_BLOCKS = 64
 """Half a megabyte, read within a millisecond if it is cached."""
 
 
-def look_back(
+def closing_scan(
     database: Database, purge: Purge, *, asks_for_matches: bool, pacer: Pacer, clock: Callable[[], float]
-) -> Left:
+) -> Remaining:
     """Return what is left, as of one instant: a row that is moved meanwhile is seen once, wherever it goes.
 
-    `asks_for_matches` as in `left_in_blocks`.
+    `asks_for_matches` as in `remaining_in_blocks`.
     """
 
-    def work(connection: sa.Connection) -> Left:
+    def work(connection: sa.Connection) -> Remaining:
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         parts = [
             _look_at(connection, on_heap(purge, heap), heap, asks_for_matches, pacer, clock)
             for heap in read_heaps(connection, purge.table)
         ]
-        return sum(parts, Left())
+        return sum(parts, Remaining())
 
     return database.transaction(work)
 
@@ -44,19 +44,19 @@ def _look_at(
     asks_for_matches: bool,
     pacer: Pacer,
     clock: Callable[[], float],
-) -> Left:
+) -> Remaining:
     """Look at one heap, part by part with rests between them, as the pace has it.
 
     By TIDs: a sequential scan of a large table goes through a small ring of buffers, and would have to write every page
     that it prunes of the rows just deleted before it may read the next.
     """
-    query = left_in_blocks(purge, asks_for_matches=asks_for_matches)
-    left, position, size = Left(), 0, FIRST_BLOCKS
+    query = remaining_in_blocks(purge, asks_for_matches=asks_for_matches)
+    left, position, size = Remaining(), 0, FIRST_BLOCKS
     while position < heap.blocks:
         started = clock()
-        left += Left.of(*connection.execute(query, blocks(position, position + size)).one())
+        left += Remaining.of(*connection.execute(query, blocks(position, position + size)).one())
         seconds = clock() - started
         position += size
-        size = max(1, min(MAX_BLOCKS, int(size * min(GROWTH, pacer.tempo.target_seconds / max(seconds, 1e-6)))))
+        size = max(1, min(MAX_BLOCKS, int(size * min(GROWTH, pacer.pace_limits.target_seconds / max(seconds, 1e-6)))))
         pacer.rest(seconds)
     return left

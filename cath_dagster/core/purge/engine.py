@@ -21,24 +21,24 @@ from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.postgres.heap import read_heaps
-from cath_dagster.core.purge.access_path import WayIn, choose_way, on_heap
-from cath_dagster.core.purge.batch import Batcher
+from cath_dagster.core.purge.access_path import Access, Accessed, AccessPath, choose_access_path, on_heap
+from cath_dagster.core.purge.batch import BatchDeleter
 from cath_dagster.core.purge.batch_runner import BatchRunner, Progress
-from cath_dagster.core.purge.closing_scan import look_back
+from cath_dagster.core.purge.closing_scan import closing_scan
 from cath_dagster.core.purge.heap_walk import HeapWalk, without
 from cath_dagster.core.purge.key_walk import FIRST_WAIT_SECONDS, KeyWalk
-from cath_dagster.core.purge.pace import TEMPI, Pacer
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from cath_dagster.core.purge.partitions import PartitionDropper
 from cath_dagster.core.purge.refusal import Guards, read_guards
 from cath_dagster.core.purge.revision_walk import RevisionWalk, is_worth_a_walk
-from cath_dagster.core.purge.single_writer import Solitude, begin_solitude
+from cath_dagster.core.purge.single_writer import SingleWriter, watch_for_writers
 
 MAX_PASSES = 5
 """Attempts to leave no matching row behind, while others insert, move and lock rows."""
 
 
 def _at_full_pace() -> Pacer:
-    return Pacer(TEMPI[Pace.BULK])
+    return Pacer(PACE_LIMITS[Pace.BULK])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +63,17 @@ class Purger:
         Each batch commits by itself: after an interruption at most the batch in flight is undone.
         """
         progress = Progress()
-        # Before the lengths of the heaps are read: what others add afterwards ends the solitude.
-        solitude, way = self.database.transaction(lambda c: (begin_solitude(c), choose_way(c, purge)))
+        # Before the lengths of the heaps are read: what others add afterwards is a second writer.
+        single_writer, path = self.database.transaction(lambda c: (watch_for_writers(c), choose_access_path(c, purge)))
         guards = self._guards(*tables_of(purge))
         # Of a partition the walk knows its rows only, and nothing that goes along or is kept.
-        is_whole = all(heap.table is purge.table for heap in way.heaps)
+        is_whole = all(heap.table is purge.table for heap in path.heaps)
         is_walkable = not purge.predicate_reads_other_rows and (purge.is_plain or is_whole)
-        if is_walkable and way.along is None and limit is None:
-            alone = solitude if self._may_be_alone(purge, way) else None
-            self._walk_heaps(purge, way, self._runner(progress, guards), alone)
+        if is_walkable and path.along is None and limit is None:
+            alone = single_writer if self._may_skip_closing_scan(purge, path) else None
+            self._walk_heaps(purge, path, self._runner(progress, guards), alone)
         else:
-            self._walk_keys(purge, way, limit, self._runner(progress, guards))
+            self._walk_keys(purge, path, limit, self._runner(progress, guards))
         self._make_durable(progress)
         return progress
 
@@ -84,7 +84,7 @@ class Purger:
             heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
             if len(heaps) == 1 and is_worth_a_walk(matched, heaps[0]):
                 return self._walk_revision(revision, guards)
-        progress = Progress(way="by keys")
+        progress = Progress(accessed=Accessed(Access.KEYS))
         KeyWalk(
             runner=self._runner(progress, guards),
             change=revision,
@@ -96,7 +96,7 @@ class Purger:
         return progress
 
     def _walk_revision(self, revision: Revision, guards: Guards) -> Progress:
-        progress = Progress(way="by the heap")
+        progress = Progress(accessed=Accessed(Access.HEAP))
         runner = self._runner(progress, guards)
         for number in range(MAX_PASSES):
             if progress.passed_over:
@@ -128,23 +128,25 @@ class Purger:
         if progress.batches:
             self.database.flush()
 
-    def _walk_heaps(self, purge: Purge, way: WayIn, runner: BatchRunner, solitude: Solitude | None) -> None:
+    def _walk_heaps(
+        self, purge: Purge, path: AccessPath, runner: BatchRunner, single_writer: SingleWriter | None
+    ) -> None:
         progress = runner.progress
         if self.drops_partitions and purge.is_plain:
-            way = self._drop_partitions(purge, way, runner)
+            path = self._drop_partitions(purge, path, runner)
         else:
-            progress.way = str(way)
-        if way.heaps and all(heap.table is purge.table and not heap.blocks for heap in way.heaps):
+            progress.accessed = Accessed.by(path)
+        if path.heaps and all(heap.table is purge.table and not heap.blocks for heap in path.heaps):
             progress.rows_left = 0
             return
         left_off = self.ledger.left_off(purge.table.name, rule=purge.rule, cutoff=purge.cutoff)
-        solitude = None if left_off else solitude
+        single_writer = None if left_off else single_writer
         for number in range(MAX_PASSES):
             if progress.passed_over:
                 self.pacer.back_off("locked rows", FIRST_WAIT_SECONDS * 2 ** (number - 1))
             progress.passed_over, before = 0, 0
-            blocks = sum(heap.blocks for heap in way.heaps)
-            for heap in way.heaps:
+            blocks = sum(heap.blocks for heap in path.heaps)
+            for heap in path.heaps:
                 HeapWalk(
                     runner=runner,
                     batcher=self._batcher(runner.guards),
@@ -153,39 +155,38 @@ class Purger:
                     report=partial(self._report_blocks, purge, before, blocks),
                     # What an earlier run with this cutoff has walked holds no more than the closing look finds.
                     position=left_off.get(heap.filenode, 0) if number == 0 else 0,
-                    solitude=solitude,
+                    single_writer=single_writer,
                 ).run()
                 before += heap.blocks
-            if solitude is not None and not self.database.transaction(solitude.is_over):
-                progress.rows_left, progress.oldest_at = solitude.left.rows, solitude.left.oldest_at
+            if single_writer is not None and not self.database.transaction(single_writer.is_over):
+                progress.rows_left, progress.oldest_at = single_writer.left.rows, single_writer.left.oldest_at
                 return
-            solitude = None
-            if not self._look_back(without(purge, list(progress.refused)), progress, asks_for_matches=True):
+            single_writer = None
+            if not self._closing_scan(without(purge, list(progress.refused)), progress, asks_for_matches=True):
                 return
-            way = self.database.transaction(lambda connection: choose_way(connection, purge))
+            path = self.database.transaction(lambda connection: choose_access_path(connection, purge))
         progress.gave_up = True
 
-    def _may_be_alone(self, purge: Purge, way: WayIn) -> bool:
+    def _may_skip_closing_scan(self, purge: Purge, path: AccessPath) -> bool:
         """Return whether to look, on the way, at what a walk leaves: at full pace, and where it sees the whole table.
 
         What a trigger does is done with the walk's own transaction id.
         """
-        is_seen = all(heap.table is purge.table and not heap.has_triggers for heap in way.heaps)
+        is_seen = all(heap.table is purge.table and not heap.has_triggers for heap in path.heaps)
         return is_seen and purge.is_plain and not self.pacer.is_polite
 
-    def _drop_partitions(self, purge: Purge, way: WayIn, runner: BatchRunner) -> WayIn:
-        """Return the way that is left when the partitions that go as a whole are gone."""
+    def _drop_partitions(self, purge: Purge, path: AccessPath, runner: BatchRunner) -> AccessPath:
+        """Return the path that is left when the partitions that go as a whole are gone."""
         dropper = PartitionDropper(runner=runner, batcher=self._batcher(runner.guards), purge=purge)
-        left = WayIn(dropper.drop(way.heaps))
-        dropped = len(way.heaps) - len(left.heaps)
-        said = f"{dropped} partition{'s' if dropped > 1 else ''} dropped, {left}" if dropped else str(left)
-        runner.progress.way = said
+        left = AccessPath(dropper.drop(path.heaps))
+        dropped = len(path.heaps) - len(left.heaps)
+        runner.progress.accessed = Accessed.by(left, partitions_dropped=dropped)
         return left
 
-    def _walk_keys(self, purge: Purge, way: WayIn, limit: int | None, runner: BatchRunner) -> None:
-        along = None if purge.predicate_reads_other_rows else way.along
+    def _walk_keys(self, purge: Purge, path: AccessPath, limit: int | None, runner: BatchRunner) -> None:
+        along = None if purge.predicate_reads_other_rows else path.along
         progress, batcher = runner.progress, self._batcher(runner.guards)
-        progress.way = str(way) if along is not None else "by keys"
+        progress.accessed = Accessed.by(path) if along is not None else Accessed(Access.KEYS)
         KeyWalk(
             runner=runner,
             change=purge,
@@ -195,7 +196,7 @@ class Purger:
             along=along,
         ).run()
         if along is None:
-            self._look_back(purge, progress, asks_for_matches=False)
+            self._closing_scan(purge, progress, asks_for_matches=False)
             return
         # The walk ends with a look along the index that finds nothing. To count what is left would read the whole
         # table, which the index is there to avoid.
@@ -203,9 +204,9 @@ class Purger:
         oldest = self.database.transaction(lambda connection: connection.scalar(query))
         progress.oldest_at = as_utc(oldest) if oldest else None
 
-    def _look_back(self, purge: Purge, progress: Progress, *, asks_for_matches: bool) -> int:
+    def _closing_scan(self, purge: Purge, progress: Progress, *, asks_for_matches: bool) -> int:
         """Return how many rows match still; the same scan tells how many are left and how old the oldest is."""
-        left = look_back(self.database, purge, asks_for_matches=asks_for_matches, pacer=self.pacer, clock=self.clock)
+        left = closing_scan(self.database, purge, asks_for_matches=asks_for_matches, pacer=self.pacer, clock=self.clock)
         progress.rows_left, progress.oldest_at = left.rows, left.oldest_at
         return left.matching
 
@@ -229,8 +230,8 @@ class Purger:
     def _runner(self, progress: Progress, guards: Guards) -> BatchRunner:
         return BatchRunner(database=self.database, pacer=self.pacer, progress=progress, guards=guards, clock=self.clock)
 
-    def _batcher(self, guards: Guards) -> Batcher:
-        return Batcher(
+    def _batcher(self, guards: Guards) -> BatchDeleter:
+        return BatchDeleter(
             ledger=self.ledger,
             job=self.job,
             run_id=self.run_id,

@@ -15,11 +15,11 @@ from cath_dagster.core.model.purge import Keys, Purge
 from cath_dagster.core.postgres.database import TimedOutError
 from cath_dagster.core.postgres.expressions import blocks, in_blocks, is_any
 from cath_dagster.core.postgres.heap import Heap
-from cath_dagster.core.purge.batch import Batcher, Done
+from cath_dagster.core.purge.batch import BatchCounts, BatchDeleter
 from cath_dagster.core.purge.batch_runner import FIRST_ROWS, MAX_ROWS, PARTS, Batch, BatchRunner
 from cath_dagster.core.purge.chunks import Chunks
 from cath_dagster.core.purge.refusal import RowsRefusedError
-from cath_dagster.core.purge.single_writer import Solitude, follow, look_behind
+from cath_dagster.core.purge.single_writer import SingleWriter, delete_and_count, select_remaining
 
 MAX_BLOCKS = 512
 """4 MB. Even with a full image of every page, the logs of several such batches fit into PostgreSQL's usual wal_buffers of 16 MB,
@@ -34,13 +34,13 @@ class HeapWalk:
     """One pass over a heap. `report(blocks)` hears how far it has come."""
 
     runner: BatchRunner
-    batcher: Batcher
+    batcher: BatchDeleter
     purge: Purge
     heap: Heap
     report: Callable[[int], None]
     position: int = 0
     """The block to go on from."""
-    solitude: Solitude | None = None
+    single_writer: SingleWriter | None = None
     """Where it may be that nobody else writes: as long as it lasts, what is left is looked at on the way."""
     _size: int = 1
     _rows: int = FIRST_ROWS
@@ -50,7 +50,7 @@ class HeapWalk:
 
     @cached_property
     def _look(self) -> sa.Select[Any]:
-        return look_behind(self.purge)
+        return select_remaining(self.purge)
 
     def run(self) -> None:
         """Delete every row that matches when the walk comes by, except those that others keep locked."""
@@ -76,12 +76,12 @@ class HeapWalk:
         within = in_blocks(self.purge.table)
         purge = without(self.purge, self._refused_here)
         work = partial(self.batcher.delete, purge, within, room, values=values, position=position)
-        if self.solitude is None or not self.solitude.lasts:
+        if self.single_writer is None or not self.single_writer.lasts:
             batch = self.runner.run(work)
             self._refused_here = (*self._refused_here, *batch.stayed)
             return batch
-        batch = self.runner.run(partial(follow, work, self._look, values, clock=self.runner.clock))
-        self.solitude.add(batch)
+        batch = self.runner.run(partial(delete_and_count, work, self._look, values, clock=self.runner.clock))
+        self.single_writer.add(batch)
         return batch
 
     def _go_on(self, batch: Batch, until: int) -> None:
@@ -103,8 +103,8 @@ class HeapWalk:
 
     def _take_parts(self, until: int, *, is_refused: bool) -> None:
         """Go on in smaller parts after a batch that timed out or that was refused; in a single block by its rows."""
-        if self.solitude is not None:
-            self.solitude.lasts = False
+        if self.single_writer is not None:
+            self.single_writer.lasts = False
         self._size = max(1, (until - self.position) // PARTS)
         self._rows = max(1, self._rows // PARTS)
         if until - self.position > 1:
@@ -119,7 +119,7 @@ class HeapWalk:
                 self.runner.run_single_row(partial(self._delete_keys, [key]), key)
         self._move_to(until)
 
-    def _delete_keys(self, keys: Keys, connection: sa.Connection) -> Done:
+    def _delete_keys(self, keys: Keys, connection: sa.Connection) -> BatchCounts:
         return self.batcher.delete(self.purge, is_any(self.purge.key, keys), len(keys), connection)
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.model.purge import Keys, Purge, Revision
 from cath_dagster.core.postgres.expressions import is_any
-from cath_dagster.core.purge.batch import Done
+from cath_dagster.core.purge.batch import BatchCounts
 from cath_dagster.core.purge.batch_runner import BatchRunner
 from cath_dagster.core.purge.chunks import Chunks
 from cath_dagster.core.references.holds import keys_in_order
@@ -36,7 +36,7 @@ class KeyWalk:
 
     runner: BatchRunner
     change: Purge | Revision
-    work: Callable[[Keys, sa.Connection], Done]
+    work: Callable[[Keys, sa.Connection], BatchCounts]
     room: Callable[[], int | None]
     report: Callable[[int, int], None]
     along: sa.Column[Any] | None = None

@@ -41,7 +41,7 @@ WAL_BYTES_PER_SECOND = 64 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tempo:
+class PaceLimits:
     """What a pace asks for. `duty` is the most of its time that a purge is at work."""
 
     pace: Pace
@@ -50,14 +50,14 @@ class Tempo:
     limits: Limits
 
 
-TEMPI = {
+PACE_LIMITS = {
     # Long enough for the speed of one DELETE, short enough that nobody waits long for its locks. No batch waits for the
     # disk: at full pace that would take as long as a tenth of the work, and at the polite one it would hold locks longer.
-    Pace.BULK: Tempo(
+    Pace.BULK: PaceLimits(
         pace=Pace.BULK, target_seconds=0.1, duty=1.0, limits=Limits(lock_seconds=1.0, statement_seconds=30.0)
     ),
     # `make bench` shows what longer bursts and a higher duty do to the users' 99th percentile.
-    Pace.POLITE: Tempo(
+    Pace.POLITE: PaceLimits(
         pace=Pace.POLITE,
         target_seconds=0.0007,
         duty=0.5,
@@ -78,16 +78,16 @@ class Pacer:
 
     def __init__(
         self,
-        tempo: Tempo,
+        pace_limits: PaceLimits,
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.tempo = tempo
+        self.pace_limits = pace_limits
         self._sleep = sleep
         self._clock = clock
-        self._duty = tempo.duty
-        self._usual_seconds = tempo.target_seconds
+        self._duty = pace_limits.duty
+        self._usual_seconds = pace_limits.target_seconds
         self._reasons: tuple[str, ...] = ()
         self._looked_at: float | None = None
         self._wal_position: int | None = None
@@ -99,7 +99,7 @@ class Pacer:
 
     @property
     def is_polite(self) -> bool:
-        return self.tempo.duty < 1
+        return self.pace_limits.duty < 1
 
     def look(self, connection: sa.Connection) -> None:
         """See how others fare, now and then; at a batch's end, when those who wait for it can be seen."""
@@ -141,7 +141,7 @@ class Pacer:
     def summary(self) -> dict[str, Scalar]:
         """Return what an operator may want to know of the pace: what was asked, and what came of it."""
         total = self._busy_seconds + self._rested_seconds
-        told: dict[str, Scalar] = {"pace": self.tempo.pace.value}
+        told: dict[str, Scalar] = {"pace": self.pace_limits.pace.value}
         if self._rested_seconds:
             told |= {
                 "duty": round(self._busy_seconds / total, 3),
@@ -159,7 +159,7 @@ class Pacer:
         if reasons:
             self._duty = max(MIN_DUTY, self._duty / 2)
         else:
-            self._duty = min(self.tempo.duty, self._duty + RECOVERY)
+            self._duty = min(self.pace_limits.duty, self._duty + RECOVERY)
 
     def _is_wal_spent(self, position: int, seconds: float) -> bool:
         written = 0 if self._wal_position is None else position - self._wal_position

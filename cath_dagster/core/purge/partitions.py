@@ -10,7 +10,7 @@ from cath_dagster.core.postgres.database import Limits, TimedOutError, sqlstate
 from cath_dagster.core.postgres.heap import Heap
 from cath_dagster.core.postgres.identifiers import qualified_name
 from cath_dagster.core.purge.access_path import find_relations, on_heap
-from cath_dagster.core.purge.batch import Batcher, Done
+from cath_dagster.core.purge.batch import BatchCounts, BatchDeleter
 from cath_dagster.core.purge.batch_runner import BatchRunner
 from cath_dagster.core.purge.refusal import RowsRefusedError
 
@@ -33,7 +33,7 @@ class PartitionDropper:
     """Drops partitions of one purge's table."""
 
     runner: BatchRunner
-    batcher: Batcher
+    batcher: BatchDeleter
     purge: Purge
 
     def drop(self, heaps: tuple[Heap, ...]) -> tuple[Heap, ...]:
@@ -62,7 +62,7 @@ class PartitionDropper:
         on_delete = [each.table for each in guards.triggers if each.is_on_delete]
         return any(table in tables for table in (*on_delete, *guards.rules, *guards.policed))
 
-    def _drop_in(self, connection: sa.Connection, heap: Heap) -> Done:
+    def _drop_in(self, connection: sa.Connection, heap: Heap) -> BatchCounts:
         """Drop a partition if all of its rows match; all in one transaction, so that a kill leaves it as it was."""
         part = on_heap(self.purge, heap)
         name = qualified_name(heap.table)
@@ -73,7 +73,7 @@ class PartitionDropper:
             sa.select(count, count.filter(part.predicate.is_not(sa.true()))).select_from(heap.table)
         ).one()
         if others:
-            return Done(rows, 0)
+            return BatchCounts(rows, 0)
         self.batcher.record_whole(connection, part, rows, {"dropped_partition": heap.table.name})
         try:
             connection.execute(sa.text(f"ALTER TABLE {qualified_name(self.purge.table)} DETACH PARTITION {name}"))
@@ -82,7 +82,7 @@ class PartitionDropper:
             if sqlstate(error) in IN_THE_WAY:
                 raise _StaysError from None
             raise
-        return Done(rows, rows, is_full=True)
+        return BatchCounts(rows, rows, is_full=True)
 
 
 def find_whole(connection: sa.Connection, purge: Purge, heaps: tuple[Heap, ...]) -> frozenset[Heap]:

@@ -13,7 +13,7 @@ from cath_dagster.core.postgres.expressions import in_blocks
 
 
 @dataclass(frozen=True)
-class Left:
+class Remaining:
     """What is left in some blocks of a table; what is left in others is added."""
 
     rows: int = 0
@@ -24,12 +24,12 @@ class Left:
     def of(cls, rows: int, matching: int, oldest_at: datetime | None) -> Self:
         return cls(rows, matching, None if oldest_at is None else as_utc(oldest_at))
 
-    def __add__(self, other: "Left") -> "Left":
+    def __add__(self, other: "Remaining") -> "Remaining":
         known = [at for at in (self.oldest_at, other.oldest_at) if at is not None]
-        return Left(self.rows + other.rows, self.matching + other.matching, min(known, default=None))
+        return Remaining(self.rows + other.rows, self.matching + other.matching, min(known, default=None))
 
 
-def left_in_blocks(purge: Purge, *, asks_for_matches: bool = True) -> sa.Select[Any]:
+def remaining_in_blocks(purge: Purge, *, asks_for_matches: bool = True) -> sa.Select[Any]:
     """Return the query for what is left in the blocks that it is executed for.
 
     Without `asks_for_matches` none are looked for: a predicate that reads other rows would be worked out for each range.

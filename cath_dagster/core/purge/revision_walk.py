@@ -16,7 +16,7 @@ from cath_dagster.core.model.purge import Revision
 from cath_dagster.core.postgres.database import TimedOutError
 from cath_dagster.core.postgres.expressions import blocks, in_blocks, is_any
 from cath_dagster.core.postgres.heap import Heap
-from cath_dagster.core.purge.batch import Batcher
+from cath_dagster.core.purge.batch import BatchDeleter
 from cath_dagster.core.purge.batch_runner import GROWTH, PARTS, BatchRunner
 from cath_dagster.core.purge.heap_walk import MAX_BLOCKS
 from cath_dagster.core.purge.refusal import RowsRefusedError
@@ -61,15 +61,15 @@ class RevisionWalk:
     """One pass over a heap. `report(done, total)` hears of every batch, in blocks."""
 
     runner: BatchRunner
-    batcher: Batcher
+    batcher: BatchDeleter
     revision: Revision
     heap: Heap
     report: Callable[[int, int], None]
 
     def run(self) -> None:
         """Change every row that matches when the walk comes by, except those that others keep locked."""
-        tempo = self.runner.pacer.tempo
-        position, reach = 0, Reach.first(self.heap.rows_per_block, min(tempo.target_seconds, MOST_SECONDS))
+        pace_limits = self.runner.pacer.pace_limits
+        position, reach = 0, Reach.first(self.heap.rows_per_block, min(pace_limits.target_seconds, MOST_SECONDS))
         while position < self.heap.blocks:
             until = min(position + reach.blocks, self.heap.blocks)
             update = partial(

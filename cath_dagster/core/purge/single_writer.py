@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.model.purge import Purge
-from cath_dagster.core.purge.batch import Done
-from cath_dagster.core.purge.remaining import Left, left_in_blocks
+from cath_dagster.core.purge.batch import BatchCounts
+from cath_dagster.core.purge.remaining import Remaining, remaining_in_blocks
 
 _SNAPSHOT = sa.func.pg_current_snapshot()
 _NEXT_ID = sa.cast(sa.cast(sa.func.pg_snapshot_xmax(_SNAPSHOT), sa.Text), sa.BigInteger)
@@ -23,12 +23,12 @@ _OLDEST_ID = sa.cast(sa.cast(sa.func.pg_snapshot_xmin(_SNAPSHOT), sa.Text), sa.B
 
 
 @dataclass
-class Solitude:
+class SingleWriter:
     """That of one walk, and what the walk has left behind it so far."""
 
     next_id: int
     """The id of the next transaction that writes, if it is the walk's."""
-    left: Left = field(default_factory=Left)
+    left: Remaining = field(default_factory=Remaining)
     lasts: bool = True
 
     def is_over(self, connection: sa.Connection) -> bool:
@@ -36,7 +36,7 @@ class Solitude:
         self.lasts = self.lasts and not self.left.matching and connection.scalar(sa.select(_NEXT_ID)) == self.next_id
         return not self.lasts
 
-    def add(self, batch: Done) -> None:
+    def add(self, batch: BatchCounts) -> None:
         """Take into account what a batch has left and used."""
         if batch.left is not None:
             self.left += batch.left
@@ -44,25 +44,25 @@ class Solitude:
         self.next_id += bool(batch.changed)
 
 
-def begin_solitude(connection: sa.Connection) -> Solitude | None:
-    """Return the solitude of a walk that begins now, None while others are writing."""
+def watch_for_writers(connection: sa.Connection) -> SingleWriter | None:
+    """Return what a walk that begins now is alone by, None while others are writing."""
     oldest, following = connection.execute(sa.select(_OLDEST_ID, _NEXT_ID)).one()
-    return Solitude(following) if oldest == following else None
+    return SingleWriter(following) if oldest == following else None
 
 
-def look_behind(purge: Purge) -> sa.Select[Any]:
-    """Return the query by which `follow` looks at what a batch leaves, made once for a walk."""
-    return left_in_blocks(purge).add_columns(_NEXT_ID)
+def select_remaining(purge: Purge) -> sa.Select[Any]:
+    """Return the query by which `delete_and_count` looks at what a batch leaves, made once for a walk."""
+    return remaining_in_blocks(purge).add_columns(_NEXT_ID)
 
 
-def follow(
-    work: Callable[[sa.Connection], Done],
+def delete_and_count(
+    work: Callable[[sa.Connection], BatchCounts],
     query: sa.Select[Any],
     values: Mapping[str, str],
     connection: sa.Connection,
     *,
     clock: Callable[[], float] = time.perf_counter,
-) -> Done:
+) -> BatchCounts:
     """Do a batch, and in its transaction look at what it leaves: the pages are at hand, and not pruned before the commit."""
     done = work(connection)
     if done.is_full:
@@ -70,4 +70,4 @@ def follow(
         return done
     started = clock()
     *left, next_id = connection.execute(query, values).one()
-    return replace(done, left=Left.of(*left), next_id=next_id, look_seconds=clock() - started)
+    return replace(done, left=Remaining.of(*left), next_id=next_id, look_seconds=clock() - started)

@@ -19,7 +19,7 @@ def find_mistakes(connection: sa.Connection, purge: Purge) -> list[str]:
         pairs = {(own.name, theirs.name) for own, theirs in child.pairs_to(parent)}
         named = [each for each in of_child if each.child == child.table.name and _shares(each, pairs)]
         if named and not any(each.parent == parent.name and pairs <= set(each.pairs) for each in named):
-            found.append(_tell_mistake(parent, child, sorted(named, key=lambda each: each.constraint)))
+            found.append(_describe_mistake(parent, child, sorted(named, key=lambda each: each.constraint)))
     return found
 
 
@@ -27,7 +27,7 @@ def _shares(reference: Reference, pairs: set[tuple[str, str]]) -> bool:
     return bool({*reference.columns} & {own for own, _ in pairs})
 
 
-def _tell_mistake(parent: sa.Table, child: Child, named: Sequence[Reference]) -> str:
+def _describe_mistake(parent: sa.Table, child: Child, named: Sequence[Reference]) -> str:
     own, theirs = ([column.name for column in columns] for columns in zip(*child.pairs_to(parent), strict=True))
     keys = "; ".join(f"{each.constraint} refers to {each.parent} ({', '.join(each.parent_columns)})" for each in named)
     return (

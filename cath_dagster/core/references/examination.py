@@ -55,7 +55,7 @@ def examine(connection: sa.Connection, purge: Purge, *, allowed: Collection[str]
     declared = purge
     purge, cascades = _with_cascades(connection, purge, allowed)
     refusals = [
-        *(_tell_cascade(each, allowed) for each in cascades),
+        *(_describe_cascade(each, allowed) for each in cascades),
         *find_heirs(connection, purge),
         *_lacking(connection, declared, purge),
     ]
@@ -71,7 +71,7 @@ def examine(connection: sa.Connection, purge: Purge, *, allowed: Collection[str]
     )
 
 
-def tell_unread(reference: Reference) -> str:
+def describe_unread(reference: Reference) -> str:
     """Return what it means that rows of a table may hold others and cannot be read, and what to do."""
     return (
         f"rows of {reference.parent} to which {reference.name} ({reference.constraint}) refers are kept, and cannot be "
@@ -86,7 +86,7 @@ def grant_to_read(reference: Reference) -> str:
 
 
 def adopted(declared: Purge, purge: Purge) -> list[sa.Table]:
-    """Return the tables that go along since the settings allow it, beside the declared ones."""
+    """Return the tables that go along since the settings allow it, in addition to the declared ones."""
     known = {child.table for _, child in children_of(declared)}
     return list(dict.fromkeys(child.table for _, child in children_of(purge) if child.table not in known))
 
@@ -164,7 +164,7 @@ def _is_circle(reference: Reference, cascades: Sequence[Reference], root: Relati
     return False
 
 
-def _tell_cascade(reference: Reference, allowed: Collection[str]) -> str:
+def _describe_cascade(reference: Reference, allowed: Collection[str]) -> str:
     says = (
         f"rows of {_name(reference)} would go with rows of {reference.parent} by {reference.constraint} (ON DELETE "
         f"CASCADE on {reference.name}), and the job does not know of them"

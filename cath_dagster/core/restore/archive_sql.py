@@ -99,7 +99,7 @@ def find_damaged(connection: sa.Connection, parts: Iterable[Part]) -> list[int]:
     return list(connection.scalars(query.order_by(archive.archive_id)))
 
 
-def tell_why_none(connection: sa.Connection, run_id: str) -> str | None:
+def explain_absence(connection: sa.Connection, run_id: str) -> str | None:
     """Return why a run has no archive, None where the ledger does not know the run."""
     event = ledger_event.c
     job = connection.scalar(sa.select(sa.func.max(event.job)).where(event.run_id == run_id))

@@ -40,7 +40,7 @@ COLUMNS_AT_ONCE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What shall be put back: a run's rows, of one table, or those for which an SQL condition holds."""
+    """What should be put back: a run's rows, of one table, or those for which an SQL condition holds."""
 
     run_id: str
     table: str | None = None

@@ -16,12 +16,12 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status, collect
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import require_writes
-from cath_dagster.core.restore.archive_sql import Name, Part, read_parts, tell_why_none
+from cath_dagster.core.restore.archive_sql import Name, Part, explain_absence, read_parts
 from cath_dagster.core.restore.checks import untold
 from cath_dagster.core.restore.dry_run import Foresight
 from cath_dagster.core.restore.hindrance import Hindrance, by_kind
 from cath_dagster.core.restore.preparation import Request, Restorable, grouped, prepare
-from cath_dagster.core.restore.rows import Done, Lacking, RowRestorer
+from cath_dagster.core.restore.rows import BatchCounts, Lacking, RowRestorer
 from cath_dagster.core.run.execution import lock_name
 from cath_dagster.core.run.spec import JobSpec
 
@@ -42,7 +42,7 @@ class _Tally:
     failed: dict[str, Hindrance] = field(default_factory=dict)
     """Keys of rows that cannot come back, each with what is in the way."""
 
-    def add(self, done: Done) -> None:
+    def add(self, done: BatchCounts) -> None:
         self.taken += done.taken
         self.failed.update(done.refused)
 
@@ -111,7 +111,7 @@ def restore(
 
 
 def _no_archive(database: Database, run_id: str) -> RefusedError:
-    why = database.transaction(partial(tell_why_none, run_id=run_id))
+    why = database.transaction(partial(explain_absence, run_id=run_id))
     if why is not None:
         return RefusedError(why)
     return UnknownRunError(f"no run {run_id} is known; maintenance.purge_ledger has the runs")
@@ -191,7 +191,7 @@ class _Undoing:
                 elif verdict.hindrance is not None and not verdict.is_there:
                     tally.failed[verdict.key] = verdict.hindrance
             coming = tally.chosen - there - len(tally.taken) - len(tally.failed)
-            self._tell(restorable.target(table), tally, coming)
+            self._report(restorable.target(table), tally, coming)
             if coming and (names := database.transaction(partial(untold, relation=restorable.relations[table]))):
                 told = ", ".join(names)
                 self.notes.append(
@@ -223,7 +223,7 @@ class _Undoing:
         for table, tally in tallies.items():
             target = restorable.target(table)
             restored = recorded.get(target, {}).get("restored", 0)
-            self._tell(target, tally, restored)
+            self._report(target, tally, restored)
         for target in dict.fromkeys(restorable.target(part.name) for part in restorable.links):
             updated = recorded.get(target, {}).get("updated", 0)
             self.outcomes.append(Outcome(target=target, matched=updated, updated=updated))
@@ -269,7 +269,7 @@ class _Undoing:
         }
         return {archive: found for archive, found in left.items() if found}
 
-    def _tell(self, target: str, tally: _Tally, coming: int) -> None:
+    def _report(self, target: str, tally: _Tally, coming: int) -> None:
         """Record what came of one table's rows, or in a dry run would."""
         failed = len(tally.failed)
         details: dict[str, Scalar] = {}

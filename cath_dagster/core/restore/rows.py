@@ -36,7 +36,7 @@ Lacking = Mapping[int, tuple[str, Hindrance]]
 
 
 @dataclass(frozen=True)
-class Done:
+class BatchCounts:
     """What one transaction did with the rows of a part."""
 
     chosen: int = 0
@@ -65,7 +65,7 @@ class RowRestorer:
         """What the ledger calls it."""
         return f"restored from run {self.run_id}"
 
-    def put_back(self, part: Part, places: Sequence[int] | None = None, *, apart: bool = False) -> Done:
+    def put_back(self, part: Part, places: Sequence[int] | None = None, *, apart: bool = False) -> BatchCounts:
         """Put a part's rows back, those at the places if given, else those that the operator chose.
 
         With `apart` each comes that can by itself, else those that refer to rows of their own part may wait for all of it.
@@ -73,7 +73,7 @@ class RowRestorer:
         if places is None and self.restorable.where is not None:
             places = self.database.transaction(partial(self._choose, part), is_read_only=True)
             if not places:
-                return Done()
+                return BatchCounts()
         return self.database.transaction(partial(self._put_back, part, places, apart))
 
     def link(self, part: Part) -> None:
@@ -92,7 +92,9 @@ class RowRestorer:
         """
         return self.database.transaction(partial(self._put_back_together, parts, rows))
 
-    def _put_back(self, part: Part, places: Sequence[int] | None, apart: bool, connection: sa.Connection) -> Done:
+    def _put_back(
+        self, part: Part, places: Sequence[int] | None, apart: bool, connection: sa.Connection
+    ) -> BatchCounts:
         _begin(connection)
         seen = self._judge(connection, part, None if places is None else set(places))
         in_the_way = {row.key: row.is_there for row in seen if row.is_there or row.is_taken}
@@ -107,7 +109,7 @@ class RowRestorer:
         self._settle(connection, part, inserted.restored, there)
         self.ledger.record_batch(connection, {self._target(part): {"restored": len(inserted.restored)}}, rule=self.rule)
         taken = [key for key, is_there in in_the_way.items() if not is_there]
-        return Done(
+        return BatchCounts(
             chosen=len(seen),
             restored=len(inserted.restored),
             taken=(*taken, *inserted.taken),

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cath_dagster.core.archive.dependents import read_family
+from cath_dagster.core.archive.dependents import read_dependents
 from cath_dagster.core.archive.obstacles import needed_for_undo
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA
@@ -139,13 +139,13 @@ def _of_references(
 
 
 def _of_undo(connection: sa.Connection, purge: Purge) -> Iterator[tuple[Named, frozenset[str]]]:
-    members = read_family(connection, purge)
-    for table, wanted in needed_for_undo(purge, members).items():
-        yield (members[0].relation.schema, table), frozenset(wanted)
+    deleted_tables = read_dependents(connection, purge)
+    for table, wanted in needed_for_undo(purge, deleted_tables).items():
+        yield (deleted_tables[0].relation.schema, table), frozenset(wanted)
 
 
 def _copied_into(specs: Sequence[JobSpec]) -> list[str]:
-    """Return the tables of ours, beside those that every location has, into which a job copies what it deletes."""
+    """Return the tables of ours, in addition to those that every location has, into which a job copies what it deletes."""
     return [
         table
         for spec in specs

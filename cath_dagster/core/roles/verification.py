@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import RefusedError
-from cath_dagster.core.ledger.append_only import find_power
+from cath_dagster.core.ledger.append_only import find_violation
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.postgres.identifiers import quote
 from cath_dagster.core.postgres.session import SERVICE
@@ -59,10 +59,12 @@ _MISSING = sa.text(
 
 def check_past(connection: sa.Connection, role: str) -> None:
     """Raise `RefusedError` where the role could change what the ledger says, or make itself one that can."""
-    power = find_power(connection, role)
-    if power is not None:
-        remedy = "choose a role of its own" if power.is_by_being_another else "revoke that, or choose a role of its own"
-        raise RefusedError(f"{power.says}; {remedy}; nothing was granted")
+    violation = find_violation(connection, role)
+    if violation is not None:
+        remedy = (
+            "choose a role of its own" if violation.is_by_being_another else "revoke that, or choose a role of its own"
+        )
+        raise RefusedError(f"{violation.says}; {remedy}; nothing was granted")
 
 
 def find_excess(connection: sa.Connection, role: str, needs: Needs, revokes_in: Collection[str]) -> Iterator[str]:

@@ -37,6 +37,8 @@ from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import find_hindrance, require_writes
 from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.record import RunRecord
+from cath_dagster.core.run.request import RunRequest
 from cath_dagster.core.run.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.run.schema_fit import check_fit
 from cath_dagster.core.run.search_path import find_elsewhere
@@ -71,14 +73,18 @@ def execute(
         check_partition(spec, partition)
     except MaintenanceError as unusable:
         return _failed_early(spec, run_id, unusable, reporter, dry_run=bool(given.get("dry_run", False)))
-    reporter.info(f"as of {config.as_of.isoformat()}{', dry run: nothing is changed' if config.dry_run else ''}")
+    reporter.info(
+        f"as of {config.options.as_of.isoformat()}{', dry run: nothing is changed' if config.options.dry_run else ''}"
+    )
     try:
         required(resources, "DATABASE_URL", *spec.needs)
         engine = resources.engine(application_name(spec.name, run_id))
     except MaintenanceError as missing:
-        return _failed_early(spec, run_id, missing, reporter, dry_run=config.dry_run, as_of=config.as_of)
+        return _failed_early(
+            spec, run_id, missing, reporter, dry_run=config.options.dry_run, as_of=config.options.as_of
+        )
     if spec.default_partition is not None and partition is None:
-        partition = spec.default_partition(config.as_of)
+        partition = spec.default_partition(config.options.as_of)
     with Database(engine) as database:
         run = new_run(
             spec,
@@ -101,19 +107,19 @@ def execute(
         location=spec.location.name,
         job=spec.name,
         run_id=run_id,
-        dry_run=config.dry_run,
-        as_of=config.as_of,
+        dry_run=config.options.dry_run,
+        as_of=config.options.as_of,
         status=ended.status,
         outcomes=tuple(collect(ended.outcomes)),
         error=ended.error,
-        would_refuse=run.would_refuse,
-        notes=tuple(run.notes),
-        settings={**run.borrowed_settings, **plain_settings(config.settings)},
-        previews=run.previews,
+        would_refuse=run.account.would_refuse,
+        notes=tuple(run.account.notes),
+        settings={**run.account.borrowed_settings, **plain_settings(config.settings)},
+        previews=run.account.previews,
         seconds=clock() - started,
         began=ended.began,
         is_counted=ended.is_counted,
-        deleted_today=run.deleted_today,
+        deleted_today=run.account.deleted_today,
         trace_id=current_trace_id(),
     )
     reporter.ended(result)
@@ -123,7 +129,7 @@ def execute(
 def read_config(
     spec: JobSpec, given: Mapping[str, Any], *, environ: Mapping[str, str], now: datetime
 ) -> RunConfig[JobSettings]:
-    """Return what a run of the job shall do; raise `ConfigurationError` for what it cannot."""
+    """Return what a run of the job should do; raise `ConfigurationError` for what it cannot."""
     return read_run_config(
         spec.settings, given, location=spec.location.name, job=spec.name, environ=environ, now=as_utc(now)
     )
@@ -179,8 +185,8 @@ def lock_name(spec: JobSpec, partition: str | None) -> str:
 
 
 def _warn_of_ended_window(run: JobRun, now: datetime) -> None:
-    ends = run.as_of + timedelta(days=run.undo.days)
-    if run.undo.days and ends <= as_utc(now):
+    ends = run.as_of + timedelta(days=run.request.undo.days)
+    if run.request.undo.days and ends <= as_utc(now):
         run.note(
             f"as_of lies so far back that what this run deletes cannot be restored: that ended on {ends.isoformat()}"
         )
@@ -201,34 +207,35 @@ def new_run(
     clock: Callable[[], float] = time.perf_counter,
 ) -> JobRun:
     """Return what the job's function is given; nothing is asked of the database yet."""
-    ledger = Ledger(
-        database=database,
-        run_id=run_id,
+    request = RunRequest(
         location=spec.location.name,
         job=spec.name,
-        dry_run=config.dry_run,
-        as_of=config.as_of,
-    )
-    return JobRun(
-        job=spec.name,
         run_id=run_id,
-        as_of=config.as_of,
-        dry_run=config.dry_run,
-        max_rows=config.max_rows,
-        allow_large=config.allow_large,
+        options=config.options,
+        now=now,
         partition=partition,
         selection=selection,
+        is_scheduled=is_scheduled,
+        purging=_purging(config.settings),
+        privileges=spec.privileges,
+        file_store=spec.location.file_store,
+        file_folders=spec.location.stores.get(spec.location.file_store, ()),
+    )
+    return JobRun(
+        request=request,
+        account=RunRecord(options=config.options, reporter=reporter),
         database=database,
-        ledger=ledger,
+        ledger=Ledger(
+            database=database,
+            run_id=run_id,
+            location=request.location,
+            job=request.job,
+            dry_run=config.options.dry_run,
+            as_of=config.options.as_of,
+        ),
         resources=resources,
         reporter=reporter,
         clock=clock,
-        purging=_purging(config.settings),
-        is_scheduled=is_scheduled,
-        privileges=spec.privileges,
-        now=now,
-        file_store=spec.location.file_store,
-        file_folders=spec.location.stores.get(spec.location.file_store, ()),
         on_files_left=spec.on_files_left,
     )
 
@@ -280,7 +287,7 @@ def _joined(before: _Ended, ended: _Ended, is_named: bool, step: str) -> _Ended:
 def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, is_prepared: bool) -> _Ended:
     status, error, began, is_counted = Status.SUCCESS, None, is_prepared, True
     try:
-        run.begin(part.name, part.tables, purges=part.purges, rule_table=spec.tables[0] if spec.tables else "")
+        run.begin(part.name, part.tables, deletes=part.purges, rule_table=spec.tables[0] if spec.tables else "")
         if not began:
             let_in(run, spec, settings)
             began = True
@@ -298,7 +305,7 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
         status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
         # Before the work there was nothing to count.
         is_counted = not began
-    return _Ended(status, error, began, tuple(run.outcomes), is_counted)
+    return _Ended(status, error, began, tuple(run.account.outcomes), is_counted)
 
 
 def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings) -> None:
@@ -314,8 +321,8 @@ def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings) -> None
         _try(run, run.delete_archives)
     if spec.forgets is not None:
         _try(run, partial(run.forget, spec.forgets(run, settings)))
-    if run.failures:
-        raise IncompleteRunError("; ".join(run.failures))
+    if run.account.failures:
+        raise IncompleteRunError("; ".join(run.account.failures))
 
 
 def _try(run: JobRun, duty: Callable[[], None]) -> None:
@@ -328,7 +335,7 @@ def _try(run: JobRun, duty: Callable[[], None]) -> None:
 def let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     """Take the job's lock, and look whether anything speaks against any of its steps."""
     if not run.dry_run:
-        run.database.lock(lock_name(spec, run.partition))
+        run.database.lock(lock_name(spec, run.request.partition))
     purges = None if spec.purges is None else spec.purges(run, settings)
     purged = None if purges is None else {table.name for purge in purges for table in purge.every_table}
     run.database.transaction(lambda connection: check_fit(connection, spec, purged=purged))
@@ -355,10 +362,10 @@ def _check_server(run: JobRun, spec: JobSpec) -> None:
         return None
 
     try:
-        run.would_refuse = run.database.transaction(look)
+        run.account.would_refuse = run.database.transaction(look)
     except NoWritesNowError as lasting:
         raise PreflightError(str(lasting)) from None
-    if run.would_refuse:
+    if run.account.would_refuse:
         run.ledger = replace(run.ledger, is_kept=False)
 
 
@@ -368,15 +375,15 @@ def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> No
     A table that the job reports on has an outcome also where it came to nothing, and where the run broke off
     in its midst: then with what was committed before.
     """
-    told = {outcome.target for outcome in run.outcomes}
+    told = {outcome.target for outcome in run.account.outcomes}
     committed = run.ledger.recorded()
-    planned = run.planned_rows if part.purges else ()
+    planned = run.account.planned_rows if part.purges else ()
     for table in dict.fromkeys((*part.tables, *planned, *committed)):
-        matched = 0 if table in told else run.planned_rows.get(table, 0)
-        run.record(Outcome.of(table, {**run.not_yet_told(committed, table), "matched": matched}))
-    run.outcomes = list(collect(run.outcomes))
-    run.ledger.finish(run.outcomes, status=status, error=error)
-    run.deleted_today = run.ledger.deleted_today()
+        matched = 0 if table in told else run.account.planned_rows.get(table, 0)
+        run.record(Outcome.of(table, {**run.account.unrecorded(committed, table), "matched": matched}))
+    run.account.outcomes = list(collect(run.account.outcomes))
+    run.ledger.finish(run.account.outcomes, status=status, error=error)
+    run.account.deleted_today = run.ledger.deleted_today()
 
 
 def _failed_early(

@@ -12,33 +12,36 @@ import sqlalchemy as sa
 
 from cath_dagster.core import telemetry
 from cath_dagster.core.archive import archiver
-from cath_dagster.core.archive.obstacles import UndoPolicy
 from cath_dagster.core.archive.protected_rows import spare_revision, tables_left_alone
 from cath_dagster.core.errors import (
     DatabaseLostError,
     DatabaseStatementError,
     DatabaseUnavailableError,
     PreflightError,
-    RefusedError,
 )
-from cath_dagster.core.ledger.ledger import Ledger, Plan
+from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Purge, Revision
-from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.outbox import files, forgetting
 from cath_dagster.core.outbox.left_files import Leaving, LeftFile
-from cath_dagster.core.outbox.notices import Notice, Patience, Postman, not_settled
-from cath_dagster.core.ports.mail import Content, Delivery
+from cath_dagster.core.outbox.notices import Notice, NoticeSender, Patience, not_settled
+from cath_dagster.core.ports.mail import Delivery
 from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import read_heaps
-from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.engine import Purger
-from cath_dagster.core.purge.pace import TEMPI, Pacer, choose_pace
-from cath_dagster.core.run.planning import PlannedPurge, plan_purges
-from cath_dagster.core.run.purge_outcome import how, record_dry_purge, record_purge, tell_refused
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer, choose_pace
+from cath_dagster.core.run.planning import PlannedPurge, Planner, write_plans
+from cath_dagster.core.run.purge_outcome import (
+    describe_work,
+    record_dry_purge,
+    record_purge,
+    report_refused_rows,
+    report_remaining_rows,
+)
+from cath_dagster.core.run.record import RunRecord
+from cath_dagster.core.run.request import RunRequest
 from cath_dagster.core.run.resources import Reporter, Resources, application_name, required
-from cath_dagster.core.words import one_line
 
 NOTICES_AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
@@ -53,74 +56,88 @@ SKIPPED_MESSAGES = {
 
 @dataclass(kw_only=True)
 class JobRun:
-    """One run of one job.
+    """One run of one job, at work.
 
     A job's function plans its purges first, since a run may be refused only before its first write, then does
     its work through the methods below. In a dry run they count and change nothing.
     """
 
-    job: str
-    run_id: str
-    as_of: datetime
-    dry_run: bool
-    max_rows: int | None
-    allow_large: bool
-    partition: str | None
-    selection: frozenset[str] | None
+    request: RunRequest
+    account: RunRecord
     database: Database
     ledger: Ledger
     resources: Resources
     reporter: Reporter
     clock: Callable[[], float]
-    outcomes: list[Outcome] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    would_refuse: str | None = None
-    borrowed_settings: dict[str, Scalar] = field(default_factory=dict)
-    """Settings of other jobs that this one goes by."""
-    previews: dict[str, Content] = field(default_factory=dict)
-    """By template, a message to be looked at from the run; without personal data."""
-    purging: PurgeSettings = field(default_factory=PurgeSettings)
-    is_scheduled: bool = False
-    privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What the job's specification says that its role needs."""
-    deleted_today: dict[str, int] = field(default_factory=dict)
-    """By rule, once the ledger is closed."""
-    planned_rows: dict[str, int] = field(default_factory=dict)
-    """What was found to match, per table, before the first write."""
-    planned: list[PlannedPurge] = field(default_factory=list)
-    """The purges that were planned so far."""
-    now: datetime
-    """When the run began, for what counts from the moment it is done and not from the reference time."""
-    file_store: str = "BLOB_URL"
-    """The variable, without the prefix, of the store in which the files of deleted rows lie."""
-    file_folders: tuple[str, ...] = ()
-    """The folders of that store in which the service is known to keep files."""
     on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
     """Told of files that are left to be done by hand, in the transaction that notes them."""
-    purges: bool = True
-    """Whether the step at work deletes what was planned."""
-    _taken: int = 0
-    has_drained: bool = False
-    """Whether this run has deleted the files that were due, or tried to."""
     patience: Patience = field(default_factory=Patience)
     """How long messages are waited for that the provider puts off."""
-    files_to_hold: int = 0
-    """In a dry run, the files that the run would queue for the end of their window."""
+    planned: list[PlannedPurge] = field(default_factory=list)
+    """The purges that were planned so far."""
+    step_deletes: bool = True
+    """Whether the step at work deletes what was planned."""
+    has_drained: bool = False
+    """Whether this run has deleted the files that were due, or tried to."""
 
-    def begin(self, step: str, tables: Sequence[str], *, purges: bool, rule_table: str) -> None:
+    @property
+    def job(self) -> str:
+        return self.request.job
+
+    @property
+    def run_id(self) -> str:
+        return self.request.run_id
+
+    @property
+    def as_of(self) -> datetime:
+        """The instant from which every cutoff is measured."""
+        return self.request.options.as_of
+
+    @property
+    def dry_run(self) -> bool:
+        return self.request.options.dry_run
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return self.resources.environ
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether a mail provider is configured."""
+        return self.resources.has_mail
+
+    def note(self, message: str) -> None:
+        """Tell operators something about this run that is no failure."""
+        self.account.note(message)
+
+    def fail(self, message: str) -> None:
+        """Record that something due is left undone; the run goes on and ends failed."""
+        self.account.fail(message)
+
+    def record(self, outcome: Outcome) -> None:
+        """Record what became of a table or an effect; in a dry run only what matched."""
+        self.account.add(outcome)
+
+    def refuse(self, reasons: Sequence[str]) -> None:
+        """Refuse the run if there are reasons to; in a dry run only keep them.
+
+        Raises `PreflightError`.
+        """
+        self.account.refuse(PreflightError, reasons)
+
+    def begin(self, step: str, tables: Sequence[str], *, deletes: bool, rule_table: str) -> None:
         """Turn to a step, the only one of most jobs: its own outcomes and failures, and its own part of the ledger.
 
         Of a job of several steps, rows of `rule_table` that the others have changed count against `max_rows`.
         """
-        self.purges, self.outcomes, self.failures = purges, [], []
+        self.step_deletes = deletes
         self.ledger = replace(self.ledger, step=step)
         self.ledger.start(*tables)
-        if step:
-            self._taken = self.ledger.changed_by_other_steps(rule_table)
-        self.write_plans(self.planned)
+        self.account.turn_to_step(self.ledger.changed_by_other_steps(rule_table) if step else self.account.taken)
+        if deletes:
+            write_plans(self.ledger, self.planned)
 
-    def read(self, query: sa.Select[tuple[int]]) -> int:
+    def count(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
         return self.database.transaction(lambda connection: connection.scalar(query)) or 0
 
@@ -159,42 +176,19 @@ class JobRun:
         """Return where the team's mail goes, "" without a provider; see `require_mail`."""
         return self.require_mail(template, "TEAM_EMAIL")["TEAM_EMAIL"] if self.has_mail else ""
 
-    @property
-    def has_mail(self) -> bool:
-        """Whether a mail provider is configured."""
-        return self.resources.has_mail
-
-    @property
-    def undo(self) -> UndoPolicy:
-        """For how long what the run deletes is archived, and why."""
-        return UndoPolicy(self.purging.undo_days, self.purging.archive_personal_data_because)
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        return self.resources.environ
-
-    def note(self, message: str) -> None:
-        """Tell operators something about this run that is no failure."""
-        said = one_line(message)
-        self.notes.append(said)
-        self.reporter.info(said)
-
-    def fail(self, message: str) -> None:
-        """Record that something due is left undone; the run goes on and ends failed."""
-        said = one_line(message)
-        self.failures.append(said)
-        self.reporter.warning(said)
-
-    def record(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome.only_matched() if self.dry_run else outcome)
-
     def plan(self, *purges: Purge) -> list[PlannedPurge]:
         """Measure what each purge would take, its children's rows included.
 
         Raises `BlastRadiusError` where one would take too much and `PreflightError` where the database is in no state
         for it; a dry run remembers that it would.
         """
-        return plan_purges(self, *purges)
+        planned = self._planner().plan(*purges)
+        self.planned += planned
+        return planned
+
+    def preflight(self) -> None:
+        """Refuse a run that purges nothing and could not do its work; raises as `plan` does."""
+        self._planner().preflight()
 
     def purge(self, planned: PlannedPurge) -> None:
         """Delete what was planned and record it; with `max_rows`, no more than is left of it.
@@ -206,32 +200,33 @@ class JobRun:
 
     def _purge(self, planned: PlannedPurge) -> None:
         if self.dry_run:
-            record_dry_purge(self, planned)
+            record_dry_purge(self.account, self.database, planned)
             return
         started = self.clock()
         pacer = self._pacer(planned.measured.heap_bytes)
         with telemetry.span("batches", target=planned.purge.target, rule=planned.purge.rule) as span:
-            progress = self._purger(pacer).delete(planned.purge, limit=self.room())
-            details = how(progress, pacer)
-            span.tell(changed=progress.changed, batches=progress.batches, **details)
-        if self.purging.vacuum and vacuum.is_worthwhile(progress.changed, progress.rows_left):
+            progress = self._purger(pacer).delete(planned.purge, limit=self.account.room())
+            details = describe_work(progress, pacer)
+            span.set_attributes(changed=progress.changed, batches=progress.batches, **details)
+        if self.request.purging.vacuum and vacuum.is_worthwhile(progress.changed, progress.rows_left):
             details |= vacuum.vacuum(self.database, planned.purge.table, is_polite=pacer.is_polite)
-        record_purge(self, planned, progress, details, self.clock() - started)
+        seconds = self.clock() - started
+        record_purge(self.account, self.database, self.ledger, planned, progress, details, seconds)
 
     def revise(self, revision: Revision) -> int:
         """Change the rows a revision describes and record it; with `max_rows`, no more than is left of it.
 
         Return how many changed, in a dry run how many would. One that the database refuses fails as a purge does.
         """
-        before = self._taken
+        before = self.account.taken
         with self._going_on(revision.table.name):
             return self._revise(revision)
-        return self._taken - before
+        return self.account.taken - before
 
     def _revise(self, revision: Revision) -> int:
         table = revision.table.name
-        revision = spare_revision(revision, self.left_alone(), self.as_of)
-        matched = self.read(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
+        revision = spare_revision(revision, self._left_alone(), self.as_of)
+        matched = self.count(sa.select(sa.func.count()).select_from(revision.table).where(revision.predicate))
         if self.dry_run:
             self.record(Outcome(target=table, matched=matched))
             return matched
@@ -239,12 +234,12 @@ class JobRun:
         heaps = self.database.transaction(lambda connection: read_heaps(connection, revision.table))
         pacer = self._pacer(sum(heap.bytes for heap in heaps))
         with telemetry.span("batches", target=table, rule=revision.rule) as span:
-            progress = self._purger(pacer).update(revision, limit=self.room(), matched=matched)
-            span.tell(changed=progress.changed, batches=progress.batches, **how(progress, pacer))
-        updated = self.not_yet_told(self.ledger.recorded(), table)["updated"]
-        self._taken += updated
+            progress = self._purger(pacer).update(revision, limit=self.account.room(), matched=matched)
+            span.set_attributes(changed=progress.changed, batches=progress.batches, **describe_work(progress, pacer))
+        updated = self.account.unrecorded(self.ledger.recorded(), table)["updated"]
+        self.account.take(updated)
         left = max(0, matched - updated - len(progress.refused)) if progress.reached_limit else 0
-        self.outcomes.append(
+        self.account.outcomes.append(
             Outcome(
                 target=table,
                 matched=max(matched, updated),
@@ -254,11 +249,11 @@ class JobRun:
                 batches=progress.batches,
                 longest_transaction_seconds=progress.longest_seconds,
                 seconds=self.clock() - started,
-                details=how(progress, pacer),
+                details=describe_work(progress, pacer),
             )
         )
-        tell_refused(self, table, progress.refused)
-        self.tell_left(table, left, progress)
+        report_refused_rows(self.account, table, progress.refused)
+        report_remaining_rows(self.account, table, left, progress)
         return updated
 
     @contextlib.contextmanager
@@ -270,8 +265,8 @@ class JobRun:
             raise
         except (DatabaseStatementError, DatabaseUnavailableError) as error:
             self.fail(f"{target}: {error}")
-            done = self.not_yet_told(self.ledger.recorded(), target)
-            self.take(done["deleted"] + done["updated"])
+            done = self.account.unrecorded(self.ledger.recorded(), target)
+            self.account.take(done["deleted"] + done["updated"])
 
     def drain_left(self) -> None:
         """Delete the files that are due where the work broke off before it came to them."""
@@ -289,16 +284,16 @@ class JobRun:
         with telemetry.span("outbox", target="files") as span:
             outcome = files.drain(
                 self.database,
-                self.resources.store(self.file_store),
+                self.resources.store(self.request.file_store),
                 job=self.job,
                 as_of=self.as_of,
                 report=self.reporter.progress,
-                leaving=Leaving(self.file_folders, self.on_files_left and partial(self.on_files_left, self)),
+                leaving=Leaving(self.request.file_folders, self.on_files_left and partial(self.on_files_left, self)),
             )
-            span.tell_outcome(outcome)
+            span.set_outcome(outcome)
         self.record(replace(outcome, seconds=self.clock() - started, details={**outcome.details, **self._held_files()}))
         if left := outcome.details.get("left_by_hand"):
-            location = self.ledger.location
+            location = self.request.location
             self.note(
                 f"{left} files cannot be deleted from here and are left to be done by hand: cath-dagster files list "
                 f"{location} tells which and why; once they were seen to, cath-dagster files settle {location} ID"
@@ -335,7 +330,7 @@ class JobRun:
             outcome = Outcome(target="mail", matched=sum(1 for _ in pending))
             self.record(outcome)
             return outcome
-        postman = Postman(
+        sender = NoticeSender(
             database=self.database,
             mailer=self.resources.mailer(),
             job=self.job,
@@ -348,8 +343,8 @@ class JobRun:
         )
         started = self.clock()
         with telemetry.span("notifications", target="mail") as span:
-            outcome = postman.send_all(pending, total=length_hint(notices))
-            span.tell_outcome(outcome)
+            outcome = sender.send_all(pending, total=length_hint(notices))
+            span.set_outcome(outcome)
         self.record(outcome.timed(self.clock() - started))
         if outcome.failed:
             self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); {then}")
@@ -368,55 +363,28 @@ class JobRun:
         while some := list(islice(source, NOTICES_AT_ONCE)):
             yield from self.database.transaction(partial(not_settled, job=self.job, notices=some))
 
-    def refuse(self, reasons: Sequence[str]) -> None:
-        """Refuse the run if there are reasons to; in a dry run only keep them.
-
-        Raises `PreflightError`.
-        """
-        self.refuse_as(PreflightError, reasons)
-
-    def write_plans(self, plans: Iterable[PlannedPurge]) -> None:
-        if self.purges:
-            self.ledger.plan(*map(_as_recorded, plans))
-
-    def refuse_as(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
-        """Raise the error if there are reasons to; in a dry run only keep them."""
-        if not reasons:
-            return
-        if not self.dry_run:
-            raise error(". ".join(reasons))
-        self.would_refuse = ". ".join((*([self.would_refuse] if self.would_refuse else ()), *reasons))
-
-    def left_alone(self) -> frozenset[str]:
+    def _left_alone(self) -> frozenset[str]:
         return self.database.transaction(lambda connection: tables_left_alone(connection, self.as_of))
 
     def _held_files(self) -> dict[str, Scalar]:
         """Return how many files wait for the end of their window, after this run."""
         queued = self.database.transaction(lambda connection: files.count_held(connection, self.job, self.as_of))
-        held = queued + self.files_to_hold
+        held = queued + self.account.files_to_hold
         return {"held": held} if held else {}
 
-    def tell_left(self, table: str, left: int, progress: Progress) -> None:
-        if left:
-            self.note(f"max_rows reached: {left:,} rows of {table} are left for the next run")
-        if progress.gave_up:
-            locked = f" ({progress.passed_over} of them locked)" if progress.passed_over else ""
-            self.fail(
-                f"rows of {table} still match: others keep adding, changing or locking them{locked}; "
-                "the next run tries again"
-            )
-
-    def room(self) -> int | None:
-        """Return how many more rows this run may change, None without `max_rows`."""
-        return None if self.max_rows is None else max(0, self.max_rows - self._taken)
-
-    def take(self, rows: int) -> None:
-        """Count rows that were changed against `max_rows`."""
-        self._taken += rows
-
     def _pacer(self, heap_bytes: int) -> Pacer:
-        pace = choose_pace(self.purging.pace, is_scheduled=self.is_scheduled, heap_bytes=heap_bytes)
-        return Pacer(TEMPI[pace], clock=self.clock)
+        pace = choose_pace(self.request.purging.pace, is_scheduled=self.request.is_scheduled, heap_bytes=heap_bytes)
+        return Pacer(PACE_LIMITS[pace], clock=self.clock)
+
+    def _planner(self) -> Planner:
+        return Planner(
+            request=self.request,
+            record=self.account,
+            database=self.database,
+            ledger=self.ledger,
+            resources=self.resources,
+            step_deletes=self.step_deletes,
+        )
 
     def _purger(self, pacer: Pacer) -> Purger:
         return Purger(
@@ -426,25 +394,10 @@ class JobRun:
             run_id=self.run_id,
             report=self.reporter.progress,
             pacer=pacer,
-            keeps_keys=self.purging.ledger_keys,
-            drops_partitions=self.purging.drop_partitions,
+            keeps_keys=self.request.purging.ledger_keys,
+            drops_partitions=self.request.purging.drop_partitions,
             clock=self.clock,
         )
-
-    def not_yet_told(self, recorded: Mapping[str, Mapping[str, int]], table: str) -> dict[str, int]:
-        """Return what the ledger has of a table beyond the outcomes recorded so far."""
-        told = [outcome for outcome in self.outcomes if outcome.target == table]
-        counts = recorded.get(table, {})
-        return {
-            # Effects such as mail have outcomes and no batches.
-            name: max(0, counts.get(name, 0) - sum(getattr(outcome, name) for outcome in told))
-            for name in ("deleted", "archived", "updated")
-        }
-
-
-def _as_recorded(plan: PlannedPurge) -> Plan:
-    purge = plan.purge
-    return Plan(table=purge.table.name, rule=purge.rule, cutoff=purge.cutoff, matched=plan.measured.matched)
 
 
 def _failed_ids(outcome: Outcome) -> str:

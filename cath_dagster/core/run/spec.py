@@ -5,21 +5,19 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.model.ticks import is_cron
 from cath_dagster.core.outbox.forgetting import Forgets
-
-if TYPE_CHECKING:
-    from cath_dagster.core.model.outcome import RunResult
-    from cath_dagster.core.outbox.left_files import LeftFile
-    from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.outbox.left_files import LeftFile
+from cath_dagster.core.run.job_run import JobRun
 
 
 class SpecificationError(MaintenanceError):
@@ -34,7 +32,7 @@ class Step:
     """
 
     name: str
-    run: "Callable[[JobRun, Any], None]"
+    run: Callable[[JobRun, Any], None]
     summary: str
     tables: tuple[str, ...]
     """The tables that this part reports on."""
@@ -77,9 +75,9 @@ class JobSpec:
     description: str
     """What is deleted or sent, by which rule, and how to undo it; speaks to operators."""
     settings: type[JobSettings]
-    run: "Callable[[JobRun, Any], None] | None" = None
+    run: Callable[[JobRun, Any], None] | None = None
     steps: tuple[Step, ...] = ()
-    prepare: "Callable[[JobRun, Any], None] | None" = None
+    prepare: Callable[[JobRun, Any], None] | None = None
     tables: tuple[str, ...]
     """The tables a run reports on, the one with the rule first."""
     purges: Callable[[Planning, Any], Sequence[Purge]] | None = None
@@ -111,11 +109,11 @@ class JobSpec:
     """Per table the column by whose age its rows expire, for the doctor."""
     without_mail: str = ""
     """What comes of a run where no mail provider is configured, for the doctor; empty for a job that sends no mail."""
-    on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
+    on_files_left: Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None = None
     """Records in the service's own tables that files are left to be done by hand, in the transaction that notes them."""
     forgets: Forgets | None = None
     """Which of its notices matter no more; every job that sends mail says so."""
-    report: "Callable[[RunResult, bool], Sequence[str]] | None" = None
+    report: Callable[[RunResult, bool], Sequence[str]] | None = None
     """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
 
     @property

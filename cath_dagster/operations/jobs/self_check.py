@@ -10,7 +10,7 @@ from cath_dagster.operations import OPERATIONS, OWNER
 
 
 class SelfCheckSettings(JobSettings):
-    """What is allowed and what shall load is no matter of one run: OPERATIONS_HEARTBEAT_SECONDS, OPERATIONS_LOCATIONS."""
+    """What is allowed and what should load is no matter of one run: OPERATIONS_HEARTBEAT_SECONDS, OPERATIONS_LOCATIONS."""
 
     wait_seconds: int = Field(
         default=30,
@@ -23,7 +23,7 @@ class SelfCheckSettings(JobSettings):
 
 def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
     """Look at everything, and fail with every problem that was found."""
-    # A command line that lists jobs imports this file, and shall not import the orchestrator with it.
+    # A command line that lists jobs imports this file, and should not import the orchestrator with it.
     from cath_dagster.operations.alerts import read_alert_settings
     from cath_dagster.operations.forgotten_locks import find_forgotten_locks
     from cath_dagster.operations.health import find_clock_skew, find_code_locations, find_heartbeats

@@ -13,8 +13,8 @@ from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
-from cath_dagster.operations.watched import spec_of
 from cath_dagster.orchestration.jobs import QUEUE_KEY
+from cath_dagster.registry import spec_of
 
 WILL_RETRY, RETRY_RUN, RETRY_NUMBER = "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/retry_number"
 REPOSITORY = ".dagster/repository"
@@ -39,7 +39,7 @@ def watch_runs(look: Look) -> Seen:
     failed = look.instance.get_run_records(
         RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=look.since - OVERLAP), limit=MOST_RUNS
     )
-    alerts = [_tell(look, record) for record in failed if _is_end_of_chain(look, record)]
+    alerts = [_alert_of_run(look, record) for record in failed if _is_end_of_chain(look, record)]
     return Seen((*alerts, *_recoveries(look)), look.now.isoformat())
 
 
@@ -53,7 +53,7 @@ def _is_end_of_chain(look: Look, record: dg.RunRecord) -> bool:
     return tags[WILL_RETRY] != "true" or age > UNLAUNCHED
 
 
-def _tell(look: Look, record: dg.RunRecord) -> Alert:
+def _alert_of_run(look: Look, record: dg.RunRecord) -> Alert:
     run = record.dagster_run
     subject = job_key(run)
     failures = _failures(look.instance, run.run_id)
