@@ -1,7 +1,9 @@
 """Doors of the house that nothing goes past, where the import contracts cannot see it. What is new is shut out until named."""
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,11 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "cath_dagster"
 
 
-def sources(*folders: Path) -> Iterator[tuple[str, ast.Module]]:
-    """Yield every module below the folders, by its path in the repository."""
-    for folder in folders:
-        for path in sorted(folder.rglob("*.py")):
-            yield str(path.relative_to(REPOSITORY)), ast.parse(path.read_text())
+@cache
+def sources(folder: Path) -> list[tuple[str, ast.Module]]:
+    """Return every module below a folder, by its path in the repository."""
+    paths = sorted(folder.rglob("*.py"))
+    return [(str(path.relative_to(REPOSITORY)), ast.parse(path.read_text())) for path in paths]
 
 
 def calls(tree: ast.Module) -> Iterator[str]:
@@ -64,3 +66,60 @@ def test_nobody_runs_a_job_without_its_envelope() -> None:
     }
 
     assert runs == {"cath_dagster/adapters/envelope.py"}
+
+
+# One door to what Dagster keeps private
+
+PRIVATE = re.compile(r"dagster\w*\._|dagster_shared\b")
+DAGSTERS = {"dg", "dagster", "instance"}
+INTERNALS = ("cath_dagster/orchestration/internals/", "tests/dagster_internals.py")
+
+
+def private_parts(tree: ast.Module) -> Iterator[str]:
+    """Yield what a module imports or reaches for that Dagster gives no public name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (name for each in node.names if PRIVATE.match(name := f"{node.module}.{each.name}"))
+        elif isinstance(node, ast.Import):
+            yield from (each.name for each in node.names if PRIVATE.match(each.name))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and PRIVATE.match(node.value):
+            yield node.value  # a name that is patched or imported by its text
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            owner = ast.unparse(node.value).rpartition(".")[2]
+            yield from (f"{owner}.{node.attr}" for _ in [0] if owner in DAGSTERS)
+
+
+def test_nobody_reaches_into_dagster_past_its_door() -> None:
+    past = {
+        (name, part)
+        for folder in (PACKAGE, REPOSITORY / "tests", REPOSITORY / "benchmarks")
+        for name, tree in sources(folder)
+        if not name.startswith(INTERNALS) and name != "tests/test_doors.py"
+        for part in private_parts(tree)
+    }
+
+    assert past == set()
+
+
+def test_nothing_else_of_ours_reaches_for_another_object_s_private_parts() -> None:
+    """Ruff's SLF001 says so of each; this says that nobody silences it."""
+    silenced = {name for name, _ in sources(PACKAGE) if "SLF001" in (REPOSITORY / name).read_text()}
+
+    assert {name for name in silenced if not name.startswith(INTERNALS)} == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from dagster._core.errors import DagsterError",
+        "import dagster._core",
+        "from dagster import _check",
+        "from dagster_postgres._core import x",
+        "from dagster_shared.error import x",
+        "monkeypatch.setattr('dagster._time.get_current_datetime', now)",
+        "dg._core.errors",
+        "context.instance._event_storage",
+    ],
+)
+def test_who_would_reach_past_it_is_seen(text: str) -> None:
+    assert list(private_parts(ast.parse(text)))
