@@ -2,9 +2,15 @@
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,3 +129,45 @@ def test_nothing_else_of_ours_reaches_for_another_object_s_private_parts() -> No
 )
 def test_who_would_reach_past_it_is_seen(text: str) -> None:
     assert list(private_parts(ast.parse(text)))
+
+
+# Contracts that fail closed
+
+CONFIGURATION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+FORBIDDEN = [each for each in CONFIGURATION["tool"]["importlinter"]["contracts"] if each["type"] == "forbidden"]
+SHUT_OUT = {
+    "dagster": "bon/fresh.py",
+    "opentelemetry": "adapters/fresh.py",
+    "requests": "cli/fresh.py",
+    "typer": "bon/fresh.py",
+}
+
+
+@pytest.mark.parametrize("contract", FORBIDDEN, ids=lambda contract: str(contract["name"]))
+def test_a_contract_holds_for_modules_that_are_not_written_yet(contract: dict[str, Any]) -> None:
+    assert contract["source_modules"] == [PACKAGE.name]
+    assert contract["unmatched_ignore_imports_alerting"] == "error"
+
+
+def test_the_contract_on_dagster_names_every_part_of_it_that_is_installed() -> None:
+    installed = {name for name in packages_distributions() if re.match(r"dagster(_\w+)?$", name)}
+    (contract,) = (each for each in FORBIDDEN if "dagster" in each["forbidden_modules"])
+
+    assert installed <= set(contract["forbidden_modules"])
+
+
+def test_a_new_module_is_shut_out_until_it_is_let_in(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    for library, name in SHUT_OUT.items():
+        with (tmp_path / PACKAGE.name / name).open("a") as module:
+            module.write(f"import {library}\n")
+
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    for library, name in SHUT_OUT.items():
+        assert f"{PACKAGE.name}.{name.removesuffix('.py').replace('/', '.')} -> {library} " in done.stdout
