@@ -131,6 +131,26 @@ def test_who_would_reach_past_it_is_seen(text: str) -> None:
     assert list(private_parts(ast.parse(text)))
 
 
+# Types of ours are imported as they are
+
+
+def test_what_is_imported_for_types_alone_is_heavy_and_of_others() -> None:
+    blocks = [
+        (name, block)
+        for name, tree in sources(PACKAGE)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+    ]
+    ours = {name for name, block in blocks if f"{PACKAGE.name}" in ast.unparse(block)}
+    unreasoned = {name for name, block in blocks if not reason_at(name, block.lineno + 1)}
+
+    assert (ours, unreasoned) == (set(), set())
+
+
+def reason_at(name: str, line: int) -> bool:
+    return (REPOSITORY / name).read_text().splitlines()[line - 1].strip().startswith("# ")
+
+
 # Contracts that fail closed
 
 CONFIGURATION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
