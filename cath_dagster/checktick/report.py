@@ -153,10 +153,14 @@ class _End:
     skipped: int
 
 
-def last_tick(cron: str, at: datetime) -> datetime:
-    """Return when the schedule last ticked long enough before an instant for its run to have ended."""
+def last_tick(cron: str | None, at: datetime) -> datetime:
+    """Return when the schedule last ticked long enough before an instant for its run to have ended.
+
+    Without a schedule, or a tick, a run may have been made at any time, so that the latest such instant counts.
+    """
     latest = as_utc(at) - TIME_TO_RUN
-    made = list(takewhile(lambda tick: tick <= latest, ticks(cron, CHECKTICK.timezone, latest - timedelta(days=32))))
+    foretold = ticks(cron, CHECKTICK.timezone, latest - timedelta(days=32)) if cron else ()
+    made = list(takewhile(lambda tick: tick <= latest, foretold))
     return made[-1] if made else latest
 
 

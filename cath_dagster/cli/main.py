@@ -39,7 +39,6 @@ from cath_dagster.core.errors import (
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.settings import variable
-from cath_dagster.core.model.ticks import next_tick
 from cath_dagster.core.run.execution import check_partition, read_config
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.registry import all_specs, find_location, find_spec, locations
@@ -475,7 +474,7 @@ def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> Json
 
 
 def _finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
-    report = find_spec(f"{result.location}/{result.job}").report
+    report = find_spec(f"{result.location}/{result.job}").console_report
     if as_json:
         print_json(result.as_json())
     elif report is not None:
@@ -501,7 +500,7 @@ def _given(
 
 
 def _next_tick(spec: JobSpec, now: datetime) -> str | None:
-    tick = next_tick(spec.cron, spec.location.timezone, now)
+    tick = spec.next_tick(now)
     return tick.astimezone(ZoneInfo(spec.location.timezone)).isoformat() if tick else None
 
 

@@ -19,6 +19,7 @@ from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Scalar, Status
 from cath_dagster.core.purge.access_path import describe_access
 from cath_dagster.core.roles.grants import RoleChange
+from cath_dagster.core.run.spec import NO_SCHEDULE
 
 WIDE = 130
 """Columns of a terminal from which on a job's summary has room beside it."""
@@ -57,7 +58,12 @@ def print_jobs(rows: Sequence[Mapping[str, Any]]) -> None:
     if is_wide:
         table.add_column("what it does")
     for row in rows:
-        cells = [f"{row['location']}/{row['job']}", row["cron"], _next_tick(row["next_tick"]), row["owner"]]
+        cells = [
+            f"{row['location']}/{row['job']}",
+            row["cron"] or NO_SCHEDULE,
+            _next_tick(row["next_tick"]),
+            row["owner"],
+        ]
         table.add_row(*cells, *([row["summary"]] if is_wide else []))
     out.print(table)
     for row in rows if not is_wide else ():

@@ -166,7 +166,7 @@ def preview_markdown(content: Content) -> str:
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
     """Yield one observation per table a run touched, so that the UI plots them over time."""
     for outcome in result.outcomes:
-        if outcome.target in spec.tables:
+        if outcome.target in spec.targets:
             yield dg.AssetObservation(
                 asset_key=[spec.location.name, outcome.target],
                 metadata=outcome_metadata(outcome, result),

@@ -14,12 +14,13 @@ from cath_dagster.core.run.spec import SpecificationError, load_specs
 
 JOB = """
 from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.spec import JobSpec
 from {package} import CATH
 
 SPEC = JobSpec(
     location=CATH, name="{name}", cron="{cron}", owner="team:test", summary="Tidies.", description="Tidies.",
-    settings=JobSettings, run=lambda run, settings: None, tables=("entry",),
+    settings=JobSettings, run=lambda run, settings: None, {parts}
 )
 """
 HEAD = """
@@ -54,8 +55,10 @@ def add_file(package: str, tmp_path: Path) -> AddFile:
     return add
 
 
-def job(package: str, name: str, cron: str = "0 1 * * *") -> str:
-    return JOB.format(package=package, name=name, cron=cron)
+def job(
+    package: str, name: str, cron: str = "0 1 * * *", parts: str = 'database=DatabaseWork(targets=("entry",)),'
+) -> str:
+    return JOB.format(package=package, name=name, cron=cron, parts=parts)
 
 
 def test_loads_every_file_sorted_by_name(package: str, location: CodeLocation, add_file: AddFile) -> None:

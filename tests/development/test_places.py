@@ -26,7 +26,7 @@ from cath_dagster.core.run.spec import JobSpec
 
 SPEC = JobSpec(
     location=ANOTHER_SERVICE, name="tidy", cron="0 1 * * *", owner="team:test", summary="Tidies.",
-    description="Tidies.", settings=JobSettings, run=lambda run, settings: None, tables=(),
+    description="Tidies.", settings=JobSettings, run=lambda run, settings: None,
 )
 """
 

@@ -20,8 +20,9 @@ from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.purge.weighted_batches import WeightedBatches
+from cath_dagster.core.run.job_parts import Change, DatabaseWork, MailWork, Step
 from cath_dagster.core.run.job_run import JobRun
-from cath_dagster.core.run.spec import Change, JobSpec, Step
+from cath_dagster.core.run.spec import JobSpec
 
 SURVEYS = survey.name
 SOFT_RULE = "closed surveys whose date of deletion has come"
@@ -193,31 +194,35 @@ SPEC = JobSpec(
             name="send_warnings",
             run=send_warnings,
             summary="Warn owners 30, 7 and 1 days before a deletion, once for each survey, tier and date.",
-            tables=("mail",),
+            targets=("mail",),
         ),
         Step(
             name="soft_delete",
             run=soft_delete,
             summary="Mark closed surveys whose deletion date has come as deleted.",
-            tables=(SURVEYS,),
+            targets=(SURVEYS,),
         ),
         Step(
             name="hard_delete",
             run=hard_delete,
             summary="Delete for good what was soft-deleted 30 days ago, with all that goes along, and leave a record.",
             purges=True,
-            tables=(SURVEYS, *(table.name for table in DEPENDENT)),
+            targets=(SURVEYS, *(table.name for table in DEPENDENT)),
         ),
     ),
     prepare=prepare,
-    purges=purges,
-    change=change,
-    tables=(SURVEYS, *(table.name for table in DEPENDENT)),
-    needs=("MEDIA_URL",),
-    privileges=_privileges(),
-    age_columns={SURVEYS: "hard_deletion_date"},
-    forgets=no_longer_matters,
-    without_mail="surveys are deleted all the same, and their owners are not warned",
-    on_files_left=record_files_left,
-    report=report_governance,
+    required_variables=("MEDIA_URL",),
+    database=DatabaseWork(
+        targets=(SURVEYS, *(table.name for table in DEPENDENT)),
+        purges=purges,
+        change=change,
+        privileges=_privileges(),
+        age_columns={SURVEYS: "hard_deletion_date"},
+        on_files_left=record_files_left,
+    ),
+    mail=MailWork(
+        without_provider="surveys are deleted all the same, and their owners are not warned",
+        forgets=no_longer_matters,
+    ),
+    console_report=report_governance,
 )
