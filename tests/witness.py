@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
 
 from tests.bon.bon import KEY
 from tests.collector import Collector
 from tests.command import call_process as call
+from tests.dagster_internals import ReconstructableRepository
 from tests.maintained import Maintained
 
 WORD = "Pl4nted"

@@ -22,6 +22,7 @@ from cath_dagster.core.ports.blobs import (
 from cath_dagster.core.ports.breaker import Breaker
 
 if TYPE_CHECKING:
+    # A library of clouds, which a run without files does not load.
     from obstore import ObjectMeta
     from obstore.store import AzureConfig, AzureStore, ObjectStore
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cath_dagster.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    # A run that sends nothing loads none of it.
     from opentelemetry.sdk._logs.export import LogRecordExporter
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter

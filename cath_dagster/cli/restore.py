@@ -9,8 +9,8 @@ from rich.table import Table
 
 from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
-from cath_dagster.cli.ledger import open_database
-from cath_dagster.cli.output import print_result
+from cath_dagster.cli.run_output import print_result
+from cath_dagster.console.database import open_database
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult

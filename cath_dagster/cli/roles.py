@@ -1,6 +1,6 @@
 """Give the roles of a location what they need, or write the statements down."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.views import views_of
 from cath_dagster.core.maintenance.migrations import take_turns
 from cath_dagster.core.maintenance.tables import SCHEMA, check_current
@@ -75,3 +76,18 @@ def _wanted(
         yield roles.jobs, needs_of_jobs(connection, specs, moment, views=views)
     if roles.restore:
         yield roles.restore, needs_of_restore(connection, specs)
+
+
+def print_roles(changes: Sequence[RoleChange]) -> None:
+    """Print what was done about each role, and what it may do besides."""
+    for change in changes:
+        for statement in change.statements:
+            out.print(f"  {statement}", markup=False, highlight=False, soft_wrap=True)
+        changed = f"{len(change.statements)} statements" if change.statements else "nothing to change"
+        out.print(f"{change.role} holds what it needs: {changed}", markup=False)
+        for excess in change.excess:
+            out.print(
+                f"  it may besides, as an owner or through PUBLIC or another role: {excess}",
+                markup=False,
+                style="yellow",
+            )

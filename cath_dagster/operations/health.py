@@ -11,14 +11,6 @@ from functools import partial
 import dagster as dg
 import sqlalchemy as sa
 from dagster import DagsterRunStatus, RunsFilter
-from dagster._api.list_repositories import sync_list_repositories_grpc  # where a code server is has no public name
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.remote_origin import (
-    CodeLocationOrigin,
-    GrpcServerCodeLocationOrigin,
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-)
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorType, TickStatus
 
 from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.maintenance.tables import check_current
@@ -32,6 +24,14 @@ from cath_dagster.operations.store import KEPT_TRYING, AlertStore
 from cath_dagster.operations.watch.gone import is_known, is_ours, last_ticked_at
 from cath_dagster.operations.watch.runs import job_key
 from cath_dagster.operations.watch.ticks import cron_of, error_names, key_of, missed_ticks, running, ticks_of
+from cath_dagster.orchestration.internals.code_servers import (
+    CodeLocationOrigin,
+    DagsterUserCodeUnreachableError,
+    GrpcServerCodeLocationOrigin,
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    sync_list_repositories_grpc,
+)
+from cath_dagster.orchestration.internals.instigators import InstigatorState, InstigatorType, TickStatus
 from cath_dagster.orchestration.jobs import QUEUE_KEY
 from cath_dagster.registry import all_specs, locations
 

@@ -22,6 +22,7 @@ from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError, Removal, Re
 from cath_dagster.operations import OPERATIONS
 
 if TYPE_CHECKING:
+    # It takes seconds to load; the command line asks for these resources without it, and the instance is the caller's.
     import dagster as dg
 
 HOME = "DAGSTER_HOME"

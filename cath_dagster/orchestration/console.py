@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import dagster as dg
-from dagster._core.events import EVENT_TYPE_TO_DISPLAY_STRING
-from dagster._core.log_manager import get_log_record_metadata  # without a public name
 
 from cath_dagster.adapters.logs import json_line, run_fields
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.orchestration.config import CONSOLE
+from cath_dagster.orchestration.internals.events import EVENT_TYPE_TO_DISPLAY_STRING, get_log_record_metadata
 from cath_dagster.orchestration.jobs import QUEUE_KEY
 
 

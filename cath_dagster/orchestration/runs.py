@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterInvalidPropertyError  # without a public name
 
 from cath_dagster.adapters.envelope import Caller, Request, perform
 from cath_dagster.adapters.environment import open_resources
@@ -19,6 +18,7 @@ from cath_dagster.core.ports.mail import Content
 from cath_dagster.core.run.execution import summary
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.words import unmarked
+from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
 from cath_dagster.orchestration.relaunch import spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0

@@ -9,11 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import dagster as dg
-from dagster._config.config_schema import UserConfigSchema  # the interface of a storage class has no public name
-from dagster._core.storage.base_storage import DagsterStorage
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.orchestration.internals.storages import (
+    ConfigurableClass,
+    ConfigurableClassData,
+    DagsterStorage,
+    UserConfigSchema,
+    postgres_storage,
+    sqlite_storage,
+)
 
 VARIABLE = "DAGSTER_POSTGRES_URL"
 TEMPORARY = "CATH_DAGSTER_TEMPORARY_STORAGE"
@@ -45,18 +50,14 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
         del config_value
         url = MountedEnvironment().get(VARIABLE)
         if url:
-            from dagster_postgres import DagsterPostgresStorage
-
             # Dagster speaks to its own storage through psycopg 2, whatever the URL's default driver is.
             driver_url = re.sub("^postgres(ql)?://", "postgresql+psycopg2://", url)
-            return DagsterPostgresStorage(driver_url, inst_data=inst_data)
+            return postgres_storage(driver_url, inst_data)
         if os.environ.get("DAGSTER_HOME"):
             raise dg.DagsterInvalidInvocationError(
                 f"{VARIABLE} is not set; set it to the database that keeps Dagster's runs and events"
             )
-        from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-
-        return DagsterSqliteStorage(_temporary_folder(), inst_data=inst_data)
+        return sqlite_storage(_temporary_folder(), inst_data)
 
 
 def _temporary_folder() -> str:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from cath_dagster.adapters.oauth import ClientAuth, TokenEndpoint
+from cath_dagster.adapters.oauth import TokenEndpoint
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon.shaam import Ended, Ending, Refresher
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.core.ports.tokens import Grant
+from cath_dagster.core.ports.tokens import ClientAuth, Grant
 from cath_dagster.core.postgres.database import Database
 from tests.bon.bon import KEY, Bon, wait_until
 from tests.maintained import outcome

@@ -13,8 +13,6 @@ from typing import Any
 import psycopg
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
-from dagster._daemon.types import DaemonHeartbeat
 
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import RunResult, Status
@@ -26,6 +24,8 @@ from cath_dagster.operations.patience import Patience
 from cath_dagster.operations.sensors import build_sensors
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watched import SENSORS
+from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
+from tests.dagster_internals import DaemonHeartbeat, InstigatorStatus
 from tests.operations.instance import NOW, Instance, run_job
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -30,12 +29,10 @@ from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Message
+from cath_dagster.core.ports.tokens import ClientAuth
 from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
-
-if TYPE_CHECKING:
-    from cath_dagster.adapters.oauth import ClientAuth
 
 JOB = "shaam_token_refresh"
 TABLE = credentials.name
@@ -125,7 +122,7 @@ class _Provider:
     url: str
     client_id: str
     client_secret: str = field(repr=False)
-    auth: "ClientAuth"
+    auth: ClientAuth
     cipher: TokenCipher = field(repr=False)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cath_dagster.core.words import inert
 
 if TYPE_CHECKING:
+    # A run that writes no mail loads no templates.
     from jinja2 import Environment
 
 

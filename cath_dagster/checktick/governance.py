@@ -13,7 +13,7 @@ from cath_dagster.adapters.terminal import err, out
 from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.jobs.data_governance import SPEC
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
-from cath_dagster.cli.ledger import open_database
+from cath_dagster.console.database import open_database
 from cath_dagster.core.errors import ConfigurationError
 
 

@@ -13,19 +13,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from cath_dagster.adapters.terminal import out
-from cath_dagster.cli.ledger import open_database
+from cath_dagster.console.database import open_database
+from cath_dagster.console.options import Json, OneLocation
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.outbox.left_files import LeftFile, find_left, settle
 from cath_dagster.registry import find_location
 
-app = typer.Typer(help="Files that no run can delete, and that are left to be done by hand.", no_args_is_help=True)
+app = typer.Typer()
+files = typer.Typer(help="Files that no run can delete, and that are left to be done by hand.", no_args_is_help=True)
+app.add_typer(files, name="files")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-LocationName = Annotated[str, typer.Argument(help="A code location.")]
 
-
-@app.command("list")
-def list_files(location: LocationName, as_json: Json = False) -> None:
+@files.command("list")
+def list_files(location: OneLocation, as_json: Json = False) -> None:
     """List the files that are left, with the row that each was of and why no run can delete it."""
     with open_database(find_location(location), "files") as database:
         found = database.transaction(find_left)
@@ -37,9 +37,9 @@ def list_files(location: LocationName, as_json: Json = False) -> None:
         out.print(f"{location}: no file is left to be done by hand")
 
 
-@app.command("settle")
+@files.command("settle")
 def settle_files(
-    location: LocationName,
+    location: OneLocation,
     file_ids: Annotated[list[int], typer.Argument(metavar="ID…", help="As `files list` has them.")],
     as_json: Json = False,
 ) -> None:

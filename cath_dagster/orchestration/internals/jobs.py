@@ -1,14 +1,16 @@
 """Give a partitioned asset job the flat run config that every other job has.
 
 Dagster builds a partitioned job's run config per partition and refuses a config mapping beside it. The two do not
-contradict each other where the partition changes nothing in the config, as here. This is the one place that reaches
-into Dagster's internals for it; tests run such a job from the launchpad's, the schedule's, the backfill's and a test's side.
+contradict each other where the partition changes nothing in the config, as here. Tests run such a job from the
+launchpad's, the schedule's, the backfill's and a test's side.
 """
 
 from typing import Any, Self
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+__all__ = ["FlatPartitionedAssetJob", "UnresolvedAssetJobDefinition"]
 
 
 class FlatPartitionedJob(dg.JobDefinition):
