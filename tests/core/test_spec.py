@@ -3,6 +3,7 @@
 import sys
 import textwrap
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,29 @@ def test_refuses_a_bad_cron(package: str, location: CodeLocation, add_file: AddF
     add_file("tidy", job(package, "tidy", cron))
 
     with pytest.raises(SpecificationError, match="tidy"):
+        load_specs(location)
+
+
+def test_a_job_may_have_no_schedule(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy").replace('cron="0 1 * * *", ', ""))
+
+    (spec,) = load_specs(location)
+
+    assert (spec.cron, spec.schedule, spec.next_tick(datetime.now(UTC))) == (None, "no schedule", None)
+
+
+def test_a_job_may_work_on_no_database(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy", parts=""))
+
+    (spec,) = load_specs(location)
+
+    assert (spec.database, spec.targets, dict(spec.privileges), spec.variables) == (None, (), {}, ())
+
+
+def test_refuses_mail_whose_notices_are_kept_nowhere(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy", parts='mail=MailWork(without_provider="none", forgets=lambda run, _: None),'))
+
+    with pytest.raises(SpecificationError, match="keeps its notices nowhere"):
         load_specs(location)
 
 
