@@ -21,6 +21,7 @@ from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.postgres import free_port
 from tests.conftest import SERVER, TEMPLATE, database_url
 from tests.service import Service
+from tests.warm import WarmStack
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 ROWS = 2_000
@@ -202,7 +203,7 @@ def cath_stack(folder: Path) -> Iterator[Dagster]:
     ):
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
         environ = {"DAGSTER_HOME": str(home), "DAGSTER_POSTGRES_URL": storage, "CATH_SCHEDULES": "stopped"}
-        stack = Stack(plain | service.environ | environ, folder / "logs")
+        stack = WarmStack(plain | service.environ | environ, folder / "logs")
         with started(stack, folder) as port:
             yield Dagster(stack, port, service)
 

@@ -49,11 +49,11 @@ def test_every_table_and_column_of_ours_is_described_with_its_end(empty_database
 
 
 def test_every_job_that_sends_mail_says_when_its_notices_are_forgotten() -> None:
-    mailing = {spec.name for spec in all_specs() if spec.without_mail}
+    mailing = {spec.name for spec in all_specs() if spec.mail}
     told = {row[0].strip("`") for row in rows() if len(row) == 3}
 
     assert mailing <= told
-    assert all(spec.forgets for spec in all_specs() if spec.without_mail)
+    assert all(spec.mail.forgets for spec in all_specs() if spec.mail)
 
 
 def test_keys_of_rows_deleted_over_two_years_ago_go_with_the_next_migration(cath_url: str) -> None:

@@ -51,11 +51,12 @@ def _tables(spec: JobSpec, moment: Moment) -> Iterator[str]:
             yield child.table.name
             yield from along(child.children)
 
-    if spec.purges is None:
+    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
+    purges = spec.purges_at(moment, settings)
+    if purges is None:
         yield from purged_tables([spec])
         return
-    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
-    for purge in spec.purges(moment, settings):
+    for purge in purges:
         # Tables of our own are for nobody to refer to.
         if purge.table.schema != SCHEMA:
             yield purge.table.name

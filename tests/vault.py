@@ -22,6 +22,7 @@ from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.engine import Purger
 from cath_dagster.core.restore.preparation import Request
 from cath_dagster.core.restore.restore import restore
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.spec import JobSpec
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
@@ -69,8 +70,10 @@ TIDY = JobSpec(
     description="Tidies.",
     settings=PurgeSettings,
     run=lambda run, settings: None,
-    tables=("thing",),
-    privileges={"thing": ("SELECT", "DELETE"), "piece": ("SELECT", "DELETE"), "crumb": ("SELECT", "DELETE")},
+    database=DatabaseWork(
+        targets=("thing",),
+        privileges={"thing": ("SELECT", "DELETE"), "piece": ("SELECT", "DELETE"), "crumb": ("SELECT", "DELETE")},
+    ),
 )
 
 

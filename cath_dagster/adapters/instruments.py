@@ -130,7 +130,7 @@ def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[
     if result.as_of is not None:
         for outcome in result.outcomes:
             yield from _measure_outcome(outcome, result.as_of)
-    if gap := longest_gap(run.spec.cron, now, run.spec.location.timezone):
+    if run.spec.cron and (gap := longest_gap(run.spec.cron, now, run.spec.location.timezone)):
         yield Measurement(SCHEDULE_INTERVAL, gap.total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
     if result.status is Status.SUCCESS:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.run.execution import summary
-from cath_dagster.core.words import printable
+from cath_dagster.core.untrusted_text import printable
 
 SECONDS_BETWEEN_LINES = 2.0
 

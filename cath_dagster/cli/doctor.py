@@ -39,19 +39,21 @@ def _jobs(location: CodeLocation, resources: EnvironmentResources, database: Seq
     is_open = not any(found.level is Level.PROBLEM and found.subject in general for found in database)
     now = datetime.now(UTC)
     for spec in load_specs(location):
-        says = rehearse(spec, resources, now=now) if is_open else check_configuration(spec, resources, now=now)
+        can_rehearse = is_open or spec.database is None
+        says = rehearse(spec, resources, now=now) if can_rehearse else check_configuration(spec, resources, now=now)
         subject = f"job {spec.name}"
         if says:
             yield Finding(subject=subject, level=Level.PROBLEM, says=says)
-        elif is_open and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
+        elif can_rehearse and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
             yield Finding(subject=subject, level=Level.OK, says="its run could begin")
 
 
 def _database(location: CodeLocation, resources: EnvironmentResources) -> Iterator[Finding]:
     subject = f"{location.prefix}_DATABASE_URL"
+    if (specs := load_specs(location)) and all(spec.database is None for spec in specs):
+        return
     try:
         with resources.disposed_engine("doctor") as engine, engine.connect() as connection:
-            specs = load_specs(location)
             yield from diagnose(connection, location, specs)
             yield from reference_findings(connection, specs, Moment(datetime.now(UTC), resources.environ, "doctor"))
             yield from diagnose_optional_columns(connection, _tables(location))
@@ -77,7 +79,9 @@ def _outside(location: CodeLocation, resources: EnvironmentResources) -> Iterato
     for variable, containers in location.stores.items():
         for container in containers:
             yield _store(location, resources, variable, container)
-    without_mail = [f"{spec.name}: {spec.without_mail}" for spec in load_specs(location) if spec.without_mail]
+    without_mail = [
+        f"{spec.name}: {spec.mail.without_provider}" for spec in load_specs(location) if spec.mail is not None
+    ]
     if without_mail:
         yield _mail(location, resources, without_mail)
 

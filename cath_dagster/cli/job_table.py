@@ -11,8 +11,7 @@ from rich.table import Table
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import out
 from cath_dagster.core.model.settings import variable
-from cath_dagster.core.model.ticks import next_tick
-from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec
 
 WIDE = 130
 """Columns of a terminal from which on a job's summary has room beside it."""
@@ -35,7 +34,7 @@ def job_rows(specs: Sequence[JobSpec], now: datetime) -> list[dict[str, Any]]:
 
 
 def _next_tick(spec: JobSpec, now: datetime) -> str | None:
-    tick = next_tick(spec.cron, spec.location.timezone, now)
+    tick = spec.next_tick(now)
     return tick.astimezone(ZoneInfo(spec.location.timezone)).isoformat() if tick else None
 
 
@@ -48,7 +47,7 @@ def print_jobs(rows: Sequence[Mapping[str, Any]]) -> None:
     if is_wide:
         table.add_column("what it does")
     for row in rows:
-        cells = [f"{row['location']}/{row['job']}", row["cron"], _shown(row["next_tick"]), row["owner"]]
+        cells = [f"{row['location']}/{row['job']}", row["cron"] or NO_SCHEDULE, _shown(row["next_tick"]), row["owner"]]
         table.add_row(*cells, *([row["summary"]] if is_wide else []))
     out.print(table)
     for row in rows if not is_wide else ():

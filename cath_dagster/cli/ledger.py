@@ -10,11 +10,11 @@ from cath_dagster.adapters.environment import open_resources
 from cath_dagster.adapters.terminal import out
 from cath_dagster.console.database import open_database
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.inspection.explain import GONE, Explanation, explain, tables_deleted_from
+from cath_dagster.core.inspection.explain import GONE, Explanation, Forecast, explain
 from cath_dagster.core.instants import midnight
 from cath_dagster.core.ledger.days import Day, largest, read_days
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.run.spec import load_specs
+from cath_dagster.core.run.spec import NO_SCHEDULE, load_specs, purged_tables
 
 BAR = 20
 """Characters of the longest bar."""
@@ -29,7 +29,7 @@ def read_ledger(location: CodeLocation, *, days: int, job: str | None, now: date
 
 def explain_row(locations: Sequence[CodeLocation], table: str, key: str, *, now: datetime) -> Explanation:
     """Return what became of a row, in the one location whose jobs delete from the table."""
-    having = [location for location in locations if table in tables_deleted_from(load_specs(location))]
+    having = [location for location in locations if table in purged_tables(load_specs(location))]
     if len(having) > 1:
         names = ", ".join(location.name for location in having)
         raise ConfigurationError(f"{table} is a table of several locations; say which: {names}")
@@ -102,7 +102,7 @@ def print_explanation(explanation: Explanation) -> None:
             markup=False,
         )
     for forecast in explanation.forecasts:
-        when = f"{forecast.at:%Y-%m-%d %H:%M %Z}" if forecast.at else "never in sight"
+        when = _when(forecast)
         unmet = f"; kept, because this does not hold: {'; '.join(forecast.unmet)}" if forecast.unmet else ""
         effect = "" if forecast.effect == GONE else f", which is {forecast.effect} then"
         out.print(f"  {when}  {forecast.job}: {forecast.rule}{effect}{unmet}", markup=False)
@@ -110,3 +110,9 @@ def print_explanation(explanation: Explanation) -> None:
         out.print(f"  not foreseen  {job}: only its run can tell; ask: cath-dagster plan {job}", markup=False)
     for job in explanation.switched_off:
         out.print(f"  switched off  {job}", markup=False)
+
+
+def _when(forecast: Forecast) -> str:
+    if forecast.at:
+        return f"{forecast.at:%Y-%m-%d %H:%M %Z}"
+    return "never in sight" if forecast.has_schedule else NO_SCHEDULE

@@ -57,7 +57,7 @@ def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> Json
 
 
 def finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
-    report = find_spec(f"{result.location}/{result.job}").report
+    report = find_spec(f"{result.location}/{result.job}").console_report
     if as_json:
         print_json(result.as_json())
     elif report is not None:

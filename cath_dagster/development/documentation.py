@@ -57,8 +57,12 @@ def _table_of(found: re.Match[str], by_name: Mapping[str, CodeLocation]) -> str:
 
 def job_table(location: CodeLocation) -> str:
     """Return the jobs of a location as a Markdown table."""
-    rows = [f"| `{spec.name}` | `{spec.cron}` | {_kind(spec)} | {spec.summary} |" for spec in load_specs(location)]
+    rows = [f"| `{spec.name}` | {_when(spec)} | {_kind(spec)} | {spec.summary} |" for spec in load_specs(location)]
     return "\n".join([f"| job | cron ({location.timezone}) | kind | what it does |", "|---|---|---|---|", *rows, ""])
+
+
+def _when(spec: JobSpec) -> str:
+    return f"`{spec.cron}`" if spec.cron else spec.schedule
 
 
 def settings_table() -> str:
@@ -79,11 +83,11 @@ def _handling(pin: Pin) -> str:
 
 def inventory_line(spec: JobSpec) -> str:
     """Return a job's line in the inventory, in which a job that vanishes shows."""
-    return f"{spec.key}  {spec.cron}  {spec.owner}"
+    return f"{spec.key}  {spec.schedule}  {spec.owner}"
 
 
 def _kind(spec: JobSpec) -> str:
-    if spec.partitioned:
+    if spec.partitions is not None:
         return "asset, a partition a week"
     if spec.steps:
         return f"{len(spec.steps)} ops"

@@ -81,7 +81,7 @@ class Session:
     def _run(self, spec: JobSpec, results: list[JobResult]) -> Iterator[str]:
         """Submit one run and watch it; yield what it has done so far, append its result."""
         now = datetime.now(UTC)
-        tags = {"dagster/partition": spec.default_partition(now)} if spec.default_partition is not None else {}
+        tags = {"dagster/partition": spec.partitions.default(now)} if spec.partitions is not None else {}
         run_id = self._client.submit_job_execution(
             spec.name, repository_location_name=spec.location.name, run_config={}, tags=tags
         )
@@ -164,7 +164,7 @@ def _shown(path: object) -> str:
 
 def _order(spec: JobSpec) -> tuple[bool, int, int, str]:
     """Sort by the time of day, views after all that changes their sources."""
-    minute, hour, *_ = spec.cron.split()
+    minute, hour, *_ = spec.cron.split() if spec.cron else ("", "")
     # A job without a time of day comes last.
     at = (int(hour), int(minute)) if hour.isdigit() and minute.isdigit() else (24, 0)
-    return spec.is_asset and not spec.partitioned, *at, spec.name
+    return spec.is_asset and spec.partitions is None, *at, spec.name

@@ -17,7 +17,7 @@ from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.ports.mail import Content
 from cath_dagster.core.run.execution import summary
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.core.words import unmarked
+from cath_dagster.core.untrusted_text import unmarked
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
 from cath_dagster.orchestration.relaunch import spent_parent
 
@@ -166,7 +166,7 @@ def preview_markdown(content: Content) -> str:
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
     """Yield one observation per table a run touched, so that the UI plots them over time."""
     for outcome in result.outcomes:
-        if outcome.target in spec.tables:
+        if outcome.target in spec.targets:
             yield dg.AssetObservation(
                 asset_key=[spec.location.name, outcome.target],
                 metadata=outcome_metadata(outcome, result),

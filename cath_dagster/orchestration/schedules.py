@@ -9,7 +9,7 @@ from dagster import DagsterRunStatus, RunsFilter
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec, SpecificationError
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 
 ACTIVE = [
@@ -40,7 +40,10 @@ def build_schedule(
     """Return the schedule of a job: `requests` says which runs a tick asks for, one by default.
 
     The tick's time goes into the run config, so that neither queueing nor a retry moves a cutoff.
+    Raises `SpecificationError` for a job that has none.
     """
+    if spec.cron is None:
+        raise SpecificationError(f"{spec.key} has {NO_SCHEDULE}")
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         if schedules_word(spec.location) == STANDBY:
@@ -68,6 +71,11 @@ def build_schedule(
         default_status=default_status(spec.location),
         description=spec.summary,
     )
+
+
+def build_schedules(jobs: Iterable[tuple[JobSpec, Job]]) -> list[dg.ScheduleDefinition]:
+    """Return the schedule of each job that has one and needs nothing said about it."""
+    return [build_schedule(spec, job) for spec, job in jobs if spec.cron is not None]
 
 
 def missing_partitions(asset_key: dg.AssetKey, partitions: dg.WeeklyPartitionsDefinition) -> Requests:

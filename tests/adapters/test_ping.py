@@ -14,8 +14,9 @@ from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.cath.jobs.clear_audit import SPEC
 from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.run.job_parts import DatabaseWork, Step
 from cath_dagster.core.run.job_run import JobRun
-from cath_dagster.core.run.spec import JobSpec, Step
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.jobs import build_step_job
 from tests.command import call
 from tests.operations.receivers import Receiver
@@ -166,7 +167,11 @@ def steps(*outcomes: bool) -> dg.JobDefinition:
         return lambda run, _: None if ends_well else run.fail("something is left undone")
 
     made = tuple(
-        Step(name=f"step_{number}", run=work(ends_well), summary="A step", tables=())
+        Step(
+            name=f"step_{number}",
+            run=work(ends_well),
+            summary="A step",
+        )
         for number, ends_well in enumerate(outcomes)
     )
     spec = JobSpec(
@@ -178,7 +183,9 @@ def steps(*outcomes: bool) -> dg.JobDefinition:
         description="Does nothing, step by step, for a test of the dead-man's switch.",
         settings=JobSettings,
         steps=made,
-        tables=(),
+        database=DatabaseWork(
+            targets=(),
+        ),
     )
     return build_step_job(spec)
 

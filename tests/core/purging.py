@@ -10,6 +10,7 @@ from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings
 from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from tests.service import Service
@@ -27,9 +28,11 @@ def spec_of(*purges: Purge) -> JobSpec:
         description="Tidies.",
         settings=PurgeSettings,
         run=_purging(purges),
-        purges=lambda planning, settings: list(purges),
-        tables=tables,
-        privileges=dict.fromkeys(tables, ("SELECT", "DELETE")),
+        database=DatabaseWork(
+            targets=tables,
+            purges=lambda planning, settings: list(purges),
+            privileges=dict.fromkeys(tables, ("SELECT", "DELETE")),
+        ),
     )
 
 

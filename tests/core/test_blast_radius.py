@@ -18,6 +18,7 @@ from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge import blast_radius
 from cath_dagster.core.purge.blast_radius import Measure, measure
 from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from tests.service import Service, outcome
@@ -49,7 +50,9 @@ SPEC = JobSpec(
     description="Tidies.",
     settings=JobSettings,
     run=purging(OLD_ENTRIES),
-    tables=("entry",),
+    database=DatabaseWork(
+        targets=("entry",),
+    ),
 )
 
 

@@ -24,6 +24,7 @@ from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import Days, JobSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork, Partitions
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.development.postgres import free_port
@@ -63,7 +64,9 @@ TIDY = JobSpec(
     description="Tidies.",
     settings=TidySettings,
     run=tidy,
-    tables=("entry", "letter"),
+    database=DatabaseWork(
+        targets=("entry", "letter"),
+    ),
 )
 
 
@@ -195,7 +198,7 @@ def test_names_every_variable_the_job_needs_before_anything_is_done(bench: Servi
     fill(bench, "entry", 3)
     del bench.environ["CATH_BLOB_URL"], bench.environ["CATH_TEAM_EMAIL"]
 
-    result = run_tidy(bench, replace(TIDY, needs=("BLOB_URL", "TEAM_EMAIL")))
+    result = run_tidy(bench, replace(TIDY, required_variables=("BLOB_URL", "TEAM_EMAIL")))
 
     assert result.status is Status.FAILED
     assert "CATH_BLOB_URL" in (result.error or "")
@@ -261,7 +264,7 @@ def test_takes_no_lock_in_a_dry_run(bench: Service) -> None:
 
 
 def test_locks_a_partition_of_a_job_that_works_on_one(bench: Service) -> None:
-    spec = replace(TIDY, default_partition=lambda as_of: "2026-11-09", check_partition=Week.of)
+    spec = replace(TIDY, partitions=Partitions(default=lambda as_of: "2026-11-09", check=Week.of))
 
     def run_partition(partition: str) -> RunResult:
         resources = EnvironmentResources("CATH", bench.environ)

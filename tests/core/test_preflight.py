@@ -22,6 +22,7 @@ from cath_dagster.core.model.settings import JobSettings, PurgeSettings
 from cath_dagster.core.postgres import followers
 from cath_dagster.core.run import preflight
 from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.development.notify import NotifySimulator
@@ -58,8 +59,10 @@ SPEC = JobSpec(
     description="Tidies.",
     settings=JobSettings,
     run=purging(OLD_ENTRIES),
-    tables=("entry",),
-    privileges={"entry": ("SELECT", "DELETE"), "part": ("SELECT", "DELETE"), "location": ("SELECT", "UPDATE")},
+    database=DatabaseWork(
+        targets=("entry",),
+        privileges={"entry": ("SELECT", "DELETE"), "part": ("SELECT", "DELETE"), "location": ("SELECT", "UPDATE")},
+    ),
 )
 
 

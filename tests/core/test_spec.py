@@ -3,6 +3,7 @@
 import sys
 import textwrap
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,13 @@ from cath_dagster.core.run.spec import SpecificationError, load_specs
 
 JOB = """
 from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.spec import JobSpec
 from {package} import CATH
 
 SPEC = JobSpec(
     location=CATH, name="{name}", cron="{cron}", owner="team:test", summary="Tidies.", description="Tidies.",
-    settings=JobSettings, run=lambda run, settings: None, tables=("entry",),
+    settings=JobSettings, run=lambda run, settings: None, {parts}
 )
 """
 HEAD = """
@@ -54,8 +56,10 @@ def add_file(package: str, tmp_path: Path) -> AddFile:
     return add
 
 
-def job(package: str, name: str, cron: str = "0 1 * * *") -> str:
-    return JOB.format(package=package, name=name, cron=cron)
+def job(
+    package: str, name: str, cron: str = "0 1 * * *", parts: str = 'database=DatabaseWork(targets=("entry",)),'
+) -> str:
+    return JOB.format(package=package, name=name, cron=cron, parts=parts)
 
 
 def test_loads_every_file_sorted_by_name(package: str, location: CodeLocation, add_file: AddFile) -> None:
@@ -114,6 +118,29 @@ def test_refuses_a_bad_cron(package: str, location: CodeLocation, add_file: AddF
     add_file("tidy", job(package, "tidy", cron))
 
     with pytest.raises(SpecificationError, match="tidy"):
+        load_specs(location)
+
+
+def test_a_job_may_have_no_schedule(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy").replace('cron="0 1 * * *", ', ""))
+
+    (spec,) = load_specs(location)
+
+    assert (spec.cron, spec.schedule, spec.next_tick(datetime.now(UTC))) == (None, "no schedule", None)
+
+
+def test_a_job_may_work_on_no_database(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy", parts=""))
+
+    (spec,) = load_specs(location)
+
+    assert (spec.database, spec.targets, dict(spec.privileges), spec.variables) == (None, (), {}, ())
+
+
+def test_refuses_mail_whose_notices_are_kept_nowhere(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy", parts='mail=MailWork(without_provider="none", forgets=lambda run, _: None),'))
+
+    with pytest.raises(SpecificationError, match="keeps its notices nowhere"):
         load_specs(location)
 
 

@@ -29,6 +29,7 @@ from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restore.preparation import Request
 from cath_dagster.core.restore.restore import restore
 from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from tests.maintained import SilentReporter
@@ -305,9 +306,11 @@ def specify(schema: Schema) -> JobSpec:
         description="Tidies.",
         settings=PurgeSettings,
         run=run,
-        purges=purges,
-        tables=("item",),
-        privileges={table: ("SELECT", "UPDATE", "DELETE") for table in schema.tables if table != "mention"},
+        database=DatabaseWork(
+            targets=("item",),
+            purges=purges,
+            privileges={table: ("SELECT", "UPDATE", "DELETE") for table in schema.tables if table != "mention"},
+        ),
     )
 
 

@@ -1,24 +1,22 @@
 """A code location is one line in the registry: what else names it is written from there, or named where it is missing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cath_dagster import registry
-from cath_dagster.cli.main import main
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import SpecificationError
 from cath_dagster.development import documentation, places
 from cath_dagster.development.documentation import render_all
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.samples import samples
+from tests.command import call
+from tests.registered import INIT, registered
 
 NEW = "another_service"
-INIT = """
-from cath_dagster.core.model.location import CodeLocation
-
-ANOTHER_SERVICE = CodeLocation(name="another_service", package="another_service")
-"""
 JOB = """
 from another_service import ANOTHER_SERVICE
 from cath_dagster.core.model.settings import JobSettings
@@ -26,29 +24,23 @@ from cath_dagster.core.run.spec import JobSpec
 
 SPEC = JobSpec(
     location=ANOTHER_SERVICE, name="tidy", cron="0 1 * * *", owner="team:test", summary="Tidies.",
-    description="Tidies.", settings=JobSettings, run=lambda run, settings: None, tables=(),
+    description="Tidies.", settings=JobSettings, run=lambda run, settings: None,
 )
 """
 
 
 @pytest.fixture
-def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Add a location with one job to the registry, and nothing else; return its package."""
-    package = tmp_path / NEW
-    (package / "jobs").mkdir(parents=True)
-    (package / "__init__.py").write_text(INIT)
-    (package / "jobs" / "__init__.py").write_text("")
-    (package / "jobs" / "tidy.py").write_text(JOB)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "PACKAGES", (*registry.PACKAGES, NEW))
-    return package
+def another(tmp_path: Path) -> Iterator[CodeLocation]:
+    """Add a location with one job to the registry, and nothing else."""
+    with registered(tmp_path, NEW, {"tidy": JOB}) as location:
+        yield location
 
 
 def test_every_place_agrees_with_the_registry() -> None:
     assert places.find_gaps() == []
 
 
-def test_every_place_that_a_new_location_needs_is_named(another: Path) -> None:
+def test_every_place_that_a_new_location_needs_is_named(another: CodeLocation) -> None:
     assert places.find_gaps() == [
         "cath_dagster lacks another_service/definitions.py",
         "cath_dagster lacks another_service/tables.py",
@@ -64,7 +56,7 @@ def test_every_place_that_a_new_location_needs_is_named(another: Path) -> None:
 
 
 def test_the_check_fails_for_them_and_prints_them(
-    another: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    another: CodeLocation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["documentation", "--check"])
 
@@ -73,7 +65,7 @@ def test_the_check_fails_for_them_and_prints_them(
     assert "README.md lacks the table <!-- jobs: another_service -->" in capsys.readouterr().out
 
 
-def test_every_list_that_names_locations_only_is_written_anew(another: Path) -> None:
+def test_every_list_that_names_locations_only_is_written_anew(another: CodeLocation) -> None:
     stale = {str(path.relative_to(REPOSITORY)) for path, text in render_all().items() if path.read_text() != text}
 
     assert stale == {
@@ -84,15 +76,11 @@ def test_every_list_that_names_locations_only_is_written_anew(another: Path) -> 
     }
 
 
-def test_people_see_its_jobs(another: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exited:
-        main(["jobs", "--json"])
-
-    assert exited.value.code == 0
-    assert '"another_service"' in capsys.readouterr().out
+def test_people_see_its_jobs(another: CodeLocation) -> None:
+    assert "another_service/tidy" in call({}, "jobs").stdout
 
 
-def test_the_sample_that_is_missing_is_named(another: Path) -> None:
+def test_the_sample_that_is_missing_is_named(another: CodeLocation) -> None:
     with pytest.raises(MaintenanceError, match="another_service has no sample"):
         samples()
 
@@ -106,7 +94,7 @@ def test_a_package_that_the_registry_does_not_name_is_noticed(monkeypatch: pytes
     assert len(gaps) == 9
 
 
-@pytest.mark.parametrize("text", ["", "ANOTHER_SERVICE = 1", INIT.replace('name="another_service"', 'name="other"')])
+@pytest.mark.parametrize("text", ["", "ANOTHER_SERVICE = 1", INIT.format(constant=NEW.upper(), name="other")])
 def test_a_package_that_does_not_say_which_location_it_is_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:

@@ -18,7 +18,7 @@ def test_every_job_runs_in_a_pod_of_its_own_and_ends_as_a_complete_job(platform:
     weekly = {"dagster/partition": "2026-03-02"}
 
     runs = {
-        spec.name: platform.launch(spec.name, tags=weekly if spec.partitioned else None) for spec in load_specs(CATH)
+        spec.name: platform.launch(spec.name, tags=weekly if spec.partitions else None) for spec in load_specs(CATH)
     }
 
     ended = {job: platform.ended(run_id) for job, run_id in runs.items()}

@@ -99,7 +99,7 @@ def test_every_table_that_a_job_reports_on_is_an_external_asset(job: str) -> Non
     (spec,) = [spec for spec in load_specs(BON) if spec.name == job]
     graph = defs.get_repository_def().asset_graph
 
-    assert [table for table in spec.tables if not graph.get(dg.AssetKey(["bon", table])).is_external] == []
+    assert [table for table in spec.targets if not graph.get(dg.AssetKey(["bon", table])).is_external] == []
 
 
 def test_loads_without_any_variable_without_network_and_without_heavy_clients() -> None:

@@ -192,7 +192,7 @@ def test_every_table_that_a_job_reports_on_is_an_external_asset(job: str) -> Non
 
     (spec,) = [spec for spec in load_specs(CATH) if spec.name == job]
 
-    assert [table for table in spec.tables if not asset(table).is_external] == []
+    assert [table for table in spec.targets if not asset(table).is_external] == []
 
 
 def test_every_asset_has_a_description() -> None:

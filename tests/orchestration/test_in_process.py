@@ -43,7 +43,7 @@ def test_every_job_gets_its_flat_config_and_says_what_it_lacks(
     result = job.execute_in_process(
         {"dry_run": True, "max_rows": 1},
         instance=instance,
-        partition_key=WEEK if spec.partitioned else None,
+        partition_key=WEEK if spec.partitions else None,
         raise_on_error=False,
     )
 
@@ -62,7 +62,7 @@ def test_a_key_that_no_job_has_is_refused_before_there_is_a_run(spec: JobSpec, i
     job = DEFINITIONS[spec.location.name].resolve_job_def(spec.name)
 
     with pytest.raises(dg.DagsterInvalidConfigError):
-        job.execute_in_process({"dry_runn": True}, instance=instance, partition_key=WEEK if spec.partitioned else None)
+        job.execute_in_process({"dry_runn": True}, instance=instance, partition_key=WEEK if spec.partitions else None)
 
 
 def test_the_weekly_report_is_made(in_use: Service, instance: dg.DagsterInstance) -> None:

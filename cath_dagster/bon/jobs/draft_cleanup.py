@@ -9,6 +9,7 @@ from cath_dagster.bon import BON, OWNER
 from cath_dagster.bon.tables import invoice_items, invoice_payments, invoices
 from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.model.settings import Days, PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -62,13 +63,15 @@ SPEC = JobSpec(
     ),
     settings=DraftCleanupSettings,
     run=draft_cleanup,
-    purges=purges,
-    tables=("invoices", "invoice_items", "invoice_payments"),
-    privileges={
-        "invoices": ("SELECT", "UPDATE", "DELETE"),
-        "invoice_items": ("SELECT", "DELETE"),
-        "invoice_payments": ("SELECT", "DELETE"),
-        "shaam_audit_log": ("SELECT",),
-    },
-    age_columns={"invoices": "updated_at"},
+    database=DatabaseWork(
+        targets=("invoices", "invoice_items", "invoice_payments"),
+        purges=purges,
+        privileges={
+            "invoices": ("SELECT", "UPDATE", "DELETE"),
+            "invoice_items": ("SELECT", "DELETE"),
+            "invoice_payments": ("SELECT", "DELETE"),
+            "shaam_audit_log": ("SELECT",),
+        },
+        age_columns={"invoices": "updated_at"},
+    ),
 )

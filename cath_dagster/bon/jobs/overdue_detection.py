@@ -18,6 +18,7 @@ from cath_dagster.core.model.settings import PacedSettings
 from cath_dagster.core.outbox.forgetting import is_older, is_past_telling
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.mail import Message
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -126,13 +127,17 @@ SPEC = JobSpec(
     settings=OverdueDetectionSettings,
     run=overdue_detection,
     prepare=prepare,
-    tables=("invoices",),
-    privileges={
-        "invoices": ("SELECT", "UPDATE"),
-        "businesses": ("SELECT",),
-        "user_businesses": ("SELECT",),
-        "users": ("SELECT",),
-    },
-    forgets=lambda run, settings: is_older(run.as_of),  # noqa: ARG005 - a job's settings have no say in it
-    without_mail="invoices are marked all the same, and their owners are not told",
+    database=DatabaseWork(
+        targets=("invoices",),
+        privileges={
+            "invoices": ("SELECT", "UPDATE"),
+            "businesses": ("SELECT",),
+            "user_businesses": ("SELECT",),
+            "users": ("SELECT",),
+        },
+    ),
+    mail=MailWork(
+        without_provider="invoices are marked all the same, and their owners are not told",
+        forgets=lambda run, settings: is_older(run.as_of),  # noqa: ARG005 - a job's settings have no say in it
+    ),
 )

@@ -4,6 +4,7 @@ from cath_dagster.bon import BON, OWNER
 from cath_dagster.bon.tables import sessions
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -40,8 +41,10 @@ SPEC = JobSpec(
     ),
     settings=PurgeSettings,
     run=session_cleanup,
-    purges=purges,
-    tables=("sessions",),
-    privileges={"sessions": ("SELECT", "DELETE")},
-    age_columns={"sessions": "expires_at"},
+    database=DatabaseWork(
+        targets=("sessions",),
+        purges=purges,
+        privileges={"sessions": ("SELECT", "DELETE")},
+        age_columns={"sessions": "expires_at"},
+    ),
 )

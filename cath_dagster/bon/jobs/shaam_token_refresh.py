@@ -30,6 +30,7 @@ from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Message
 from cath_dagster.core.ports.tokens import ClientAuth
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -302,15 +303,19 @@ SPEC = JobSpec(
     settings=ShaamTokenRefreshSettings,
     run=shaam_token_refresh,
     prepare=prepare,
-    tables=(TABLE,),
-    needs=VARIABLES,
+    required_variables=VARIABLES,
     max_runtime=timedelta(minutes=30),
-    privileges={
-        TABLE: ("SELECT", "UPDATE"),
-        "businesses": ("SELECT",),
-        "user_businesses": ("SELECT",),
-        "users": ("SELECT",),
-    },
-    forgets=_forgotten,
-    without_mail="tokens are refreshed all the same, and owners who must authorise again are not told",
+    database=DatabaseWork(
+        targets=(TABLE,),
+        privileges={
+            TABLE: ("SELECT", "UPDATE"),
+            "businesses": ("SELECT",),
+            "user_businesses": ("SELECT",),
+            "users": ("SELECT",),
+        },
+    ),
+    mail=MailWork(
+        without_provider="tokens are refreshed all the same, and owners who must authorise again are not told",
+        forgets=_forgotten,
+    ),
 )

@@ -10,6 +10,7 @@ from cath_dagster.cath.tables import audit_log, ingestion_log, notification_audi
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import Days, PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -77,8 +78,10 @@ SPEC = JobSpec(
     ),
     settings=ClearAuditSettings,
     run=clear_audit,
-    purges=purges,
-    tables=("notification_audit_log", "audit_log", "ingestion_log"),
-    privileges={table.name: ("SELECT", "DELETE") for table, _ in LOGS},
-    age_columns={"notification_audit_log": "created_at", "audit_log": "timestamp", "ingestion_log": "timestamp"},
+    database=DatabaseWork(
+        targets=("notification_audit_log", "audit_log", "ingestion_log"),
+        purges=purges,
+        privileges={table.name: ("SELECT", "DELETE") for table, _ in LOGS},
+        age_columns={"notification_audit_log": "created_at", "audit_log": "timestamp", "ingestion_log": "timestamp"},
+    ),
 )

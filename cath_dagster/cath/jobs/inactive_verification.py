@@ -19,6 +19,7 @@ from cath_dagster.core.model.purge import Child, Planning, Purge
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.mail import Message
 from cath_dagster.core.postgres.expressions import is_any
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -170,15 +171,19 @@ SPEC = JobSpec(
     ),
     settings=InactiveUserSettings,
     run=inactive_verification,
-    purges=purges,
-    tables=("user", "subscription", "subscription_list_type", "notification_audit_log"),
-    privileges={
-        "user": ("SELECT", "UPDATE", "DELETE"),
-        "subscription": ("SELECT", "DELETE"),
-        "subscription_list_type": ("SELECT", "DELETE"),
-        "notification_audit_log": ("SELECT", "DELETE"),
-    },
-    age_columns={"user": "last_signed_in_date"},
-    forgets=rule_of.no_longer_matters,
-    without_mail="nobody is deleted who must be warned first",
+    database=DatabaseWork(
+        targets=("user", "subscription", "subscription_list_type", "notification_audit_log"),
+        purges=purges,
+        privileges={
+            "user": ("SELECT", "UPDATE", "DELETE"),
+            "subscription": ("SELECT", "DELETE"),
+            "subscription_list_type": ("SELECT", "DELETE"),
+            "notification_audit_log": ("SELECT", "DELETE"),
+        },
+        age_columns={"user": "last_signed_in_date"},
+    ),
+    mail=MailWork(
+        without_provider="nobody is deleted who must be warned first",
+        forgets=rule_of.no_longer_matters,
+    ),
 )

@@ -33,6 +33,7 @@ from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.blobs import BlobMissingError, BlobNameError, BlobStore, BlobStoreError, Removal
 from cath_dagster.core.ports.mail import Delivery, Message
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork, Partitions
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.planning import PlannedPurge
 from cath_dagster.core.run.spec import JobSpec
@@ -331,13 +332,16 @@ SPEC = JobSpec(
     ),
     settings=MediaReportingSettings,
     run=media_reporting,
-    tables=("media_application",),
-    needs=("REPORT_URL",),
-    default_partition=_last_week,
-    check_partition=Week.of,
+    required_variables=("REPORT_URL",),
     is_asset=True,
     max_runtime=timedelta(hours=1),
-    privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
-    forgets=_forgotten,
-    without_mail="reports are stored and not mailed, and no application is deleted that no mailed report has",
+    database=DatabaseWork(
+        targets=("media_application",),
+        privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
+    ),
+    partitions=Partitions(default=_last_week, check=Week.of),
+    mail=MailWork(
+        without_provider="reports are stored and not mailed, and no application is deleted that no mailed report has",
+        forgets=_forgotten,
+    ),
 )

@@ -17,6 +17,7 @@ from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.mail import Delivery, Message
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -166,17 +167,21 @@ SPEC = JobSpec(
     ),
     settings=NoMatchArtefactsSettings,
     run=no_match_artefacts,
-    purges=purges,
-    tables=("artefact", "artefact_search"),
-    needs=("BLOB_URL",),
-    privileges={
-        "artefact": ("SELECT", "UPDATE", "DELETE"),
-        "artefact_search": ("SELECT", "DELETE"),
-        "maintenance.artefact_archive": ("SELECT", "INSERT"),
-        "location": ("SELECT",),
-        "ingestion_log": ("SELECT",),
-    },
-    age_columns={"artefact": "last_received_date"},
-    forgets=_forgotten,
-    without_mail="artefacts are removed all the same, and the team is not told",
+    required_variables=("BLOB_URL",),
+    database=DatabaseWork(
+        targets=("artefact", "artefact_search"),
+        purges=purges,
+        privileges={
+            "artefact": ("SELECT", "UPDATE", "DELETE"),
+            "artefact_search": ("SELECT", "DELETE"),
+            "maintenance.artefact_archive": ("SELECT", "INSERT"),
+            "location": ("SELECT",),
+            "ingestion_log": ("SELECT",),
+        },
+        age_columns={"artefact": "last_received_date"},
+    ),
+    mail=MailWork(
+        without_provider="artefacts are removed all the same, and the team is not told",
+        forgets=_forgotten,
+    ),
 )

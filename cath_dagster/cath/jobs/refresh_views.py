@@ -12,6 +12,7 @@ from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.postgres.blockers import find_lock_holders
 from cath_dagster.core.postgres.database import TimedOutError
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -81,16 +82,18 @@ SPEC = JobSpec(
     ),
     settings=RefreshViewsSettings,
     run=refresh_views,
-    tables=tuple(view.name for view in VIEWS),
     max_runtime=timedelta(hours=1),
     is_asset=True,
-    needs_every_table=False,
-    privileges={
-        "artefact": ("SELECT",),
-        "location": ("SELECT",),
-        "user": ("SELECT",),
-        "subscription": ("SELECT",),
-        "maintenance": ("CREATE",),
-        "maintenance.artefact_archive": ("SELECT",),
-    },
+    database=DatabaseWork(
+        targets=tuple(view.name for view in VIEWS),
+        privileges={
+            "artefact": ("SELECT",),
+            "location": ("SELECT",),
+            "user": ("SELECT",),
+            "subscription": ("SELECT",),
+            "maintenance": ("CREATE",),
+            "maintenance.artefact_archive": ("SELECT",),
+        },
+        needs_every_table=False,
+    ),
 )

@@ -24,6 +24,7 @@ from cath_dagster.core.model.optional_columns import optional
 from cath_dagster.core.model.purge import Child, Planning, Purge, Revision
 from cath_dagster.core.model.settings import Days, PurgeSettings, plain_settings, read_settings
 from cath_dagster.core.postgres.expressions import is_any
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -183,14 +184,16 @@ SPEC = JobSpec(
     ),
     settings=SubscriptionsSettings,
     run=subscriptions,
-    purges=purges,
-    tables=("subscription", "notification_audit_log", "subscription_list_type"),
-    privileges={
-        "subscription": ("SELECT", "UPDATE", "DELETE"),
-        "notification_audit_log": ("SELECT", "DELETE"),
-        "subscription_list_type": ("SELECT", "UPDATE", "DELETE"),
-        "user": ("SELECT", "UPDATE"),
-        "location": ("SELECT", "UPDATE"),
-        "list_types": ("SELECT", "UPDATE"),
-    },
+    database=DatabaseWork(
+        targets=("subscription", "notification_audit_log", "subscription_list_type"),
+        purges=purges,
+        privileges={
+            "subscription": ("SELECT", "UPDATE", "DELETE"),
+            "notification_audit_log": ("SELECT", "DELETE"),
+            "subscription_list_type": ("SELECT", "UPDATE", "DELETE"),
+            "user": ("SELECT", "UPDATE"),
+            "location": ("SELECT", "UPDATE"),
+            "list_types": ("SELECT", "UPDATE"),
+        },
+    ),
 )

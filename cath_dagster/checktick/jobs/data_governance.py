@@ -6,22 +6,23 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.checktick import CHECKTICK, OWNER, retention
+from cath_dagster.checktick.console_report import report_governance
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
 from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
+from cath_dagster.checktick.exempt import as_details, find_exempt, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.files_left import record_files_left
 from cath_dagster.checktick.marking import Marker
 from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
-from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.survey_batches import fail_for_surveys, take_surveys
 from cath_dagster.checktick.tables import response, survey
 from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
-from cath_dagster.checktick.words import report_governance
 from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.purge.weighted_batches import WeightedBatches
+from cath_dagster.core.run.job_parts import Change, DatabaseWork, MailWork, Step
 from cath_dagster.core.run.job_run import JobRun
-from cath_dagster.core.run.spec import Change, JobSpec, Step
+from cath_dagster.core.run.spec import JobSpec
 
 SURVEYS = survey.name
 SOFT_RULE = "closed surveys whose date of deletion has come"
@@ -69,15 +70,15 @@ def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     """Mark the closed surveys whose date has come as deleted; what stands in the way is counted and named."""
     due = retention.is_soft_deletable(run.as_of)
     past = sa.or_(retention.is_past_soft_deletion(run.as_of), retention.is_undated())
-    standing = run.database.transaction(partial(find_standing, why=why_not_soft_deleted(), is_past=past))
+    exempt = run.database.transaction(partial(find_exempt, why=why_not_soft_deleted(), is_past=past))
     ids = _find(run, due, survey.c.deletion_date)
     run.ledger.plan(Plan(table=SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids)))
     details: dict[str, Scalar] = {
-        **as_details("soft", standing),
+        **as_details("soft", exempt),
         "soft_unwarned": _count(run, due, ~has_warning()),
         "soft_with_open_request": _count(run, due, retention.has_open_request()),
     }
-    kept = sum(each.count for each in standing)
+    kept = sum(each.count for each in exempt)
     if run.dry_run:
         run.record(Outcome(target=SURVEYS, matched=len(ids), details={**details, "would_soft_delete": len(ids)}))
         return
@@ -100,15 +101,15 @@ def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
         retention.is_past_hard_deletion(run.as_of),
         sa.and_(survey.c.deleted_at.is_not(None), survey.c.hard_deletion_date.is_(None)),
     )
-    standing = run.database.transaction(partial(find_standing, why=why_not_hard_deleted(), is_past=past))
+    exempt = run.database.transaction(partial(find_exempt, why=why_not_hard_deleted(), is_past=past))
     ids = _find(run, due, survey.c.hard_deletion_date)
     is_frozen = sa.exists().where(response.c.survey_id == survey.c.id, response.c.is_frozen)
     details: dict[str, Scalar] = {
-        **as_details("hard", standing),
+        **as_details("hard", exempt),
         "hard_with_open_request": _count(run, due, retention.has_open_request()),
         "hard_with_frozen_response": _count(run, due, is_frozen),
     }
-    kept = sum(each.count for each in standing)
+    kept = sum(each.count for each in exempt)
     if run.dry_run:
         for planned in run.planned:
             run.purge(planned)
@@ -193,31 +194,35 @@ SPEC = JobSpec(
             name="send_warnings",
             run=send_warnings,
             summary="Warn owners 30, 7 and 1 days before a deletion, once for each survey, tier and date.",
-            tables=("mail",),
+            targets=("mail",),
         ),
         Step(
             name="soft_delete",
             run=soft_delete,
             summary="Mark closed surveys whose deletion date has come as deleted.",
-            tables=(SURVEYS,),
+            targets=(SURVEYS,),
         ),
         Step(
             name="hard_delete",
             run=hard_delete,
             summary="Delete for good what was soft-deleted 30 days ago, with all that goes along, and leave a record.",
             purges=True,
-            tables=(SURVEYS, *(table.name for table in DEPENDENT)),
+            targets=(SURVEYS, *(table.name for table in DEPENDENT)),
         ),
     ),
     prepare=prepare,
-    purges=purges,
-    change=change,
-    tables=(SURVEYS, *(table.name for table in DEPENDENT)),
-    needs=("MEDIA_URL",),
-    privileges=_privileges(),
-    age_columns={SURVEYS: "hard_deletion_date"},
-    forgets=no_longer_matters,
-    without_mail="surveys are deleted all the same, and their owners are not warned",
-    on_files_left=record_files_left,
-    report=report_governance,
+    required_variables=("MEDIA_URL",),
+    database=DatabaseWork(
+        targets=(SURVEYS, *(table.name for table in DEPENDENT)),
+        purges=purges,
+        change=change,
+        privileges=_privileges(),
+        age_columns={SURVEYS: "hard_deletion_date"},
+        on_files_left=record_files_left,
+    ),
+    mail=MailWork(
+        without_provider="surveys are deleted all the same, and their owners are not warned",
+        forgets=no_longer_matters,
+    ),
+    console_report=report_governance,
 )

@@ -6,10 +6,11 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from cath_dagster.checktick import CHECKTICK, OWNER
+from cath_dagster.checktick.console_report import report_progress
 from cath_dagster.checktick.tables import progress
-from cath_dagster.checktick.words import report_progress
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
@@ -55,9 +56,11 @@ SPEC = JobSpec(
     ),
     settings=ProgressCleanupSettings,
     run=progress_cleanup,
-    purges=purges,
-    tables=("surveys_surveyprogress",),
-    privileges={"surveys_surveyprogress": ("SELECT", "DELETE")},
-    age_columns={"surveys_surveyprogress": "expires_at"},
-    report=report_progress,
+    database=DatabaseWork(
+        targets=("surveys_surveyprogress",),
+        purges=purges,
+        privileges={"surveys_surveyprogress": ("SELECT", "DELETE")},
+        age_columns={"surveys_surveyprogress": "expires_at"},
+    ),
+    console_report=report_progress,
 )

@@ -74,7 +74,7 @@ def diagnose(connection: sa.Connection, location: CodeLocation, specs: Sequence[
 
 def _troubles(connection: sa.Connection, location: CodeLocation, specs: Sequence[JobSpec]) -> Iterator[Finding]:
     """Yield what the tables themselves have against the jobs, as a run asks them."""
-    found = [each for spec in specs for each in find_troubles(connection, USED | dict(spec.privileges), spec.tables)]
+    found = [each for spec in specs for each in find_troubles(connection, USED | dict(spec.privileges), spec.targets)]
     if location.is_of_the_orchestrator:
         found += find_elsewhere(connection, [table for spec in specs for table in spec.privileges])
     for trouble in dict.fromkeys(found):
@@ -211,7 +211,7 @@ def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -
 
 
 def _unindexed_cutoffs(connection: sa.Connection, specs: Sequence[JobSpec]) -> Iterator[Finding]:
-    cutoffs = {(table, column) for spec in specs for table, column in spec.age_columns.items()}
+    cutoffs = {item for spec in specs if spec.database is not None for item in spec.database.age_columns.items()}
     for table, column in sorted(cutoffs):
         is_indexed, rows = connection.execute(
             sa.text(

@@ -30,12 +30,11 @@ from cath_dagster.core.inspection.phases import after_change, of_change, of_chan
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.model.purge import CopyTo, Purge
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
-from cath_dagster.core.model.ticks import ticks as ticks_of
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.relations import key_text
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.references.examination import examine
-from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec, purged_tables
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""
@@ -61,6 +60,8 @@ class Forecast:
     matches_now: bool
     unmet: tuple[str, ...] = ()
     effect: str = GONE
+    has_schedule: bool = True
+    """Whether it takes rows by itself, and not only when somebody runs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,18 +124,6 @@ def _column_of(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
     return table.c[name] if name in table.c else sa.column(name, _selectable=table)
 
 
-def tables_deleted_from(specs: Sequence[JobSpec]) -> list[str]:
-    """Return the service's tables from which the jobs delete."""
-    return sorted(
-        {
-            table
-            for spec in specs
-            for table, privileges in spec.privileges.items()
-            if "DELETE" in privileges and "." not in table
-        }
-    )
-
-
 def explain(
     database: Database,
     specs: Sequence[JobSpec],
@@ -148,7 +137,7 @@ def explain(
 
     Raises `ConfigurationError` for a table from which no job deletes, and for a key that cannot be one of it.
     """
-    known = tables_deleted_from(specs)
+    known = purged_tables(specs)
     if table not in known:
         raise ConfigurationError(f"no job purges a table named {table!r}; they purge {', '.join(known)}")
     moment = Moment(now, environ)
@@ -224,12 +213,12 @@ def _of_a_row_that_is_there(
     not_foreseen: list[str] = []
     switched_off: list[str] = []
     for spec in specs:
-        if question.table not in tables_deleted_from([spec]):
+        if question.table not in purged_tables([spec]):
             continue
         found = list(_phases(question, spec, now, environ))
         forecasts += found
         if not found:
-            (not_foreseen if spec.purges is None else switched_off).append(spec.name)
+            (not_foreseen if spec.database is None or spec.database.purges is None else switched_off).append(spec.name)
     forecasts.sort(key=lambda forecast: (forecast.at is None, forecast.at or now))
     return Explanation(
         table=question.table,
@@ -246,6 +235,8 @@ def _of_a_row_that_is_there(
 
 def _foresee(forecasts: Sequence[Forecast], not_foreseen: Sequence[str]) -> str:
     if not forecasts or forecasts[0].at is None:
+        if by_hand := next((each for each in forecasts if each.matches_now and not each.has_schedule), None):
+            return f"the row is there; {by_hand.job} ({by_hand.rule}) has {NO_SCHEDULE}, and takes it once somebody runs it"
         but = f", as far as can be foreseen: {', '.join(not_foreseen)} may" if not_foreseen else ""
         return f"the row is there, and as things stand no rule takes it within {HORIZON.days} days{but}"
     first = forecasts[0]
@@ -268,11 +259,12 @@ def _foresee_phases(forecasts: Sequence[Forecast]) -> str:
 def _phases(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
     """Yield what each rule of the job makes of the row, what it changes first included."""
     deletions = list(_forecasts(question, spec, now, environ))
-    if spec.change is None or spec.purges is None:
+    work = spec.database
+    if work is None or work.change is None or work.purges is None:
         yield from deletions
         return
     moment = Moment(now, environ)
-    says = spec.change(moment, _settings(spec, moment)).says
+    says = work.change(moment, _settings(spec, moment)).says
     made = [question.holds(way.predicate, way.table) for way in _ways(of_changed(spec), moment, question)]
     for number, change in enumerate(_forecasts(question, of_change(spec), now, environ)):
         deletion = deletions[number]
@@ -289,7 +281,7 @@ def _phases(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[
 def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
     """Yield what each rule of the job makes of the row, the rules that take it along with another row included."""
     ends_at = as_utc(now) + HORIZON
-    ticks = list(takewhile(lambda tick: tick <= ends_at, ticks_of(spec.cron, spec.location.timezone, now)))
+    ticks = list(takewhile(lambda tick: tick <= ends_at, spec.ticks(now)))
     ways = len(_ways(spec, Moment(now, environ), question))
     for number in range(ways):
 
@@ -300,7 +292,14 @@ def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mappi
         first = _first(ticks, takes)
         way = _ways(spec, Moment((ticks or [ends_at])[-1], environ), question)[number]
         unmet = () if first else tuple(words for words, holds in way.conditions if not question.holds(holds, way.table))
-        yield Forecast(job=spec.name, rule=way.rule, at=first, matches_now=takes(now), unmet=unmet)
+        yield Forecast(
+            job=spec.name,
+            rule=way.rule,
+            at=first,
+            matches_now=takes(now),
+            unmet=unmet,
+            has_schedule=spec.cron is not None,
+        )
 
 
 def _first(ticks: Sequence[datetime], takes: Callable[[datetime], bool]) -> datetime | None:
@@ -383,8 +382,11 @@ def _copies(specs: Sequence[JobSpec], moment: Moment, table: str) -> tuple[tuple
 
 
 def _settings(spec: JobSpec, moment: Moment) -> JobSettings:
-    return read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
+    settings: JobSettings = read_settings(
+        spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ
+    )
+    return settings
 
 
 def _purges(spec: JobSpec, moment: Moment) -> Sequence[Purge]:
-    return () if spec.purges is None else spec.purges(moment, _settings(spec, moment))
+    return spec.purges_at(moment, _settings(spec, moment)) or ()

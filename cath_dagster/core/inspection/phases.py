@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from cath_dagster.core.model.purge import Planning, Purge
-from cath_dagster.core.run.spec import Change, JobSpec
+from cath_dagster.core.run.job_parts import Change
+from cath_dagster.core.run.spec import JobSpec
 
 Turn = Callable[[Purge, Change], Purge]
 
@@ -43,15 +44,18 @@ def after_change(spec: JobSpec, at: datetime) -> JobSpec:
 
 
 def _turned(spec: JobSpec, turn: Turn, at: datetime | None = None) -> JobSpec:
+    work = spec.database
+    if work is None or work.change is None:
+        return spec
+    change_at = work.change
+
     def purges(planning: Planning, settings: Any) -> Sequence[Purge]:
-        if spec.change is None or spec.purges is None:
-            return ()
         changing = planning if at is None else _Then(at, planning.environ, planning.run_id)
-        change = spec.change(changing, settings)
-        found = spec.purges(planning, settings)
+        change = change_at(changing, settings)
+        found = spec.purges_at(planning, settings) or ()
         return [turn(purge, change) if purge.table is change.table else purge for purge in found]
 
-    return replace(spec, purges=purges, change=None)
+    return replace(spec, database=replace(work, purges=purges, change=None))
 
 
 def _taking(

@@ -11,9 +11,8 @@ from datetime import datetime
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.settings import JobSettings, RunConfig
-from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.run.execution import let_in, new_run, read_config
-from cath_dagster.core.run.resources import Resources, application_name, required
+from cath_dagster.core.run.execution import let_in, new_run, open_database, read_config
+from cath_dagster.core.run.resources import Resources, required
 from cath_dagster.core.run.spec import JobSpec
 
 
@@ -43,22 +42,20 @@ def rehearse(spec: JobSpec, resources: Resources, *, now: datetime) -> str | Non
     run_id = f"doctor-{uuid.uuid4().hex[:12]}"
     try:
         config = _read_config(spec, resources, now)
-        engine = resources.engine(application_name(spec.name, run_id))
+        opening = open_database(spec, resources, run_id)
     except MaintenanceError as error:
         return str(error)
     try:
-        with Database(engine) as database:
+        with opening as database:
             run = new_run(spec, config, database, run_id, resources, _Silent(), now=now)
             run.ledger = replace(run.ledger, is_kept=False)
             let_in(run, spec, config.settings)
             return run.account.would_refuse
     except MaintenanceError as error:
         return str(error)
-    finally:
-        engine.dispose()
 
 
 def _read_config(spec: JobSpec, resources: Resources, now: datetime) -> RunConfig[JobSettings]:
     config = read_config(spec, {"dry_run": True}, environ=resources.environ, now=now)
-    required(resources, "DATABASE_URL", *spec.needs)
+    required(resources, *spec.variables)
     return config

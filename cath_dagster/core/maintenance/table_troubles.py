@@ -41,7 +41,7 @@ class TableTrouble:
 def find_troubles(
     connection: sa.Connection, wanted: Mapping[str, Sequence[str]], changed: Collection[str] = ()
 ) -> list[TableTrouble]:
-    """Return what speaks against the use of tables, with their partitions, as `JobSpec.privileges` names it.
+    """Return what speaks against the use of tables, with their partitions, as `DatabaseWork.privileges` names it.
 
     `changed` are tables of which rows are changed, and not only locked, where that takes UPDATE.
     """

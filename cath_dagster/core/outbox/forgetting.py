@@ -4,9 +4,8 @@ A notice matters while it keeps a message from going twice, or is what a deletio
 gone matters no more, and goes with the run that deleted them, or with the next where that was somebody else's doing.
 """
 
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -24,10 +23,6 @@ class Asking(Protocol):
 
     @property
     def dry_run(self) -> bool: ...
-
-
-Forgets = Callable[[Asking, Any], sa.ColumnElement[bool]]
-"""Given a run and its settings, which of the job's notices matter no more once its work is done."""
 
 
 def is_older(as_of: datetime, kept: timedelta = KEPT) -> sa.ColumnElement[bool]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
-from cath_dagster.core.words import one_line
+from cath_dagster.core.untrusted_text import one_line
 
 
 class Delivery(enum.StrEnum):

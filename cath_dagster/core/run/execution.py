@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -36,13 +36,15 @@ from cath_dagster.core.model.settings import (
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import find_hindrance, require_writes
+from cath_dagster.core.run.job_parts import Step
 from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.no_database import NoDatabase
 from cath_dagster.core.run.record import RunRecord
 from cath_dagster.core.run.request import RunRequest
 from cath_dagster.core.run.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.run.schema_fit import check_fit
 from cath_dagster.core.run.search_path import find_elsewhere
-from cath_dagster.core.run.spec import JobSpec, Step
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.table_check import check_tables
 from cath_dagster.core.telemetry import current_trace_id
 
@@ -77,19 +79,19 @@ def execute(
         f"as of {config.options.as_of.isoformat()}{', dry run: nothing is changed' if config.options.dry_run else ''}"
     )
     try:
-        required(resources, "DATABASE_URL", *spec.needs)
-        engine = resources.engine(application_name(spec.name, run_id))
+        required(resources, *spec.variables)
+        database = open_database(spec, resources, run_id)
     except MaintenanceError as missing:
         return _failed_early(
             spec, run_id, missing, reporter, dry_run=config.options.dry_run, as_of=config.options.as_of
         )
-    if spec.default_partition is not None and partition is None:
-        partition = spec.default_partition(config.options.as_of)
-    with Database(engine) as database:
+    if spec.partitions is not None and partition is None:
+        partition = spec.partitions.default(config.options.as_of)
+    with database as opened:
         run = new_run(
             spec,
             config,
-            database,
+            opened,
             run_id,
             resources,
             reporter,
@@ -102,7 +104,6 @@ def execute(
         run.patience = patience or run.patience
         _warn_of_ended_window(run, now)
         ended = _run(run, spec, config.settings, step)
-    engine.dispose()
     result = RunResult(
         location=spec.location.name,
         job=spec.name,
@@ -139,9 +140,9 @@ def check_partition(spec: JobSpec, partition: str | None) -> None:
     """Raise `ConfigurationError` for a partition that the job cannot have."""
     if partition is None:
         return
-    if spec.check_partition is None:
+    if spec.partitions is None:
         raise ConfigurationError(f"{spec.name} has no partitions, so it has no {partition}")
-    spec.check_partition(partition)
+    spec.partitions.check(partition)
 
 
 def summary(result: RunResult) -> str:
@@ -181,7 +182,23 @@ def _counts(result: RunResult) -> str:
 
 def lock_name(spec: JobSpec, partition: str | None) -> str:
     """Return the name under which runs of the job exclude each other."""
-    return f"{spec.key}/{partition}" if partition and spec.partitioned else spec.key
+    return f"{spec.key}/{partition}" if partition and spec.partitions is not None else spec.key
+
+
+def open_database(spec: JobSpec, resources: Resources, run_id: str) -> contextlib.AbstractContextManager[Database]:
+    """Return the database of a run, to be entered; nothing is connected to yet, and never for a job that has none."""
+    if spec.database is None:
+        return NoDatabase(spec.key)
+    return _opened(resources.engine(application_name(spec.name, run_id)))
+
+
+@contextlib.contextmanager
+def _opened(engine: sa.Engine) -> Iterator[Database]:
+    try:
+        with Database(engine) as database:
+            yield database
+    finally:
+        engine.dispose()
 
 
 def _warn_of_ended_window(run: JobRun, now: datetime) -> None:
@@ -236,7 +253,7 @@ def new_run(
         resources=resources,
         reporter=reporter,
         clock=clock,
-        on_files_left=spec.on_files_left,
+        on_files_left=spec.database.on_files_left if spec.database is not None else None,
     )
 
 
@@ -264,7 +281,8 @@ def _run(run: JobRun, spec: JobSpec, settings: JobSettings, step: str | None) ->
     A step that failed does not keep the next from its work, one that never began does.
     """
     try:
-        _check_server(run, spec)
+        if spec.database is not None:
+            _check_server(run, spec)
     except MaintenanceError as failed:
         return _Ended(_status(failed), str(failed), began=False)
     parts, ended = spec.parts(step), _Ended(Status.SUCCESS, None, began=False)
@@ -287,7 +305,7 @@ def _joined(before: _Ended, ended: _Ended, is_named: bool, step: str) -> _Ended:
 def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, is_prepared: bool) -> _Ended:
     status, error, began, is_counted = Status.SUCCESS, None, is_prepared, True
     try:
-        run.begin(part.name, part.tables, deletes=part.purges, rule_table=spec.tables[0] if spec.tables else "")
+        _begin(run, spec, part)
         if not began:
             let_in(run, spec, settings)
             began = True
@@ -297,10 +315,10 @@ def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, 
         began = began and status is not Status.REFUSED
     except BaseException:
         with contextlib.suppress(MaintenanceError):
-            _close_ledger(run, part, "interrupted", None)
+            _close(run, spec, part, "interrupted", None)
         raise
     try:
-        _close_ledger(run, part, status.value, error)
+        _close(run, spec, part, status.value, error)
     except MaintenanceError as failed:
         status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
         # Before the work there was nothing to count.
@@ -317,10 +335,10 @@ def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings) -> None
     except (DatabaseStatementError, DatabaseUnavailableError, IncompleteRunError) as failed:
         run.fail(str(failed))
         _try(run, run.drain_left)
-    if isinstance(settings, PurgeSettings):
+    if spec.database is not None and isinstance(settings, PurgeSettings):
         _try(run, run.delete_archives)
-    if spec.forgets is not None:
-        _try(run, partial(run.forget, spec.forgets(run, settings)))
+    if spec.mail is not None:
+        _try(run, partial(run.forget, spec.mail.forgets(run, settings)))
     if run.account.failures:
         raise IncompleteRunError("; ".join(run.account.failures))
 
@@ -334,17 +352,21 @@ def _try(run: JobRun, duty: Callable[[], None]) -> None:
 
 def let_in(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     """Take the job's lock, and look whether anything speaks against any of its steps."""
+    if spec.database is not None:
+        _lock_and_look(run, spec, settings)
+    if spec.prepare is not None:
+        spec.prepare(run, settings)
+
+
+def _lock_and_look(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     if not run.dry_run:
         run.database.lock(lock_name(spec, run.request.partition))
-    purges = None if spec.purges is None else spec.purges(run, settings)
-    purged = None if purges is None else {table.name for purge in purges for table in purge.every_table}
-    run.database.transaction(lambda connection: check_fit(connection, spec, purged=purged))
-    check_tables(run, spec, settings)
+    used = spec.tables_used(run, settings)
+    run.database.transaction(lambda connection: check_fit(connection, spec, used))
+    check_tables(run, spec.targets, used)
     if spec.location.is_of_the_orchestrator:
         elsewhere = run.database.transaction(lambda connection: find_elsewhere(connection, spec.privileges))
         run.refuse(list(map(str, elsewhere)))
-    if spec.prepare is not None:
-        spec.prepare(run, settings)
 
 
 def _status(failed: MaintenanceError) -> Status:
@@ -369,6 +391,20 @@ def _check_server(run: JobRun, spec: JobSpec) -> None:
         run.ledger = replace(run.ledger, is_kept=False)
 
 
+def _begin(run: JobRun, spec: JobSpec, part: Step) -> None:
+    if spec.database is None:
+        run.account.turn_to_step(run.account.taken)
+    else:
+        run.begin(part.name, part.targets, deletes=part.purges, rule_table=next(iter(spec.targets), ""))
+
+
+def _close(run: JobRun, spec: JobSpec, part: Step, status: str, error: str | None) -> None:
+    if spec.database is None:
+        run.account.outcomes = list(collect(run.account.outcomes))
+    else:
+        _close_ledger(run, part, status, error)
+
+
 def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> None:
     """Record how the work on every table ended, and make the outcomes complete.
 
@@ -378,7 +414,7 @@ def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> No
     told = {outcome.target for outcome in run.account.outcomes}
     committed = run.ledger.recorded()
     planned = run.account.planned_rows if part.purges else ()
-    for table in dict.fromkeys((*part.tables, *planned, *committed)):
+    for table in dict.fromkeys((*part.targets, *planned, *committed)):
         matched = 0 if table in told else run.account.planned_rows.get(table, 0)
         run.record(Outcome.of(table, {**run.account.unrecorded(committed, table), "matched": matched}))
     run.account.outcomes = list(collect(run.account.outcomes))

@@ -59,13 +59,13 @@ class _Column:
     labels: frozenset[str]
 
 
-def check_fit(connection: sa.Connection, spec: JobSpec, *, purged: Collection[str] | None = None) -> None:
+def check_fit(connection: sa.Connection, spec: JobSpec, used: Collection[str]) -> None:
     """Raise `UnfitSchemaError` naming all that a run of the job would miss.
 
-    Of the tables from which the job may delete only those that are `purged` count, if that is given: a rule for the
-    others is switched off. One of them that is not there at all is left to the plan, which counts their rows first.
+    Only the tables that are `used` count. One from which the job may delete, and that is not there at all, is left to the
+    plan, which counts its rows first.
     """
-    misfits = [each for each in find_misfits(connection, stated_tables(spec, purged)) if not _is_counted(each, spec)]
+    misfits = [each for each in find_misfits(connection, stated_tables(spec, used)) if not _is_counted(each, spec)]
     if misfits:
         found = "; ".join(misfit.says for misfit in misfits)
         raise UnfitSchemaError(f"{spec.name} relies on what the database does not have: {found}. {remedy(spec)}")
@@ -80,17 +80,13 @@ def remedy(spec: JobSpec) -> str:
     )
 
 
-def stated_tables(spec: JobSpec, purged: Collection[str] | None = None) -> list[sa.Table]:
-    """Return the service's tables that a run of the job uses, as its package states them."""
-    if not spec.needs_every_table:
+def stated_tables(spec: JobSpec, used: Collection[str] | None = None) -> list[sa.Table]:
+    """Return the service's tables that the job uses, of them only those that are `used` by a run, as its package states them."""
+    if spec.database is None or not spec.database.needs_every_table:
         return []
     metadata: sa.MetaData = importlib.import_module(f"{spec.location.package}.tables").METADATA
     stated = {table.name: table for table in metadata.tables.values() if table.schema == SERVICE}
-    return [
-        stated[name]
-        for name, privileges in spec.privileges.items()
-        if name in stated and (purged is None or name in purged or "DELETE" not in privileges)
-    ]
+    return [stated[name] for name in spec.privileges if name in stated and (used is None or name in used)]
 
 
 def find_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:

@@ -2,22 +2,25 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic
 
-import sqlalchemy as sa
+from typing_extensions import TypeVar
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import JobSettings
-from cath_dagster.core.model.ticks import is_cron
-from cath_dagster.core.outbox.forgetting import Forgets
-from cath_dagster.core.outbox.left_files import LeftFile
+from cath_dagster.core.model.ticks import is_cron, ticks
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork, Partitions, Step
 from cath_dagster.core.run.job_run import JobRun
+
+S = TypeVar("S", bound=JobSettings, default=Any)
+"""A job's settings; whoever handles jobs of any kind leaves them out."""
+NO_SCHEDULE = "no schedule"
 
 
 class SpecificationError(MaintenanceError):
@@ -25,95 +28,34 @@ class SpecificationError(MaintenanceError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """A part of a job whose parts are done in order, each an op of its own.
-
-    One that leaves something undone does not keep the next from its work; one that is refused does.
-    """
-
-    name: str
-    run: Callable[[JobRun, Any], None]
-    summary: str
-    tables: tuple[str, ...]
-    """The tables that this part reports on."""
-    purges: bool = False
-    """Whether it is this part that deletes what the job plans to purge."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """What a part of a job makes of rows that a later run deletes: it writes `values` into those that match.
-
-    `says` is what became of them then, such as "soft-deleted"; `is_made` finds those that it has been made to. As of a
-    purge, a row that matches at one reference time matches at every later one.
-    """
-
-    table: sa.Table
-    rule: str
-    says: str
-    predicate: sa.ColumnElement[bool]
-    is_made: sa.ColumnElement[bool]
-    values: Mapping[str, sa.ColumnElement[Any]]
-    conditions: Mapping[str, sa.ColumnElement[bool]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobSpec:
-    """All that is said about a job.
+class JobSpec(Generic[S]):
+    """All that is said about a job; what only some jobs have is a part of its own, None for the others.
 
     `run` gets the run and the job's settings; it owns its transactions through the run. A job of several `steps` has
     them in place of `run`, and `prepare` for what may refuse the run: it comes before the first write of any step.
-    `needs` names the environment variables, without the location's prefix, that must be set for any run.
     """
 
     location: CodeLocation
     name: str
-    cron: str
+    cron: str | None = None
+    """When it runs, in the location's zone; None for a job that people start."""
     owner: str
     summary: str
     """One line: what it does, for lists."""
     description: str
     """What is deleted or sent, by which rule, and how to undo it; speaks to operators."""
-    settings: type[JobSettings]
-    run: Callable[[JobRun, Any], None] | None = None
-    steps: tuple[Step, ...] = ()
-    prepare: Callable[[JobRun, Any], None] | None = None
-    tables: tuple[str, ...]
-    """The tables a run reports on, the one with the rule first."""
-    purges: Callable[[Planning, Any], Sequence[Purge]] | None = None
-    """What a run with these settings would delete, as a pure function of the reference time.
-
-    A row that matches at one time matches at every later one, if nobody changes it. None: the run itself decides.
-    """
-    change: Callable[[Planning, Any], Change] | None = None
-    """What a run makes of rows before a later one purges them, for a job of two phases; as pure as `purges`."""
-    needs: tuple[str, ...] = ()
+    settings: type[S]
+    run: Callable[[JobRun, S], None] | None = None
+    steps: tuple[Step[S], ...] = ()
+    prepare: Callable[[JobRun, S], None] | None = None
+    required_variables: tuple[str, ...] = ()
+    """The environment variables, without the location's prefix, that must be set for any run; the database's is implied."""
     max_runtime: timedelta = timedelta(hours=4)
-    default_partition: Callable[[datetime], str] | None = None
-    """For a job whose run works on one week: the week of a run that names none, at its reference time. Runs of different
-    weeks do not exclude each other.
-    """
-    check_partition: Callable[[str], object] | None = None
-    """Raises `ConfigurationError` for a partition that cannot be one of the job's."""
     is_asset: bool = False
-    privileges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What the job's role needs on tables, those of ours with their schema, and on the schema `maintenance` itself.
-
-    Locking rows takes UPDATE.
-    """
-    needs_every_table: bool = True
-    """Whether a run is of no use where one of its tables is not as it should be. False for a job whose parts stand alone
-    and say so themselves.
-    """
-    age_columns: Mapping[str, str] = field(default_factory=dict)
-    """Per table the column by whose age its rows expire, for the doctor."""
-    without_mail: str = ""
-    """What comes of a run where no mail provider is configured, for the doctor; empty for a job that sends no mail."""
-    on_files_left: Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None = None
-    """Records in the service's own tables that files are left to be done by hand, in the transaction that notes them."""
-    forgets: Forgets | None = None
-    """Which of its notices matter no more; every job that sends mail says so."""
-    report: Callable[[RunResult, bool], Sequence[str]] | None = None
+    database: DatabaseWork[S] | None = None
+    partitions: Partitions | None = None
+    mail: MailWork[S] | None = None
+    console_report: Callable[[RunResult, bool], Sequence[str]] | None = None
     """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
 
     @property
@@ -122,19 +64,56 @@ class JobSpec:
         return f"{self.location.name}/{self.name}"
 
     @property
-    def partitioned(self) -> bool:
-        """Whether a run works on one partition."""
-        return self.default_partition is not None
-
-    @property
     def schedule_name(self) -> str:
         return f"{self.name}_cron"
 
-    def parts(self, name: str | None = None) -> tuple[Step, ...]:
+    @property
+    def schedule(self) -> str:
+        """When it runs, in words for people."""
+        return self.cron or NO_SCHEDULE
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables, without the prefix, without which no run begins."""
+        return (*(("DATABASE_URL",) if self.database is not None else ()), *self.required_variables)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The tables a run reports on, the one with the rule first."""
+        return self.database.targets if self.database is not None else ()
+
+    @property
+    def privileges(self) -> Mapping[str, tuple[str, ...]]:
+        """What the job's role needs; see `DatabaseWork`."""
+        return self.database.privileges if self.database is not None else {}
+
+    def ticks(self, after: datetime) -> Iterator[datetime]:
+        """Yield every later tick than an instant, ascending, in UTC; none of a job without a schedule."""
+        return ticks(self.cron, self.location.timezone, after) if self.cron else iter(())
+
+    def next_tick(self, after: datetime) -> datetime | None:
+        """Return the first tick after an instant, in UTC; None where none ever comes."""
+        return next(self.ticks(after), None)
+
+    def parts(self, name: str | None = None) -> tuple[Step[S], ...]:
         """Return the steps, one of them if it is named, or all of a job without steps as one that has no name."""
         if self.run is not None:
-            return (Step(name="", run=self.run, summary=self.summary, tables=self.tables, purges=True),)
+            return (Step(name="", run=self.run, summary=self.summary, targets=self.targets, purges=True),)
         return tuple(step for step in self.steps if name in (None, step.name))
+
+    def purges_at(self, planning: Planning, settings: S) -> Sequence[Purge] | None:
+        """Return what a run with these settings would delete; None where only the run itself can tell."""
+        if self.database is None or self.database.purges is None:
+            return None
+        return self.database.purges(planning, settings)
+
+    def tables_used(self, planning: Planning, settings: S) -> Mapping[str, tuple[str, ...]]:
+        """Return what a run with these settings does to which tables; those whose purge is switched off are left out."""
+        purges = self.purges_at(planning, settings)
+        if purges is None:
+            return self.privileges
+        purged = {table.name for purge in purges for table in purge.every_table}
+        return {name: needs for name, needs in self.privileges.items() if name in purged or "DELETE" not in needs}
 
 
 def load_specs(location: CodeLocation) -> tuple[JobSpec, ...]:
@@ -155,8 +134,8 @@ def _load_spec(module_name: str) -> JobSpec:
         raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
     if spec.name != module_name.rpartition(".")[2]:
         raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
-    if spec.without_mail and spec.forgets is None:
-        raise SpecificationError(f"{spec.key} sends mail and does not say when its notices are forgotten: forgets=…")
+    if spec.mail is not None and spec.database is None:
+        raise SpecificationError(f"{spec.key} sends mail and keeps its notices nowhere: database=DatabaseWork(…)")
     if (spec.run is None) != bool(spec.steps):
         raise SpecificationError(f"{spec.key} needs either run, or steps")
     _check_cron(spec)
@@ -164,7 +143,7 @@ def _load_spec(module_name: str) -> JobSpec:
 
 
 def _check_cron(spec: JobSpec) -> None:
-    if not is_cron(spec.cron):
+    if spec.cron is not None and not is_cron(spec.cron):
         raise SpecificationError(
             f"{spec.key} has the cron {spec.cron!r}, of which the scheduler makes nothing; write it in five fields, like '0 1 * * *'"
         )

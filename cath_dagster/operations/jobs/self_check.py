@@ -4,6 +4,7 @@ from pydantic import Field
 
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations import OPERATIONS, OWNER
@@ -70,5 +71,7 @@ SPEC = JobSpec(
     ),
     settings=SelfCheckSettings,
     run=self_check,
-    tables=(),
+    database=DatabaseWork(
+        targets=(),
+    ),
 )

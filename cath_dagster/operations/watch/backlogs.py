@@ -24,7 +24,7 @@ def watch_backlogs(look: Look) -> Seen:
         alert
         for spec in all_specs()
         if not spec.is_asset
-        for table in spec.tables
+        for table in spec.targets
         for alert in _of_table(look, spec, table, behind)
     ]
     return Seen(tuple(alerts), look.now.isoformat())

@@ -148,7 +148,7 @@ def cron_of(state: InstigatorState) -> tuple[Cron, str]:
     """Return a schedule's cron and the zone it is meant in: what Dagster keeps has no zone, and may be an older cron."""
     location, name = state.repository_selector.location_name, state.instigator_name
     for spec in all_specs():
-        if spec.location.name == location and spec.schedule_name == name:
+        if spec.cron and spec.location.name == location and spec.schedule_name == name:
             return spec.cron, spec.location.timezone
     data = state.instigator_data
     return (data.cron_schedule if isinstance(data, ScheduleInstigatorData) else ""), "UTC"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cath_dagster.core.words import Ours, inert, one_line, printable, unmarked
+from cath_dagster.core.untrusted_text import Ours, inert, one_line, printable, unmarked
 
 # What mail programs make links of, told more widely than ours is: a scheme, or a dot between letters.
 LINK = re.compile(r"(?i)[a-z]://|(?<![\w@-])[a-z0-9-]+\.[a-z]{2,}(?!\w)")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cath_dagster.checktick.standing import Reason
+from cath_dagster.checktick.exempt import Reason
 from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status
 
 DRY_RUN = "DRY RUN MODE - No changes will be made"

@@ -35,7 +35,7 @@ SAYS = {
 
 
 @dataclass(frozen=True)
-class Standing:
+class Exempt:
     """How many surveys stay for a reason, and which; not more than `IDS_SHOWN` of them are named."""
 
     reason: Reason
@@ -64,9 +64,9 @@ def why_not_hard_deleted() -> sa.ColumnElement[str | None]:
     )
 
 
-def find_standing(
+def find_exempt(
     connection: sa.Connection, why: sa.ColumnElement[str | None], is_past: sa.ColumnElement[bool]
-) -> list[Standing]:
+) -> list[Exempt]:
     """Return the surveys that are past their date and stay, by reason."""
     past = sa.select(survey.c.id, why.label("reason")).where(is_past).subquery()
     query = (
@@ -76,15 +76,15 @@ def find_standing(
         .order_by(past.c.reason)
     )
     return [
-        Standing(Reason(reason), count, tuple(sorted(ids)[:IDS_SHOWN]))
+        Exempt(Reason(reason), count, tuple(sorted(ids)[:IDS_SHOWN]))
         for reason, count, ids in connection.execute(query)
     ]
 
 
-def as_details(phase: str, found: Iterable[Standing]) -> dict[str, Scalar]:
+def as_details(phase: str, found: Iterable[Exempt]) -> dict[str, Scalar]:
     """Return the counts and ids as details of an outcome, named apart by phase."""
     details: dict[str, Scalar] = {}
-    for standing in found:
-        details[f"{phase}_{standing.reason}"] = standing.count
-        details[f"{phase}_{standing.reason}_ids"] = [str(survey_id) for survey_id in standing.survey_ids]
+    for exempt in found:
+        details[f"{phase}_{exempt.reason}"] = exempt.count
+        details[f"{phase}_{exempt.reason}_ids"] = [str(survey_id) for survey_id in exempt.survey_ids]
     return details
