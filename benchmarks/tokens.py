@@ -47,7 +47,7 @@ def measure_tokens(cluster: EmbeddedPostgres, *, rounds: int, say: Say) -> Itera
 @contextmanager
 def _provider() -> Iterator[str]:
     """Run the provider in a process of its own, as it is in the world."""
-    command = [sys.executable, "-m", "cath_dagster.development.oauth", "--seconds", str(SECONDS_PER_ANSWER)]
+    command = [sys.executable, "-m", "cath_dagster.development.simulators.oauth", "--seconds", str(SECONDS_PER_ANSWER)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
