@@ -21,9 +21,9 @@ from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.run.execution import execute
-from cath_dagster.development.bon_sample import KEY, create_schema
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.bon.sample import KEY, create_schema
 
 DATABASE = "bench_tokens"
 CREDENTIALS = 1_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.development import bon_sample
+from cath_dagster.development.samples.bon import sample as bon_sample
 from cath_dagster.development.simulators.notify import NotifySimulator
 from cath_dagster.development.simulators.oauth import OAuthProvider
 from cath_dagster.development.simulators.smtp import SmtpServer
