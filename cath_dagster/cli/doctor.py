@@ -43,9 +43,9 @@ def _jobs(location: CodeLocation, resources: EnvironmentResources, database: Seq
         says = rehearse(spec, resources, now=now) if can_rehearse else check_configuration(spec, resources, now=now)
         subject = f"job {spec.name}"
         if says:
-            yield Finding(subject=subject, level=Level.PROBLEM, says=says)
+            yield Finding(subject=subject, level=Level.PROBLEM, message=says)
         elif can_rehearse and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
-            yield Finding(subject=subject, level=Level.OK, says="its run could begin")
+            yield Finding(subject=subject, level=Level.OK, message="its run could begin")
 
 
 def _database(location: CodeLocation, resources: EnvironmentResources) -> Iterator[Finding]:
@@ -60,11 +60,11 @@ def _database(location: CodeLocation, resources: EnvironmentResources) -> Iterat
             yield from diagnose_views(connection, views_of(location), job="refresh_views", location=location.name)
     except PreflightError as refused:
         says, _, remedy = str(refused).partition("; ")
-        yield Finding(subject="connection", level=Level.PROBLEM, says=says, remedy=remedy)
+        yield Finding(subject="connection", level=Level.PROBLEM, message=says, remedy=remedy)
     except DBAPIError as error:
-        yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
+        yield Finding(subject=subject, level=Level.PROBLEM, message=str(translate(error)))
     except MaintenanceError as refused:
-        yield Finding(subject=subject, level=Level.PROBLEM, says=str(refused))
+        yield Finding(subject=subject, level=Level.PROBLEM, message=str(refused))
 
 
 def _tables(location: CodeLocation) -> Sequence[sa.Table]:
@@ -91,14 +91,14 @@ def _mail(location: CodeLocation, resources: EnvironmentResources, without_mail:
         return Finding(
             subject="mail",
             level=Level.WARNING,
-            says="; ".join(["no provider, so that messages are rendered and not delivered", *without_mail]),
+            message="; ".join(["no provider, so that messages are rendered and not delivered", *without_mail]),
             remedy=f"set {location.prefix}_NOTIFY_API_KEY or {location.prefix}_SMTP_URL",
         )
     try:
         resources.mailer().check()
     except (MailerUnavailableError, MaintenanceError) as error:
-        return Finding(subject="mail", level=Level.PROBLEM, says=str(error))
-    return Finding(subject="mail", level=Level.OK, says="the provider answers, and lets us in")
+        return Finding(subject="mail", level=Level.PROBLEM, message=str(error))
+    return Finding(subject="mail", level=Level.OK, message="the provider answers, and lets us in")
 
 
 def _store(location: CodeLocation, resources: EnvironmentResources, variable: str, container: str) -> Finding:
@@ -107,5 +107,5 @@ def _store(location: CodeLocation, resources: EnvironmentResources, variable: st
         # A store without containers of the service is one that the jobs fill themselves.
         resources.store(variable, made_on_demand=not container).check(container)
     except (BlobStoreError, MaintenanceError) as error:
-        return Finding(subject=subject, level=Level.PROBLEM, says=str(error))
-    return Finding(subject=subject, level=Level.OK, says="can be listed")
+        return Finding(subject=subject, level=Level.PROBLEM, message=str(error))
+    return Finding(subject=subject, level=Level.OK, message="can be listed")

@@ -39,7 +39,7 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
             yield Finding(
                 subject=f"locks {location.name}",
                 level=Level.OK,
-                says=f"not looked at: {location.prefix}_DATABASE_URL is not set here",
+                message=f"not looked at: {location.prefix}_DATABASE_URL is not set here",
             )
             continue
         try:
@@ -47,10 +47,10 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
                 sessions = connection.execute(LOCKS).all()
         except (MaintenanceError, DBAPIError) as error:
             says = str(translate(error) if isinstance(error, DBAPIError) else error)
-            yield Finding(subject=f"locks {location.name}", level=Level.PROBLEM, says=says)
+            yield Finding(subject=f"locks {location.name}", level=Level.PROBLEM, message=says)
             continue
         forgotten = [found for found in (_judge(instance, location, now, *one) for one in sessions) if found]
-        yield from forgotten or [Finding(subject=f"locks {location.name}", level=Level.OK, says="none is forgotten")]
+        yield from forgotten or [Finding(subject=f"locks {location.name}", level=Level.OK, message="none is forgotten")]
 
 
 def _judge(
@@ -74,6 +74,6 @@ def _judge(
     return Finding(
         subject=f"locks {location.name}",
         level=Level.PROBLEM,
-        says=f"session {pid} holds the lock of {why}",
+        message=f"session {pid} holds the lock of {why}",
         remedy=f"SELECT pg_terminate_backend({pid});",
     )

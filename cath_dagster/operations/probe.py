@@ -46,6 +46,6 @@ def _unreachable(says: str) -> Finding:
     return Finding(
         subject="storage",
         level=Level.PROBLEM,
-        says=says,
+        message=says,
         remedy="no schedule ticks and no run starts without it: start the database, or set DAGSTER_POSTGRES_URL",
     )

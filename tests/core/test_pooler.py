@@ -52,7 +52,7 @@ def doctor(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
 
 def connection_found(service: Service, monkeypatch: pytest.MonkeyPatch) -> tuple[Level, str]:
     found = [finding for finding in doctor(service, monkeypatch) if finding.subject == "connection"]
-    return found[0].level, f"{found[0].says}; {found[0].remedy}"
+    return found[0].level, f"{found[0].message}; {found[0].remedy}"
 
 
 @in_session_mode

@@ -46,7 +46,7 @@ def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
     ]
     for finding in found:
         remedy = f" ({finding.remedy})" if finding.remedy else ""
-        says = f"{finding.subject}: {finding.says}{remedy}"
+        says = f"{finding.subject}: {finding.message}{remedy}"
         if finding.level is Level.PROBLEM:
             run.fail(says)
         elif finding.level is Level.WARNING:
