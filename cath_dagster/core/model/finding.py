@@ -21,6 +21,6 @@ class Finding:
     message: str
     remedy: str | None = None
 
-    def as_json(self) -> dict[str, str | None]:
+    def as_json(self) -> dict[str, object]:
         """Return the machine-readable form, whose names stay as they are."""
         return {"subject": self.subject, "level": self.level.value, "says": self.message, "remedy": self.remedy}
