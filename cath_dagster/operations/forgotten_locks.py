@@ -8,7 +8,7 @@ import dagster as dg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.location import CodeLocation
@@ -34,8 +34,8 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
     Any role that may connect sees them. A database whose variable is not set here is not looked at.
     """
     for location in locations():
-        resources = open_resources(location, instance)
-        if not resources.is_configured:
+        backends = open_backends(location, instance)
+        if not backends.is_configured:
             yield Finding(
                 subject=f"locks {location.name}",
                 level=Level.OK,
@@ -43,7 +43,7 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
             )
             continue
         try:
-            with resources.disposed_engine("self_check") as engine, engine.connect() as connection:
+            with backends.disposed_engine("self_check") as engine, engine.connect() as connection:
                 sessions = connection.execute(LOCKS).all()
         except (MaintenanceError, DBAPIError) as error:
             says = str(translate(error) if isinstance(error, DBAPIError) else error)

@@ -36,12 +36,12 @@ from cath_dagster.core.model.settings import (
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import find_hindrance, require_writes
+from cath_dagster.core.run.backends import Backends, Reporter, application_name, required
 from cath_dagster.core.run.job_parts import Step
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.no_database import NoDatabase
 from cath_dagster.core.run.record import RunRecord
 from cath_dagster.core.run.request import RunRequest
-from cath_dagster.core.run.resources import Reporter, Resources, application_name, required
 from cath_dagster.core.run.schema_fit import check_fit
 from cath_dagster.core.run.search_path import find_elsewhere
 from cath_dagster.core.run.spec import JobSpec
@@ -55,7 +55,7 @@ def execute(
     *,
     run_id: str,
     now: datetime,
-    resources: Resources,
+    backends: Backends,
     reporter: Reporter,
     partition: str | None = None,
     selection: frozenset[str] | None = None,
@@ -71,7 +71,7 @@ def execute(
     started = clock()
     reporter.info(f"{spec.key} started, run {run_id}")
     try:
-        config = read_config(spec, given, environ=resources.environ, now=now)
+        config = read_config(spec, given, environ=backends.environ, now=now)
         check_partition(spec, partition)
     except MaintenanceError as unusable:
         return _failed_early(spec, run_id, unusable, reporter, dry_run=bool(given.get("dry_run", False)))
@@ -79,8 +79,8 @@ def execute(
         f"as of {config.options.as_of.isoformat()}{', dry run: nothing is changed' if config.options.dry_run else ''}"
     )
     try:
-        required(resources, *spec.variables)
-        database = open_database(spec, resources, run_id)
+        required(backends, *spec.variables)
+        database = open_database(spec, backends, run_id)
     except MaintenanceError as missing:
         return _failed_early(
             spec, run_id, missing, reporter, dry_run=config.options.dry_run, as_of=config.options.as_of
@@ -93,7 +93,7 @@ def execute(
             config,
             opened,
             run_id,
-            resources,
+            backends,
             reporter,
             partition=partition,
             selection=selection,
@@ -185,11 +185,11 @@ def lock_name(spec: JobSpec, partition: str | None) -> str:
     return f"{spec.key}/{partition}" if partition and spec.partitions is not None else spec.key
 
 
-def open_database(spec: JobSpec, resources: Resources, run_id: str) -> contextlib.AbstractContextManager[Database]:
+def open_database(spec: JobSpec, backends: Backends, run_id: str) -> contextlib.AbstractContextManager[Database]:
     """Return the database of a run, to be entered; nothing is connected to yet, and never for a job that has none."""
     if spec.database is None:
         return NoDatabase(spec.key)
-    return _opened(resources.engine(application_name(spec.name, run_id)))
+    return _opened(backends.engine(application_name(spec.name, run_id)))
 
 
 @contextlib.contextmanager
@@ -214,7 +214,7 @@ def new_run(
     config: RunConfig[JobSettings],
     database: Database,
     run_id: str,
-    resources: Resources,
+    backends: Backends,
     reporter: Reporter,
     *,
     now: datetime,
@@ -250,7 +250,7 @@ def new_run(
             dry_run=config.options.dry_run,
             as_of=config.options.as_of,
         ),
-        resources=resources,
+        backends=backends,
         reporter=reporter,
         clock=clock,
         on_files_left=spec.database.on_files_left if spec.database is not None else None,
