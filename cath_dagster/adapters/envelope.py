@@ -85,7 +85,7 @@ def perform(
             step=request.step,
         )
     if result.status is not Status.SUCCESS or _is_whole(request, caller):
-        switch.tell(result)
+        switch.ping_result(result)
     return result
 
 
