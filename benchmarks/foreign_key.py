@@ -19,8 +19,8 @@ from cath_dagster.core.inspection.index_builds import build_missing_indexes
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.run.execution import execute
-from cath_dagster.development.cath_sample import create_schema
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.cath.sample import create_schema
 
 ARTEFACTS, LOG_ROWS = 20_000, 1_000_000
 TRIED = 100

@@ -18,8 +18,8 @@ from cath_dagster.bon.jobs.overdue_detection import SPEC
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.run.execution import execute
-from cath_dagster.development.bon_sample import create_schema
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.bon.sample import create_schema
 
 TEMPLATE = "bench_bon_template"
 BUSINESSES = 250

@@ -21,9 +21,9 @@ from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.run.execution import execute
-from cath_dagster.development.bon_sample import KEY, create_schema
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.bon.sample import KEY, create_schema
 
 DATABASE = "bench_tokens"
 CREDENTIALS = 1_000
@@ -47,7 +47,7 @@ def measure_tokens(cluster: EmbeddedPostgres, *, rounds: int, say: Say) -> Itera
 @contextmanager
 def _provider() -> Iterator[str]:
     """Run the provider in a process of its own, as it is in the world."""
-    command = [sys.executable, "-m", "cath_dagster.development.oauth", "--seconds", str(SECONDS_PER_ANSWER)]
+    command = [sys.executable, "-m", "cath_dagster.development.simulators.oauth", "--seconds", str(SECONDS_PER_ANSWER)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

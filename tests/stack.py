@@ -17,8 +17,8 @@ import psycopg
 from psycopg import sql
 
 from cath_dagster.development.local import REPOSITORY, Stack, answers, wait_until
-from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.postgres import free_port
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.conftest import SERVER, TEMPLATE, database_url
 from tests.service import Service
 from tests.warm import WarmStack

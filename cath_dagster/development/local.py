@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.adapters.mounted import forget, inherited
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import SCHEMA
@@ -54,8 +55,7 @@ def forget_outside() -> None:
 
     Nobody should lose data because a variable was exported.
     """
-    for name in [name for name in os.environ if name.startswith((*OURS, "PG"))]:
-        del os.environ[name]
+    forget((*OURS, "PG"))
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,8 @@ class Local:
 
         `forget_outside` comes first.
         """
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         return (
-            inherited
+            inherited(without=OURS)
             | self.shell_environment()
             | dict(outside)
             | {

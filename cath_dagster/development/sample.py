@@ -1,4 +1,4 @@
-"""What a service's sample is: `development/<location>_sample.py` describes one by SAMPLE = Sample(…)."""
+"""What a service's sample is: `development/samples/<location>/sample.py` describes one by SAMPLE = Sample(…)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,6 +1,5 @@
 """The outside of this location: the database in which Dagster keeps runs and events, and its compute logs."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import sqlalchemy as sa
 
 from cath_dagster.adapters.environment import EnvironmentBackends
-from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.adapters.mounted import MountedEnvironment, read_unmounted
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import (
     ConfigurationError,
@@ -44,14 +43,14 @@ class InstanceBackends(EnvironmentBackends):
 
     @property
     def is_configured(self) -> bool:
-        return self._instance is not None or bool(os.environ.get(HOME))
+        return self._instance is not None or bool(read_unmounted(HOME))
 
     @cached_property
     def instance(self) -> "dg.DagsterInstance":
         """The instance; raises `MissingConfigurationError` where nobody has said which."""
         if self._instance is not None:
             return self._instance
-        if not os.environ.get(HOME):
+        if not read_unmounted(HOME):
             raise MissingConfigurationError(f"{HOME} not set; set it to the folder of the instance's dagster.yaml")
         import dagster as dg
         from dagster_postgres.utils import DagsterPostgresException

@@ -1,7 +1,6 @@
 """Where Dagster keeps runs and events: the PostgreSQL of the environment, or nowhere for longer than one command."""
 
 import atexit
-import os
 import re
 import shutil
 import tempfile
@@ -10,7 +9,7 @@ from typing import Any, Self
 
 import dagster as dg
 
-from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.adapters.mounted import MountedEnvironment, hand_down, read_unmounted
 from cath_dagster.orchestration.internals.storages import (
     ConfigurableClass,
     ConfigurableClassData,
@@ -53,7 +52,7 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
             # Dagster speaks to its own storage through psycopg 2, whatever the URL's default driver is.
             driver_url = re.sub("^postgres(ql)?://", "postgresql+psycopg2://", url)
             return postgres_storage(driver_url, inst_data)
-        if os.environ.get("DAGSTER_HOME"):
+        if read_unmounted("DAGSTER_HOME"):
             raise dg.DagsterInvalidInvocationError(
                 f"{VARIABLE} is not set; set it to the database that keeps Dagster's runs and events"
             )
@@ -62,8 +61,9 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
 
 def _temporary_folder() -> str:
     """Return the folder that this command and the processes it starts share; its first user removes it."""
-    folder = os.environ.get(TEMPORARY)
+    folder = read_unmounted(TEMPORARY)
     if folder is None:
-        folder = os.environ[TEMPORARY] = tempfile.mkdtemp(prefix="cath-dagster-")
+        folder = tempfile.mkdtemp(prefix="cath-dagster-")
+        hand_down(TEMPORARY, folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -8,7 +8,7 @@ from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.mounted import MAX_BYTES, MountedEnvironment
 from cath_dagster.adapters.notify import NotifyMailer
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 
 SECRET = "Pl4nted-secret"
 

@@ -12,8 +12,8 @@ from cath_dagster.adapters.notify import NotifyMailer
 from cath_dagster.adapters.smtp import SmtpMailer, parse_sender, parse_url
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.ports.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
-from cath_dagster.development.notify import NotifySimulator
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.notify import NotifySimulator
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.certificate import make_certificate
 
 NOW = datetime(2026, 11, 20, 8, 1, tzinfo=UTC)

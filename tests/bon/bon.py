@@ -16,8 +16,8 @@ from psycopg.rows import tuple_row
 
 from cath_dagster.bon import BON
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.development.oauth import OAuthProvider
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.oauth import OAuthProvider
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.command import PROGRAM
 from tests.maintained import Maintained
 

@@ -16,7 +16,7 @@ from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
 from cath_dagster.core.ports.mail import Delivery, Mailer, Message
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.service import Service, SilentReporter, outcome
 
 JOB = "inactive_verification"

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
-from cath_dagster.development.notify import NotifySimulator, SentMail
+from cath_dagster.development.simulators.notify import NotifySimulator, SentMail
 from tests.service import Service, outcome
 
 JOB = "media_reporting"

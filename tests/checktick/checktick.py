@@ -21,7 +21,7 @@ from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.command import PROGRAM, BatchCounts, call
 from tests.maintained import Maintained
 

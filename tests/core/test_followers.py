@@ -19,8 +19,8 @@ from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.pressure import Pressure, look
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
-from cath_dagster.development import cath_sample
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.samples.cath import sample as cath_sample
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.roles import role_in
 from tests.servers import Primary, await_true, primary, standby
 from tests.service import Service

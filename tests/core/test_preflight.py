@@ -25,7 +25,7 @@ from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.core.test_followers import make_cath
 from tests.servers import primary
 from tests.service import Service

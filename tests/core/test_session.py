@@ -20,7 +20,7 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
 from cath_dagster.core.run.spec import load_specs
-from cath_dagster.development import cath_sample
+from cath_dagster.development.samples.cath import sample as cath_sample
 from cath_dagster.registry import locations
 from tests.assumptions import PAGE, settings_left_alone
 from tests.cath.test_role import give

@@ -14,7 +14,7 @@ import kubernetes
 import pytest
 import yaml
 
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.conftest import TEMPLATE
 from tests.deployment.instance import container_context, image, run_coordinator, run_launcher
 from tests.deployment.values import NAMESPACE, Tree, deployments, merged

@@ -13,7 +13,7 @@ import pytest
 
 from cath_dagster.development.local import Stack, wait_until
 from cath_dagster.development.postgres import free_port
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.smtp import SmtpServer
 from cath_dagster.orchestration.internals.instigators import TickStatus
 from tests.dagster_internals import ReconstructableRepository
 from tests.operations.instance import Instance, open_instance

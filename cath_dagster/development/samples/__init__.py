@@ -20,13 +20,15 @@ def samples() -> tuple[Sample, ...]:
 
 @cache
 def _sample_in(module: str) -> Sample | None:
-    found = getattr(importlib.import_module(module), "SAMPLE", None) if find_spec(module) is not None else None
+    package = module.rpartition(".")[0]
+    is_there = find_spec(package) is not None and find_spec(module) is not None
+    found = getattr(importlib.import_module(module), "SAMPLE", None) if is_there else None
     return found if isinstance(found, Sample) else None
 
 
 def sample_of(location: CodeLocation) -> Sample:
     """Return a location's sample; raise `SpecificationError` if there is none."""
-    module = f"{__package__}.{location.name}_sample"
+    module = f"{__package__}.{location.name}.sample"
     sample = _sample_in(module)
     if sample is None or sample.location != location:
         path = module.replace(".", "/")

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, cast
 from urllib.parse import parse_qs, unquote_plus
 
-from cath_dagster.development.loopback import LoopbackServer
+from cath_dagster.development.simulators.loopback import LoopbackServer
 
 JSON, HTML = "application/json", "text/html"
 
@@ -257,7 +257,7 @@ def _read_request(form: Mapping[str, str], authorization: str | None) -> TokenRe
 
 def main() -> None:
     """Serve until the process is ended, saying where on standard output."""
-    parser = argparse.ArgumentParser(prog="python -m cath_dagster.development.oauth", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m cath_dagster.development.simulators.oauth", description=__doc__)
     parser.add_argument("--seconds", type=float, default=0, help="how long each answer takes")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

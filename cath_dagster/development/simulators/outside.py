@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.development import bon_sample
-from cath_dagster.development.notify import NotifySimulator
-from cath_dagster.development.oauth import OAuthProvider
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.samples.bon import sample as bon_sample
+from cath_dagster.development.simulators.notify import NotifySimulator
+from cath_dagster.development.simulators.oauth import OAuthProvider
+from cath_dagster.development.simulators.smtp import SmtpServer
 
 THIRTY_DAYS = 30 * 86_400
 """How long the local provider's tokens live: a second look at the sample finds nothing to refresh."""

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 
-from cath_dagster.development.loopback import LoopbackServer
+from cath_dagster.development.simulators.loopback import LoopbackServer
 
 # The provider's own limits: a token's age, a file's size and the length of its name.
 TOKEN_LEEWAY_SECONDS = 30
@@ -382,7 +382,7 @@ def _load_mail(line: str) -> SentMail:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m cath_dagster.development.notify", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m cath_dagster.development.simulators.notify", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; a free one unless given")
     parser.add_argument("--log", type=Path, help="file to which every mail is appended, one JSON line each")
     parser.add_argument("--api-key", help="the key to be accepted; a new one unless given")

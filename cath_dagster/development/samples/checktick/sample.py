@@ -152,7 +152,7 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
 
 def create_schema(connection: psycopg.Connection) -> None:
     """Create the service's tables, keys and indexes; the caller owns the transaction."""
-    ddl = resources.files("cath_dagster.development").joinpath("checktick_schema.sql").read_bytes()
+    ddl = resources.files(__package__).joinpath("schema.sql").read_bytes()
     connection.execute(ddl)
 
 
