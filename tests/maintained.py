@@ -15,8 +15,9 @@ from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.outbox.notices import Patience
-from cath_dagster.core.run.execution import execute, summary
+from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
+from cath_dagster.core.run.summary import summary
 
 Change = tuple[str, Sequence[Any]]
 """A statement and its parameters."""

@@ -15,8 +15,8 @@ from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.ports.mail import Content
-from cath_dagster.core.run.execution import summary
 from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
 from cath_dagster.orchestration.relaunch import spent_parent

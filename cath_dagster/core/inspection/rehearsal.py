@@ -12,8 +12,9 @@ from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.settings import JobSettings, RunConfig
 from cath_dagster.core.run.backends import Backends, required
-from cath_dagster.core.run.execution import let_in, new_run, open_database, read_config
+from cath_dagster.core.run.execution import new_run, open_database, read_config
 from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.steps import let_in
 
 
 class _Silent:
