@@ -11,7 +11,7 @@ import psycopg
 
 from benchmarks.databases import create_database
 from benchmarks.measures import BenchmarkError, Quiet, Say
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import CATH
 from cath_dagster.cath.jobs.expired_artefacts import SPEC
@@ -91,7 +91,7 @@ def _run(url: str, blobs: str, max_rows: int | None = None) -> RunResult:
         {"allow_large": True} | ({"max_rows": max_rows} if max_rows else {}),
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources("CATH", {"CATH_DATABASE_URL": url, "CATH_BLOB_URL": Path(blobs).as_uri()}),
+        backends=EnvironmentBackends("CATH", {"CATH_DATABASE_URL": url, "CATH_BLOB_URL": Path(blobs).as_uri()}),
         reporter=Quiet(),
     )
 

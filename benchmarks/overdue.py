@@ -11,7 +11,7 @@ import psycopg
 
 from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import Quiet, Ratio, Say, at_least, bounded
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon import BON
 from cath_dagster.bon.jobs.overdue_detection import SPEC
@@ -91,7 +91,7 @@ def _measure(cluster: EmbeddedPostgres) -> _Round:
         {"as_of": AS_OF.isoformat()},
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources("BON", {"BON_DATABASE_URL": url}),
+        backends=EnvironmentBackends("BON", {"BON_DATABASE_URL": url}),
         reporter=Quiet(),
     )
     outcome = next(outcome for outcome in result.outcomes if outcome.target == "invoices")

@@ -13,7 +13,7 @@ import psycopg
 
 from benchmarks.databases import create_database
 from benchmarks.measures import Quiet, Ratio, Say, bounded
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon import BON
 from cath_dagster.bon.jobs.shaam_token_refresh import SPEC
@@ -90,7 +90,7 @@ def _measure(cluster: EmbeddedPostgres, token_url: str) -> float:
         {},
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources("BON", environ),
+        backends=EnvironmentBackends("BON", environ),
         reporter=Quiet(),
     )
     seconds = time.perf_counter() - started

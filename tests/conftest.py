@@ -24,6 +24,7 @@ from tests.bon.bon import Bon
 from tests.databases import Databases
 from tests.servers import memory, postgres_15, session_pooler, transaction_pooler  # noqa: F401
 from tests.service import Service
+from tests.statements import share_compiled
 
 SERVER = "TEST_SUITE_SERVER"
 """Where the run's PostgreSQL is, for the workers of a parallel run."""
@@ -89,6 +90,13 @@ def database_url(name: str) -> str:
     return Databases(os.environ[SERVER], {}).url(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_compiled(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def suite_server() -> str:
     """Return the libpq URL of the suite's own server."""
@@ -107,7 +115,9 @@ def suite_databases(suite_server: str) -> Iterator[Databases]:
 def databases_on_15() -> Iterator[Databases]:
     """Yield an older server, of this worker alone."""
     with postgres_15(wal_level="logical") as cluster:
-        yield Databases(cluster.url("postgres"), {})
+        databases = Databases(cluster.url("postgres"), {})
+        yield databases
+        databases.drop_templates()
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.outbox.notices import Patience
-from cath_dagster.core.run.execution import execute, summary
+from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
+from cath_dagster.core.run.summary import summary
 
 Change = tuple[str, Sequence[Any]]
 """A statement and its parameters."""
@@ -71,7 +72,7 @@ class Maintained:
             {"as_of": self.as_of, **config},
             run_id=run_id or str(uuid.uuid4()),
             now=datetime.now(UTC) + timedelta(days=36_500),
-            resources=EnvironmentResources(self.location.prefix, self.environ),
+            backends=EnvironmentBackends(self.location.prefix, self.environ),
             reporter=self.reporter,
             partition=partition,
             is_scheduled=is_scheduled,

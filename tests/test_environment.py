@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.exporters import find_destinations
 from cath_dagster.adapters.logs import VARIABLE, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment, read_unmounted
@@ -201,7 +201,7 @@ def test_files_hold_template_ids_and_the_address_of_the_provider(mount: Mount) -
     mount("BON_NOTIFY_API_KEY", key)
     mount("BON_NOTIFY_TEMPLATE_OVERDUE_DIGEST", "11111111-1111-1111-1111-111111111111")
 
-    mailer = EnvironmentResources(BON.prefix).mailer()
+    mailer = EnvironmentBackends(BON.prefix).mailer()
 
     assert mailer._templates == {"overdue_digest": "11111111-1111-1111-1111-111111111111"}  # type: ignore[attr-defined]
 

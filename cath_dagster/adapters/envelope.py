@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.backends import Reporter
 from cath_dagster.core.run.execution import execute
-from cath_dagster.core.run.resources import Reporter
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.telemetry import trace_id
 
@@ -51,7 +51,7 @@ COMMAND_LINE = Caller()
 def perform(
     request: Request,
     *,
-    resources: EnvironmentResources,
+    backends: EnvironmentBackends,
     environ: Mapping[str, str],
     reporter: Reporter,
     caller: Caller = COMMAND_LINE,
@@ -71,13 +71,13 @@ def perform(
         observed(spec, run_id, reporter, environ, step=request.step) as heard,
     ):
         if caller.prepares:
-            resources.prepare()
+            backends.prepare()
         result = execute(
             spec,
             request.given,
             run_id=run_id,
             now=datetime.now(UTC),
-            resources=resources,
+            backends=backends,
             reporter=heard,
             partition=request.partition,
             selection=request.selection,
@@ -85,7 +85,7 @@ def perform(
             step=request.step,
         )
     if result.status is not Status.SUCCESS or _is_whole(request, caller):
-        switch.tell(result)
+        switch.ping_result(result)
     return result
 
 

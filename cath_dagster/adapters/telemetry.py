@@ -11,9 +11,9 @@ from cath_dagster.adapters.exporters import Complaints, Destination, Exporters, 
 from cath_dagster.adapters.instruments import Observed
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.outcome import RunResult, Status
-from cath_dagster.core.run.execution import summary
-from cath_dagster.core.run.resources import Reporter
+from cath_dagster.core.run.backends import Reporter
 from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.summary import summary
 from cath_dagster.core.telemetry import Telemetry, reporting_to
 
 INFO, WARN, ERROR = "INFO", "WARN", "ERROR"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.core.inspection.index_builds import IndexBuild, build_missing_indexes
 from cath_dagster.core.model.location import CodeLocation
@@ -18,7 +18,7 @@ def build_all(location: CodeLocation, *, dry_run: bool) -> list[IndexBuild]:
     """Build every index that the doctor warns of; return what was done, or would be, about each."""
     try:
         with (
-            open_resources(location).disposed_engine("indexes build") as engine,
+            open_backends(location).disposed_engine("indexes build") as engine,
             engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
             return build_missing_indexes(connection, load_specs(location), dry_run=dry_run, clock=time.perf_counter)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from rich.table import Table
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.terminal import out
 from cath_dagster.console.database import open_database
 from cath_dagster.core.errors import ConfigurationError
@@ -34,7 +34,7 @@ def explain_row(locations: Sequence[CodeLocation], table: str, key: str, *, now:
         names = ", ".join(location.name for location in having)
         raise ConfigurationError(f"{table} is a table of several locations; say which: {names}")
     location = having[0] if having else locations[0]
-    environ = open_resources(location).environ
+    environ = open_backends(location).environ
     with open_database(location, "explain") as database:
         return explain(database, load_specs(location), table, key, now=now, environ=environ)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.views import views_of
 from cath_dagster.core.maintenance.migrations import take_turns
@@ -48,7 +48,7 @@ def write_roles(location: CodeLocation, roles: Roles, *, now: datetime) -> list[
 
 def _in_transaction(location: CodeLocation, work: Callable[[sa.Connection], list[RoleChange]]) -> list[RoleChange]:
     try:
-        with open_resources(location).disposed_engine("roles") as engine, engine.begin() as connection:
+        with open_backends(location).disposed_engine("roles") as engine, engine.begin() as connection:
             check_current(connection, location=location.name, revision=location.revision)
             return work(connection)
     except DBAPIError as error:
@@ -59,7 +59,7 @@ def _each(
     connection: sa.Connection, location: CodeLocation, roles: Roles, now: datetime, change: Callable[..., RoleChange]
 ) -> list[RoleChange]:
     # The instance's own role needs all of Dagster's tables: there nothing is taken away.
-    revokes_in = (SCHEMA,) if location.resources else (SERVICE, SCHEMA)
+    revokes_in = (SCHEMA,) if location.backends else (SERVICE, SCHEMA)
     wanted: dict[str, Needs] = {}
     for role, needs in _wanted(connection, location, roles, now):
         wanted[role] = wanted[role] | needs if role in wanted else needs
@@ -72,7 +72,7 @@ def _wanted(
     specs = load_specs(location)
     if roles.jobs:
         views = [view.name for view in views_of(location)]
-        moment = Moment(now, open_resources(location).environ)
+        moment = Moment(now, open_backends(location).environ)
         yield roles.jobs, needs_of_jobs(connection, specs, moment, views=views)
     if roles.restore:
         yield roles.restore, needs_of_restore(connection, specs)

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from cath_dagster.adapters.envelope import Request, perform
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import TerminalReporter
@@ -43,7 +43,7 @@ def run_in_process(
     with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as reporter:
         return perform(
             Request(spec=spec, given=given, run_id=run_id, partition=partition),
-            resources=open_resources(spec.location),
+            backends=open_backends(spec.location),
             environ=environ,
             reporter=reporter,
         )

@@ -42,7 +42,7 @@ def print_findings(findings: Sequence[Finding], *, everything: bool) -> None:
         out.print(
             f"[{_LEVEL_STYLES[finding.level]}]{finding.level.value:>7}[/]  [bold]{finding.subject}[/bold]", end="  "
         )
-        out.print(finding.says, markup=False)
+        out.print(finding.message, markup=False)
         if finding.remedy:
             out.print(f"         {finding.remedy}", markup=False, style="cyan", soft_wrap=True)
     in_order = sum(finding.level is Level.OK for finding in findings)
@@ -53,7 +53,7 @@ def print_findings(findings: Sequence[Finding], *, everything: bool) -> None:
 
 def findings_as_json(findings: Sequence[Finding]) -> list[dict[str, object]]:
     """Return what was found with stable keys."""
-    return [{**vars(finding), "level": finding.level.value} for finding in findings]
+    return [finding.as_json() for finding in findings]
 
 
 def has_problem(findings: Sequence[Finding]) -> bool:

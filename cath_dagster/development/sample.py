@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.run.resources import Reporter
+from cath_dagster.core.run.backends import Reporter
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 import dagster as dg
 
 from cath_dagster.adapters.envelope import Caller, Request, perform
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.ports.mail import Content
-from cath_dagster.core.run.execution import summary
 from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
 from cath_dagster.orchestration.relaunch import spent_parent
@@ -80,7 +80,7 @@ def run_job(
             is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
             step=step,
         ),
-        resources=open_resources(spec.location, context.instance),
+        backends=open_backends(spec.location, context.instance),
         environ=MountedEnvironment(),
         reporter=DagsterReporter(context.log),
         caller=_caller(context, run),

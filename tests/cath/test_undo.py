@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH
 from cath_dagster.core.inspection.explain import explain
 from cath_dagster.core.model.outcome import RunResult, Status
@@ -36,7 +36,7 @@ TABLES = (
 def undo(service: Service, run_id: str, *, now: datetime | None = None, **request: Any) -> RunResult:
     """Restore a run, a day after the reference time unless told otherwise."""
     restore_id = str(uuid.uuid4())
-    engine = EnvironmentResources("CATH", service.environ).engine(f"restore:{restore_id}")
+    engine = EnvironmentBackends("CATH", service.environ).engine(f"restore:{restore_id}")
     with Database(engine) as database:
         return restore(
             database,
@@ -196,7 +196,7 @@ def test_explain_tells_when_a_restored_row_falls_under_its_rule_again(service: S
     subscription_id = add_orphan(service)
     now = service.as_of + DAY
     undo(service, service.run(SUBSCRIPTIONS).run_id, now=now)
-    with Database(EnvironmentResources("CATH", service.environ).engine("explain")) as database:
+    with Database(EnvironmentBackends("CATH", service.environ).engine("explain")) as database:
         told = explain(
             database, load_specs(CATH), "subscription", str(subscription_id), now=now, environ=service.environ
         )

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.outbox.notices import Patience
@@ -95,7 +95,7 @@ class CheckTick(Maintained):
             {"as_of": as_of, **config},
             run_id=run_id or str(uuid.uuid4()),
             now=now or as_of,
-            resources=EnvironmentResources(self.location.prefix, self.environ),
+            backends=EnvironmentBackends(self.location.prefix, self.environ),
             reporter=self.reporter,
             partition=partition,
             is_scheduled=is_scheduled,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import CATH
 from cath_dagster.cath.media_report import Week
@@ -76,7 +76,7 @@ def run_tidy(service: Service, spec: JobSpec = TIDY, *, run_id: str = "run-1", *
         {"as_of": service.as_of, **config},
         run_id=run_id,
         now=service.as_of,
-        resources=EnvironmentResources("CATH", service.environ),
+        backends=EnvironmentBackends("CATH", service.environ),
         reporter=service.reporter,
     )
 
@@ -267,14 +267,14 @@ def test_locks_a_partition_of_a_job_that_works_on_one(bench: Service) -> None:
     spec = replace(TIDY, partitions=Partitions(default=lambda as_of: "2026-11-09", check=Week.of))
 
     def run_partition(partition: str) -> RunResult:
-        resources = EnvironmentResources("CATH", bench.environ)
+        backends = EnvironmentBackends("CATH", bench.environ)
         given = {"as_of": bench.as_of}
         return execute(
             spec,
             given,
             run_id=partition,
             now=bench.as_of,
-            resources=resources,
+            backends=backends,
             reporter=SilentReporter(),
             partition=partition,
         )
@@ -422,7 +422,7 @@ def test_leaves_no_session_behind(bench: Service) -> None:
 SCRIPT = """
 import signal, sys
 from datetime import UTC, datetime
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
@@ -445,7 +445,7 @@ as_of = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 environ = dict(item.split("=", 1) for item in sys.argv[4:])
 result = execute(
     spec, {"as_of": as_of}, run_id=run_id, now=as_of,
-    resources=EnvironmentResources("CATH", environ), reporter=SilentReporter(),
+    backends=EnvironmentBackends("CATH", environ), reporter=SilentReporter(),
 )
 sys.exit(0 if result.status == "success" else 1)
 """

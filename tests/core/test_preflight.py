@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
@@ -79,7 +79,7 @@ def run_tidy(
         {"as_of": service.as_of, **config},
         run_id=str(uuid.uuid4()),
         now=service.as_of,
-        resources=EnvironmentResources("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
+        backends=EnvironmentBackends("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
         reporter=service.reporter,
     )
 

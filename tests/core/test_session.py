@@ -101,7 +101,7 @@ def problems(service: Service, url: str | None = None) -> list[str]:
     engine = open_engine(url or service.url, variable="CATH_DATABASE_URL", application_name="doctor")
     with engine.connect() as connection:
         found = list(diagnose(connection, CATH, load_specs(CATH)))
-    return [f"{each.subject}: {each.says}" for each in found if each.level is Level.PROBLEM]
+    return [f"{each.subject}: {each.message}" for each in found if each.level is Level.PROBLEM]
 
 
 def add_log(service: Service, days: float) -> None:

@@ -134,10 +134,10 @@ def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platf
 @pytest.fixture
 def platform(running_platform: Platform) -> Iterator[Platform]:
     """Yield the platform with no rows in the log that its tests purge."""
-    running_platform.hurry()
+    running_platform.let_go()
     running_platform.service.connection.execute("TRUNCATE ingestion_log")
     yield running_platform
-    running_platform.hurry()
+    running_platform.let_go()
     if "daemon" not in running_platform.stack.processes:
         running_platform.start_daemon()
     running_platform.wait(lambda: running_platform.active() == 0, "a run did not end")

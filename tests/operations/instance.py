@@ -18,7 +18,7 @@ from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.operations import OPERATIONS
-from cath_dagster.operations.resources import open_resources
+from cath_dagster.operations.backends import open_backends
 from cath_dagster.orchestration.internals.code_servers import GrpcServerCodeLocationOrigin
 from cath_dagster.orchestration.internals.instigators import (
     InstigatorState,
@@ -251,27 +251,27 @@ def selector_id(origin: RemoteInstigatorOrigin) -> str:
 
 def run_job(instance: Instance, name: str, *, run_id: str | None = None, **config: Any) -> RunResult:
     """Run a job of this location, as of `NOW` unless told otherwise."""
-    resources = open_resources(instance.dagster)
-    resources.prepare()
+    backends = open_backends(instance.dagster)
+    backends.prepare()
     return execute(
         next(spec for spec in load_specs(OPERATIONS) if spec.name == name),
         {"as_of": NOW, **config},
         run_id=run_id or str(uuid.uuid4()),
         now=NOW + timedelta(days=3_650),
-        resources=resources,
+        backends=backends,
         reporter=SilentReporter(),
     )
 
 
 def clean_for_ever() -> None:
     """Run `clean_instance` in a process of its own, until it is killed."""
-    resources = open_resources()
-    resources.prepare()
+    backends = open_backends()
+    backends.prepare()
     execute(
         next(spec for spec in load_specs(OPERATIONS) if spec.name == "clean_instance"),
         {"as_of": NOW},
         run_id=str(uuid.uuid4()),
         now=NOW + timedelta(days=3_650),
-        resources=resources,
+        backends=backends,
         reporter=SilentReporter(),
     )

@@ -188,7 +188,7 @@ def _refresh_each(run: JobRun, refresher: Refresher, due: Sequence[UUID], concur
     results = work_on(due, refresher.refresh, own=run.open_database, threads=concurrency, stop=stop)
     breaker = Breaker(limit=MAX_OUTAGES)
     for count, ended in enumerate(results, start=1):
-        breaker.hear(is_outage=ended.is_outage)
+        breaker.record(is_outage=ended.is_outage)
         if ended.is_outage:
             run.reporter.warning(f"{ended.error}; {breaker.in_a_row} in a row, no more are begun after {MAX_OUTAGES}")
         if breaker.is_open:

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.terminal import out
 from cath_dagster.cli.chosen import choose
 from cath_dagster.cli.commands.roles import JobsRole, RestoreRole
@@ -38,7 +38,7 @@ def migrate_database(
     done: dict[str, Any] = {}
     for chosen in choose(location):
         try:
-            with open_resources(chosen).disposed_engine("migrate") as engine:
+            with open_backends(chosen).disposed_engine("migrate") as engine:
                 done[chosen.name] = revisions = list(migrate(engine, chosen))
         except DBAPIError as error:
             raise translate(error) from None

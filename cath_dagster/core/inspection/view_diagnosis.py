@@ -29,7 +29,7 @@ def diagnose_views(connection: sa.Connection, views: Sequence[View], *, job: str
             yield Finding(
                 subject=f"view {view.name}",
                 level=Level.PROBLEM,
-                says=f"{job} cannot make or refresh it, since the service's schema is no longer what it reads: "
+                message=f"{job} cannot make or refresh it, since the service's schema is no longer what it reads: "
                 f"{translate(error)}",
                 remedy="install a release of cath-dagster whose view does without; until then the view stays as it was",
             )
@@ -41,12 +41,12 @@ def _examine(connection: sa.Connection, view: View, job: str, location: str) -> 
     try:
         existing = read_existing(connection, view)
         if existing is None:
-            return Finding(subject=subject, level=Level.OK, says=f"is not there: the next run of {job} makes it")
+            return Finding(subject=subject, level=Level.OK, message=f"is not there: the next run of {job} makes it")
         misfit = existing.misfit(view, columns)
         if misfit:
             check_droppable(connection, view, existing, misfit)
     except DatabaseStatementError as error:
-        return Finding(subject=subject, level=Level.PROBLEM, says=f"{job} fails: {error}")
+        return Finding(subject=subject, level=Level.PROBLEM, message=f"{job} fails: {error}")
     if not existing.is_owned:
         return _not_owned(connection, view, existing, job)
     holds = f"while it stands, no migration can drop or retype {', '.join(find_read_columns(connection, existing))}"
@@ -54,13 +54,13 @@ def _examine(connection: sa.Connection, view: View, job: str, location: str) -> 
         return Finding(
             subject=subject,
             level=Level.WARNING,
-            says=f"{why}: the next run of {job} mends it; {holds}",
+            message=f"{why}: the next run of {job} mends it; {holds}",
             remedy=f"cath-dagster run {job}",
         )
     return Finding(
         subject=subject,
         level=Level.OK,
-        says=f"is what this release wants; {holds}",
+        message=f"is what this release wants; {holds}",
         remedy=f"before such a migration: cath-dagster views drop {location}; the next run makes it anew",
     )
 
@@ -70,6 +70,6 @@ def _not_owned(connection: sa.Connection, view: View, existing: ExistingView, jo
     return Finding(
         subject=f"view {view.name}",
         level=Level.PROBLEM,
-        says=f"{job} fails: {role} may not refresh it, which takes its owner, {existing.owner}",
+        message=f"{job} fails: {role} may not refresh it, which takes its owner, {existing.owner}",
         remedy=f"as a member of both: ALTER MATERIALIZED VIEW {view.relation} OWNER TO {quote(role)};",
     )

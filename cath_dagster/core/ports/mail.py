@@ -1,4 +1,4 @@
-"""What a job asks of a mail provider, and what it hears back."""
+"""What a job asks of a mail provider, and what it answers."""
 
 import enum
 from collections.abc import Callable, Mapping

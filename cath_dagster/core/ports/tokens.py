@@ -1,4 +1,4 @@
-"""What a job asks of an OAuth 2 provider, and what it hears back."""
+"""What a job asks of an OAuth 2 provider, and what it answers."""
 
 import enum
 from dataclasses import dataclass, field

@@ -14,7 +14,7 @@ MAX_APPLICATION_NAME = 63
 """PostgreSQL cuts longer ones; what must not be cut is the run id."""
 
 
-class Resources(Protocol):
+class Backends(Protocol):
     """The outside of one code location, read from its environment; nothing is opened before it is asked for."""
 
     @property
@@ -54,10 +54,10 @@ def application_name(job: str, run_id: str) -> str:
     return f"{job[: MAX_APPLICATION_NAME - len(run_id) - 1]}:{run_id}"
 
 
-def required(resources: Resources, *names: str) -> dict[str, str]:
+def required(backends: Backends, *names: str) -> dict[str, str]:
     """Return the location's environment variables; raise `MissingConfigurationError` naming those not set."""
-    full = {name: f"{resources.prefix}_{name}" for name in names}
-    missing = [variable for variable in full.values() if not resources.environ.get(variable)]
+    full = {name: f"{backends.prefix}_{name}" for name in names}
+    missing = [variable for variable in full.values() if not backends.environ.get(variable)]
     if missing:
         raise MissingConfigurationError(f"{', '.join(missing)} not set; set it in the environment of the run")
-    return {name: resources.environ[variable] for name, variable in full.items()}
+    return {name: backends.environ[variable] for name, variable in full.items()}

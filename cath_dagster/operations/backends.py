@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.mounted import MountedEnvironment, read_unmounted
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import (
@@ -28,12 +28,12 @@ HOME = "DAGSTER_HOME"
 LOCK = f"{OPERATIONS.name}/migrate"
 
 
-def open_resources(instance: object = None) -> "InstanceResources":
+def open_backends(instance: object = None) -> "InstanceBackends":
     """Return the outside as an instance has it, by default the one of `DAGSTER_HOME`."""
-    return InstanceResources(cast("dg.DagsterInstance | None", instance))
+    return InstanceBackends(cast("dg.DagsterInstance | None", instance))
 
 
-class InstanceResources(EnvironmentResources):
+class InstanceBackends(EnvironmentBackends):
     """Takes from the instance what other locations take from their variables: nothing can point elsewhere."""
 
     def __init__(self, instance: "dg.DagsterInstance | None" = None) -> None:
