@@ -25,13 +25,13 @@ from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.outbox import files, forgetting
 from cath_dagster.core.outbox.left_files import Leaving, LeftFile
 from cath_dagster.core.outbox.notices import Notice, NoticeSender, Patience, not_settled
-from cath_dagster.core.ports.mail import Delivery
 from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purge.engine import Purger
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer, choose_pace
 from cath_dagster.core.run.backends import Backends, Reporter, application_name, required
+from cath_dagster.core.run.mail_outcome import report_sent
 from cath_dagster.core.run.planning import PlannedPurge, Planner, write_plans
 from cath_dagster.core.run.purge_outcome import (
     describe_work,
@@ -46,12 +46,6 @@ from cath_dagster.core.run.request import RunRequest
 NOTICES_AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
 NEXT_RUN = "the next run tries again"
-IDS_TOLD = 10
-"""In one sentence; the outcome has more."""
-SKIPPED_MESSAGES = {
-    Delivery.REJECTED: "addresses were rejected for good by the mail provider",
-    Delivery.GIVEN_UP: "messages of an earlier run that was interrupted may have arrived, and are not sent again",
-}
 
 
 @dataclass(kw_only=True)
@@ -346,15 +340,7 @@ class JobRun:
             outcome = sender.send_all(pending, total=length_hint(notices))
             span.set_outcome(outcome)
         self.record(outcome.timed(self.clock() - started))
-        if outcome.failed:
-            self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); {then}")
-            # Apart from the failure, which the ledger keeps for longer than anybody's id.
-            self.note(f"not sent: messages of the ids {_failed_ids(outcome)}")
-        if outcome.undelivered:
-            self.note(f"{outcome.undelivered} messages were rendered and not delivered ({_reasons(outcome)})")
-        for name, says in SKIPPED_MESSAGES.items():
-            if ids := outcome.details.get(f"{name}_ids"):
-                self.note(f"{says}, of the ids {', '.join(ids) if isinstance(ids, list) else ids}")
+        report_sent(self.account, outcome, then)
         return outcome
 
     def _pending(self, notices: Iterable[Notice]) -> Iterator[Notice]:
@@ -398,15 +384,3 @@ class JobRun:
             drops_partitions=self.request.purging.drop_partitions,
             clock=self.clock,
         )
-
-
-def _failed_ids(outcome: Outcome) -> str:
-    """Return whom the messages that failed are about, the first of them where they are many."""
-    ids = outcome.details.get(f"{Delivery.FAILED}_ids") or []
-    shown = ids[:IDS_TOLD] if isinstance(ids, list) else [str(ids)]
-    return ", ".join(shown) + (f" and {outcome.failed - len(shown)} more" if outcome.failed > len(shown) else "")
-
-
-def _reasons(outcome: Outcome) -> str:
-    errors = outcome.details.get("errors") or []
-    return "; ".join(errors) if isinstance(errors, list) else str(errors)
