@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cath_dagster.adapters.envelope import Request, perform
+from cath_dagster.adapters.envelope import Launch, perform
 from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
@@ -42,7 +42,7 @@ def run_in_process(
         raise
     with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as reporter:
         return perform(
-            Request(spec=spec, given=given, run_id=run_id, partition=partition),
+            Launch(spec=spec, given=given, run_id=run_id, partition=partition),
             backends=open_backends(spec.location),
             environ=environ,
             reporter=reporter,
