@@ -43,18 +43,18 @@ def opens_a_database(tree: ast.Module) -> bool:
     return not {"engine", "open_engine", "create_engine", "dispose", "Database"}.isdisjoint(calls(tree))
 
 
-def test_nobody_outside_the_core_opens_a_database_but_by_its_resources() -> None:
+def test_nobody_outside_the_core_opens_a_database_but_by_its_backends() -> None:
     found = {name for name, tree in sources(PACKAGE) if opens_a_database(tree)}
 
     assert {name for name in found if not name.startswith("cath_dagster/core/")} == {
         "cath_dagster/adapters/environment.py",
         "cath_dagster/adapters/postgres.py",
         # Says where the instance's is.
-        "cath_dagster/operations/resources.py",
+        "cath_dagster/operations/backends.py",
     }
 
 
-@pytest.mark.parametrize("text", ["resources.engine('x')", "Database(engine)", "sa.create_engine(url)"])
+@pytest.mark.parametrize("text", ["backends.engine('x')", "Database(engine)", "sa.create_engine(url)"])
 def test_who_would_open_one_past_it_is_seen(text: str) -> None:
     assert opens_a_database(ast.parse(text))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cath_dagster.adapters.envelope import Request, perform
+from cath_dagster.adapters.envelope import Launch, perform
 from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
@@ -25,6 +25,7 @@ from cath_dagster.registry import find_spec
 def run_in_process(
     name: str, given: Mapping[str, Any], *, partition: str | None, as_json: bool, quiet: bool
 ) -> RunResult:
+    """Run a job and return what came of it; what is unusable is raised, with `as_json` as a result on standard output too."""
     run_id = str(uuid.uuid4())
     try:
         spec = find_spec(name)
@@ -42,7 +43,7 @@ def run_in_process(
         raise
     with _reporter(spec, run_id, as_json=as_json, quiet=quiet) as reporter:
         return perform(
-            Request(spec=spec, given=given, run_id=run_id, partition=partition),
+            Launch(spec=spec, given=given, run_id=run_id, partition=partition),
             backends=open_backends(spec.location),
             environ=environ,
             reporter=reporter,
@@ -57,6 +58,7 @@ def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> Json
 
 
 def finish(result: RunResult, *, as_json: bool, verbose: bool = False) -> None:
+    """Show what came of a run, and end with its exit code."""
     report = find_spec(f"{result.location}/{result.job}").console_report
     if as_json:
         print_json(result.as_json())

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from cath_dagster.adapters.envelope import Caller, Request, perform
+from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.model.location import CodeLocation
@@ -71,7 +71,7 @@ def run_job(
         raise dg.Failure(description=reason, allow_retries=False)
     run_id = run.run_id if run is not None else str(uuid.uuid4())
     result = perform(
-        Request(
+        Launch(
             spec=spec,
             given=context.op_config or {},
             run_id=run_id,
