@@ -12,6 +12,7 @@ from tests.cli.test_cli import SLOW, add_entries, run
 from tests.command import PROGRAM, Done, environment
 from tests.command import call_process as call
 from tests.service import Service
+from tests.waiting import PATIENCE_SECONDS
 
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}
 
@@ -96,7 +97,7 @@ def test_a_run_that_is_terminated_says_so(service: Service) -> None:
         assert process.stderr is not None
         first = process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert lines(first + rest)[-1]["status"] == "interrupted"
 

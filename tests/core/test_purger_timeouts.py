@@ -12,6 +12,7 @@ from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.pace import TEMPI, Pace, Pacer
 from cath_dagster.core.purge import Purge
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.both_versions
 
@@ -134,7 +135,7 @@ def test_others_get_the_lock_of_a_row_while_a_batch_waits_for_another(workshop: 
         workshop.sql.execute("ALTER TABLE entry SET (autovacuum_enabled = off)")
         touching.start()
         workshop.purger(pacer=hasty(workshop)).delete(old_entries(), limit=None)
-        touching.join(timeout=10)
+        touching.join(timeout=PATIENCE_SECONDS)
 
     assert served.is_set()
     assert workshop.count("entry") == 0
