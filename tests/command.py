@@ -17,7 +17,7 @@ COLUMNS = 250
 """Wide enough that no table folds a word that a test looks for."""
 PROGRAM = str(Path(sys.executable).parent / "cath-dagster")
 
-BatchCounts = subprocess.CompletedProcess[str]
+Done = subprocess.CompletedProcess[str]
 
 
 def environment(*sources: Mapping[str, str]) -> dict[str, str]:
@@ -28,19 +28,19 @@ def environment(*sources: Mapping[str, str]) -> dict[str, str]:
     return {**plain, "COLUMNS": str(COLUMNS), "PYTHONWARNINGS": "error"}
 
 
-def call(environ: Mapping[str, str], *arguments: str) -> BatchCounts:
+def call(environ: Mapping[str, str], *arguments: str) -> Done:
     """Call the command as its entry point does; to start a process for it would take a hundred times as long."""
     with _environ(environment(environ)), _streams() as (stdout, stderr):
         handler = signal.getsignal(signal.SIGTERM)
         try:
             main(arguments)
         except SystemExit as ended:
-            return BatchCounts([PROGRAM, *arguments], _as_code(ended.code), stdout.getvalue(), stderr.getvalue())
+            return Done([PROGRAM, *arguments], _as_code(ended.code), stdout.getvalue(), stderr.getvalue())
         finally:
             signal.signal(signal.SIGTERM, handler)
 
 
-def call_process(environ: Mapping[str, str], *arguments: str) -> BatchCounts:
+def call_process(environ: Mapping[str, str], *arguments: str) -> Done:
     """Call the command in a process of its own, as a shell does."""
     return run([PROGRAM, *arguments], environ=environment(environ), modules=COMMAND)
 

@@ -22,7 +22,7 @@ from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development.simulators.smtp import SmtpServer
-from tests.command import PROGRAM, BatchCounts, call
+from tests.command import PROGRAM, Done, call
 from tests.maintained import Maintained
 
 SITE = "https://checktick.example.org"
@@ -118,7 +118,7 @@ class CheckTick(Maintained):
                 child.kill()
                 child.wait()
 
-    def cli(self, *arguments: str) -> BatchCounts:
+    def cli(self, *arguments: str) -> Done:
         """Call the command line as a person does."""
         return call(self.environ, *arguments)
 
