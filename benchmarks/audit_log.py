@@ -18,8 +18,8 @@ from benchmarks.measures import BenchmarkError
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import CATH
 from cath_dagster.core.maintenance.migrations import migrate
-from cath_dagster.development.cath_sample import create_schema
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.cath.sample import create_schema
 
 RETENTION_DAYS = 90
 SPAN_DAYS = 450

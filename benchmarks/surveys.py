@@ -22,8 +22,8 @@ from cath_dagster.checktick.retention import is_hard_deletable
 from cath_dagster.checktick.tables import KEY_COLUMNS, audit_log, key_escrow, legal_hold, response, survey
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import file_outbox
-from cath_dagster.development.checktick_sample import create_schema
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.checktick.sample import create_schema
 
 GOAL_SURVEYS, GOAL_PROGRESS, GOAL_MEMORY = 8, 0.9, 1.1
 GOAL_PROGRESS_WHOLE = 0.6

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.measures import Quiet
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.run.execution import execute
@@ -44,7 +44,7 @@ def _run(environ: dict[str, str], job: str, config: dict[str, object]) -> RunRes
         config,
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources(CHECKTICK.prefix, environ),
+        backends=EnvironmentBackends(CHECKTICK.prefix, environ),
         reporter=Quiet(),
     )
 

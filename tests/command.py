@@ -11,12 +11,13 @@ from pathlib import Path
 
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.cli.main import main
+from tests.warm import COMMAND, run
 
 COLUMNS = 250
 """Wide enough that no table folds a word that a test looks for."""
 PROGRAM = str(Path(sys.executable).parent / "cath-dagster")
 
-BatchCounts = subprocess.CompletedProcess[str]
+Done = subprocess.CompletedProcess[str]
 
 
 def environment(*sources: Mapping[str, str]) -> dict[str, str]:
@@ -27,23 +28,21 @@ def environment(*sources: Mapping[str, str]) -> dict[str, str]:
     return {**plain, "COLUMNS": str(COLUMNS), "PYTHONWARNINGS": "error"}
 
 
-def call(environ: Mapping[str, str], *arguments: str) -> BatchCounts:
+def call(environ: Mapping[str, str], *arguments: str) -> Done:
     """Call the command as its entry point does; to start a process for it would take a hundred times as long."""
     with _environ(environment(environ)), _streams() as (stdout, stderr):
         handler = signal.getsignal(signal.SIGTERM)
         try:
             main(arguments)
         except SystemExit as ended:
-            return BatchCounts([PROGRAM, *arguments], _as_code(ended.code), stdout.getvalue(), stderr.getvalue())
+            return Done([PROGRAM, *arguments], _as_code(ended.code), stdout.getvalue(), stderr.getvalue())
         finally:
             signal.signal(signal.SIGTERM, handler)
 
 
-def call_process(environ: Mapping[str, str], *arguments: str) -> BatchCounts:
+def call_process(environ: Mapping[str, str], *arguments: str) -> Done:
     """Call the command in a process of its own, as a shell does."""
-    return subprocess.run(
-        [PROGRAM, *arguments], env=environment(environ), capture_output=True, text=True, timeout=60, check=False
-    )
+    return run([PROGRAM, *arguments], environ=environment(environ), modules=COMMAND)
 
 
 @contextlib.contextmanager

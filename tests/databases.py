@@ -4,6 +4,7 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -22,6 +23,8 @@ class Databases:
     server: str
     templates: dict[str, str]
     _own: list[str] = field(default_factory=list)
+    _sessions: list[psycopg.Connection[Any]] = field(default_factory=list)
+    """The one that makes and drops databases: to log in anew takes a third as long as to make one."""
 
     def url(self, name: str) -> str:
         """Return the libpq URL of a database on the server."""
@@ -33,11 +36,11 @@ class Databases:
     def copy(self, template: str = EMPTY) -> Iterator[str]:
         """Yield the URL of a copy of a template, by default of one with nothing in it."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(self.server, autocommit=True) as admin:
-            names = map(sql.Identifier, (name, template))
-            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(*names))
+        self._execute("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, template)
+        try:
             yield self.url(name)
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        finally:
+            self._execute("DROP DATABASE {} WITH (FORCE)", name)
 
     def template(self, service: str) -> str:
         """Return the name of a service's template, made now if it is missing."""
@@ -47,8 +50,7 @@ class Databases:
         """Make a database with a service's empty schema and our own tables; return its name."""
         (sample,) = (sample for sample in samples() if sample.name == service)
         name = f"template_{service}_{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(self.server, autocommit=True) as admin:
-            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        self._execute("CREATE DATABASE {}", name)
         self._own.append(name)
         with psycopg.connect(self.url(name)) as connection:
             sample.create_schema(connection)
@@ -59,8 +61,13 @@ class Databases:
         return name
 
     def drop_templates(self) -> None:
-        """Drop those that were made here."""
-        with psycopg.connect(self.server, autocommit=True) as admin:
-            while self._own:
-                name = sql.Identifier(self._own.pop())
-                admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        """Drop those that were made here, and log out."""
+        while self._own:
+            self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", self._own.pop())
+        while self._sessions:
+            self._sessions.pop().close()
+
+    def _execute(self, statement: LiteralString, *names: str) -> None:
+        if not self._sessions or self._sessions[-1].closed:
+            self._sessions.append(psycopg.connect(self.server, autocommit=True))
+        self._sessions[-1].execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

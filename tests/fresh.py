@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cath_dagster.registry import locations
+from tests.waiting import PATIENCE_SECONDS
 
 REPOSITORY = Path(__file__).parents[1]
 PROBE = """
@@ -46,7 +47,7 @@ def load_afresh(location: str, environ: Mapping[str, str] | None = None, *, then
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

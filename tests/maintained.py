@@ -1,6 +1,5 @@
 """A maintained database as a test sees it: its rows, and a way to run its location's jobs."""
 
-import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +10,14 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.outbox.notices import Patience
-from cath_dagster.core.run.execution import execute, summary
+from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
+from cath_dagster.core.run.summary import summary
+from tests.waiting import PATIENCE_SECONDS, PREVAILS, wait_until
 
 Change = tuple[str, Sequence[Any]]
 """A statement and its parameters."""
@@ -71,7 +72,7 @@ class Maintained:
             {"as_of": self.as_of, **config},
             run_id=run_id or str(uuid.uuid4()),
             now=datetime.now(UTC) + timedelta(days=36_500),
-            resources=EnvironmentResources(self.location.prefix, self.environ),
+            backends=EnvironmentBackends(self.location.prefix, self.environ),
             reporter=self.reporter,
             partition=partition,
             is_scheduled=is_scheduled,
@@ -85,18 +86,16 @@ class Maintained:
         """
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         with ThreadPoolExecutor(1) as pool, psycopg.connect(self.url) as other:
+            other.execute(PREVAILS)
             for statement, parameters in changes:
                 other.execute(statement, parameters)
             running = pool.submit(self.run, job)
-            deadline = time.monotonic() + 10
-            while not self.value(waits):
-                assert not running.done(), "the run never waited for the lock"
-                assert time.monotonic() < deadline, "the run never came to the lock"
-                time.sleep(0.005)
+            wait_until(lambda: self.value(waits) or running.done(), "the run never came to the lock")
+            assert not running.done(), "the run never waited for the lock"
             for statement, parameters in then:
                 other.execute(statement, parameters)
             other.commit()
-            return running.result(timeout=30)
+            return running.result(timeout=PATIENCE_SECONDS)
 
     def ledger(self, run_id: str) -> dict[str, tuple[Any, ...]]:
         """Return by table what the ledger says of a run: dry_run, cutoff, matched, deleted, archived and outcome."""

@@ -20,15 +20,22 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from cath_dagster.development.postgres import SUPERUSER, EmbeddedPostgres, _as_unprivileged
 from tests.parts import find_postgres_15, find_program
 
+ENOUGH_MEMORY = 2 * 1024**3
 POOLER_PORT = 6432
 READY_SECONDS = 60.0
 FAST = {"fsync": "off", "max_connections": "100", "shared_buffers": "32MB"}
 
 
+def memory() -> Path | None:
+    """Return a folder in memory if there is one with room: a thousand databases are created and dropped."""
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() and shutil.disk_usage(shared).free > ENOUGH_MEMORY else None
+
+
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """Yield a folder of a path short enough for a socket, owned by whoever runs servers."""
-    home = Path(tempfile.mkdtemp(prefix="cath-dagster-test-"))
+    """Yield a folder of a path short enough for a socket, in memory where there is room, owned by whoever runs servers."""
+    home = Path(tempfile.mkdtemp(prefix="cath-dagster-test-", dir=memory()))
     if user := _as_unprivileged():
         shutil.chown(home, user["user"], user["group"])
     try:

@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 
 from cath_dagster.cath import CATH
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.maintained import Maintained, SilentReporter, outcome
 
 __all__ = ["Service", "SilentReporter", "outcome"]

@@ -7,9 +7,9 @@ import pytest
 
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.run.spec import load_specs
-from cath_dagster.development import bon_sample
 from cath_dagster.development.sample import Filling
 from cath_dagster.development.samples import sample_of
+from cath_dagster.development.samples.bon import sample as bon_sample
 from tests.bon.bon import Bon
 from tests.checktick.checktick import CheckTick
 from tests.checktick.conftest import checktick, checktick_template, checktick_url  # noqa: F401

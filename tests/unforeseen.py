@@ -88,7 +88,7 @@ def findings(service: Maintained) -> list[Finding]:
         moment = Moment(service.as_of, service.environ, "doctor")
         found = list(reference_findings(connection, load_specs(service.location), moment))
     engine.dispose()
-    return [finding for finding in found if KEY in finding.says]
+    return [finding for finding in found if KEY in finding.message]
 
 
 def holds_one_row(service: Maintained, case: Case) -> None:

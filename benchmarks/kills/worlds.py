@@ -17,10 +17,10 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.development.local import REPOSITORY
-from cath_dagster.development.outside import Outside
 from cath_dagster.development.postgres import PORT, SUPERUSER, EmbeddedPostgres
 from cath_dagster.development.sample import Filling, Sample
 from cath_dagster.development.samples import sample_of
+from cath_dagster.development.simulators.outside import Outside
 from cath_dagster.operations import OPERATIONS
 
 REAL_RUNS, COPIES = 4, 60

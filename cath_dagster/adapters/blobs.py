@@ -22,6 +22,7 @@ from cath_dagster.core.ports.blobs import (
 from cath_dagster.core.ports.breaker import Breaker
 
 if TYPE_CHECKING:
+    # A library of clouds, which a run without files does not load.
     from obstore import ObjectMeta
     from obstore.store import AzureConfig, AzureStore, ObjectStore
 
@@ -188,7 +189,7 @@ class ObjectBlobStore:
             if self._breaker.is_open:
                 return RemovalResult(Removal.FAILED, "not tried, because the store does not answer")
             result = await self._delete_one(path)
-            self._breaker.hear(is_outage=NO_ANSWER in (result.error or ""))
+            self._breaker.record(is_outage=NO_ANSWER in (result.error or ""))
         return result
 
     async def _delete_one(self, path: str) -> RemovalResult:

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.backends import Reporter
 from cath_dagster.core.run.execution import execute
-from cath_dagster.core.run.resources import Reporter
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.telemetry import trace_id
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is asked for: one run of a job, or one step of it."""
+class Launch:
+    """What is launched: one run of a job, or one step of it."""
 
     spec: JobSpec
     given: Mapping[str, Any]
@@ -49,48 +49,48 @@ COMMAND_LINE = Caller()
 
 
 def perform(
-    request: Request,
+    launch: Launch,
     *,
-    resources: EnvironmentResources,
+    backends: EnvironmentBackends,
     environ: Mapping[str, str],
     reporter: Reporter,
     caller: Caller = COMMAND_LINE,
 ) -> RunResult:
-    """Do what is asked for and return what came of it; a failure of the run is a result, as `execute` has it.
+    """Do what is launched and return what came of it; a failure of the run is a result, as `execute` has it.
 
     The switch hears once that a run of several steps began and once how it ended, and at once that one failed or was
     broken off. What is broken off is raised.
     """
-    spec, run_id = request.spec, request.run_id
+    spec, run_id = launch.spec, launch.run_id
     if caller.note_trace is not None and is_sent(environ):
         caller.note_trace(trace_id(run_id, environ))
-    is_dry = bool(request.given.get("dry_run"))
+    is_dry = bool(launch.given.get("dry_run"))
     switch = open_switch(spec, environ, run_id=run_id, dry_run=is_dry, report=reporter.info)
     with (
-        switch.watching(begins=request.begins),
-        observed(spec, run_id, reporter, environ, step=request.step) as heard,
+        switch.watching(begins=launch.begins),
+        observed(spec, run_id, reporter, environ, step=launch.step) as heard,
     ):
         if caller.prepares:
-            resources.prepare()
+            backends.prepare()
         result = execute(
             spec,
-            request.given,
+            launch.given,
             run_id=run_id,
             now=datetime.now(UTC),
-            resources=resources,
+            backends=backends,
             reporter=heard,
-            partition=request.partition,
-            selection=request.selection,
-            is_scheduled=request.is_scheduled,
-            step=request.step,
+            partition=launch.partition,
+            selection=launch.selection,
+            is_scheduled=launch.is_scheduled,
+            step=launch.step,
         )
-    if result.status is not Status.SUCCESS or _is_whole(request, caller):
-        switch.tell(result)
+    if result.status is not Status.SUCCESS or _is_whole(launch, caller):
+        switch.ping_result(result)
     return result
 
 
-def _is_whole(request: Request, caller: Caller) -> bool:
+def _is_whole(launch: Launch, caller: Caller) -> bool:
     """Return whether a step that ended well is the last of a run in which every step did."""
-    if request.step is None:
+    if launch.step is None:
         return True
-    return request.step == request.spec.steps[-1].name and caller.every_step_succeeded()
+    return launch.step == launch.spec.steps[-1].name and caller.every_step_succeeded()

@@ -17,7 +17,7 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.ports.blobs import BlobStore
 from cath_dagster.core.ports.mail import Delivery, Mailer, Message, Receipt
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.run.resources import required
+from cath_dagster.core.run.backends import required
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
 SMTP_URL, NOTIFY_API_KEY = "SMTP_URL", "NOTIFY_API_KEY"
@@ -25,15 +25,15 @@ PROVIDERS = (SMTP_URL, NOTIFY_API_KEY)
 """The variables, without the prefix, either of which says how mail goes."""
 
 
-def open_resources(location: CodeLocation, instance: object = None) -> "EnvironmentResources":
+def open_backends(location: CodeLocation, instance: object = None) -> "EnvironmentBackends":
     """Return the outside of a location; `instance` is the orchestrator that runs its job, if one does."""
-    if location.resources:
-        opened: EnvironmentResources = importlib.import_module(location.resources).open_resources(instance)
+    if location.backends:
+        opened: EnvironmentBackends = importlib.import_module(location.backends).open_backends(instance)
         return opened
-    return EnvironmentResources(location.prefix)
+    return EnvironmentBackends(location.prefix)
 
 
-class EnvironmentResources:
+class EnvironmentBackends:
     """The outside of one code location as its environment variables describe it."""
 
     def __init__(self, prefix: str, environ: Mapping[str, str] | None = None) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.outcome import RunResult, Status
-from cath_dagster.core.run.execution import summary
 from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.summary import summary
 from cath_dagster.core.telemetry import trace_id
 
 VARIABLE = "CATH_DAGSTER_LOG_FORMAT"

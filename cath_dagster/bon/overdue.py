@@ -1,4 +1,4 @@
-"""Which invoices are overdue on a day, and who hears of them."""
+"""Which invoices are overdue on a day, and who is told."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ BUSINESSES_AT_ONCE = 50
 
 @dataclass(frozen=True, kw_only=True)
 class BusinessDigest:
-    """A business with something overdue: who hears of it, and what."""
+    """A business with something overdue: who is told, and what."""
 
     business_id: UUID
     business: str = field(repr=False)

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.jobs import media_reporting, refresh_views
 from cath_dagster.cath.views import VIEWS
@@ -51,7 +51,7 @@ def _first_week() -> date:
         {},
         location=CATH.name,
         job=media_reporting.JOB,
-        environ=EnvironmentResources(CATH.prefix).environ,
+        environ=EnvironmentBackends(CATH.prefix).environ,
     ).start_date
 
 
@@ -169,7 +169,7 @@ def reporting_views(
 def views_verified(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Look up when each view was last compared with its source, refreshed or not."""
     query = sa.select(view_state.c.view_name, view_state.c.verified_at)
-    with EnvironmentResources(CATH.prefix).database("views_verified") as database:
+    with EnvironmentBackends(CATH.prefix).database("views_verified") as database:
         verified = dict(database.transaction(lambda connection: connection.execute(query).tuples().all()))
     now = datetime.now(UTC)
     for name, key in VIEW_KEYS.items():

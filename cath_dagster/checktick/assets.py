@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.checktick import CHECKTICK, OWNER
 from cath_dagster.checktick.deletion import find_gaps
 from cath_dagster.checktick.jobs import data_governance
@@ -203,5 +203,5 @@ def _tick(at: datetime) -> datetime:
     return last_tick(data_governance.SPEC.cron, at)
 
 
-def _resources() -> EnvironmentResources:
-    return EnvironmentResources(CHECKTICK.prefix)
+def _resources() -> EnvironmentBackends:
+    return EnvironmentBackends(CHECKTICK.prefix)

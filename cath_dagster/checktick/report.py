@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.erasure import ACTION
+from cath_dagster.checktick.exempt import SAYS, Reason
 from cath_dagster.checktick.retention import JOB, WARNING, is_republished
-from cath_dagster.checktick.standing import SAYS, Reason
 from cath_dagster.checktick.strays import Strays, find_strays
 from cath_dagster.checktick.tables import audit_log, legal_hold, survey
 from cath_dagster.core.extremes import instant_on_calendar, on_calendar
@@ -172,9 +172,9 @@ def read_report(connection: sa.Connection, *, day: date, at: datetime, tick: dat
     found: dict[str, list[Deletion]] = {"done": [], "held": [], "overdue": [], "waiting": []}
     for life in lives:
         for deletion in life.deletions():
-            kind, standing = _judge(life, deletion, ends, start=start, at=at, tick=tick)
+            kind, exempt = _judge(life, deletion, ends, start=start, at=at, tick=tick)
             if kind:
-                found[kind].append(standing)
+                found[kind].append(exempt)
     for deletions in found.values():
         deletions.sort(key=lambda each: (each.due_at, each.survey_id, each.phase))
     return RetentionReport(

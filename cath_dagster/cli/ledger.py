@@ -1,35 +1,23 @@
 """What the ledger says: how much was deleted each day, and what became of one row."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from rich.table import Table
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.terminal import out
+from cath_dagster.console.database import open_database
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.inspection.explain import GONE, Explanation, Forecast, explain
 from cath_dagster.core.instants import midnight
 from cath_dagster.core.ledger.days import Day, largest, read_days
-from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.spec import NO_SCHEDULE, load_specs, purged_tables
 
 BAR = 20
 """Characters of the longest bar."""
-
-
-@contextmanager
-def open_database(location: CodeLocation, purpose: str) -> Iterator[Database]:
-    """Yield a location's database; raise `SchemaNotCurrentError` where the ledger is missing or an older one."""
-    with open_resources(location).database(purpose) as database:
-        database.transaction(
-            lambda connection: check_current(connection, location=location.name, revision=location.revision)
-        )
-        yield database
 
 
 def read_ledger(location: CodeLocation, *, days: int, job: str | None, now: datetime) -> list[Day]:
@@ -46,7 +34,7 @@ def explain_row(locations: Sequence[CodeLocation], table: str, key: str, *, now:
         names = ", ".join(location.name for location in having)
         raise ConfigurationError(f"{table} is a table of several locations; say which: {names}")
     location = having[0] if having else locations[0]
-    environ = open_resources(location).environ
+    environ = open_backends(location).environ
     with open_database(location, "explain") as database:
         return explain(database, load_specs(location), table, key, now=now, environ=environ)
 

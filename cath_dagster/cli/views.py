@@ -3,7 +3,7 @@
 import importlib
 from importlib.util import find_spec
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.core.maintenance.view import View
 from cath_dagster.core.maintenance.views import drop
 from cath_dagster.core.model.location import CodeLocation
@@ -14,7 +14,7 @@ def drop_all(location: CodeLocation) -> list[str]:
     views = views_of(location)
     if not views:
         return []
-    with open_resources(location).database("views drop") as database:
+    with open_backends(location).database("views drop") as database:
         return drop(database, views)
 
 

@@ -19,12 +19,13 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.adapters.mounted import forget, inherited
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.run.resources import Reporter
+from cath_dagster.core.run.backends import Reporter
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
 from cath_dagster.development.sample import Filling, Sample
 from cath_dagster.development.samples import samples
@@ -54,8 +55,7 @@ def forget_outside() -> None:
 
     Nobody should lose data because a variable was exported.
     """
-    for name in [name for name in os.environ if name.startswith((*OURS, "PG"))]:
-        del os.environ[name]
+    forget((*OURS, "PG"))
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,8 @@ class Local:
 
         `forget_outside` comes first.
         """
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         return (
-            inherited
+            inherited(without=OURS)
             | self.shell_environment()
             | dict(outside)
             | {
@@ -168,8 +167,8 @@ class Local:
         url = self.postgres.url(name)
         with psycopg.connect(url) as connection:
             sample.create_schema(connection)
-        resources = EnvironmentResources("SAMPLE", {"SAMPLE_DATABASE_URL": url})
-        with resources.disposed_engine("sample") as engine:
+        backends = EnvironmentBackends("SAMPLE", {"SAMPLE_DATABASE_URL": url})
+        with backends.disposed_engine("sample") as engine:
             migrate(engine, sample.location)
         self._forget_effects(sample)
         with psycopg.connect(url) as connection:

@@ -15,6 +15,7 @@ from cath_dagster.registry import locations
 
 PARTS = ("definitions.py", "tables.py", "jobs/__init__.py")
 """What every location's package has."""
+SAMPLES = "cath_dagster/development/samples"
 SHARED_BY_ALL = "cath-dagster-schedules"
 _PREFIX = "cath-dagster-"
 _ROW = re.compile(r"[^|\s]+")
@@ -53,9 +54,8 @@ def find_places(root: Path, there: Iterable[CodeLocation]) -> Iterator[Place]:
         if part == PARTS[0]:
             found |= {path.parent.name for path in (root / "cath_dagster").glob(f"*/{part}")}
         yield Place("cath_dagster", f"{{}}/{part}", frozenset(found), every)
-    samples = (root / "cath_dagster/development").glob("*_sample.py")
-    sampled = frozenset(path.stem.removesuffix("_sample") for path in samples)
-    yield Place("cath_dagster/development", "{}_sample.py", sampled, services)
+    sampled = frozenset(path.parent.name for path in (root / SAMPLES).glob("*/sample.py"))
+    yield Place(SAMPLES, "{}/sample.py", sampled, services)
     yield Place("pyproject.toml", "the package of {} beside the others in the layers contract", _layers(root), every)
     tables = frozenset(re.findall(r"<!-- jobs: (\w+) -->", (root / "README.md").read_text()))
     yield Place("README.md", "the table <!-- jobs: {} -->", tables, every)

@@ -1,4 +1,4 @@
-"""What a service's sample is: `development/<location>_sample.py` describes one by SAMPLE = Sample(…)."""
+"""What a service's sample is: `development/samples/<location>/sample.py` describes one by SAMPLE = Sample(…)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.run.resources import Reporter
+from cath_dagster.core.run.backends import Reporter
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from cath_dagster.adapters.terminal import err, out
 from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.development.local import REPOSITORY, Local, LocalError, Stack
-from cath_dagster.development.outside import Outside, template_id
 from cath_dagster.development.samples import samples
+from cath_dagster.development.simulators.outside import Outside, template_id
 
 RUN_SECONDS = 900.0
 POLL_SECONDS = 0.2

@@ -9,6 +9,6 @@ OPERATIONS = CodeLocation(
     name="operations",
     package="cath_dagster.operations",
     revision="operations_0001",
-    resources="cath_dagster.operations.resources",
+    backends="cath_dagster.operations.backends",
 )
 OWNER = "team:platform"

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.words import unmarked
+from cath_dagster.core.untrusted_text import unmarked
 from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.bounds import LONGEST_BODY, LONGEST_TITLE, cut, fit
 

@@ -8,7 +8,7 @@ import dagster as dg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.location import CodeLocation
@@ -34,23 +34,23 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
     Any role that may connect sees them. A database whose variable is not set here is not looked at.
     """
     for location in locations():
-        resources = open_resources(location, instance)
-        if not resources.is_configured:
+        backends = open_backends(location, instance)
+        if not backends.is_configured:
             yield Finding(
                 subject=f"locks {location.name}",
                 level=Level.OK,
-                says=f"not looked at: {location.prefix}_DATABASE_URL is not set here",
+                message=f"not looked at: {location.prefix}_DATABASE_URL is not set here",
             )
             continue
         try:
-            with resources.disposed_engine("self_check") as engine, engine.connect() as connection:
+            with backends.disposed_engine("self_check") as engine, engine.connect() as connection:
                 sessions = connection.execute(LOCKS).all()
         except (MaintenanceError, DBAPIError) as error:
             says = str(translate(error) if isinstance(error, DBAPIError) else error)
-            yield Finding(subject=f"locks {location.name}", level=Level.PROBLEM, says=says)
+            yield Finding(subject=f"locks {location.name}", level=Level.PROBLEM, message=says)
             continue
         forgotten = [found for found in (_judge(instance, location, now, *one) for one in sessions) if found]
-        yield from forgotten or [Finding(subject=f"locks {location.name}", level=Level.OK, says="none is forgotten")]
+        yield from forgotten or [Finding(subject=f"locks {location.name}", level=Level.OK, message="none is forgotten")]
 
 
 def _judge(
@@ -74,6 +74,6 @@ def _judge(
     return Finding(
         subject=f"locks {location.name}",
         level=Level.PROBLEM,
-        says=f"session {pid} holds the lock of {why}",
+        message=f"session {pid} holds the lock of {why}",
         remedy=f"SELECT pg_terminate_backend({pid});",
     )

@@ -11,9 +11,9 @@ from cath_dagster.core.errors import LockHeldError
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import read_alert_settings
+from cath_dagster.operations.backends import open_backends
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import deliver
-from cath_dagster.operations.resources import open_resources
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.backlogs import watch_backlogs
 from cath_dagster.operations.watch.checks import watch_checks
@@ -32,9 +32,9 @@ URLS = f"{OPERATIONS.prefix}_ALERT_URLS"
 @contextlib.contextmanager
 def database(instance: dg.DagsterInstance, purpose: str) -> Iterator[Database]:
     """Yield the instance's database, with our tables in it."""
-    resources = open_resources(instance)
-    resources.prepare()
-    with resources.database(purpose) as opened:
+    backends = open_backends(instance)
+    backends.prepare()
+    with backends.database(purpose) as opened:
         yield opened
 
 

@@ -3,16 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import (  # define_asset_job's type has no public name
-    UnresolvedAssetJobDefinition,
-)
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.run.job_parts import Step
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.config import config_mapping, config_schema
-from cath_dagster.orchestration.partitioned import FlatPartitionedAssetJob
+from cath_dagster.orchestration.internals.jobs import FlatPartitionedAssetJob, UnresolvedAssetJobDefinition
 from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG
 from cath_dagster.orchestration.runs import raise_unless_successful, run_job, run_metadata
 

@@ -8,17 +8,17 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterInvalidPropertyError  # without a public name
 
-from cath_dagster.adapters.envelope import Caller, Request, perform
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.envelope import Caller, Launch, perform
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.ports.mail import Content
-from cath_dagster.core.run.execution import summary
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.core.words import unmarked
+from cath_dagster.core.run.summary import summary
+from cath_dagster.core.untrusted_text import unmarked
+from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
 from cath_dagster.orchestration.relaunch import spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -71,7 +71,7 @@ def run_job(
         raise dg.Failure(description=reason, allow_retries=False)
     run_id = run.run_id if run is not None else str(uuid.uuid4())
     result = perform(
-        Request(
+        Launch(
             spec=spec,
             given=context.op_config or {},
             run_id=run_id,
@@ -80,7 +80,7 @@ def run_job(
             is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
             step=step,
         ),
-        resources=open_resources(spec.location, context.instance),
+        backends=open_backends(spec.location, context.instance),
         environ=MountedEnvironment(),
         reporter=DagsterReporter(context.log),
         caller=_caller(context, run),

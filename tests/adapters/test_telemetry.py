@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.instruments import COUNTERS, INSTRUMENTS, LAST_SUCCESS, Observed, longest_gap, measure_result
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.recorder import MAX_BATCH_SPANS
@@ -46,7 +46,7 @@ def run(service: Service, environ: dict[str, str], job: str = "clear_audit", **c
             {"as_of": service.as_of, **config},
             run_id=run_id,
             now=datetime.now(UTC) + timedelta(days=3_650),
-            resources=EnvironmentResources("CATH", whole),
+            backends=EnvironmentBackends("CATH", whole),
             reporter=reporter,
         )
 

@@ -7,16 +7,19 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from cath_dagster.core.model.outcome import RunResult
-from cath_dagster.development.notify import NotifySimulator
-from tests.bon.bon import TODAY, Bon, wait_until
+from cath_dagster.development.simulators.notify import NotifySimulator
+from tests.bon.bon import TODAY, Bon
 from tests.cli.test_cli import findings
 from tests.maintained import outcome
+from tests.waiting import FOR_EVER_SECONDS, wait_until
 
 JOB = "overdue_detection"
 OPEN = ("finalized", "sent", "partially_paid")
 OTHERS = ("draft", "sending", "paid", "cancelled", "credited")
-SLOW = """
-CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END';
+SLOW = f"""
+CREATE SEQUENCE marked;
+CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM pg_sleep(CASE WHEN nextval('marked') > 150 THEN {FOR_EVER_SECONDS} ELSE 0.02 END); RETURN NEW; END $$;
 CREATE TRIGGER slow BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION sleep();
 """
 

@@ -9,14 +9,15 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from cath_dagster.adapters.oauth import ClientAuth, TokenEndpoint
+from cath_dagster.adapters.oauth import TokenEndpoint
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon.shaam import Ended, Ending, Refresher
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.core.ports.tokens import Grant
+from cath_dagster.core.ports.tokens import ClientAuth, Grant
 from cath_dagster.core.postgres.database import Database
-from tests.bon.bon import KEY, Bon, wait_until
+from tests.bon.bon import KEY, Bon
 from tests.maintained import outcome
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 JOB = "shaam_token_refresh"
 TABLE = "business_shaam_credentials"
@@ -571,7 +572,7 @@ def test_the_service_s_own_write_waits_for_a_refresh_under_way_and_wins(bon: Bon
 
         bon.provider.before_answer = authorise
         bon.run(JOB)
-        writes[0].result(timeout=10)
+        writes[0].result(timeout=PATIENCE_SECONDS)
 
     assert bon.credential(business)["refresh"] == "theirs"
     assert bon.credential(business)["access"] == "access-1-r-1"

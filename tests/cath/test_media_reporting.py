@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +15,9 @@ import psycopg
 import pytest
 
 from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
-from cath_dagster.development.notify import NotifySimulator, SentMail
+from cath_dagster.development.simulators.notify import NotifySimulator, SentMail
 from tests.service import Service, outcome
+from tests.waiting import wait_until
 
 JOB = "media_reporting"
 WEEK = "2026-11-09"
@@ -106,11 +106,8 @@ def add_many(service: Service, count: int, text: str = "x") -> None:
 
 def wait_until_blocked(service: Service, holder: psycopg.Connection[Any]) -> None:
     """Return once another session waits for a lock that `holder` has."""
-    deadline = time.monotonic() + 30
     query = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-    while not service.value(query, holder.info.backend_pid):
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
+    wait_until(lambda: service.value(query, holder.info.backend_pid), "nobody waits")
 
 
 # The week

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from cath_dagster.core.maintenance.views import drop
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
 from cath_dagster.core.postgres.database import Database
 from tests.service import Service, outcome
+from tests.waiting import wait_until
 
 JOB = "refresh_views"
 ARTEFACT, LOCATION, USER, SUBSCRIPTION = (
@@ -100,11 +100,8 @@ def held_view_state(service: Service, name: str) -> Iterator[psycopg.Connection[
 
 def wait_until_blocked(service: Service, holder: psycopg.Connection[Any]) -> None:
     """Return once another session waits for a lock that `holder` has."""
-    deadline = time.monotonic() + 30
     query = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-    while not service.value(query, holder.info.backend_pid):
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
+    wait_until(lambda: service.value(query, holder.info.backend_pid), "nobody waits")
 
 
 # Created, refreshed, verified

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH
 from cath_dagster.core.inspection.explain import explain
 from cath_dagster.core.model.outcome import RunResult, Status
@@ -17,8 +17,9 @@ from cath_dagster.core.restore.preparation import Request
 from cath_dagster.core.restore.restore import restore
 from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import role_without_rights
-from tests.core.test_execution import assert_no_session, child_running, is_asleep, slow_down, wait_until
+from tests.core.test_execution import assert_no_session, child_running, hold_up, is_asleep
 from tests.service import Service, outcome
+from tests.waiting import wait_until
 
 SUBSCRIPTIONS, NO_MATCH = "subscriptions", "no_match_artefacts"
 DAY = timedelta(days=1)
@@ -36,7 +37,7 @@ TABLES = (
 def undo(service: Service, run_id: str, *, now: datetime | None = None, **request: Any) -> RunResult:
     """Restore a run, a day after the reference time unless told otherwise."""
     restore_id = str(uuid.uuid4())
-    engine = EnvironmentResources("CATH", service.environ).engine(f"restore:{restore_id}")
+    engine = EnvironmentBackends("CATH", service.environ).engine(f"restore:{restore_id}")
     with Database(engine) as database:
         return restore(
             database,
@@ -196,7 +197,7 @@ def test_explain_tells_when_a_restored_row_falls_under_its_rule_again(service: S
     subscription_id = add_orphan(service)
     now = service.as_of + DAY
     undo(service, service.run(SUBSCRIPTIONS).run_id, now=now)
-    with Database(EnvironmentResources("CATH", service.environ).engine("explain")) as database:
+    with Database(EnvironmentBackends("CATH", service.environ).engine("explain")) as database:
         told = explain(
             database, load_specs(CATH), "subscription", str(subscription_id), now=now, environ=service.environ
         )
@@ -285,13 +286,13 @@ def test_deletes_its_archives_when_their_window_ends_and_a_dry_run_only_says_so(
 def test_a_run_killed_between_archive_and_delete_leaves_neither(service: Service) -> None:
     add_orphan(service)
     before = everything(service)
-    slow_down(service, "subscription", 30)
+    hold_up(service, "subscription")
 
     with child_running(service, SUBSCRIPTIONS, "killed") as child:
         wait_until(lambda: is_asleep(service))
         child.kill()
         child.wait()
-    assert_no_session(service, "killed", within=6)
+    assert_no_session(service, "killed")
     assert archives(service) == 0
     assert everything(service) == before
     service.connection.execute("DROP TRIGGER slow ON subscription")

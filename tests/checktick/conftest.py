@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cath_dagster.checktick import CHECKTICK
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.checktick.checktick import CheckTick
 from tests.databases import Databases
 

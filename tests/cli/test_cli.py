@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,11 +17,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator
 from psycopg import sql
 
-from tests.command import PROGRAM, BatchCounts, call, environment
+from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
+from tests.command import PROGRAM, Done, call, environment
 from tests.service import Service
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 JOBS = {
     "clear_audit": "0 1 * * *",
@@ -53,19 +53,19 @@ CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION
 """
 
 
-def run(service: Service, job: str, *arguments: str) -> BatchCounts:
+def run(service: Service, job: str, *arguments: str) -> Done:
     """Run a job as of the service's reference time."""
     return call(service.environ, "run", job, "--as-of", service.as_of.isoformat(), *arguments)
 
 
-def result_of(done: BatchCounts) -> dict[str, Any]:
+def result_of(done: Done) -> dict[str, Any]:
     """Return the one object on standard output."""
     result = json.loads(done.stdout)
     assert isinstance(result, dict)
     return result
 
 
-def outcomes_of(done: BatchCounts) -> dict[str, dict[str, Any]]:
+def outcomes_of(done: Done) -> dict[str, dict[str, Any]]:
     return {outcome["target"]: outcome for outcome in result_of(done)["outcomes"]}
 
 
@@ -544,19 +544,12 @@ def test_sigterm_in_mid_purge_ends_the_query_and_leaves_complete_batches(service
     arguments = [PROGRAM, "run", "clear_audit", "--as-of", service.as_of.isoformat(), "--quiet"]
     with subprocess.Popen(arguments, env=environment(service.environ), stdout=subprocess.DEVNULL) as process:
         try:
-            deadline = time.monotonic() + 30
-            while service.count("ingestion_log") == 3_000:
-                assert process.poll() is None
-                assert time.monotonic() < deadline, "the purge never got under way"
-                time.sleep(0.02)
+            wait_until(lambda: service.count("ingestion_log") < 3_000 or process.poll() is not None)
+            assert process.poll() is None, "the purge never got under way"
             process.send_signal(signal.SIGTERM)
-            terminated_at = time.monotonic()
-            while service.count(
-                "pg_stat_activity", "application_name LIKE 'clear_audit:%' AND datname = current_database()"
-            ):
-                assert time.monotonic() - terminated_at < 2, "the query runs on"
-                time.sleep(0.02)
-            assert process.wait(timeout=30) == 143
+            mine = "application_name LIKE 'clear_audit:%' AND datname = current_database()"
+            wait_until(lambda: not service.count("pg_stat_activity", mine), "the query runs on")
+            assert process.wait(timeout=PATIENCE_SECONDS) == 143
         finally:
             process.kill()
 

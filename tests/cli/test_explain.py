@@ -11,7 +11,7 @@ import pytest
 from cath_dagster.cath import CATH
 from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import run
-from tests.command import BatchCounts, call
+from tests.command import Done, call
 from tests.service import Service
 
 WITH_KEYS = ("--set", "ledger_keys=true")
@@ -288,7 +288,7 @@ def test_finds_every_row_that_any_rule_may_take(service: Service) -> None:
 # Wrong usage
 
 
-def says_wrong_usage(done: BatchCounts, *words: str) -> bool:
+def says_wrong_usage(done: Done, *words: str) -> bool:
     return done.returncode == 2 and all(word in done.stderr for word in words) and "Traceback" not in done.stderr
 
 

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from cath_dagster.core.postgres.catalogue import index_name
 from tests.cli.test_cli import findings, role_without_rights
-from tests.command import BatchCounts, call
+from tests.command import Done, call
 from tests.service import Service
 
 INDEX = "cath_dagster_ingestion_log_artefact_id_idx"
@@ -27,11 +27,11 @@ def slow(service: Service) -> Service:
     return service
 
 
-def build(service: Service, *arguments: str) -> BatchCounts:
+def build(service: Service, *arguments: str) -> Done:
     return call(service.environ, "indexes", "build", "cath", *arguments)
 
 
-def builds(done: BatchCounts) -> list[dict[str, Any]]:
+def builds(done: Done) -> list[dict[str, Any]]:
     result: list[dict[str, Any]] = json.loads(done.stdout)["cath"]
     return result
 

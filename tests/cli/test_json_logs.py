@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.cli.test_cli import SLOW, add_entries, run
-from tests.command import PROGRAM, BatchCounts, environment
+from tests.command import PROGRAM, Done, environment
 from tests.command import call_process as call
 from tests.service import Service
+from tests.waiting import PATIENCE_SECONDS
 
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}
 
@@ -20,7 +21,7 @@ def lines(stderr: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stderr.splitlines()]
 
 
-def logged(service: Service, job: str, *arguments: str) -> tuple[BatchCounts, list[dict[str, Any]]]:
+def logged(service: Service, job: str, *arguments: str) -> tuple[Done, list[dict[str, Any]]]:
     service.environ |= JSON
     done = run(service, job, *arguments)
     return done, lines(done.stderr)
@@ -96,7 +97,7 @@ def test_a_run_that_is_terminated_says_so(service: Service) -> None:
         assert process.stderr is not None
         first = process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert lines(first + rest)[-1]["status"] == "interrupted"
 

@@ -8,8 +8,9 @@ from typing import Any
 from tests.cath.test_undo import TABLES, add_orphan, add_unmatched, archives
 from tests.cli.test_cli import result_of
 from tests.command import PROGRAM, call, environment
-from tests.core.test_execution import is_asleep, wait_until
+from tests.core.test_execution import is_asleep
 from tests.service import Service
+from tests.waiting import wait_until
 
 # A restore's window is measured by the clock.
 

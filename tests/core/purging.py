@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Purge
@@ -52,6 +52,6 @@ def tidy(service: Service, *purges: Purge, url: str | None = None, **config: Any
         {"as_of": service.as_of, **config},
         run_id=str(uuid.uuid4()),
         now=service.as_of,
-        resources=EnvironmentResources("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
+        backends=EnvironmentBackends("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
         reporter=service.reporter,
     )

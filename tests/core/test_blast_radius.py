@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult, Status
@@ -62,7 +62,7 @@ def run_tidy(service: Service, *purges: Purge, **config: Any) -> RunResult:
         {"as_of": service.as_of, **config},
         run_id=str(uuid.uuid4()),
         now=service.as_of,
-        resources=EnvironmentResources("CATH", service.environ),
+        backends=EnvironmentBackends("CATH", service.environ),
         reporter=service.reporter,
     )
 

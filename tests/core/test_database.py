@@ -25,6 +25,7 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.development.postgres import embedded_postgres, free_port, remove_state
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.both_versions
 
@@ -132,7 +133,7 @@ def test_repeats_a_transaction_that_a_deadlock_ended(sql: psycopg.Connection[Any
 
         with connect(empty_database, pauses=pauses) as database:
             database.transaction(work)
-        others[0].result(timeout=10)
+        others[0].result(timeout=PATIENCE_SECONDS)
 
     assert sql.execute("SELECT n FROM pair").fetchall() == [(11,), (11,)]
     # The attempts that follow may meet the other again, before it has what it waited for.
@@ -140,11 +141,8 @@ def test_repeats_a_transaction_that_a_deadlock_ended(sql: psycopg.Connection[Any
 
 
 def await_lock_wait(sql: psycopg.Connection[Any]) -> None:
-    deadline = time.monotonic() + 10
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while sql.execute(waiting).fetchone() == (0,):
-        assert time.monotonic() < deadline, "nobody waited for the lock"
-        time.sleep(0.005)
+    wait_until(lambda: sql.execute(waiting).fetchone() != (0,), "nobody waited for the lock")
 
 
 def test_repeats_a_transaction_that_could_not_be_serialized(sql: psycopg.Connection[Any], empty_database: str) -> None:

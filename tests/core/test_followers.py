@@ -19,8 +19,8 @@ from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.pressure import Pressure, look
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
-from cath_dagster.development import cath_sample
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.samples.cath import sample as cath_sample
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.roles import role_in
 from tests.servers import Primary, await_true, primary, standby
 from tests.service import Service
@@ -119,7 +119,7 @@ def test_a_slot_that_was_lost_is_doctors_affair_and_no_runs(
 
     assert (result.status, result.notes) == (Status.SUCCESS, ())
     assert found.level is Level.WARNING
-    assert "lost" in found.says
+    assert "lost" in found.message
 
 
 # The archive
@@ -179,7 +179,7 @@ def test_the_lag_of_a_standby_without_a_slot_is_unseen_by_a_poor_role_and_said(
         found = doctor(followed, monkeypatch, poor_url)["other sessions"]
 
     assert (seen.lag_bytes, seen.unseen_standbys) == (None, 1)
-    assert (found.level, "how far 1 of 1 standbys" in found.says) == (Level.WARNING, True)
+    assert (found.level, "how far 1 of 1 standbys" in found.message) == (Level.WARNING, True)
     assert found.remedy is not None
     assert "pg_read_all_stats" in found.remedy
 
@@ -263,7 +263,7 @@ def test_doctor_names_a_synchronous_standby_that_is_gone(
         found = doctor(followed, monkeypatch)["standbys"]
 
     assert found.level is Level.PROBLEM
-    assert "synchronous_standby_names" in f"{found.says} {found.remedy}"
+    assert "synchronous_standby_names" in f"{found.message} {found.remedy}"
 
 
 @pytest.mark.usefixtures("hasty")

@@ -20,6 +20,7 @@ from cath_dagster.core.purge.pace import (
     choose_pace,
 )
 from tests.core.workshop import Workshop, await_lock_wait, old_entries
+from tests.waiting import PATIENCE_SECONDS
 
 CALM = Pressure(waiting_for_us=0, waiting_for_locks=0, active=4, stalled=1, lag_bytes=None, wal_position=0)
 WAITED_FOR = Pressure(waiting_for_us=1, waiting_for_locks=1, active=4, stalled=0, lag_bytes=None, wal_position=0)
@@ -181,7 +182,7 @@ def test_a_real_server_shows_who_waits_for_our_locks(workshop: Workshop) -> None
 
     pacer.look = look  # type: ignore[method-assign]
     progress = workshop.purger(pacer=pacer).delete(old_entries(), limit=None)
-    users[0].join(timeout=10)
+    users[0].join(timeout=PATIENCE_SECONDS)
 
     assert progress.changed == 500
     assert "others wait for our locks: 1" in str(pacer.summary()["backed_off"])

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
@@ -25,7 +25,7 @@ from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.core.test_followers import make_cath
 from tests.servers import primary
 from tests.service import Service
@@ -79,7 +79,7 @@ def run_tidy(
         {"as_of": service.as_of, **config},
         run_id=str(uuid.uuid4()),
         now=service.as_of,
-        resources=EnvironmentResources("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
+        backends=EnvironmentBackends("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
         reporter=service.reporter,
     )
 

@@ -13,6 +13,7 @@ from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Limits
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.both_versions
 
@@ -135,7 +136,7 @@ def test_others_get_the_lock_of_a_row_while_a_batch_waits_for_another(workshop: 
         workshop.sql.execute("ALTER TABLE entry SET (autovacuum_enabled = off)")
         touching.start()
         workshop.purger(pacer=hasty(workshop)).delete(old_entries(), limit=None)
-        touching.join(timeout=10)
+        touching.join(timeout=PATIENCE_SECONDS)
 
     assert served.is_set()
     assert workshop.count("entry") == 0

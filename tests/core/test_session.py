@@ -20,7 +20,7 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
 from cath_dagster.core.run.spec import load_specs
-from cath_dagster.development import cath_sample
+from cath_dagster.development.samples.cath import sample as cath_sample
 from cath_dagster.registry import locations
 from tests.assumptions import PAGE, settings_left_alone
 from tests.cath.test_role import give
@@ -101,7 +101,7 @@ def problems(service: Service, url: str | None = None) -> list[str]:
     engine = open_engine(url or service.url, variable="CATH_DATABASE_URL", application_name="doctor")
     with engine.connect() as connection:
         found = list(diagnose(connection, CATH, load_specs(CATH)))
-    return [f"{each.subject}: {each.says}" for each in found if each.level is Level.PROBLEM]
+    return [f"{each.subject}: {each.message}" for each in found if each.level is Level.PROBLEM]
 
 
 def add_log(service: Service, days: float) -> None:

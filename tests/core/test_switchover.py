@@ -19,7 +19,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import DatabaseUnavailableError, NoWritesNowError
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.database import MAX_ATTEMPTS, Database
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.core.test_followers import make_cath
 from tests.servers import Primary, Standby, await_true, folder, primary, standby
 from tests.service import Service

@@ -303,7 +303,7 @@ def test_a_table_that_is_never_vacuumed_is_noted(service: Service) -> None:
 
     assert outcome(done, "ingestion_log").deleted == 1
     assert any("autovacuum is switched off" in note for note in done.notes)
-    warned = [each for each in findings(service) if "autovacuum is switched off" in each.says]
+    warned = [each for each in findings(service) if "autovacuum is switched off" in each.message]
     assert [(each.subject, each.level) for each in warned] == [("table ingestion_log", Level.WARNING)]
 
 

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cath_dagster.adapters.instruments import longest_gap
 from cath_dagster.core.model.ticks import is_cron, next_tick, ticks
+from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 
 PACKAGE = Path(__file__).parents[2] / "cath_dagster"
 ZONES = ("Asia/Jerusalem", "Europe/London", "UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")

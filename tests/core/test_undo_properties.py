@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import CATH
 from cath_dagster.core.archive.obstacles import PERSONAL
@@ -213,7 +213,7 @@ class Site:
             {"as_of": AS_OF, "dry_run": dry_run, "undo_days": 30, "allow_large": True},
             run_id=str(uuid.uuid4()),
             now=AS_OF,
-            resources=EnvironmentResources("CATH", {"CATH_DATABASE_URL": self.url}),
+            backends=EnvironmentBackends("CATH", {"CATH_DATABASE_URL": self.url}),
             reporter=SilentReporter(),
         )
 

@@ -18,6 +18,7 @@ from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.engine import Purger
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
+from tests.waiting import PATIENCE_SECONDS, PREVAILS, wait_until
 
 ENTRY = "CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')"
 METADATA = sa.MetaData()
@@ -119,6 +120,7 @@ class Workshop:
     def held_until_awaited(self, *statements: str) -> Iterator[None]:
         """Run statements in a transaction of another session, and commit once somebody waits for its locks."""
         with psycopg.connect(self.url) as writer, ThreadPoolExecutor(1) as pool:
+            writer.execute(PREVAILS)
             for statement in statements:
                 writer.execute(statement)
 
@@ -128,17 +130,14 @@ class Workshop:
 
             committed = pool.submit(commit)
             yield
-            committed.result(timeout=10)
+            committed.result(timeout=PATIENCE_SECONDS)
 
 
 def await_lock_wait(url: str) -> None:
     """Return once a session of the database waits for a lock."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    deadline = time.monotonic() + 10
     with psycopg.connect(url, autocommit=True) as observer:
-        while observer.execute(waiting).fetchone() == (0,):
-            assert time.monotonic() < deadline, "nobody waited for the lock"
-            time.sleep(0.005)
+        wait_until(lambda: observer.execute(waiting).fetchone() != (0,), "nobody waited for the lock")
 
 
 def old_entries(**more: Any) -> Purge:

@@ -44,7 +44,7 @@ def test_every_place_that_a_new_location_needs_is_named(another: CodeLocation) -
     assert places.find_gaps() == [
         "cath_dagster lacks another_service/definitions.py",
         "cath_dagster lacks another_service/tables.py",
-        "cath_dagster/development lacks another_service_sample.py",
+        "cath_dagster/development/samples lacks another_service/sample.py",
         "pyproject.toml lacks the package of another_service beside the others in the layers contract",
         "README.md lacks the table <!-- jobs: another_service -->",
         "tests/test_every_job.py lacks test_every_job_of_another_service",

@@ -78,7 +78,7 @@ def findings(database: Database, *, after: timedelta) -> list[Finding]:
 
 
 def problems(database: Database, *, after: timedelta) -> list[str]:
-    return [each.says for each in findings(database, after=after) if each.level is Level.PROBLEM]
+    return [each.message for each in findings(database, after=after) if each.level is Level.PROBLEM]
 
 
 def test_a_failure_of_thousands_of_surveys_is_told_with_the_way_to_the_rest(

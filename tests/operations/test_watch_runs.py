@@ -7,16 +7,15 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
-from dagster._core.events import JobFailureData, RunFailureReason
-from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
-from dagster_shared.error import SerializableErrorInfo
 
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.look import Look
 from cath_dagster.operations.watch.runs import watch_runs
+from cath_dagster.orchestration.internals.instigators import SerializableErrorInfo
 from cath_dagster.registry import find_spec
+from tests.dagster_internals import JobFailureData, RunFailureReason, StepFailureData, UserFailureData
 from tests.operations.instance import NOW, Instance
 
 FAILURE, SUCCESS = DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS

@@ -3,14 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
 
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.look import Look, Watch
 from cath_dagster.operations.watch.ticks import watch_schedules, watch_ticks
+from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
+from tests.dagster_internals import InstigatorStatus
 from tests.operations.instance import NOW, Instance
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

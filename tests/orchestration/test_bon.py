@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator  # what the daemon walks has no public name
 
 from cath_dagster.bon.definitions import defs
 from cath_dagster.core.run.spec import load_specs
+from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 from tests.bon.bon import Bon
 from tests.fresh import load_afresh
 

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
 
 from cath_dagster.cath.definitions import defs
+from tests.dagster_internals import ReconstructableRepository
 from tests.service import Service
 
 CODE = ReconstructableRepository.for_module("cath_dagster.cath.definitions", "defs")

@@ -6,16 +6,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.remote_origin import (  # a queued run cannot be made through a public name
-    RegisteredCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
 
 from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.orchestration.schedules import default_status
+from tests.dagster_internals import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 JOBS = (
     "clear_audit",

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
 
 from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.registry import locations
 from tests.collector import collecting, plain
+from tests.dagster_internals import ReconstructableRepository
 from tests.orchestration.test_dagster_cli import add_entries, command, root
 from tests.service import Service
 

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -30,12 +29,10 @@ from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.breaker import Breaker
 from cath_dagster.core.ports.mail import Message
+from cath_dagster.core.ports.tokens import ClientAuth
 from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
-
-if TYPE_CHECKING:
-    from cath_dagster.adapters.oauth import ClientAuth
 
 JOB = "shaam_token_refresh"
 TABLE = credentials.name
@@ -125,7 +122,7 @@ class _Provider:
     url: str
     client_id: str
     client_secret: str = field(repr=False)
-    auth: "ClientAuth"
+    auth: ClientAuth
     cipher: TokenCipher = field(repr=False)
 
 
@@ -191,7 +188,7 @@ def _refresh_each(run: JobRun, refresher: Refresher, due: Sequence[UUID], concur
     results = work_on(due, refresher.refresh, own=run.open_database, threads=concurrency, stop=stop)
     breaker = Breaker(limit=MAX_OUTAGES)
     for count, ended in enumerate(results, start=1):
-        breaker.hear(is_outage=ended.is_outage)
+        breaker.record(is_outage=ended.is_outage)
         if ended.is_outage:
             run.reporter.warning(f"{ended.error}; {breaker.in_a_row} in a row, no more are begun after {MAX_OUTAGES}")
         if breaker.is_open:

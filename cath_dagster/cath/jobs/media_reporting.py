@@ -110,7 +110,7 @@ def media_reporting(run: JobRun, settings: MediaReportingSettings) -> None:
     one that was delivered is not sent again, and rows are purged as the delivered report has them.
     """
     week = _week(run)
-    store = run.resources.reports()
+    store = run.backends.reports()
     report = render(week, run.database.transaction(lambda connection: read_applications(connection, week)))
     team = run.team_address(TEMPLATE) if report.applications else ""
     try:
@@ -197,7 +197,7 @@ def _store(run: JobRun, store: BlobStore, report: Report) -> Stored:
 
 
 def _deliver(run: JobRun, report: Report, stored: Stored, team: str) -> None:
-    is_too_large = not run.dry_run and len(report.csv) > run.resources.mailer().attachment_limit
+    is_too_large = not run.dry_run and len(report.csv) > run.backends.mailer().attachment_limit
     environment = messages.environment_name(run.optional("ENV_NAME"))
     message = Message(
         recipient=team,

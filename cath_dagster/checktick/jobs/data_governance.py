@@ -6,16 +6,16 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.checktick import CHECKTICK, OWNER, retention
+from cath_dagster.checktick.console_report import report_governance
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
 from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
+from cath_dagster.checktick.exempt import as_details, find_exempt, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.files_left import record_files_left
 from cath_dagster.checktick.marking import Marker
 from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
-from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.survey_batches import fail_for_surveys, take_surveys
 from cath_dagster.checktick.tables import response, survey
 from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
-from cath_dagster.checktick.words import report_governance
 from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.purge import Planning, Purge
@@ -70,15 +70,15 @@ def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     """Mark the closed surveys whose date has come as deleted; what stands in the way is counted and named."""
     due = retention.is_soft_deletable(run.as_of)
     past = sa.or_(retention.is_past_soft_deletion(run.as_of), retention.is_undated())
-    standing = run.database.transaction(partial(find_standing, why=why_not_soft_deleted(), is_past=past))
+    exempt = run.database.transaction(partial(find_exempt, why=why_not_soft_deleted(), is_past=past))
     ids = _find(run, due, survey.c.deletion_date)
     run.ledger.plan(Plan(table=SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids)))
     details: dict[str, Scalar] = {
-        **as_details("soft", standing),
+        **as_details("soft", exempt),
         "soft_unwarned": _count(run, due, ~has_warning()),
         "soft_with_open_request": _count(run, due, retention.has_open_request()),
     }
-    kept = sum(each.count for each in standing)
+    kept = sum(each.count for each in exempt)
     if run.dry_run:
         run.record(Outcome(target=SURVEYS, matched=len(ids), details={**details, "would_soft_delete": len(ids)}))
         return
@@ -101,15 +101,15 @@ def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
         retention.is_past_hard_deletion(run.as_of),
         sa.and_(survey.c.deleted_at.is_not(None), survey.c.hard_deletion_date.is_(None)),
     )
-    standing = run.database.transaction(partial(find_standing, why=why_not_hard_deleted(), is_past=past))
+    exempt = run.database.transaction(partial(find_exempt, why=why_not_hard_deleted(), is_past=past))
     ids = _find(run, due, survey.c.hard_deletion_date)
     is_frozen = sa.exists().where(response.c.survey_id == survey.c.id, response.c.is_frozen)
     details: dict[str, Scalar] = {
-        **as_details("hard", standing),
+        **as_details("hard", exempt),
         "hard_with_open_request": _count(run, due, retention.has_open_request()),
         "hard_with_frozen_response": _count(run, due, is_frozen),
     }
-    kept = sum(each.count for each in standing)
+    kept = sum(each.count for each in exempt)
     if run.dry_run:
         for planned in run.planned:
             run.purge(planned)

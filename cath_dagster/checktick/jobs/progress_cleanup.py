@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from cath_dagster.checktick import CHECKTICK, OWNER
+from cath_dagster.checktick.console_report import report_progress
 from cath_dagster.checktick.tables import progress
-from cath_dagster.checktick.words import report_progress
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.run.job_parts import DatabaseWork

@@ -41,7 +41,7 @@ def diagnose(connection: sa.Connection, location: CodeLocation, specs: Sequence[
             yield Finding(
                 subject=f"schema {schema}",
                 level=Level.PROBLEM,
-                says=f"{role} may not use it",
+                message=f"{role} may not use it",
                 remedy=f'GRANT USAGE ON SCHEMA {schema} TO "{role}";',
             )
         return
@@ -53,9 +53,9 @@ def diagnose(connection: sa.Connection, location: CodeLocation, specs: Sequence[
         check_current(connection, location=location.name, revision=location.revision)
     except SchemaNotCurrentError as error:
         says, _, remedy = str(error).rpartition("; run: ")
-        yield Finding(subject=f"schema {SCHEMA}", level=Level.PROBLEM, says=says, remedy=remedy)
+        yield Finding(subject=f"schema {SCHEMA}", level=Level.PROBLEM, message=says, remedy=remedy)
     else:
-        yield Finding(subject=f"schema {SCHEMA}", level=Level.OK, says="is current")
+        yield Finding(subject=f"schema {SCHEMA}", level=Level.OK, message="is current")
         yield from _privileges(connection, SCHEMA, OURS)
         yield _past(connection, location)
     wanted: dict[str, tuple[str, ...]] = {}
@@ -79,7 +79,7 @@ def _troubles(connection: sa.Connection, location: CodeLocation, specs: Sequence
         found += find_elsewhere(connection, [table for spec in specs for table in spec.privileges])
     for trouble in dict.fromkeys(found):
         level = Level.PROBLEM if trouble.refuses else Level.WARNING
-        yield Finding(subject=f"table {trouble.table}", level=level, says=trouble.says, remedy=trouble.remedy)
+        yield Finding(subject=f"table {trouble.table}", level=level, message=trouble.says, remedy=trouble.remedy)
 
 
 def _past(connection: sa.Connection, location: CodeLocation) -> Finding:
@@ -87,13 +87,13 @@ def _past(connection: sa.Connection, location: CodeLocation) -> Finding:
     role = connection.scalar(sa.select(sa.func.current_user())) or ""
     violation = find_violation(connection, role)
     if violation is None:
-        return Finding(subject="ledger", level=Level.OK, says=f"{role} cannot change what it says of the past")
+        return Finding(subject="ledger", level=Level.OK, message=f"{role} cannot change what it says of the past")
     command = f"cath-dagster migrate {location.name} --role"
     if violation.is_by_being_another:
         remedy = f"let the jobs log in as a role of their own; what it needs it gets by: {command} ROLE"
     else:
         remedy = f"logged in as another role, who then owns the tables: {command} {shlex.quote(role)}"
-    return Finding(subject="ledger", level=Level.WARNING, says=violation.says, remedy=remedy)
+    return Finding(subject="ledger", level=Level.WARNING, message=violation.says, remedy=remedy)
 
 
 def _schema_privileges(connection: sa.Connection, privileges: tuple[str, ...]) -> Iterator[Finding]:
@@ -105,7 +105,7 @@ def _schema_privileges(connection: sa.Connection, privileges: tuple[str, ...]) -
             yield Finding(
                 subject=f"schema {SCHEMA}",
                 level=Level.PROBLEM,
-                says=f"{role} may not {privilege} in it",
+                message=f"{role} may not {privilege} in it",
                 remedy=f'GRANT {privilege} ON SCHEMA {SCHEMA} TO "{role}";',
             )
 
@@ -127,15 +127,15 @@ def _server(connection: sa.Connection) -> Iterator[Finding]:
         yield Finding(
             subject="server",
             level=Level.PROBLEM,
-            says=f"{name} has no TID range scans",
+            message=f"{name} has no TID range scans",
             remedy="upgrade to 14 or later",
         )
     elif in_recovery:
         yield Finding(
-            subject="server", level=Level.PROBLEM, says=f"{name} is a read-only replica", remedy="name the primary"
+            subject="server", level=Level.PROBLEM, message=f"{name} is a read-only replica", remedy="name the primary"
         )
     else:
-        yield Finding(subject="server", level=Level.OK, says=name)
+        yield Finding(subject="server", level=Level.OK, message=name)
     yield _pooling(connection)
     yield from _followers(connection)
 
@@ -145,30 +145,30 @@ def _pooling(connection: sa.Connection) -> Finding:
     told = getattr(connection.connection.driver_connection, "info", None)
     is_direct = told is None or told.backend_pid == connection.scalar(sa.text("SELECT pg_backend_pid()"))
     says = "keeps its session" if is_direct else "goes through a pooler, and keeps its session"
-    return Finding(subject="connection", level=Level.OK, says=says)
+    return Finding(subject="connection", level=Level.OK, message=says)
 
 
 def _followers(connection: sa.Connection) -> Iterator[Finding]:
     """Whom a COMMIT would wait for, what is kept for slots, and how much of all that the role is shown."""
     standbys = read_standbys(connection)
     if standbys.missing:
-        yield Finding(subject="standbys", level=Level.PROBLEM, says=standbys.says, remedy=standbys.remedy)
+        yield Finding(subject="standbys", level=Level.PROBLEM, message=standbys.says, remedy=standbys.remedy)
     for slot in find_slots(connection):
         level = Level.PROBLEM if slot.refuses else Level.WARNING
-        yield Finding(subject=f"slot {slot.name}", level=level, says=slot.says, remedy=slot.remedy)
+        yield Finding(subject=f"slot {slot.name}", level=level, message=slot.says, remedy=slot.remedy)
     archiver = find_archiver(connection)
     if archiver is not None:
         level = Level.PROBLEM if archiver.refuses else Level.WARNING
-        yield Finding(subject="archiver", level=level, says=archiver.says, remedy=archiver.remedy)
+        yield Finding(subject="archiver", level=level, message=archiver.says, remedy=archiver.remedy)
     if standbys.sees_all:
-        yield Finding(subject="other sessions", level=Level.OK, says=f"{standbys.role} sees what they wait for")
+        yield Finding(subject="other sessions", level=Level.OK, message=f"{standbys.role} sees what they wait for")
         return
     blind = f", nor how far {standbys.unseen} of {standbys.count} standbys are behind" if standbys.unseen else ""
     certain = ", and nobody can tell whether a synchronous standby is there" if standbys.awaited else ""
     yield Finding(
         subject="other sessions",
         level=Level.WARNING if blind or certain else Level.OK,
-        says=(
+        message=(
             f"{standbys.role} sees their locks only: a polite purge does not notice that they wait for the disk"
             f"{blind}{certain}"
         ),
@@ -188,12 +188,12 @@ def _privileges(
     for table, privileges in sorted(wanted.items()):
         found = missing.get(table)
         if found is None:
-            yield Finding(subject=f"table {table}", level=Level.OK, says=f"may {', '.join(privileges)}")
+            yield Finding(subject=f"table {table}", level=Level.OK, message=f"may {', '.join(privileges)}")
         else:
-            yield Finding(subject=f"table {table}", level=Level.PROBLEM, says=found.says, remedy=found.remedy)
+            yield Finding(subject=f"table {table}", level=Level.PROBLEM, message=found.says, remedy=found.remedy)
     for found in lacking:
         if found.partition_of:
-            yield Finding(subject=f"table {found.table}", level=Level.PROBLEM, says=found.says, remedy=found.remedy)
+            yield Finding(subject=f"table {found.table}", level=Level.PROBLEM, message=found.says, remedy=found.remedy)
 
 
 def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -> Iterator[Finding]:
@@ -202,7 +202,7 @@ def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -
         yield Finding(
             subject=f"foreign key {key.name}",
             level=Level.WARNING if key.child_rows > SMALL_TABLE_ROWS else Level.OK,
-            says=(
+            message=(
                 f"no index: each deleted {key.parent} row scans {key.child_rows:,} rows of {key.child}, about "
                 f"{seconds * 1_000:.1f} ms; {DELETED_ROWS:,} deleted rows cost {seconds * DELETED_ROWS:,.1f} s more"
             ),
@@ -232,6 +232,6 @@ def _unindexed_cutoffs(connection: sa.Connection, specs: Sequence[JobSpec]) -> I
         yield Finding(
             subject=f"cutoff {table}.{column}",
             level=Level.OK,
-            says=f"no index: every run reads {rows:,} rows of {table} twice, about {2 * seconds * 1_000:.0f} ms",
+            message=f"no index: every run reads {rows:,} rows of {table} twice, about {2 * seconds * 1_000:.0f} ms",
             remedy=create_index("public", table, column),
         )

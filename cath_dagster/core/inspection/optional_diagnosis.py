@@ -13,7 +13,7 @@ def diagnose_optional_columns(connection: sa.Connection, tables: Sequence[sa.Tab
     """Yield a finding for each column marked as optional: with and without it the jobs are right, by other rules."""
     for column in (column for table in tables for column in table.c if is_optional(column)):
         says = "is there" if _exists(connection, column) else "is not there, and need not be"
-        yield Finding(subject=f"column {column}", level=Level.OK, says=f"{says}: {column.info[OPTIONAL]}")
+        yield Finding(subject=f"column {column}", level=Level.OK, message=f"{says}: {column.info[OPTIONAL]}")
 
 
 def _exists(connection: sa.Connection, column: sa.Column[object]) -> bool:

@@ -63,7 +63,7 @@ def _held(connection: sa.Connection, spec: JobSpec, purge: Purge) -> Iterator[Fi
         yield Finding(
             subject=f"reference {reference.name}",
             level=Level.WARNING if rows else Level.OK,
-            says=says + now,
+            message=says + now,
             remedy=f"delete or change the rows of {reference.child} that refer to them" if rows else None,
         )
 
@@ -73,7 +73,7 @@ def _set(reference: Reference) -> Finding:
     return Finding(
         subject=f"reference {reference.name}",
         level=Level.OK,
-        says=f"is set to {to} where the row of {reference.parent} goes ({reference.constraint})",
+        message=f"is set to {to} where the row of {reference.parent} goes ({reference.constraint})",
     )
 
 
@@ -81,7 +81,7 @@ def _unread(reference: Reference) -> Finding:
     return Finding(
         subject=f"reference {reference.name}",
         level=Level.WARNING,
-        says=(
+        message=(
             f"keeps the rows of {reference.parent} to which it refers ({reference.constraint}), and the role may not read "
             f"{reference.child}, so that no dry run counts them"
         ),
@@ -91,4 +91,4 @@ def _unread(reference: Reference) -> Finding:
 
 def _problem(spec: JobSpec, says: str) -> Finding:
     says, _, remedy = says.partition("; ")
-    return Finding(subject=f"job {spec.name}", level=Level.PROBLEM, says=says, remedy=remedy or None)
+    return Finding(subject=f"job {spec.name}", level=Level.PROBLEM, message=says, remedy=remedy or None)

@@ -37,7 +37,7 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ExistingView:
     """The materialised view that stands under a name of ours."""
 
     oid: int
@@ -83,7 +83,7 @@ _COLUMNS = sa.text(
 )
 
 
-def read_standing(connection: sa.Connection, view: View) -> Standing | None:
+def read_existing(connection: sa.Connection, view: View) -> ExistingView | None:
     """Return what stands under the view's name, None if nothing does.
 
     Raises `DatabaseStatementError` for what is no materialised view: it is not ours, and may hold what is nowhere else.
@@ -98,7 +98,7 @@ def read_standing(connection: sa.Connection, view: View) -> Standing | None:
             "run makes the view"
         )
     known = sa.select(view_state.c.definition).where(view_state.c.view_name == view.name)
-    return Standing(
+    return ExistingView(
         oid=oid,
         definition=connection.scalar(known),
         columns=tuple((name, kind) for name, kind in connection.execute(_COLUMNS, {"oid": oid})),
@@ -117,7 +117,7 @@ def read_columns(connection: sa.Connection, view: View) -> Columns:
     return tuple((name, kind) for name, kind, *_ in described)
 
 
-def find_read_columns(connection: sa.Connection, standing: Standing) -> list[str]:
+def find_read_columns(connection: sa.Connection, existing: ExistingView) -> list[str]:
     """Return the service's columns that a standing view reads: none of them can be dropped or given another type."""
     query = sa.text(
         """
@@ -131,10 +131,10 @@ def find_read_columns(connection: sa.Connection, standing: Standing) -> list[str
         WHERE rule.ev_class = :oid ORDER BY 1
         """
     )
-    return list(connection.scalars(query, {"oid": standing.oid, "ours": SCHEMA}))
+    return list(connection.scalars(query, {"oid": existing.oid, "ours": SCHEMA}))
 
 
-def find_dependents(connection: sa.Connection, standing: Standing) -> list[str]:
+def find_dependents(connection: sa.Connection, existing: ExistingView) -> list[str]:
     """Return what of others goes by the view or the type of its rows: while that is there, the view cannot be dropped."""
     query = sa.text(
         """
@@ -153,12 +153,12 @@ def find_dependents(connection: sa.Connection, standing: Standing) -> list[str]:
         ORDER BY 1
         """
     )
-    return list(connection.scalars(query, {"oid": standing.oid}))
+    return list(connection.scalars(query, {"oid": existing.oid}))
 
 
-def check_droppable(connection: sa.Connection, view: View, standing: Standing, why: str) -> None:
+def check_droppable(connection: sa.Connection, view: View, existing: ExistingView, why: str) -> None:
     """Raise `DatabaseStatementError` naming what of others would go with the view."""
-    if dependents := find_dependents(connection, standing):
+    if dependents := find_dependents(connection, existing):
         raise DatabaseStatementError(
             f"{view.relation} would have to be dropped ({why}), and others depend on it: {', '.join(dependents)}; drop "
             "those first, and create them again once the view is there anew"

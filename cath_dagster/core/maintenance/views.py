@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.core.maintenance.tables import SCHEMA, view_state
-from cath_dagster.core.maintenance.view import Standing, View, check_droppable, read_columns, read_standing
+from cath_dagster.core.maintenance.view import ExistingView, View, check_droppable, read_columns, read_existing
 from cath_dagster.core.maintenance.view_grants import Grant, give, read_grants
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.postgres.database import Database, Limits
@@ -46,9 +46,9 @@ def drop(database: Database, views: Sequence[View]) -> list[str]:
     """
 
     def work(connection: sa.Connection) -> list[str]:
-        found = [(view, standing) for view in views if (standing := read_standing(connection, view)) is not None]
-        for view, standing in found:
-            check_droppable(connection, view, standing, "as was asked for")
+        found = [(view, existing) for view in views if (existing := read_existing(connection, view)) is not None]
+        for view, existing in found:
+            check_droppable(connection, view, existing, "as was asked for")
         for view, _ in found:
             _drop(connection, view)
         return [view.name for view, _ in found]
@@ -59,14 +59,14 @@ def drop(database: Database, views: Sequence[View]) -> list[str]:
 def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome:
     # One snapshot for the comparison, the refresh and the counts after it.
     connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-    standing = read_standing(connection, view)
-    misfit = standing.misfit(view, read_columns(connection, view)) if standing else None
-    fitting = standing if misfit is None else None
+    existing = read_existing(connection, view)
+    misfit = existing.misfit(view, read_columns(connection, view)) if existing else None
+    fitting = existing if misfit is None else None
     source = _contents(connection, f"({view.definition})")
     held = _contents(connection, view.relation) if fitting and fitting.is_populated else None
     is_level = fitting is not None and fitting.lack() is None and held == source
-    if dry_run and misfit and standing:
-        check_droppable(connection, view, standing, misfit)
+    if dry_run and misfit and existing:
+        check_droppable(connection, view, existing, misfit)
     if dry_run or is_level:
         return Outcome(
             target=view.name,
@@ -79,7 +79,7 @@ def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome
         held = _renew(connection, view, fitting, source)
         misfit = "it differs from its source although it was refreshed"
     if held is None or held != source:
-        _make(connection, view, standing, misfit or "")
+        _make(connection, view, existing, misfit or "")
         held = _contents(connection, view.relation)
     return Outcome(
         target=view.name,
@@ -91,25 +91,25 @@ def _refresh(connection: sa.Connection, *, view: View, dry_run: bool) -> Outcome
     )
 
 
-def _renew(connection: sa.Connection, view: View, standing: Standing, source: Contents) -> Contents:
+def _renew(connection: sa.Connection, view: View, existing: ExistingView, source: Contents) -> Contents:
     """Refresh a view that stands, while others read it if it is in a state for that; bring it into one; return what it has.
 
     One that has something else than its source is not mended further: its definition is another.
     """
-    beside = " CONCURRENTLY" if standing.lack() is None else ""
+    beside = " CONCURRENTLY" if existing.lack() is None else ""
     connection.execute(sa.text(f"REFRESH MATERIALIZED VIEW{beside} {view.relation}"))
     held = _contents(connection, view.relation)
-    if held == source and not standing.has_key:
-        if standing.is_index_name_taken:
+    if held == source and not existing.has_key:
+        if existing.is_index_name_taken:
             connection.execute(sa.text(f"DROP INDEX {SCHEMA}.{view.index}"))
         _index(connection, view)
     return held
 
 
-def _make(connection: sa.Connection, view: View, standing: Standing | None, why: str) -> None:
+def _make(connection: sa.Connection, view: View, existing: ExistingView | None, why: str) -> None:
     """Make a view, in place of the one that stands if there is one, and for the same readers."""
-    if standing is not None:
-        check_droppable(connection, view, standing, why)
+    if existing is not None:
+        check_droppable(connection, view, existing, why)
         _drop(connection, view)
     connection.execute(sa.text(f"CREATE MATERIALIZED VIEW {view.relation} AS {view.definition}"))
     _index(connection, view)

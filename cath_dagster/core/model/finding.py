@@ -18,5 +18,9 @@ class Finding:
 
     subject: str
     level: Level
-    says: str
+    message: str
     remedy: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the machine-readable form, whose names stay as they are."""
+        return {"subject": self.subject, "level": self.level.value, "says": self.message, "remedy": self.remedy}

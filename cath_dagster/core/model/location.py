@@ -17,8 +17,8 @@ class CodeLocation:
     timezone: str = "UTC"
     stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By variable, without the prefix, the containers that its blob stores must have."""
-    resources: str = ""
-    """The module whose `open_resources` says where the location's outside is, for one that its environment variables
+    backends: str = ""
+    """The module whose `open_backends` says where the location's outside is, for one that its environment variables
     alone do not describe.
     """
     file_store: str = "BLOB_URL"
@@ -27,7 +27,7 @@ class CodeLocation:
     @property
     def is_of_the_orchestrator(self) -> bool:
         """Whether its database is the orchestrator's own, so that both log in as one role."""
-        return bool(self.resources)
+        return bool(self.backends)
 
     @property
     def prefix(self) -> str:

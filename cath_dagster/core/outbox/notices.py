@@ -119,7 +119,7 @@ def _say_nothing(message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeSender:
-    """Sends a run's notices. `report` hears of each, `say` of what is waited for; `clock` counts seconds."""
+    """Sends a run's notices. `report` is called for each, `say` with what is waited for; `clock` counts seconds."""
 
     database: Database
     mailer: Mailer
@@ -180,7 +180,7 @@ class NoticeSender:
         receipt = self._send(notice)
         if receipt is not None:
             is_slow = self.clock() - started >= SLOW_SECONDS
-            breaker.hear(is_outage=receipt.is_outage or is_slow)
+            breaker.record(is_outage=receipt.is_outage or is_slow)
             if breaker.in_a_row:
                 why = receipt.error or f"the mail provider took over {SLOW_SECONDS:g} s for one message"
                 self.say(f"{why}; {breaker.in_a_row} in a row{', the others wait' if breaker.is_open else ''}")

@@ -17,7 +17,7 @@ class Breaker:
     def is_open(self) -> bool:
         return self.in_a_row >= self.limit
 
-    def hear(self, *, is_outage: bool) -> None:
+    def record(self, *, is_outage: bool) -> None:
         """Take note of how a question ended; once open, a late answer closes nothing."""
         if not self.is_open:
             self.in_a_row = self.in_a_row + 1 if is_outage else 0

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from cath_dagster.core.words import inert
+from cath_dagster.core.untrusted_text import inert
 
 if TYPE_CHECKING:
+    # A run that writes no mail loads no templates.
     from jinja2 import Environment
 
 

@@ -1,4 +1,4 @@
-"""What a job asks of a mail provider, and what it hears back."""
+"""What a job asks of a mail provider, and what it answers."""
 
 import enum
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
-from cath_dagster.core.words import one_line
+from cath_dagster.core.untrusted_text import one_line
 
 
 class Delivery(enum.StrEnum):

@@ -1,7 +1,15 @@
-"""What a job asks of an OAuth 2 provider, and what it hears back."""
+"""What a job asks of an OAuth 2 provider, and what it answers."""
 
+import enum
 from dataclasses import dataclass, field
 from datetime import datetime
+
+
+class ClientAuth(enum.StrEnum):
+    """How the client shows who it is."""
+
+    BASIC = "basic"
+    BODY = "body"
 
 
 @dataclass(frozen=True, kw_only=True)

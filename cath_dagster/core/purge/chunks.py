@@ -15,7 +15,7 @@ from cath_dagster.core.purge.refusal import RowsRefusedError
 
 @dataclass(kw_only=True)
 class Chunks:
-    """`rows` is the size of the next chunk; `report(done, total)` hears of every chunk."""
+    """`rows` is the size of the next chunk; `report(done, total)` is called after every chunk."""
 
     runner: BatchRunner
     work: Callable[[Keys, sa.Connection], BatchCounts]

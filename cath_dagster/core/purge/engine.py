@@ -43,7 +43,7 @@ def _at_full_pace() -> Pacer:
 
 @dataclass(frozen=True, kw_only=True)
 class Purger:
-    """Deletes by the purges of one run. `report(table, done, total)` hears of every batch, in blocks or rows."""
+    """Deletes by the purges of one run. `report(table, done, total)` is called after every batch, in blocks or rows."""
 
     database: Database
     ledger: Ledger

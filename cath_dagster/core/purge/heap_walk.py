@@ -31,7 +31,7 @@ DENSE = 16
 
 @dataclass(kw_only=True)
 class HeapWalk:
-    """One pass over a heap. `report(blocks)` hears how far it has come."""
+    """One pass over a heap. `report(blocks)` is called with how far it has come."""
 
     runner: BatchRunner
     batcher: BatchDeleter

@@ -31,7 +31,7 @@ FIRST_WAIT_SECONDS = 0.5
 class KeyWalk:
     """Passes over the matching keys, until none is left, nothing moves any more, or there is no room.
 
-    `room` says how many more rows may be changed, None for all; `report(done, total)` hears of every batch.
+    `room` says how many more rows may be changed, None for all; `report(done, total)` is called after every batch.
     """
 
     runner: BatchRunner

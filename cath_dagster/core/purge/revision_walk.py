@@ -58,7 +58,7 @@ class Reach:
 
 @dataclass(frozen=True, kw_only=True)
 class RevisionWalk:
-    """One pass over a heap. `report(done, total)` hears of every batch, in blocks."""
+    """One pass over a heap. `report(done, total)` is called after every batch, in blocks."""
 
     runner: BatchRunner
     batcher: BatchDeleter

@@ -23,7 +23,7 @@ BATCH_LIMITS = Limits(lock_seconds=1.0, statement_seconds=300.0)
 
 @dataclass(kw_only=True)
 class WeightedBatches:
-    """Does `work` on rows given by their keys, in the caller's order; `report(done, total)` hears of every batch."""
+    """Does `work` on rows given by their keys, in the caller's order; `report(done, total)` is called after every batch."""
 
     runner: BatchRunner
     work: Callable[[Keys, sa.Connection], BatchCounts]

@@ -22,8 +22,8 @@ from cath_dagster.core.restore.dry_run import Foresight
 from cath_dagster.core.restore.hindrance import Hindrance, by_kind
 from cath_dagster.core.restore.preparation import Request, Restorable, grouped, prepare
 from cath_dagster.core.restore.rows import BatchCounts, Lacking, RowRestorer
-from cath_dagster.core.run.execution import lock_name
 from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.steps import lock_name
 
 MAX_IDS = 20
 """Ids that an outcome names; more tell an operator nothing."""

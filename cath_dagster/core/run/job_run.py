@@ -25,12 +25,13 @@ from cath_dagster.core.model.purge import Purge, Revision
 from cath_dagster.core.outbox import files, forgetting
 from cath_dagster.core.outbox.left_files import Leaving, LeftFile
 from cath_dagster.core.outbox.notices import Notice, NoticeSender, Patience, not_settled
-from cath_dagster.core.ports.mail import Delivery
 from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.heap import read_heaps
 from cath_dagster.core.purge.engine import Purger
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer, choose_pace
+from cath_dagster.core.run.backends import Backends, Reporter, application_name, required
+from cath_dagster.core.run.mail_outcome import report_sent
 from cath_dagster.core.run.planning import PlannedPurge, Planner, write_plans
 from cath_dagster.core.run.purge_outcome import (
     describe_work,
@@ -41,17 +42,10 @@ from cath_dagster.core.run.purge_outcome import (
 )
 from cath_dagster.core.run.record import RunRecord
 from cath_dagster.core.run.request import RunRequest
-from cath_dagster.core.run.resources import Reporter, Resources, application_name, required
 
 NOTICES_AT_ONCE = 500
 """Notices that are looked up together, whether an earlier run is done with them."""
 NEXT_RUN = "the next run tries again"
-IDS_TOLD = 10
-"""In one sentence; the outcome has more."""
-SKIPPED_MESSAGES = {
-    Delivery.REJECTED: "addresses were rejected for good by the mail provider",
-    Delivery.GIVEN_UP: "messages of an earlier run that was interrupted may have arrived, and are not sent again",
-}
 
 
 @dataclass(kw_only=True)
@@ -66,7 +60,7 @@ class JobRun:
     account: RunRecord
     database: Database
     ledger: Ledger
-    resources: Resources
+    backends: Backends
     reporter: Reporter
     clock: Callable[[], float]
     on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
@@ -99,12 +93,12 @@ class JobRun:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        return self.resources.environ
+        return self.backends.environ
 
     @property
     def has_mail(self) -> bool:
         """Whether a mail provider is configured."""
-        return self.resources.has_mail
+        return self.backends.has_mail
 
     def note(self, message: str) -> None:
         """Tell operators something about this run that is no failure."""
@@ -147,7 +141,7 @@ class JobRun:
 
         It does not hold the job's lock: what may not be done twice needs row locks.
         """
-        engine = self.resources.engine(application_name(self.job, self.run_id))
+        engine = self.backends.engine(application_name(self.job, self.run_id))
         with Database(engine) as database:
             yield database
         engine.dispose()
@@ -157,19 +151,19 @@ class JobRun:
 
         Raises `MissingConfigurationError` naming every one that is not set.
         """
-        return required(self.resources, *names)
+        return required(self.backends, *names)
 
     def optional(self, name: str) -> str | None:
         """Return an environment variable of the location by its name without the prefix, None if it is not set."""
-        return self.resources.environ.get(f"{self.resources.prefix}_{name}")
+        return self.backends.environ.get(f"{self.backends.prefix}_{name}")
 
     def require_mail(self, template: str, *names: str) -> dict[str, str]:
         """Return environment variables by which messages of a template are written; all that sending needs is checked.
 
         Raises `ConfigurationError` for what is missing or unusable, so that a run finds out before it changes anything.
         """
-        found = self.require(*names, *self.resources.mail_variables(template))
-        self.resources.mailer()
+        found = self.require(*names, *self.backends.mail_variables(template))
+        self.backends.mailer()
         return found
 
     def team_address(self, template: str) -> str:
@@ -284,7 +278,7 @@ class JobRun:
         with telemetry.span("outbox", target="files") as span:
             outcome = files.drain(
                 self.database,
-                self.resources.store(self.request.file_store),
+                self.backends.store(self.request.file_store),
                 job=self.job,
                 as_of=self.as_of,
                 report=self.reporter.progress,
@@ -332,7 +326,7 @@ class JobRun:
             return outcome
         sender = NoticeSender(
             database=self.database,
-            mailer=self.resources.mailer(),
+            mailer=self.backends.mailer(),
             job=self.job,
             run_id=self.run_id,
             as_of=self.as_of,
@@ -346,15 +340,7 @@ class JobRun:
             outcome = sender.send_all(pending, total=length_hint(notices))
             span.set_outcome(outcome)
         self.record(outcome.timed(self.clock() - started))
-        if outcome.failed:
-            self.fail(f"{outcome.failed} messages could not be sent ({_reasons(outcome)}); {then}")
-            # Apart from the failure, which the ledger keeps for longer than anybody's id.
-            self.note(f"not sent: messages of the ids {_failed_ids(outcome)}")
-        if outcome.undelivered:
-            self.note(f"{outcome.undelivered} messages were rendered and not delivered ({_reasons(outcome)})")
-        for name, says in SKIPPED_MESSAGES.items():
-            if ids := outcome.details.get(f"{name}_ids"):
-                self.note(f"{says}, of the ids {', '.join(ids) if isinstance(ids, list) else ids}")
+        report_sent(self.account, outcome, then)
         return outcome
 
     def _pending(self, notices: Iterable[Notice]) -> Iterator[Notice]:
@@ -382,7 +368,7 @@ class JobRun:
             record=self.account,
             database=self.database,
             ledger=self.ledger,
-            resources=self.resources,
+            backends=self.backends,
             step_deletes=self.step_deletes,
         )
 
@@ -398,15 +384,3 @@ class JobRun:
             drops_partitions=self.request.purging.drop_partitions,
             clock=self.clock,
         )
-
-
-def _failed_ids(outcome: Outcome) -> str:
-    """Return whom the messages that failed are about, the first of them where they are many."""
-    ids = outcome.details.get(f"{Delivery.FAILED}_ids") or []
-    shown = ids[:IDS_TOLD] if isinstance(ids, list) else [str(ids)]
-    return ", ".join(shown) + (f" and {outcome.failed - len(shown)} more" if outcome.failed > len(shown) else "")
-
-
-def _reasons(outcome: Outcome) -> str:
-    errors = outcome.details.get("errors") or []
-    return "; ".join(errors) if isinstance(errors, list) else str(errors)

@@ -19,10 +19,10 @@ from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge import partitions
 from cath_dagster.core.purge.blast_radius import Measure, measure, refusal
 from cath_dagster.core.references.examination import Examined, describe_unread, examine
+from cath_dagster.core.run.backends import Backends
 from cath_dagster.core.run.preflight import Preflight, check_access, check_purge
 from cath_dagster.core.run.record import RunRecord
 from cath_dagster.core.run.request import RunRequest
-from cath_dagster.core.run.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Planner:
     record: RunRecord
     database: Database
     ledger: Ledger
-    resources: Resources
+    backends: Backends
     step_deletes: bool
     """Whether the step at work deletes what is planned, so that the plan belongs into its part of the ledger."""
 
@@ -64,7 +64,7 @@ class Planner:
         """Return what each purge would take; see `JobRun.plan`."""
         if any(purge.files is not None for purge in purges):
             # A store that cannot be opened is found out before anything is deleted.
-            self.resources.store(self.request.file_store)
+            self.backends.store(self.request.file_store)
         # Measuring needs privileges as well, and waits for locks.
         self._refuse([*self._check_access(purges).reasons, *self._check_extras(purges)])
         examined = self.database.transaction(partial(self._examine, purges))

@@ -7,8 +7,8 @@ from cath_dagster.core.errors import RefusedError
 from cath_dagster.core.model.outcome import Outcome, Scalar
 from cath_dagster.core.model.settings import ResolvedOptions
 from cath_dagster.core.ports.mail import Content
-from cath_dagster.core.run.resources import Reporter
-from cath_dagster.core.words import one_line
+from cath_dagster.core.run.backends import Reporter
+from cath_dagster.core.untrusted_text import one_line
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.development.local import Local
 from cath_dagster.development.samples import sample_of
@@ -15,9 +15,9 @@ from cath_dagster.development.samples import sample_of
 @contextmanager
 def catalogue_of(location: CodeLocation) -> Iterator[tuple[sa.Connection, str]]:
     """Yield a connection whose catalogue has the service's tables, and in words where that is. Changes nothing."""
-    resources = open_resources(location)
-    if resources.is_configured:
-        with resources.disposed_engine("new-job") as engine, engine.connect() as connection:
+    backends = open_backends(location)
+    if backends.is_configured:
+        with backends.disposed_engine("new-job") as engine, engine.connect() as connection:
             yield connection, f"the database of {location.prefix}_DATABASE_URL"
         return
     sample = sample_of(location)

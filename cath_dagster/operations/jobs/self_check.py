@@ -26,16 +26,14 @@ def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
     """Look at everything, and fail with every problem that was found."""
     # A command line that lists jobs imports this file, and should not import the orchestrator with it.
     from cath_dagster.operations.alerts import read_alert_settings
+    from cath_dagster.operations.backends import InstanceBackends
     from cath_dagster.operations.forgotten_locks import find_forgotten_locks
     from cath_dagster.operations.health import find_clock_skew, find_code_locations, find_heartbeats
     from cath_dagster.operations.patience import Patience
-    from cath_dagster.operations.resources import InstanceResources
 
-    if not isinstance(run.resources, InstanceResources):
-        raise TypeError(
-            f"a run of {run.job} has the resources of {OPERATIONS.name}, not {type(run.resources).__name__}"
-        )
-    instance, alerts = run.resources.instance, read_alert_settings(run.environ)
+    if not isinstance(run.backends, InstanceBackends):
+        raise TypeError(f"a run of {run.job} has the backends of {OPERATIONS.name}, not {type(run.backends).__name__}")
+    instance, alerts = run.backends.instance, read_alert_settings(run.environ)
     patience = Patience(settings.wait_seconds, clock=run.clock)
     beats = patience.ask(lambda: list(find_heartbeats(instance, alerts, run.as_of)), _has_problem)
     found: list[Finding] = [
@@ -46,7 +44,7 @@ def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
     ]
     for finding in found:
         remedy = f" ({finding.remedy})" if finding.remedy else ""
-        says = f"{finding.subject}: {finding.says}{remedy}"
+        says = f"{finding.subject}: {finding.message}{remedy}"
         if finding.level is Level.PROBLEM:
             run.fail(says)
         elif finding.level is Level.WARNING:

@@ -9,16 +9,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import dagster as dg
-from dagster._core.scheduler.instigation import (  # no public names
-    InstigatorState,
-    InstigatorType,
-    ScheduleInstigatorData,
-)
 
 from cath_dagster.core.model.ticks import ticks as foretold
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look
 from cath_dagster.operations.watched import SENSORS
+from cath_dagster.orchestration.internals.instigators import InstigatorState, InstigatorType, ScheduleInstigatorData
 from cath_dagster.registry import all_specs, locations
 
 SILENT = timedelta(days=1)

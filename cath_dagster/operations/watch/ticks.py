@@ -6,20 +6,20 @@ from itertools import takewhile
 from typing import Any
 
 import dagster as dg
-from dagster._core.scheduler.instigation import (  # ticks have no public names
-    InstigatorState,
-    InstigatorTick,
-    InstigatorType,
-    ScheduleInstigatorData,
-    TickStatus,
-)
-from dagster_shared.error import SerializableErrorInfo
 
 from cath_dagster.core.model.ticks import Cron
 from cath_dagster.core.model.ticks import ticks as foretold
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.gone import alerts_of_ended, is_gone
 from cath_dagster.operations.watch.look import Look, Seen
+from cath_dagster.orchestration.internals.instigators import (
+    InstigatorState,
+    InstigatorTick,
+    InstigatorType,
+    ScheduleInstigatorData,
+    SerializableErrorInfo,
+    TickStatus,
+)
 from cath_dagster.orchestration.schedules import OVERLAP_SKIP
 from cath_dagster.registry import all_specs
 
