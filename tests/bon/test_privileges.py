@@ -13,6 +13,7 @@ from cath_dagster.bon import BON
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.bon.bon import Bon
+from tests.expired import leave_work
 
 SPECS = {spec.name: spec for spec in load_specs(BON)}
 
@@ -51,6 +52,7 @@ def prepare(bon: Bon) -> None:
     bon.add_credential(token="revoked")
     bon.add_credential()
     bon.provider.revoke("revoked")
+    leave_work(bon)
 
 
 @pytest.mark.parametrize("job", SPECS)

@@ -17,6 +17,7 @@ from cath_dagster.core.roles.grants import RoleChange
 from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import problems, result_of
 from tests.command import call
+from tests.expired import leave_work
 from tests.roles import Role, role_in
 from tests.service import Service
 
@@ -99,6 +100,7 @@ def prepare(service: Service) -> None:
         timestamp=service.days_ago(8),
     )  # fmt: skip
     service.add_application()
+    leave_work(service)
 
 
 def test_every_job_does_its_work(service: Service, role: Role) -> None:

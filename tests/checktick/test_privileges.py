@@ -12,6 +12,7 @@ from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.checktick.checktick import CheckTick
+from tests.expired import leave_work
 
 SPECS = {spec.name: spec for spec in load_specs(CHECKTICK)}
 
@@ -44,10 +45,11 @@ def role_of(checktick: CheckTick, spec: JobSpec, *, without: tuple[str, str] | N
 
 
 def prepare(checktick: CheckTick) -> None:
-    """Leave something to do for both jobs."""
+    """Leave something to do for every job."""
     checktick.add_survey(deletion_date=checktick.ahead(days=7))
     checktick.add_progress(checktick.add_due(), expires_at=checktick.ago(days=1))
     checktick.add_everything(checktick.add_doomed(encrypted_kek_org=b"a key"))
+    leave_work(checktick)
 
 
 @pytest.mark.parametrize("job", SPECS)

@@ -21,26 +21,11 @@ from psycopg import sql
 
 from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 from tests.command import PROGRAM, Done, call, environment
+from tests.inventory import inventory
 from tests.service import Service
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
-JOBS = {
-    "clear_audit": "0 1 * * *",
-    "expired_artefacts": "0 1 * * *",
-    "inactive_verification": "1 8 * * *",
-    "media_reporting": "0 0 * * 1",
-    "no_match_artefacts": "0 1 * * *",
-    "refresh_views": "0 2 * * *",
-    "subscriptions": "0 1 * * *",
-    "draft_cleanup": "0 3 * * *",
-    "overdue_detection": "0 6 * * *",
-    "session_cleanup": "0 4 * * *",
-    "shaam_token_refresh": "*/15 * * * *",
-    "data_governance": "0 2 * * *",
-    "progress_cleanup": "0 3 * * *",
-    "clean_instance": "20 0 * * *",
-    "self_check": "35 * * * *",
-}
+JOBS = inventory()
 NUMBERS = [
     "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
 ]  # fmt: skip

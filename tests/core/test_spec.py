@@ -12,6 +12,7 @@ from cath_dagster.cath import CATH
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import SpecificationError, load_specs
+from tests.inventory import inventory
 
 JOB = """
 from cath_dagster.core.model.settings import JobSettings
@@ -155,18 +156,7 @@ def test_is_a_failure_that_people_are_shown() -> None:
     assert issubclass(SpecificationError, MaintenanceError)
 
 
-@pytest.mark.parametrize(
-    ("name", "cron"),
-    [
-        ("clear_audit", "0 1 * * *"),
-        ("inactive_verification", "1 8 * * *"),
-        ("media_reporting", "0 0 * * 1"),
-        ("expired_artefacts", "0 1 * * *"),
-        ("no_match_artefacts", "0 1 * * *"),
-        ("subscriptions", "0 1 * * *"),
-        ("refresh_views", "0 2 * * *"),
-    ],
-)
+@pytest.mark.parametrize(("name", "cron"), inventory("cath").items())
 def test_has_the_service_s_job(name: str, cron: str) -> None:
     (spec,) = [spec for spec in load_specs(CATH) if spec.name == name]
 
@@ -175,7 +165,7 @@ def test_has_the_service_s_job(name: str, cron: str) -> None:
 
 
 def test_has_no_other_job_of_the_service() -> None:
-    assert len(load_specs(CATH)) == 7
+    assert {spec.name for spec in load_specs(CATH)} == set(inventory("cath"))
 
 
 def test_describes_every_setting_to_operators() -> None:

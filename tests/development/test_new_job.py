@@ -83,7 +83,7 @@ def test_says_why_it_cannot_be_written(bon_url: str, changed: dict[str, str], sa
 )
 def test_says_what_of_a_table_has_to_be_thought_through_by_hand(bon_url: str, ddl: str, says: str) -> None:
     with psycopg.connect(bon_url, autocommit=True) as session:
-        session.execute(ddl)  # type: ignore[call-overload]
+        session.execute(ddl)
 
     code, said = order(bon_url, table="odd", by="at")
 

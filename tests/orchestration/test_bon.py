@@ -14,15 +14,11 @@ from cath_dagster.core.run.spec import load_specs
 from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 from tests.bon.bon import Bon
 from tests.fresh import load_afresh
+from tests.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
 ISRAEL = ZoneInfo("Asia/Jerusalem")
-CRONS = {
-    "draft_cleanup": "0 3 * * *",
-    "overdue_detection": "0 6 * * *",
-    "session_cleanup": "0 4 * * *",
-    "shaam_token_refresh": "*/15 * * * *",
-}
+CRONS = inventory("bon")
 NIGHTLY = {"draft_cleanup": 3, "session_cleanup": 4, "overdue_detection": 6}
 START, END = datetime(2026, 1, 1, tzinfo=ISRAEL), datetime(2027, 1, 1, tzinfo=ISRAEL)
 """A year with both changes: on 27 March from 2 to 3, on 25 October from 2 back to 1."""

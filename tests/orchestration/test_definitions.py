@@ -10,18 +10,11 @@ import pytest
 
 from cath_dagster.cath.definitions import defs
 from tests.fresh import load_afresh
+from tests.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
 INVENTORY = REPOSITORY / "docs/jobs.txt"
-CRONS = {
-    "clear_audit": "0 1 * * *",
-    "expired_artefacts": "0 1 * * *",
-    "inactive_verification": "1 8 * * *",
-    "media_reporting": "0 0 * * 1",
-    "no_match_artefacts": "0 1 * * *",
-    "refresh_views": "0 2 * * *",
-    "subscriptions": "0 1 * * *",
-}
+CRONS = inventory("cath")
 CLEAN_UPS = sorted(set(CRONS) - {"media_reporting", "refresh_views"})
 VIEWS = ("sdp_mat_view_artefact", "sdp_mat_view_location", "sdp_mat_view_pi_user", "sdp_mat_view_subscription")
 REPORT = "media_application_report"
@@ -81,7 +74,7 @@ def test_is_loadable_as_dagster_judges() -> None:
     dg.Definitions.validate_loadable(defs)
 
 
-def test_has_exactly_seven_jobs() -> None:
+def test_has_exactly_the_jobs_of_the_inventory() -> None:
     names = [name for name in defs.get_repository_def().job_names if not name.startswith("__")]
 
     assert sorted(names) == sorted(CRONS)
