@@ -15,7 +15,9 @@ from tests.databases import Databases
 from tests.maintained import Maintained
 
 COLUMNS = """
-SELECT attname::text, base.typname::text, base.typtype::text, attnotnull AND NOT atthasdef AND attidentity = '',
+SELECT attname::text, base.typname::text, base.typtype::text, 
+       attnotnull AND (NOT atthasdef AND attidentity = '' OR atthasdef AND base.typcategory = 'N' AND EXISTS (
+           SELECT FROM pg_index WHERE indrelid = attrelid AND indisprimary AND indkey[0] = attnum)),
        (SELECT enumlabel::text FROM pg_enum WHERE enumtypid = base.oid ORDER BY enumsortorder LIMIT 1),
        CASE WHEN base.typname IN ('varchar', 'bpchar') AND atttypmod > 4 THEN atttypmod - 4 END,
        (SELECT ARRAY[confrelid::regclass::text, (SELECT attname FROM pg_attribute WHERE attrelid = confrelid

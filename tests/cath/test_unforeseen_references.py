@@ -69,7 +69,7 @@ WHAT_IS_DUE: dict[str, Callable[[Service], object]] = {
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.__name__)
 def test_every_table_of_every_job(service: Service, case: Case, effect: Assertion) -> None:
-    for _ in range(3):
+    for _ in range(3 if case.job in WHAT_IS_DUE else 0):
         WHAT_IS_DUE[case.job](service)
 
     effect(service, case)
