@@ -14,6 +14,8 @@ from cath_dagster.checktick.jobs import data_governance, progress_cleanup
 from tests.checktick.checktick import CheckTick
 from tests.fresh import load_afresh
 
+pytestmark = pytest.mark.stack
+
 REPOSITORY = Path(__file__).parents[2]
 OVERDUE = {"deletion_date": datetime(2026, 1, 1, tzinfo=UTC)}
 REFUSE = """

@@ -603,6 +603,7 @@ def test_another_run_of_the_job_is_refused_while_one_goes_on(checktick: CheckTic
     assert checktick.survey_ids() == [doomed]
 
 
+@pytest.mark.stack
 def test_a_run_killed_midway_leaves_whole_surveys_and_the_next_one_finishes(checktick: CheckTick) -> None:
     add_many_doomed(checktick, 300)
     checktick.connection.execute(

@@ -167,6 +167,7 @@ def test_the_ledger_shows_what_was_restored(service: Service) -> None:
     assert restored == {"subscription": 1, "notification_audit_log": 2}
 
 
+@pytest.mark.stack
 def test_a_restore_that_is_killed_midway_is_finished_by_the_next(service: Service) -> None:
     add_orphan(service)
     before = everything(service)
