@@ -5,6 +5,8 @@ import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from tests.cath.test_undo import TABLES, add_orphan, add_unmatched, archives
 from tests.cli.test_cli import result_of
 from tests.command import PROGRAM, call, environment
