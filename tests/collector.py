@@ -155,7 +155,7 @@ def collecting(mood: Mood = Mood.TAKES) -> Iterator[Collector]:
     # A sender that is gone must not hold the test up.
     server.daemon_threads = True
     collector = Collector(f"http://127.0.0.1:{server.server_port}", mood)
-    # It looks so often whether it shall stop; the half second that is usual is longer than most tests.
+    # It looks so often whether it should stop; the half second that is usual is longer than most tests.
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

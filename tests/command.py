@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.cli.main import main
-from tests.waiting import PATIENCE_SECONDS
+from tests.warm import COMMAND, run
 
 COLUMNS = 250
 """Wide enough that no table folds a word that a test looks for."""
@@ -42,14 +42,7 @@ def call(environ: Mapping[str, str], *arguments: str) -> Done:
 
 def call_process(environ: Mapping[str, str], *arguments: str) -> Done:
     """Call the command in a process of its own, as a shell does."""
-    return subprocess.run(
-        [PROGRAM, *arguments],
-        env=environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    return run([PROGRAM, *arguments], environ=environment(environ), modules=COMMAND)
 
 
 @contextlib.contextmanager

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from cath_dagster.bon import LOCATION as BON
-from cath_dagster.cath import LOCATION as CATH
+from cath_dagster.bon import BON
+from cath_dagster.cath import CATH
 from cath_dagster.development.local import forget_outside
-from cath_dagster.development.notify import NotifySimulator
-from cath_dagster.development.oauth import OAuthProvider
 from cath_dagster.development.postgres import EmbeddedPostgres
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.notify import NotifySimulator
+from cath_dagster.development.simulators.oauth import OAuthProvider
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.bon.bon import Bon
 from tests.databases import Databases
 from tests.servers import memory, postgres_15, session_pooler, transaction_pooler  # noqa: F401

@@ -10,8 +10,8 @@ import psycopg
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.migrations import migrate
-from cath_dagster.development.samples import SAMPLES
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.development.samples import samples
 
 EMPTY = "template1"
 
@@ -48,7 +48,7 @@ class Databases:
 
     def make_template(self, service: str) -> str:
         """Make a database with a service's empty schema and our own tables; return its name."""
-        (sample,) = (sample for sample in SAMPLES if sample.name == service)
+        (sample,) = (sample for sample in samples() if sample.name == service)
         name = f"template_{service}_{uuid.uuid4().hex[:12]}"
         self._execute("CREATE DATABASE {}", name)
         self._own.append(name)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.registry import locations
 from tests.waiting import PATIENCE_SECONDS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def load_afresh(location: str, environ: Mapping[str, str] | None = None, *, then
 
     `then` may add to `told`, after the modules were listed.
     """
-    ours = tuple(f"{each.prefix}_" for each in LOCATIONS)
+    ours = tuple(f"{each.prefix}_" for each in locations())
     plain = {name: value for name, value in os.environ.items() if not name.startswith((*ours, "DAGSTER_"))}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROBE % {"location": location, "then": then}],

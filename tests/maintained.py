@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.core.execution import execute, summary
-from cath_dagster.core.notices import Patience
-from cath_dagster.core.outcome import Outcome, RunResult
-from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.model.outcome import Outcome, RunResult
+from cath_dagster.core.outbox.notices import Patience
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.core.run.summary import summary
 from tests.waiting import PATIENCE_SECONDS, PREVAILS, wait_until
 
 Change = tuple[str, Sequence[Any]]
@@ -44,7 +46,7 @@ class SilentReporter:
 class Maintained:
     """A service's database: `environ` is what its jobs see, `as_of` what they take for now unless told otherwise."""
 
-    location: ClassVar[Location]
+    location: ClassVar[CodeLocation]
 
     url: str
     environ: dict[str, str]
@@ -70,7 +72,7 @@ class Maintained:
             {"as_of": self.as_of, **config},
             run_id=run_id or str(uuid.uuid4()),
             now=datetime.now(UTC) + timedelta(days=36_500),
-            resources=EnvironmentResources(self.location.prefix, self.environ),
+            backends=EnvironmentBackends(self.location.prefix, self.environ),
             reporter=self.reporter,
             partition=partition,
             is_scheduled=is_scheduled,

@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.maintained import Maintained, SilentReporter, outcome
 
 __all__ = ["Service", "SilentReporter", "outcome"]
@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 class Service(Maintained):
     """A CaTH of its own."""
 
-    location = LOCATION
+    location = CATH
 
     blob_root: Path
     report_root: Path

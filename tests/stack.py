@@ -17,18 +17,15 @@ import psycopg
 from psycopg import sql
 
 from cath_dagster.development.local import REPOSITORY, Stack, answers, wait_until
-from cath_dagster.development.notify import NotifySimulator
 from cath_dagster.development.postgres import free_port
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.conftest import SERVER, TEMPLATE, database_url
+from tests.held import hold, let_go
 from tests.service import Service
+from tests.warm import WarmStack
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 ROWS = 2_000
-SLOW = """
-CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;
-CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION slow()
-"""
 LAUNCH = """
 mutation ($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -141,16 +138,20 @@ class Dagster:
         wait_until(condition, what, self.stack, seconds=seconds)
 
     def purge_underway(self) -> str:
-        """Launch `clear_audit` on rows that go slowly; return its id once it has committed a batch."""
-        add_entries(self.service, ROWS)
-        self.service.connection.execute(SLOW)
+        """Launch `clear_audit` on rows that are held after the first; return its id once it has committed a batch."""
+        self.add_held_entries()
         run_id = self.launch()
         self.wait(lambda: self.service.count("ingestion_log") < ROWS, "the purge never got under way")
         return run_id
 
-    def hurry(self) -> None:
-        """Let rows go fast again."""
-        self.service.connection.execute("DROP FUNCTION IF EXISTS slow CASCADE")
+    def add_held_entries(self) -> None:
+        """Add rows of which all but the first are held."""
+        add_entries(self.service, ROWS)
+        hold(self.service.connection, "ingestion_log")
+
+    def let_go(self) -> None:
+        """Let go all rows that are held."""
+        let_go(self.service.connection)
 
     def sessions(self) -> int:
         return self.service.count(
@@ -202,7 +203,7 @@ def cath_stack(folder: Path) -> Iterator[Dagster]:
     ):
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
         environ = {"DAGSTER_HOME": str(home), "DAGSTER_POSTGRES_URL": storage, "CATH_SCHEDULES": "stopped"}
-        stack = Stack(plain | service.environ | environ, folder / "logs")
+        stack = WarmStack(plain | service.environ | environ, folder / "logs")
         with started(stack, folder) as port:
             yield Dagster(stack, port, service)
 

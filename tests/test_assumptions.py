@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cath_dagster.core.session import PINS
+from cath_dagster.core.postgres.session import PINS
 from tests.assumptions import LEFT_ALONE, PAGE, rows, section
 
 SETTINGS = "Settings of the session"

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, StatusCode
 
 from cath_dagster.adapters.exporters import find_destinations
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.bon.bon import Bon
 from tests.certificate import make_certificate
 from tests.cli.test_cli import server_that_refuses_the_password

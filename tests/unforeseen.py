@@ -7,15 +7,15 @@ from typing import Any
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.catalogue import purged_tables
-from cath_dagster.core.diagnosis import Finding, Level
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.needs import Moment
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Child
-from cath_dagster.core.reference_findings import reference_findings
-from cath_dagster.core.settings import read_settings
-from cath_dagster.core.spec import JobSpec, Location, load_specs
+from cath_dagster.core.inspection.reference_findings import reference_findings
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Child
+from cath_dagster.core.model.settings import read_settings
+from cath_dagster.core.roles.required_privileges import Moment
+from cath_dagster.core.run.spec import JobSpec, load_specs, purged_tables
 from tests.maintained import Maintained, outcome
 
 KEY = "nobody_foresaw_this"
@@ -35,7 +35,7 @@ class Case:
         return f"{self.job}-{self.table}"
 
 
-def cases(location: Location, moment: Moment, **config: dict[str, Any]) -> list[Case]:
+def cases(location: CodeLocation, moment: Moment, **config: dict[str, Any]) -> list[Case]:
     """Return a case for every job of a location and every table of which it takes rows."""
     return [
         Case(spec.name, table, config.get(spec.name, {}))
@@ -51,11 +51,12 @@ def _tables(spec: JobSpec, moment: Moment) -> Iterator[str]:
             yield child.table.name
             yield from along(child.children)
 
-    if spec.purges is None:
+    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
+    purges = spec.purges_at(moment, settings)
+    if purges is None:
         yield from purged_tables([spec])
         return
-    settings = read_settings(spec.settings, {}, location=spec.location.name, job=spec.name, environ=moment.environ)
-    for purge in spec.purges(moment, settings):
+    for purge in purges:
         # Tables of our own are for nobody to refer to.
         if purge.table.schema != SCHEMA:
             yield purge.table.name
@@ -87,7 +88,7 @@ def findings(service: Maintained) -> list[Finding]:
         moment = Moment(service.as_of, service.environ, "doctor")
         found = list(reference_findings(connection, load_specs(service.location), moment))
     engine.dispose()
-    return [finding for finding in found if KEY in finding.says]
+    return [finding for finding in found if KEY in finding.message]
 
 
 def holds_one_row(service: Maintained, case: Case) -> None:

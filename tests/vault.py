@@ -10,19 +10,20 @@ import psycopg
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.archive import Keeper
-from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.database import Database
-from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.core.purge import Child, Purge, Undo
-from cath_dagster.core.purger import Purger
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import restore
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.undo_check import PERSONAL
+from cath_dagster.cath import CATH
+from cath_dagster.core.archive.archiver import Archiver
+from cath_dagster.core.archive.obstacles import PERSONAL
+from cath_dagster.core.ledger.ledger import Ledger
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.model.purge import Child, Purge, Undo
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.purge.batch_runner import Progress
+from cath_dagster.core.purge.engine import Purger
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import restore
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.spec import JobSpec
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 DAYS = 30
@@ -61,7 +62,7 @@ CREATE INDEX ON crumb (piece_id);
 CREATE INDEX ON mention (thing_id)
 """
 TIDY = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="tidy",
     cron="0 1 * * *",
     owner="team:test",
@@ -69,8 +70,10 @@ TIDY = JobSpec(
     description="Tidies.",
     settings=PurgeSettings,
     run=lambda run, settings: None,
-    tables=("thing",),
-    privileges={"thing": ("SELECT", "DELETE"), "piece": ("SELECT", "DELETE"), "crumb": ("SELECT", "DELETE")},
+    database=DatabaseWork(
+        targets=("thing",),
+        privileges={"thing": ("SELECT", "DELETE"), "piece": ("SELECT", "DELETE"), "crumb": ("SELECT", "DELETE")},
+    ),
 )
 
 
@@ -123,9 +126,9 @@ class Vault:
         purge = replace(OLD_THINGS, children=(), undo=Undo(days=DAYS, keep_until=AS_OF + timedelta(days=DAYS)))
 
         def keep(connection: sa.Connection) -> None:
-            keeper = Keeper.open(connection, purge, job="tidy", run_id=RUN)
-            assert keeper is not None
-            keeper.keep(purge.predicate)
+            archiver = Archiver.open(connection, purge, job="tidy", run_id=RUN)
+            assert archiver is not None
+            archiver.keep(purge.predicate)
 
         self.database.transaction(keep)
 
@@ -134,7 +137,7 @@ class Vault:
     ) -> RunResult:
         return restore(
             self.database,
-            LOCATION,
+            CATH,
             [TIDY],
             Request(run_id=run_id, **request),
             restore_id=restore_id,

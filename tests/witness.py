@@ -5,18 +5,17 @@ the ledger have of it, and what it sent as telemetry.
 import base64
 import json
 import logging
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
 
 from tests.bon.bon import KEY
 from tests.collector import Collector
 from tests.command import call_process as call
+from tests.dagster_internals import ReconstructableRepository
 from tests.maintained import Maintained
 
 WORD = "Pl4nted"
@@ -57,7 +56,7 @@ class Witness:
                 assert at < 0, everything[max(0, at - 200) : at + 200]
 
     def _by_command(self, maintained: Maintained, *arguments: str) -> None:
-        done: subprocess.CompletedProcess[str] = call(maintained.environ, *arguments)
+        done = call(maintained.environ, *arguments)
         assert done.returncode in (1, 2), done.stdout
         self.said += [done.stdout, done.stderr]
 

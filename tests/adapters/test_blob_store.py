@@ -18,8 +18,8 @@ from xml.sax.saxutils import escape
 import pytest
 
 from cath_dagster.adapters.blobs import MAX_CONCURRENT_DELETIONS, MAX_SILENCES, Bounds, ObjectBlobStore, open_blob_store
-from cath_dagster.core.blobs import BlobMissingError, BlobNameError, BlobStoreError, Removal, RemovalResult
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.ports.blobs import BlobMissingError, BlobNameError, BlobStoreError, Removal, RemovalResult
 
 VARIABLE = "CATH_FILES_URL"
 SECRET = base64.b64encode(b"planted-secret-of-the-account-00").decode()

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.development.oauth import OAuthProvider
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.oauth import OAuthProvider
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.command import PROGRAM
 from tests.maintained import Maintained
 
@@ -36,7 +36,7 @@ _numbers = itertools.count(1)
 class Bon(Maintained):
     """A BON of its own."""
 
-    location = LOCATION
+    location = BON
 
     smtp: SmtpServer
     provider: OAuthProvider

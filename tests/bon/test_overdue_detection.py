@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.bon.bon import TODAY, Bon
 from tests.cli.test_cli import findings
 from tests.maintained import outcome

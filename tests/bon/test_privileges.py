@@ -9,13 +9,12 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from psycopg import sql
 
-from cath_dagster.bon import LOCATION
-from cath_dagster.core.diagnosis import OURS
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.bon import BON
+from cath_dagster.core.maintenance.tables import OURS, SCHEMA
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.bon.bon import Bon
 
-SPECS = {spec.name: spec for spec in load_specs(LOCATION)}
+SPECS = {spec.name: spec for spec in load_specs(BON)}
 
 
 @contextlib.contextmanager

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from cath_dagster.adapters.oauth import ClientAuth, TokenEndpoint
+from cath_dagster.adapters.oauth import TokenEndpoint
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon.shaam import Ended, Ending, Refresher
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.core.database import Database
-from cath_dagster.core.tokens import Grant
+from cath_dagster.core.ports.tokens import ClientAuth, Grant
+from cath_dagster.core.postgres.database import Database
 from tests.bon.bon import KEY, Bon
 from tests.maintained import outcome
 from tests.waiting import PATIENCE_SECONDS, wait_until

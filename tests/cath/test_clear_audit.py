@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from tests.service import Service, outcome
 from tests.waiting import PATIENCE_SECONDS, wait_until
 

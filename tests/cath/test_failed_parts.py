@@ -5,7 +5,7 @@ from typing import LiteralString
 
 import pytest
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.service import Service, outcome
 
 FAILS = """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from tests.cath.test_media_reporting import FOLDER, JOB, WEEK, stored
 from tests.service import Service, outcome
 

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cath_dagster.core.outcome import COUNTS, RunResult, Status
-from cath_dagster.development.notify import NotifySimulator, SentMail
+from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
+from cath_dagster.development.simulators.notify import NotifySimulator, SentMail
 from tests.service import Service, outcome
 from tests.waiting import wait_until
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from tests.service import Service, outcome
 
 JOB = "no_match_artefacts"

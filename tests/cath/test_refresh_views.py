@@ -14,9 +14,9 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath.views import VIEWS
-from cath_dagster.core.database import Database
-from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Status
-from cath_dagster.core.views import drop
+from cath_dagster.core.maintenance.views import drop
+from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
+from cath_dagster.core.postgres.database import Database
 from tests.service import Service, outcome
 from tests.waiting import wait_until
 

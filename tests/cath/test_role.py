@@ -8,13 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.views import VIEWS
 from cath_dagster.cli.roles import Roles, give_roles
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.roles import RoleChange
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.roles.grants import RoleChange
+from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import problems, result_of
 from tests.command import call
 from tests.roles import Role, role_in
@@ -23,8 +23,8 @@ from tests.service import Service
 pytestmark = pytest.mark.both_versions
 
 NOT_ENTITLED = "42501"
-JOBS = [spec.name for spec in load_specs(LOCATION)]
-PURGES = [spec.name for spec in load_specs(LOCATION) if issubclass(spec.settings, PurgeSettings)]
+JOBS = [spec.name for spec in load_specs(CATH)]
+PURGES = [spec.name for spec in load_specs(CATH) if issubclass(spec.settings, PurgeSettings)]
 
 PAST = (
     "UPDATE maintenance.ledger_event SET deleted = 0",
@@ -76,7 +76,7 @@ def give(service: Service, jobs: Role | None = None, restore: Role | None = None
     with pytest.MonkeyPatch.context() as patch:
         for name, value in service.environ.items():
             patch.setenv(name, value)
-        return give_roles(LOCATION, roles, now=service.as_of)
+        return give_roles(CATH, roles, now=service.as_of)
 
 
 def limited(service: Service, role: Role) -> Service:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.core.outcome import COUNTS, Status
+from cath_dagster.core.model.outcome import COUNTS, Status
 from tests.service import Service, outcome
 
 JOB = "subscriptions"

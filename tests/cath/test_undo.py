@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.database import Database
-from cath_dagster.core.explain import explain
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import restore
-from cath_dagster.core.spec import load_specs
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.cath import CATH
+from cath_dagster.core.inspection.explain import explain
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import restore
+from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import role_without_rights
 from tests.core.test_execution import assert_no_session, child_running, hold_up, is_asleep
 from tests.service import Service, outcome
@@ -37,12 +37,12 @@ TABLES = (
 def undo(service: Service, run_id: str, *, now: datetime | None = None, **request: Any) -> RunResult:
     """Restore a run, a day after the reference time unless told otherwise."""
     restore_id = str(uuid.uuid4())
-    engine = EnvironmentResources("CATH", service.environ).engine(f"restore:{restore_id}")
+    engine = EnvironmentBackends("CATH", service.environ).engine(f"restore:{restore_id}")
     with Database(engine) as database:
         return restore(
             database,
-            LOCATION,
-            load_specs(LOCATION),
+            CATH,
+            load_specs(CATH),
             Request(run_id=run_id, **request),
             restore_id=restore_id,
             now=now or service.as_of + DAY,
@@ -197,9 +197,9 @@ def test_explain_tells_when_a_restored_row_falls_under_its_rule_again(service: S
     subscription_id = add_orphan(service)
     now = service.as_of + DAY
     undo(service, service.run(SUBSCRIPTIONS).run_id, now=now)
-    with Database(EnvironmentResources("CATH", service.environ).engine("explain")) as database:
+    with Database(EnvironmentBackends("CATH", service.environ).engine("explain")) as database:
         told = explain(
-            database, load_specs(LOCATION), "subscription", str(subscription_id), now=now, environ=service.environ
+            database, load_specs(CATH), "subscription", str(subscription_id), now=now, environ=service.environ
         )
 
     forecast = next(each for each in told.forecasts if each.job == SUBSCRIPTIONS)

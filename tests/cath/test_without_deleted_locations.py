@@ -6,8 +6,8 @@ import uuid
 import psycopg
 import pytest
 
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.run.spec import load_specs
 from tests.command import call
 from tests.service import Service, outcome
 

@@ -112,7 +112,7 @@ def test_jobs_carry_the_queues_key_and_their_owner() -> None:
 
 
 def test_every_table_that_a_job_reports_on_is_an_asset_with_a_description() -> None:
-    assert {*data_governance.SPEC.tables, *progress_cleanup.SPEC.tables} == set(TABLES)
+    assert {*data_governance.SPEC.targets, *progress_cleanup.SPEC.targets} == set(TABLES)
 
 
 def test_does_all_three_parts_in_one_run(exported: CheckTick, instance: dg.DagsterInstance) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cath_dagster.checktick.tables import METADATA
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.checktick.checktick import CheckTick
 from tests.extremes import EXTREMES, date_columns, put_extremes
 

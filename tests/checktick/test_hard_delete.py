@@ -8,7 +8,7 @@ import pytest
 
 from cath_dagster.adapters import postgres
 from cath_dagster.checktick.deletion import POLICY
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
 from tests.checktick.checktick import DEPENDENT, PLACE_HOLD, RESPOND, CheckTick
 from tests.maintained import outcome
 from tests.waiting import FOR_EVER_SECONDS, wait_until
@@ -477,7 +477,7 @@ def test_a_survey_that_somebody_keeps_locked_holds_back_no_other(
 ) -> None:
     pin = replace(postgres.SESSION_SETTINGS["lock_timeout"], value="50ms")
     monkeypatch.setitem(postgres.SESSION_SETTINGS, "lock_timeout", pin)
-    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("cath_dagster.core.postgres.database.FIRST_PAUSE_SECONDS", 0.001)
     locked, free = checktick.add_doomed(), checktick.add_doomed()
     with psycopg.connect(checktick.url) as other:
         other.execute("SELECT 1 FROM surveys_survey WHERE id = %s FOR UPDATE", [locked])
@@ -504,7 +504,7 @@ def test_many_are_done_in_groups_of_fifty(checktick: CheckTick) -> None:
 def test_surveys_with_many_responses_are_done_in_smaller_groups(
     checktick: CheckTick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cath_dagster.checktick.groups.MAX_RESPONSES", 3)
+    monkeypatch.setattr("cath_dagster.checktick.survey_batches.MAX_RESPONSES", 3)
     for _ in range(3):
         survey_id = checktick.add_doomed()
         for _ in range(2):

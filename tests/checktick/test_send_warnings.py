@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.checktick.checktick import SITE, CheckTick
 from tests.cli.test_cli import findings
 from tests.maintained import outcome

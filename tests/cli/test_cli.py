@@ -17,9 +17,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator
 from psycopg import sql
 
+from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 from tests.command import PROGRAM, Done, call, environment
 from tests.service import Service
 from tests.waiting import PATIENCE_SECONDS, wait_until

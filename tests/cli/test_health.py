@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from dagster._daemon.types import DaemonHeartbeat
 
 from tests.command import call
+from tests.dagster_internals import DaemonHeartbeat
 from tests.operations.instance import Instance, open_instance
 
 

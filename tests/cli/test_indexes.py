@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.core.catalogue import index_name
+from cath_dagster.core.postgres.catalogue import index_name
 from tests.cli.test_cli import findings, role_without_rights
 from tests.command import Done, call
 from tests.service import Service

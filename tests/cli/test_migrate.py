@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from cath_dagster.core.maintenance import REVISION
-from cath_dagster.development import cath_sample
+from cath_dagster.core.maintenance.tables import REVISION
+from cath_dagster.development.samples.cath import sample as cath_sample
 from tests.command import PROGRAM, environment
 from tests.roles import Role, role_in
 from tests.servers import await_true

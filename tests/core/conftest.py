@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from tests.core.post_office import office  # noqa: F401 - a fixture
 from tests.core.workshop import ENTRY, RUN, Workshop
 

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import Database
-from cath_dagster.core.mail import Delivery, MailerUnavailableError, Message, Receipt
-from cath_dagster.core.notices import Notice, Patience, Postman
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.outbox.notices import Notice, NoticeSender, Patience
+from cath_dagster.core.ports.mail import Delivery, MailerUnavailableError, Message, Receipt
+from cath_dagster.core.postgres.database import Database
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 SENT_AT = datetime(2026, 11, 18, 1, 5, tzinfo=UTC)
@@ -79,10 +79,10 @@ class PostOffice:
     on_wait: Callable[[], None] = lambda: None
 
     def send(self, *notices: Notice, as_of: datetime = AS_OF) -> Outcome:
-        return self.postman(as_of).send_all(notices)
+        return self.sender(as_of).send_all(notices)
 
-    def postman(self, as_of: datetime) -> Postman:
-        return Postman(
+    def sender(self, as_of: datetime) -> NoticeSender:
+        return NoticeSender(
             database=self.database,
             mailer=self.provider,
             job="tidy",
@@ -99,7 +99,7 @@ class PostOffice:
         self.on_wait()
 
     def send_each(self, notices: Iterator[Notice]) -> Outcome:
-        return self.postman(AS_OF).send_all(notices)
+        return self.sender(AS_OF).send_all(notices)
 
     def book(self) -> dict[str, tuple[str, datetime | None]]:
         rows = self.sql.execute("SELECT subject_id, status, sent_at FROM maintenance.sent_notice")

@@ -4,14 +4,15 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.execution import execute
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.core.purge import Purge
-from cath_dagster.core.settings import JobSettings, PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.cath import CATH
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import JobSettings, PurgeSettings
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from tests.service import Service
 
 
@@ -19,7 +20,7 @@ def spec_of(*purges: Purge) -> JobSpec:
     """Return the specification of a job that makes these purges."""
     tables = tuple(dict.fromkeys(purge.table.name for purge in purges))
     return JobSpec(
-        location=LOCATION,
+        location=CATH,
         name="tidy",
         cron="0 1 * * *",
         owner="team:test",
@@ -27,9 +28,11 @@ def spec_of(*purges: Purge) -> JobSpec:
         description="Tidies.",
         settings=PurgeSettings,
         run=_purging(purges),
-        purges=lambda planning, settings: list(purges),
-        tables=tables,
-        privileges=dict.fromkeys(tables, ("SELECT", "DELETE")),
+        database=DatabaseWork(
+            targets=tables,
+            purges=lambda planning, settings: list(purges),
+            privileges=dict.fromkeys(tables, ("SELECT", "DELETE")),
+        ),
     )
 
 
@@ -49,6 +52,6 @@ def tidy(service: Service, *purges: Purge, url: str | None = None, **config: Any
         {"as_of": service.as_of, **config},
         run_id=str(uuid.uuid4()),
         now=service.as_of,
-        resources=EnvironmentResources("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
+        backends=EnvironmentBackends("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
         reporter=service.reporter,
     )

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.archive import BYTES_PER_ARCHIVE, ROWS_PER_ARCHIVE, count_ended, delete_ended
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
+from cath_dagster.core.archive.archiver import BYTES_PER_ARCHIVE, ROWS_PER_ARCHIVE, count_ended, delete_ended
+from cath_dagster.core.archive.obstacles import PERSONAL, UndoPolicy, find_obstacles
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.purge import Child, Purge
 from tests.vault import AS_OF, DAYS, OLD_THINGS, RUN, Vault, crumb, piece, silent, thing
 
 pytestmark = pytest.mark.both_versions
@@ -293,8 +293,8 @@ def test_deletes_more_archives_than_one_transaction_takes(vault: Vault) -> None:
 
 
 def test_declares_the_tables_that_the_migration_makes(vault: Vault) -> None:
-    from cath_dagster.core.maintenance import METADATA as OURS
-    from cath_dagster.core.maintenance import SCHEMA
+    from cath_dagster.core.maintenance.tables import METADATA as OURS
+    from cath_dagster.core.maintenance.tables import SCHEMA
 
     def compare(connection: sa.Connection) -> dict[str, tuple[list[str], list[str]]]:
         inspector = sa.inspect(connection)

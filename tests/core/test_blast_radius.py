@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
-from cath_dagster.core import blast_radius
-from cath_dagster.core.blast_radius import Measure, measure
-from cath_dagster.core.database import Database
-from cath_dagster.core.execution import execute
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.settings import JobSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.cath import CATH
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.purge import blast_radius
+from cath_dagster.core.purge.blast_radius import Measure, measure
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from tests.service import Service, outcome
 
 METADATA = sa.MetaData()
@@ -41,7 +42,7 @@ def purging(*purges: Purge) -> Callable[[JobRun, JobSettings], None]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="tidy",
     cron="0 1 * * *",
     owner="team:test",
@@ -49,7 +50,9 @@ SPEC = JobSpec(
     description="Tidies.",
     settings=JobSettings,
     run=purging(OLD_ENTRIES),
-    tables=("entry",),
+    database=DatabaseWork(
+        targets=("entry",),
+    ),
 )
 
 
@@ -59,7 +62,7 @@ def run_tidy(service: Service, *purges: Purge, **config: Any) -> RunResult:
         {"as_of": service.as_of, **config},
         run_id=str(uuid.uuid4()),
         now=service.as_of,
-        resources=EnvironmentResources("CATH", service.environ),
+        backends=EnvironmentBackends("CATH", service.environ),
         reporter=service.reporter,
     )
 

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import pytest
 
-from cath_dagster.core.cost import Cost
+from cath_dagster.core.purge.cost import Cost
 
 
 @pytest.mark.parametrize("overhead", [0.0, 0.0004, 0.02], ids=["none", "usual", "busy machine"])

@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters import postgres
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import (
     ConfigurationError,
     DatabaseStatementError,
@@ -24,6 +23,7 @@ from cath_dagster.core.errors import (
     LockHeldError,
     MaintenanceError,
 )
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.development.postgres import embedded_postgres, free_port, remove_state
 from tests.waiting import PATIENCE_SECONDS, wait_until
 

@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.media_report import Week
-from cath_dagster.core.database import FIRST_PAUSE_SECONDS, MAX_ATTEMPTS, Database
-from cath_dagster.core.execution import execute
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Purge
-from cath_dagster.core.settings import Days, JobSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import Days, JobSettings
+from cath_dagster.core.postgres.database import FIRST_PAUSE_SECONDS, MAX_ATTEMPTS, Database
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork, Partitions
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.development.postgres import free_port
 from tests.service import Service, SilentReporter, outcome
 from tests.waiting import FOR_EVER_SECONDS, PATIENCE_SECONDS, wait_until
@@ -58,7 +59,7 @@ def tidy(run: JobRun, settings: TidySettings) -> None:
 
 
 TIDY = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="tidy",
     cron="0 1 * * *",
     owner="team:test",
@@ -66,7 +67,9 @@ TIDY = JobSpec(
     description="Tidies.",
     settings=TidySettings,
     run=tidy,
-    tables=("entry", "letter"),
+    database=DatabaseWork(
+        targets=("entry", "letter"),
+    ),
 )
 
 
@@ -76,7 +79,7 @@ def run_tidy(service: Service, spec: JobSpec = TIDY, *, run_id: str = "run-1", *
         {"as_of": service.as_of, **config},
         run_id=run_id,
         now=service.as_of,
-        resources=EnvironmentResources("CATH", service.environ),
+        backends=EnvironmentBackends("CATH", service.environ),
         reporter=service.reporter,
     )
 
@@ -198,7 +201,7 @@ def test_names_every_variable_the_job_needs_before_anything_is_done(bench: Servi
     fill(bench, "entry", 3)
     del bench.environ["CATH_BLOB_URL"], bench.environ["CATH_TEAM_EMAIL"]
 
-    result = run_tidy(bench, replace(TIDY, needs=("BLOB_URL", "TEAM_EMAIL")))
+    result = run_tidy(bench, replace(TIDY, required_variables=("BLOB_URL", "TEAM_EMAIL")))
 
     assert result.status is Status.FAILED
     assert "CATH_BLOB_URL" in (result.error or "")
@@ -264,17 +267,17 @@ def test_takes_no_lock_in_a_dry_run(bench: Service) -> None:
 
 
 def test_locks_a_partition_of_a_job_that_works_on_one(bench: Service) -> None:
-    spec = replace(TIDY, default_partition=lambda as_of: "2026-11-09", check_partition=Week.of)
+    spec = replace(TIDY, partitions=Partitions(default=lambda as_of: "2026-11-09", check=Week.of))
 
     def run_partition(partition: str) -> RunResult:
-        resources = EnvironmentResources("CATH", bench.environ)
+        backends = EnvironmentBackends("CATH", bench.environ)
         given = {"as_of": bench.as_of}
         return execute(
             spec,
             given,
             run_id=partition,
             now=bench.as_of,
-            resources=resources,
+            backends=backends,
             reporter=SilentReporter(),
             partition=partition,
         )
@@ -422,10 +425,10 @@ def test_leaves_no_session_behind(bench: Service) -> None:
 SCRIPT = """
 import signal, sys
 from datetime import UTC, datetime
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.execution import execute
-from cath_dagster.core.spec import load_specs
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.cath import CATH
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
 from tests.service import SilentReporter
 
 
@@ -440,12 +443,12 @@ def terminate(number, frame):
 job, run_id, handled = sys.argv[1:4]
 if handled == "handled":
     signal.signal(signal.SIGTERM, terminate)
-(spec,) = (spec for spec in load_specs(LOCATION) if spec.name == job)
+(spec,) = (spec for spec in load_specs(CATH) if spec.name == job)
 as_of = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 environ = dict(item.split("=", 1) for item in sys.argv[4:])
 result = execute(
     spec, {"as_of": as_of}, run_id=run_id, now=as_of,
-    resources=EnvironmentResources("CATH", environ), reporter=SilentReporter(),
+    backends=EnvironmentBackends("CATH", environ), reporter=SilentReporter(),
 )
 sys.exit(0 if result.status == "success" else 1)
 """

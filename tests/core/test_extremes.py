@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.core.extremes import instant_on_calendar, on_calendar
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.purge.access_path import describe_access
 from tests.core.workshop import AS_OF, IS_OLD, NEW, OLD, Workshop, entry
 
 BEFORE = ("-infinity", "4713-01-01 00:00:00 BC", "0044-03-15 12:00:00.000001 BC", "0001-01-01 00:00:00")
@@ -49,7 +50,7 @@ def test_goes_along_an_index_past_them(workshop: Workshop, limit: int | None) ->
 
     done = workshop.purger().delete(purge(), limit=limit)
 
-    assert done.way.startswith("along the index")
+    assert describe_access(done.accessed.as_details()).startswith("along the index")
     assert done.changed == (limit or 2 * len(BEFORE))
     assert done.oldest_at == datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -10,16 +10,17 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cli.doctor import examine_location
-from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import NoWritesNowError
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.pressure import Pressure, look
-from cath_dagster.development import cath_sample
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.postgres.pressure import Pressure, look
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
+from cath_dagster.development.samples.cath import sample as cath_sample
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.roles import role_in
 from tests.servers import Primary, await_true, primary, standby
 from tests.service import Service
@@ -47,7 +48,7 @@ def make_cath(server: Primary) -> None:
     with psycopg.connect(server.url("cath")) as connection:
         cath_sample.create_schema(connection)
     engine = open_engine(server.url("cath"), variable="CATH_DATABASE_URL", application_name="migrate")
-    migrate(engine, LOCATION)
+    migrate(engine, CATH)
     engine.dispose()
 
 
@@ -63,7 +64,7 @@ def followed(server: Primary, notify: NotifySimulator, tmp_path: Path) -> Iterat
 def doctor(service: Service, monkeypatch: pytest.MonkeyPatch, url: str | None = None) -> dict[str, Finding]:
     for name, value in (service.environ | {"CATH_DATABASE_URL": url or service.url}).items():
         monkeypatch.setenv(name, value)
-    return {finding.subject: finding for finding in examine_location(LOCATION)}
+    return {finding.subject: finding for finding in examine_location(CATH)}
 
 
 def pressure_of(url: str) -> Pressure:
@@ -120,7 +121,7 @@ def test_a_slot_that_was_lost_is_doctors_affair_and_no_runs(
 
     assert (result.status, result.notes) == (Status.SUCCESS, ())
     assert found.level is Level.WARNING
-    assert "lost" in found.says
+    assert "lost" in found.message
 
 
 # The archive
@@ -152,7 +153,7 @@ def test_notes_an_archive_that_takes_nothing_and_refuses_once_it_is_far_behind(
     noted = unarchived.run("clear_audit")
     found = doctor(unarchived, monkeypatch)["archiver"]
     unarchived.connection.execute(ENTRY)
-    monkeypatch.setattr("cath_dagster.core.followers.MAX_SLOT_BYTES", 30 * 1024**2)
+    monkeypatch.setattr("cath_dagster.core.postgres.followers.MAX_SLOT_BYTES", 30 * 1024**2)
     refused = unarchived.run("clear_audit")
 
     assert (noted.status, any("archive_command" in note for note in noted.notes)) == (Status.SUCCESS, True)
@@ -180,7 +181,7 @@ def test_the_lag_of_a_standby_without_a_slot_is_unseen_by_a_poor_role_and_said(
         found = doctor(followed, monkeypatch, poor_url)["other sessions"]
 
     assert (seen.lag_bytes, seen.unseen_standbys) == (None, 1)
-    assert (found.level, "how far 1 of 1 standbys" in found.says) == (Level.WARNING, True)
+    assert (found.level, "how far 1 of 1 standbys" in found.message) == (Level.WARNING, True)
     assert found.remedy is not None
     assert "pg_read_all_stats" in found.remedy
 
@@ -202,7 +203,7 @@ def test_the_lag_of_a_standby_with_a_slot_is_seen_by_a_poor_role(
 
 
 def test_the_pace_says_what_it_cannot_see(server: Primary, followed: Service, poor_url: str) -> None:
-    pacer = Pacer(TEMPI[Pace.POLITE], sleep=lambda seconds: None)
+    pacer = Pacer(PACE_LIMITS[Pace.POLITE], sleep=lambda seconds: None)
     engine = open_engine(poor_url, variable="CATH_DATABASE_URL", application_name="tidy")
     with standby(server), engine.connect() as connection:
         pacer.look(connection)
@@ -232,7 +233,7 @@ def waiting_for(server: Primary, names: str) -> Iterator[None]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("cath_dagster.core.postgres.database.FIRST_PAUSE_SECONDS", 0.001)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -253,7 +254,7 @@ def test_refuses_where_a_synchronous_standby_is_gone_before_it_writes(
 def test_migrate_refuses_too(server: Primary) -> None:
     engine = open_engine(server.url("cath"), variable="CATH_DATABASE_URL", application_name="migrate")
     with waiting_for(server, "standby"), pytest.raises(NoWritesNowError, match="synchronous_standby_names"):
-        migrate(engine, LOCATION)
+        migrate(engine, CATH)
     engine.dispose()
 
 
@@ -264,7 +265,7 @@ def test_doctor_names_a_synchronous_standby_that_is_gone(
         found = doctor(followed, monkeypatch)["standbys"]
 
     assert found.level is Level.PROBLEM
-    assert "synchronous_standby_names" in f"{found.says} {found.remedy}"
+    assert "synchronous_standby_names" in f"{found.message} {found.remedy}"
 
 
 @pytest.mark.usefixtures("hasty")

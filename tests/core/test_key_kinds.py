@@ -3,8 +3,8 @@
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.heap import is_any
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.postgres.expressions import is_any
 from tests.core.workshop import Workshop
 
 KEYS = ["a", "a b", "żó", '"q" \\ {x,y}', "NULL", "%(x)s"]

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from psycopg.rows import DictRow, dict_row
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import Database
-from cath_dagster.core.ledger import Ledger, Plan
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.ledger.ledger import Ledger, Plan
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.postgres.database import Database
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 CUTOFF = datetime(2026, 8, 20, 1, 0, tzinfo=UTC)

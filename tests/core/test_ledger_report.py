@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import Database
-from cath_dagster.core.ledger import Ledger, Plan
-from cath_dagster.core.ledger_report import Day, read_days
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.ledger.days import Day, read_days
+from cath_dagster.core.ledger.ledger import Ledger, Plan
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.postgres.database import Database
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cath_dagster.bon.messages import Digest, OverdueInvoice, overdue_digest, reauthorisation
 from cath_dagster.checktick.messages import UpcomingDeletion, deletion_warning
-from cath_dagster.core.mail import Content
+from cath_dagster.core.ports.mail import Content
 
 PARTS = st.sampled_from(
     [

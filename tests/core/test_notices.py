@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from cath_dagster.core.mail import Content, Delivery, Receipt
-from cath_dagster.core.notices import Notice, not_settled
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.outbox.notices import Notice, not_settled
+from cath_dagster.core.ports.mail import Content, Delivery, Receipt
 from tests.core.post_office import (
     AS_OF,
     FAILED,

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.optional import OPTIONAL, is_optional, optional
+from cath_dagster.core.model.optional_columns import OPTIONAL, is_optional, optional
 
 TABLE = sa.Table(
     "court",

@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.blobs import Removal, RemovalResult
-from cath_dagster.core.database import Database
-from cath_dagster.core.outbox import count_due, drain
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.outbox.files import count_due, drain
+from cath_dagster.core.ports.blobs import Removal, RemovalResult
+from cath_dagster.core.postgres.database import Database
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 

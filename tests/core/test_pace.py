@@ -6,19 +6,19 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Database
-from cath_dagster.core.pace import (
+from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.pressure import MAX_LAG_BYTES, Pressure
+from cath_dagster.core.purge.pace import (
     LARGE_TABLE_BYTES,
     LOOK_SECONDS,
     MAX_REST_SECONDS,
     MIN_DUTY,
-    TEMPI,
+    PACE_LIMITS,
     WAL_BURST_BYTES,
-    Pace,
     Pacer,
     choose_pace,
 )
-from cath_dagster.core.pressure import MAX_LAG_BYTES, Pressure
 from tests.core.workshop import Workshop, await_lock_wait, old_entries
 from tests.waiting import PATIENCE_SECONDS
 
@@ -32,9 +32,9 @@ class Server:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
         self.now = 0.0
         self.shows = CALM
-        self.pacer = Pacer(TEMPI[Pace.POLITE], sleep=self.pass_time, clock=lambda: self.now)
+        self.pacer = Pacer(PACE_LIMITS[Pace.POLITE], sleep=self.pass_time, clock=lambda: self.now)
         self._database = database
-        monkeypatch.setattr("cath_dagster.core.pace.look", lambda connection: self.shows)
+        monkeypatch.setattr("cath_dagster.core.purge.pace.look", lambda connection: self.shows)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -77,7 +77,7 @@ def test_a_polite_purge_on_a_calm_server_rests_as_long_as_it_works(server: Serve
 
 
 def test_a_bulk_purge_never_rests_nor_looks(workshop: Workshop) -> None:
-    pacer = Pacer(TEMPI[Pace.BULK], sleep=workshop.rests.append)
+    pacer = Pacer(PACE_LIMITS[Pace.BULK], sleep=workshop.rests.append)
     with workshop.database:
         workshop.database.transaction(pacer.look)
     pacer.rest(0.1)
@@ -165,7 +165,7 @@ def test_a_real_server_shows_who_waits_for_our_locks(workshop: Workshop) -> None
     """The look happens before the commit, since nobody waits for locks that are gone."""
     workshop.fill(500)
     rests: list[float] = []
-    pacer = Pacer(TEMPI[Pace.POLITE], sleep=rests.append)
+    pacer = Pacer(PACE_LIMITS[Pace.POLITE], sleep=rests.append)
     users: list[threading.Thread] = []
 
     def touch() -> None:

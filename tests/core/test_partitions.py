@@ -11,13 +11,15 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.blast_radius import measure
-from cath_dagster.core.database import Database
-from cath_dagster.core.heap import read_heaps
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.partitions import find_obstacle, find_whole
-from cath_dagster.core.purge import Purge
-from cath_dagster.core.purger import Purger
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.heap import read_heaps
+from cath_dagster.core.purge.access_path import describe_access
+from cath_dagster.core.purge.blast_radius import measure
+from cath_dagster.core.purge.engine import Purger
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
+from cath_dagster.core.purge.partitions import find_obstacle, find_whole
 from tests.core.workshop import RUN, Workshop, silent
 
 pytestmark = pytest.mark.both_versions
@@ -95,11 +97,14 @@ def test_drops_what_is_past_the_cutoff_as_a_whole_and_nothing_else(months: Works
 
     assert partitions(months) == {"event_8", "event_9", "event_10", "event_11"}
     assert months.value("SELECT to_regclass('event_7')") is None
-    assert progress.way == "3 partitions dropped, by the heap"
+    assert describe_access(progress.accessed.as_details()) == "3 partitions dropped, by the heap"
 
 
 def test_walks_only_partitions_that_may_hold_matching_rows(months: Workshop) -> None:
-    assert purger(months, drops=False).delete(old_events(), limit=None).way == "by the heaps of 4 partitions"
+    assert (
+        describe_access(purger(months, drops=False).delete(old_events(), limit=None).accessed.as_details())
+        == "by the heaps of 4 partitions"
+    )
 
 
 def test_keeps_a_partition_in_which_one_row_is_spared(months: Workshop) -> None:
@@ -206,13 +211,13 @@ def test_writes_the_keys_of_a_dropped_partition_down(months: Workshop) -> None:
 
 
 def test_walks_a_partition_whose_lock_it_does_not_get(months: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    hasty = replace(TEMPI[Pace.BULK].limits, lock_seconds=0.05)
-    monkeypatch.setattr("cath_dagster.core.partitions.LIMITS", hasty)
+    hasty = replace(PACE_LIMITS[Pace.BULK].limits, lock_seconds=0.05)
+    monkeypatch.setattr("cath_dagster.core.purge.partitions.LIMITS", hasty)
     rests: list[float] = []
 
     with psycopg.connect(months.url) as reader:
         reader.execute("SELECT count(*) FROM event_6")
-        busy = replace(purger(months, drops=True), pacer=Pacer(TEMPI[Pace.BULK], sleep=rests.append))
+        busy = replace(purger(months, drops=True), pacer=Pacer(PACE_LIMITS[Pace.BULK], sleep=rests.append))
         progress = busy.delete(old_events(), limit=None)
 
     assert "event_6" in partitions(months)
@@ -259,8 +264,8 @@ def test_measures_all_partitions_together(months: Workshop, monkeypatch: pytest.
     )
     assert (measured.matched, measured.rows) == (EXPIRED, 4_500)
 
-    monkeypatch.setattr("cath_dagster.core.blast_radius.EXACT_BLOCKS", 1)
-    monkeypatch.setattr("cath_dagster.core.blast_radius.MIN_ROWS", 100_000)
+    monkeypatch.setattr("cath_dagster.core.purge.blast_radius.EXACT_BLOCKS", 1)
+    monkeypatch.setattr("cath_dagster.core.purge.blast_radius.MIN_ROWS", 100_000)
     drawn = months.database.transaction(lambda connection: measure(connection, event, old_events().predicate))
     assert abs(drawn.rows - 4_500) <= max(drawn.margin, 1)
 

@@ -8,13 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cli.doctor import examine_location
-from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import PreflightError
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.outcome import Status
 from tests.servers import Pooler, await_true, pooling
 from tests.service import Service
 
@@ -49,12 +49,12 @@ in_transaction_mode = pytest.mark.parametrize("pooled", ["transaction_pooler"], 
 def doctor(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     for name, value in service.environ.items():
         monkeypatch.setenv(name, value)
-    return examine_location(LOCATION)
+    return examine_location(CATH)
 
 
 def connection_found(service: Service, monkeypatch: pytest.MonkeyPatch) -> tuple[Level, str]:
     found = [finding for finding in doctor(service, monkeypatch) if finding.subject == "connection"]
-    return found[0].level, f"{found[0].says}; {found[0].remedy}"
+    return found[0].level, f"{found[0].message}; {found[0].remedy}"
 
 
 @in_session_mode
@@ -179,8 +179,8 @@ def test_a_pool_that_gives_no_second_connection_is_refused_and_named(
 
 def test_a_direct_connection_is_asked_nothing_more(service: Service) -> None:
     before = service.value("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
-    resources = EnvironmentResources("CATH", service.environ)
-    resources.engine("tidy").connect().close()
+    backends = EnvironmentBackends("CATH", service.environ)
+    backends.engine("tidy").connect().close()
     service.connection.execute("SELECT pg_stat_clear_snapshot()")
 
     assert service.value("SELECT sessions FROM pg_stat_database WHERE datname = current_database()") <= before + 1

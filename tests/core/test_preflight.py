@@ -14,16 +14,18 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
-from cath_dagster.core import followers, preflight
-from cath_dagster.core.execution import execute
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.settings import JobSettings, PurgeSettings
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.cath import CATH
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.settings import JobSettings, PurgeSettings
+from cath_dagster.core.postgres import followers
+from cath_dagster.core.run import preflight
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.core.test_followers import make_cath
 from tests.servers import primary
 from tests.service import Service
@@ -49,7 +51,7 @@ def purging(purge: Purge) -> Callable[[JobRun, JobSettings], None]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="tidy",
     cron="0 1 * * *",
     owner="team:test",
@@ -57,8 +59,10 @@ SPEC = JobSpec(
     description="Tidies.",
     settings=JobSettings,
     run=purging(OLD_ENTRIES),
-    tables=("entry",),
-    privileges={"entry": ("SELECT", "DELETE"), "part": ("SELECT", "DELETE"), "location": ("SELECT", "UPDATE")},
+    database=DatabaseWork(
+        targets=("entry",),
+        privileges={"entry": ("SELECT", "DELETE"), "part": ("SELECT", "DELETE"), "location": ("SELECT", "UPDATE")},
+    ),
 )
 
 
@@ -75,7 +79,7 @@ def run_tidy(
         {"as_of": service.as_of, **config},
         run_id=str(uuid.uuid4()),
         now=service.as_of,
-        resources=EnvironmentResources("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
+        backends=EnvironmentBackends("CATH", {**service.environ, "CATH_DATABASE_URL": url or service.url}),
         reporter=service.reporter,
     )
 
@@ -237,7 +241,7 @@ def test_keeps_a_refused_run_in_the_ledger(bench: Service) -> None:
 @pytest.fixture
 def replica(notify: NotifySimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """Yield the bench on a server that follows another, which never says anything; nobody waits until it is promoted."""
-    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("cath_dagster.core.postgres.database.FIRST_PAUSE_SECONDS", 0.001)
     as_of = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
     with primary() as server:
         make_cath(server)

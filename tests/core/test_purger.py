@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import DatabaseUnavailableError
-from cath_dagster.core.purge import Archive, Child, Purge, Revision
+from cath_dagster.core.model.purge import Child, CopyTo, Purge, Revision
+from cath_dagster.core.postgres.database import Database
 from tests.core.workshop import (
     IS_OLD,
     NEW,
@@ -223,7 +223,7 @@ def test_keeps_the_children_the_archive_and_the_files_of_a_rescued_row(
 ) -> None:
     add_family(workshop, "CASCADE")
     workshop.sql.execute("CREATE TABLE kept_entry (id int PRIMARY KEY, seen_at timestamp, kept_by text)")
-    purge = way(children=FAMILY, archive=ARCHIVE, files=select_files)
+    purge = way(children=FAMILY, copies=COPY_TO, files=select_files)
 
     with workshop.held_until_awaited(f"UPDATE entry SET seen_at = '{NEW}' WHERE id = 2"):
         workshop.purger().delete(purge, limit=None)
@@ -363,7 +363,7 @@ def test_takes_no_more_than_its_limit_when_the_answer_to_a_commit_is_lost(worksh
 # Children, archive and files
 
 FAMILY = (Child(part, part.c.entry_id, (Child(screw, screw.c.part_id),)),)
-ARCHIVE = Archive(kept_entry, {"id": entry.c.id, "seen_at": entry.c.seen_at, "kept_by": sa.literal(RUN)})
+COPY_TO = CopyTo(kept_entry, {"id": entry.c.id, "seen_at": entry.c.seen_at, "kept_by": sa.literal(RUN)})
 
 
 def select_files(chosen: sa.ColumnElement[bool]) -> sa.Select[tuple[str, str]]:
@@ -415,7 +415,7 @@ def test_archives_what_it_deletes(workshop: Workshop, way: Callable[..., Purge])
     workshop.fill(30)
     workshop.fill(3, seen_at=NEW, first=100)
 
-    workshop.purger().delete(way(archive=ARCHIVE), limit=None)
+    workshop.purger().delete(way(copies=COPY_TO), limit=None)
 
     assert workshop.ids("kept_entry") == list(range(1, 31))
     assert workshop.count("kept_entry", f"seen_at = '{OLD}' AND kept_by = '{RUN}'") == 30
@@ -428,7 +428,7 @@ def test_leaves_what_another_archiver_kept_as_it_is(workshop: Workshop, way: Cal
     workshop.fill(3)
     workshop.sql.execute("INSERT INTO kept_entry VALUES (2, '2025-05-05', 'another')")
 
-    workshop.purger().delete(way(archive=ARCHIVE), limit=None)
+    workshop.purger().delete(way(copies=COPY_TO), limit=None)
 
     assert workshop.count("entry") == 0
     assert workshop.value("SELECT kept_by FROM kept_entry WHERE id = 2") == "another"
@@ -470,7 +470,7 @@ def test_undoes_archive_files_and_children_of_a_row_that_does_not_go(workshop: W
     workshop.sql.execute("CREATE TRIGGER forbids BEFORE DELETE ON entry FOR EACH ROW EXECUTE FUNCTION forbid()")
     parts, screws = workshop.count("part", "entry_id = 2"), workshop.count("screw")
 
-    progress = workshop.purger().delete(old_entries(children=FAMILY, archive=ARCHIVE, files=select_files), limit=None)
+    progress = workshop.purger().delete(old_entries(children=FAMILY, copies=COPY_TO, files=select_files), limit=None)
 
     assert list(progress.refused) == [2]
     assert workshop.ids() == [2, 4]

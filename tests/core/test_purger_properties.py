@@ -21,12 +21,14 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.database import Database
-from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.purger import Purger
+from cath_dagster.core.ledger.ledger import Ledger
+from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.purge.access_path import describe_access
+from cath_dagster.core.purge.batch_runner import Progress
+from cath_dagster.core.purge.engine import Purger
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 CUTOFF = datetime(2026, 8, 20, 1, 0)
@@ -287,7 +289,7 @@ class Site:
         return row[0]
 
     def act(self, deed: Deed, session: psycopg.Connection[Any]) -> None:
-        """Do the deed, to a row that matches where it shall come between the purge and its row."""
+        """Do the deed, to a row that matches where it should come between the purge and its row."""
         if deed.what.startswith("insert"):
             for _ in range(3):
                 self.insert(next(self.numbers), deed.what.removeprefix("insert "), 0, 0)
@@ -393,10 +395,10 @@ class Site:
                 if self.example.is_indexed:
                     database.transaction(lambda connection: connection.execute(sa.text("SET enable_seqscan = off")))
                 ledger = Ledger(database=database, run_id=run, location="cath", job="tidy", dry_run=False, as_of=AS_OF)
-                tempo = TEMPI[self.example.pace]
+                pace_limits = PACE_LIMITS[self.example.pace]
                 # Long enough for the one who holds a lock to let it go, however busy the machine: whoever commits
                 # after the purge's last look may leave a row that matches.
-                patient = replace(tempo, limits=replace(tempo.limits, lock_seconds=30.0))
+                patient = replace(pace_limits, limits=replace(pace_limits.limits, lock_seconds=30.0))
                 pacer = Pacer(patient, sleep=never, clock=clock)
                 purger = Purger(
                     database=database,
@@ -432,7 +434,7 @@ class Site:
         if progress is None:
             return
         event(f"gave up: {progress.gave_up}, reached limit: {progress.reached_limit}")
-        event(f"way: {progress.way}")
+        event(f"way: {describe_access(progress.accessed.as_details())}")
         assert progress.rows_left in (None, self.count("thing"))
         if not (progress.gave_up or progress.reached_limit):
             matches, is_held = RULES[example.rule], "EXISTS (SELECT FROM piece WHERE piece.up = r.id)"

@@ -7,16 +7,17 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from cath_dagster.core.database import Limits
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.postgres.database import Limits
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from tests.core.workshop import WAYS, Workshop, keyed, old_entries
 from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.both_versions
 
-HASTY = replace(TEMPI[Pace.BULK], limits=Limits(lock_seconds=0.03, statement_seconds=0.2))
+HASTY = replace(PACE_LIMITS[Pace.BULK], limits=Limits(lock_seconds=0.03, statement_seconds=0.2))
 
 
 def hasty(workshop: Workshop) -> Pacer:
@@ -27,7 +28,7 @@ def hasty(workshop: Workshop) -> Pacer:
 def test_deletes_everything_but_a_row_that_another_never_lets_go(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    monkeypatch.setattr("cath_dagster.core.purge.batch_runner.SINGLE_ROW", HASTY.limits)
     workshop.fill(2_000)
 
     with psycopg.connect(workshop.url) as other:
@@ -45,7 +46,7 @@ def test_deletes_everything_but_a_row_that_another_never_lets_go(
 def test_takes_a_row_that_is_let_go_before_the_last_pass(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    monkeypatch.setattr("cath_dagster.core.purge.batch_runner.SINGLE_ROW", HASTY.limits)
     workshop.fill(200)
 
     with psycopg.connect(workshop.url) as other:
@@ -63,7 +64,7 @@ def test_takes_a_row_that_is_let_go_before_the_last_pass(
 def test_spares_a_row_that_is_rescued_while_it_is_passed_over(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, way: Callable[[], Purge]
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.batch_runner.SINGLE_ROW", HASTY.limits)
+    monkeypatch.setattr("cath_dagster.core.purge.batch_runner.SINGLE_ROW", HASTY.limits)
     workshop.fill(200)
 
     with psycopg.connect(workshop.url) as other:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cath_dagster.core.mail import Delivery, Receipt
-from cath_dagster.core.notices import MAX_OUTAGES, SLOW_SECONDS, Notice
+from cath_dagster.core.outbox.notices import MAX_OUTAGES, SLOW_SECONDS, Notice
+from cath_dagster.core.ports.mail import Delivery, Receipt
 from tests.core.post_office import FAILED, REJECTED, SENT, SENT_AT, UNKNOWN, PostOffice, notice
 
 LATER = Receipt(Delivery.FAILED, error="450 greylisted", may_pass=True)

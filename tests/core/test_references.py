@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.purge import Child, Purge
 from tests.core.purging import tidy
 from tests.maintained import outcome
 from tests.service import Service

@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from cath_dagster.core import blast_radius
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.purge import Child, Purge, Revision
-from cath_dagster.core.purger import Purger
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.purge import Child, Purge, Revision
+from cath_dagster.core.purge import blast_radius
+from cath_dagster.core.purge.engine import Purger
 from tests.core.purging import tidy
 from tests.core.workshop import AS_OF, IS_OLD, NEW, Workshop, entry, keyed, old_entries, part
 from tests.maintained import outcome

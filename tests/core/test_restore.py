@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import ConfigurationError, RefusedError
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.restore import UnknownRunError
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.restore.restore import UnknownRunError
 from tests.service import outcome
 from tests.vault import AS_OF, DAYS, OLD_THINGS, PIECES, RUN, Vault
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cath_dagster.core.archive.obstacles import PERSONAL, UndoPolicy, find_obstacles
+from cath_dagster.core.archive.protected_rows import spare, tables_left_alone
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.heap import read_heaps
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.restored import spare, tables_left_alone
-from cath_dagster.core.undo_check import PERSONAL, UndoPolicy, find_obstacles
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.postgres.heap import read_heaps
 from tests.service import outcome
 from tests.vault import AS_OF, DAYS, OLD_THINGS, Vault, thing
 

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.undo_check import PERSONAL
+from cath_dagster.core.archive.obstacles import PERSONAL
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.purge import Child, Purge
 from tests.vault import OLD_THINGS, Vault
 
 ALONE = replace(OLD_THINGS, children=())

@@ -2,9 +2,9 @@
 
 import sqlalchemy as sa
 
-from cath_dagster.core.heap import Heap
-from cath_dagster.core.heap_walk import MAX_BLOCKS
-from cath_dagster.core.revision_walk import ASSUMED_ROW_SECONDS, TELLING_ROWS, Reach, is_worth_a_walk
+from cath_dagster.core.postgres.heap import Heap
+from cath_dagster.core.purge.heap_walk import MAX_BLOCKS
+from cath_dagster.core.purge.revision_walk import ASSUMED_ROW_SECONDS, TELLING_ROWS, Reach, is_worth_a_walk
 
 TARGET_SECONDS = 0.08
 

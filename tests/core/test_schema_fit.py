@@ -1,7 +1,7 @@
 """The service's tables as stated against those that are there: every column and type that a statement would stumble over."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -10,18 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.optional import OPTIONAL, is_optional
-from cath_dagster.core.schema_fit import find_misfits, stated_tables
-from cath_dagster.core.spec import Location, load_specs
-from cath_dagster.development import bon_sample, cath_sample, checktick_sample
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.core.model.optional_columns import OPTIONAL, is_optional
+from cath_dagster.core.run.schema_fit import find_misfits, stated_tables
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.development.sample import Sample
+from cath_dagster.development.samples import samples
 
-SCHEMAS: dict[str, Callable[[psycopg.Connection], None]] = {
-    "cath": cath_sample.create_schema,
-    "bon": bon_sample.create_schema,
-    "checktick": checktick_sample.create_schema,
-}
-SERVICES = [location for location in LOCATIONS if location.name in SCHEMAS]
 MOOD = ENUM("good", "bad", name="mood", create_type=False)
 
 
@@ -41,26 +35,28 @@ def thing(*columns: "sa.Column[Any]") -> sa.Table:
     return sa.Table("thing", sa.MetaData(), *columns)
 
 
-@pytest.mark.parametrize("location", SERVICES, ids=lambda location: location.name)
-def test_every_job_s_tables_are_stated_and_fit_the_service_s_schema(empty_database: str, location: Location) -> None:
+@pytest.mark.parametrize("sample", samples(), ids=lambda sample: sample.name)
+def test_every_job_s_tables_are_stated_and_fit_the_service_s_schema(empty_database: str, sample: Sample) -> None:
     with psycopg.connect(empty_database) as session:
-        SCHEMAS[location.name](session)
+        sample.create_schema(session)
     engine = open_engine(empty_database, variable="URL", application_name="test")
     with engine.connect() as connection:
-        for spec in load_specs(location):
+        for spec in load_specs(sample.location):
             tables = stated_tables(spec)
             named = {name for name in spec.privileges if "." not in name and name != "maintenance"}
-            assert {table.name for table in tables} == (named if spec.needs_every_table else set())
+            assert {table.name for table in tables} == (
+                named if spec.database and spec.database.needs_every_table else set()
+            )
             assert says(connection, *tables) == []
     engine.dispose()
 
 
-@pytest.mark.parametrize("location", SERVICES, ids=lambda location: location.name)
-def test_any_column_of_any_table_that_is_renamed_is_named(empty_database: str, location: Location) -> None:
+@pytest.mark.parametrize("sample", samples(), ids=lambda sample: sample.name)
+def test_any_column_of_any_table_that_is_renamed_is_named(empty_database: str, sample: Sample) -> None:
     with psycopg.connect(empty_database) as session:
-        SCHEMAS[location.name](session)
+        sample.create_schema(session)
     engine = open_engine(empty_database, variable="URL", application_name="test")
-    metadata = importlib.import_module(f"{location.package}.tables").METADATA
+    metadata = importlib.import_module(f"{sample.location.package}.tables").METADATA
     with engine.connect() as connection:
         for table in metadata.sorted_tables:
             for column in table.columns:

@@ -10,16 +10,18 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.diagnosis import Level, diagnose
+from cath_dagster.cath import CATH
 from cath_dagster.core.errors import PreflightError
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.session import PINS, SERVICE, Pin
-from cath_dagster.core.spec import Location, load_specs
-from cath_dagster.development import cath_sample
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.core.inspection.diagnosis import diagnose
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.finding import Level
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.development.samples.cath import sample as cath_sample
+from cath_dagster.registry import locations
 from tests.assumptions import PAGE, settings_left_alone
 from tests.cath.test_role import give
 from tests.command import call
@@ -98,8 +100,8 @@ def problems(service: Service, url: str | None = None) -> list[str]:
     """Return what a doctor's examination of the database finds wrong."""
     engine = open_engine(url or service.url, variable="CATH_DATABASE_URL", application_name="doctor")
     with engine.connect() as connection:
-        found = list(diagnose(connection, LOCATION, load_specs(LOCATION)))
-    return [f"{each.subject}: {each.says}" for each in found if each.level is Level.PROBLEM]
+        found = list(diagnose(connection, CATH, load_specs(CATH)))
+    return [f"{each.subject}: {each.message}" for each in found if each.level is Level.PROBLEM]
 
 
 def add_log(service: Service, days: float) -> None:
@@ -214,8 +216,8 @@ def test_a_trigger_of_the_service_finds_what_it_needs_in_a_schema_further_back(s
     assert service.count("extensions.gone") == 1
 
 
-@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
-def test_every_table_of_a_location_is_named_with_its_schema(location: Location) -> None:
+@pytest.mark.parametrize("location", locations(), ids=lambda location: location.name)
+def test_every_table_of_a_location_is_named_with_its_schema(location: CodeLocation) -> None:
     tables = importlib.import_module(f"{location.package}.tables").METADATA.tables.values()
 
     assert tables
@@ -302,7 +304,7 @@ def test_a_database_of_an_older_alphabet_is_served(service: Service) -> None:
     with psycopg.connect(url, autocommit=True) as latin:
         cath_sample.create_schema(latin)
         engine = open_engine(url, variable="CATH_DATABASE_URL", application_name="migrate")
-        migrate(engine, LOCATION)
+        migrate(engine, CATH)
         engine.dispose()
         latin.execute(
             "INSERT INTO ingestion_log (id, timestamp, source_system, court_id, status)"

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.settings import Days, JobSettings, RunConfig, plain_settings, read_run_config, variable
+from cath_dagster.core.model.settings import Days, JobSettings, RunConfig, plain_settings, read_run_config, variable
 
 NOW = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 
@@ -39,7 +39,12 @@ def test_names_a_variable_by_location_job_and_key() -> None:
 def test_works_by_default_without_limit_as_of_now() -> None:
     config = read()
 
-    assert (config.dry_run, config.allow_large, config.max_rows, config.as_of) == (False, False, None, NOW)
+    assert (config.options.dry_run, config.options.allow_large, config.options.max_rows, config.options.as_of) == (
+        False,
+        False,
+        None,
+        NOW,
+    )
     assert config.settings.retention_days == 90
 
 
@@ -126,18 +131,18 @@ def test_names_the_key_of_a_value_that_cannot_be_used(key: str, value: object) -
 
 
 def test_takes_a_naive_as_of_to_be_utc() -> None:
-    assert read({"as_of": "2026-11-17T23:30:00"}).as_of == datetime(2026, 11, 17, 23, 30, tzinfo=UTC)
+    assert read({"as_of": "2026-11-17T23:30:00"}).options.as_of == datetime(2026, 11, 17, 23, 30, tzinfo=UTC)
 
 
 def test_turns_an_as_of_with_an_offset_into_utc() -> None:
     config = read({"as_of": "2026-11-17T23:30:00+02:00"})
 
-    assert config.as_of == datetime(2026, 11, 17, 21, 30, tzinfo=UTC)
-    assert config.as_of.utcoffset() == timedelta(0)
+    assert config.options.as_of == datetime(2026, 11, 17, 21, 30, tzinfo=UTC)
+    assert config.options.as_of.utcoffset() == timedelta(0)
 
 
 def test_takes_an_as_of_that_is_now() -> None:
-    assert read({"as_of": NOW}).as_of == NOW
+    assert read({"as_of": NOW}).options.as_of == NOW
 
 
 @pytest.mark.parametrize(
@@ -157,11 +162,11 @@ def test_refuses_an_as_of_in_the_future(as_of: object) -> None:
 
 
 def test_takes_an_as_of_of_another_zone_that_only_looks_later() -> None:
-    assert read({"as_of": "2026-11-18T02:30:00+02:00"}).as_of == datetime(2026, 11, 18, 0, 30, tzinfo=UTC)
+    assert read({"as_of": "2026-11-18T02:30:00+02:00"}).options.as_of == datetime(2026, 11, 18, 0, 30, tzinfo=UTC)
 
 
 def test_allows_no_rows_at_all() -> None:
-    assert read({"max_rows": 0}).max_rows == 0
+    assert read({"max_rows": 0}).options.max_rows == 0
 
 
 def test_shows_the_values_used() -> None:

@@ -11,12 +11,13 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.batch_runner import Progress
-from cath_dagster.core.database import Database
-from cath_dagster.core.look_back import look_back
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
+from cath_dagster.cath import CATH
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.purge.batch_runner import Progress
+from cath_dagster.core.purge.closing_scan import closing_scan
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from cath_dagster.development.postgres import embedded_postgres, remove_state, running
 from tests.core.workshop import CUTOFF, ENTRY, NEW, OLD, Workshop, old_entries
 
@@ -30,11 +31,11 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        monkeypatch.setattr("cath_dagster.core.purger.look_back", self._look)
+        monkeypatch.setattr("cath_dagster.core.purge.engine.closing_scan", self._look)
 
     def _look(self, *given: Any, **named: Any) -> Any:
         self.count += 1
-        return look_back(*given, **named)
+        return closing_scan(*given, **named)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def alone() -> Iterator[Workshop]:
         with running(cluster):
             url = cluster.url("postgres")
             engine = open_engine(url, variable="CATH_DATABASE_URL", application_name="tidy")
-            migrate(engine, LOCATION)
+            migrate(engine, CATH)
             with psycopg.connect(url, autocommit=True) as sql, Database(engine) as database:
                 sql.execute(ENTRY)
                 yield Workshop(url, sql, database, [])
@@ -178,7 +179,7 @@ def test_a_walk_that_goes_on_where_another_stopped_looks_at_what_that_one_left(
 def test_a_polite_walk_leaves_the_look_to_the_end(workshop: Workshop, looks: Looks) -> None:
     fill(workshop)
 
-    progress = purge(workshop, pacer=Pacer(TEMPI[Pace.POLITE], sleep=workshop.rests.append))
+    progress = purge(workshop, pacer=Pacer(PACE_LIMITS[Pace.POLITE], sleep=workshop.rests.append))
 
     assert looks.count == 1
     assert progress.rows_left == KEPT

@@ -3,27 +3,30 @@
 import sys
 import textwrap
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.spec import Location, SpecificationError, load_specs
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.run.spec import SpecificationError, load_specs
 
 JOB = """
-from cath_dagster.core.settings import JobSettings
-from cath_dagster.core.spec import JobSpec
-from {package} import LOCATION
+from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
+from cath_dagster.core.run.spec import JobSpec
+from {package} import CATH
 
 SPEC = JobSpec(
-    location=LOCATION, name="{name}", cron="{cron}", owner="team:test", summary="Tidies.", description="Tidies.",
-    settings=JobSettings, run=lambda run, settings: None, tables=("entry",),
+    location=CATH, name="{name}", cron="{cron}", owner="team:test", summary="Tidies.", description="Tidies.",
+    settings=JobSettings, run=lambda run, settings: None, {parts}
 )
 """
 HEAD = """
-from cath_dagster.core.spec import Location
-LOCATION = Location(name="shop", package="{package}", revision="shop_0001")
+from cath_dagster.core.model.location import CodeLocation
+CATH = CodeLocation(name="shop", package="{package}", revision="shop_0001")
 """
 
 AddFile = Callable[[str, str], None]
@@ -41,8 +44,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def location(package: str) -> Location:
-    return Location(name="shop", package=package, revision="shop_0001")
+def location(package: str) -> CodeLocation:
+    return CodeLocation(name="shop", package=package, revision="shop_0001")
 
 
 @pytest.fixture
@@ -53,11 +56,13 @@ def add_file(package: str, tmp_path: Path) -> AddFile:
     return add
 
 
-def job(package: str, name: str, cron: str = "0 1 * * *") -> str:
-    return JOB.format(package=package, name=name, cron=cron)
+def job(
+    package: str, name: str, cron: str = "0 1 * * *", parts: str = 'database=DatabaseWork(targets=("entry",)),'
+) -> str:
+    return JOB.format(package=package, name=name, cron=cron, parts=parts)
 
 
-def test_loads_every_file_sorted_by_name(package: str, location: Location, add_file: AddFile) -> None:
+def test_loads_every_file_sorted_by_name(package: str, location: CodeLocation, add_file: AddFile) -> None:
     for name in ("tidy", "count", "sweep"):
         add_file(name, job(package, name))
 
@@ -67,11 +72,11 @@ def test_loads_every_file_sorted_by_name(package: str, location: Location, add_f
     assert (specs[0].key, specs[0].schedule_name) == ("shop/count", "count_cron")
 
 
-def test_loads_a_location_without_jobs(location: Location) -> None:
+def test_loads_a_location_without_jobs(location: CodeLocation) -> None:
     assert load_specs(location) == ()
 
 
-def test_refuses_a_file_without_a_spec(package: str, location: Location, add_file: AddFile) -> None:
+def test_refuses_a_file_without_a_spec(package: str, location: CodeLocation, add_file: AddFile) -> None:
     add_file("tidy", job(package, "tidy"))
     add_file("forgotten", "X = 1\n")
 
@@ -79,14 +84,14 @@ def test_refuses_a_file_without_a_spec(package: str, location: Location, add_fil
         load_specs(location)
 
 
-def test_refuses_a_job_named_unlike_its_file(package: str, location: Location, add_file: AddFile) -> None:
+def test_refuses_a_job_named_unlike_its_file(package: str, location: CodeLocation, add_file: AddFile) -> None:
     add_file("sweep", job(package, "tidy"))
 
     with pytest.raises(SpecificationError, match="tidy"):
         load_specs(location)
 
 
-def test_refuses_a_name_twice(package: str, location: Location, add_file: AddFile) -> None:
+def test_refuses_a_name_twice(package: str, location: CodeLocation, add_file: AddFile) -> None:
     add_file("tidy", job(package, "tidy"))
     add_file("sweep", job(package, "tidy"))
 
@@ -109,14 +114,37 @@ def test_refuses_a_name_twice(package: str, location: Location, add_file: AddFil
         "0 1 * * 5L",
     ],
 )
-def test_refuses_a_bad_cron(package: str, location: Location, add_file: AddFile, cron: str) -> None:
+def test_refuses_a_bad_cron(package: str, location: CodeLocation, add_file: AddFile, cron: str) -> None:
     add_file("tidy", job(package, "tidy", cron))
 
     with pytest.raises(SpecificationError, match="tidy"):
         load_specs(location)
 
 
-def test_does_not_skip_a_file_that_fails(location: Location, add_file: AddFile) -> None:
+def test_a_job_may_have_no_schedule(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy").replace('cron="0 1 * * *", ', ""))
+
+    (spec,) = load_specs(location)
+
+    assert (spec.cron, spec.schedule, spec.next_tick(datetime.now(UTC))) == (None, "no schedule", None)
+
+
+def test_a_job_may_work_on_no_database(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy", parts=""))
+
+    (spec,) = load_specs(location)
+
+    assert (spec.database, spec.targets, dict(spec.privileges), spec.variables) == (None, (), {}, ())
+
+
+def test_refuses_mail_whose_notices_are_kept_nowhere(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy", parts='mail=MailWork(without_provider="none", forgets=lambda run, _: None),'))
+
+    with pytest.raises(SpecificationError, match="keeps its notices nowhere"):
+        load_specs(location)
+
+
+def test_does_not_skip_a_file_that_fails(location: CodeLocation, add_file: AddFile) -> None:
     add_file("broken", "raise ZeroDivisionError\n")
 
     with pytest.raises(ZeroDivisionError):
@@ -140,27 +168,25 @@ def test_is_a_failure_that_people_are_shown() -> None:
     ],
 )
 def test_has_the_service_s_job(name: str, cron: str) -> None:
-    (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == name]
+    (spec,) = [spec for spec in load_specs(CATH) if spec.name == name]
 
     assert spec.cron == cron
     assert spec.key == f"cath/{name}"
 
 
 def test_has_no_other_job_of_the_service() -> None:
-    assert len(load_specs(LOCATION)) == 7
+    assert len(load_specs(CATH)) == 7
 
 
 def test_describes_every_setting_to_operators() -> None:
     fields = {
-        f"{spec.name}.{name}": field
-        for spec in load_specs(LOCATION)
-        for name, field in spec.settings.model_fields.items()
+        f"{spec.name}.{name}": field for spec in load_specs(CATH) for name, field in spec.settings.model_fields.items()
     }
 
     assert [name for name, field in fields.items() if not field.description] == []
 
 
 def test_keeps_the_cath_package_in_utc() -> None:
-    assert LOCATION.timezone == "UTC"
-    assert LOCATION.prefix == "CATH"
+    assert CATH.timezone == "UTC"
+    assert CATH.prefix == "CATH"
     assert "cath_dagster.cath" in sys.modules

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cath_dagster.core.execution import summary
-from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Status
+from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
+from cath_dagster.core.run.summary import summary
 from tests.service import Service
 
 DONE = Outcome(target="entry", matched=3, deleted=2, failed=1)

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import MAX_ATTEMPTS, Database
 from cath_dagster.core.errors import DatabaseUnavailableError, NoWritesNowError
-from cath_dagster.core.outcome import Status
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.postgres.database import MAX_ATTEMPTS, Database
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.core.test_followers import make_cath
 from tests.servers import Primary, Standby, await_true, folder, primary, standby
 from tests.service import Service
@@ -210,7 +210,7 @@ def cath(pair: Pair, notify: NotifySimulator, tmp_path: Path) -> Iterator[Servic
 
 
 def test_a_switchover_in_mid_run_loses_nothing(pair: Pair, cath: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr("cath_dagster.core.postgres.database.FIRST_PAUSE_SECONDS", 0.5)
     cath.connection.execute(
         "INSERT INTO ingestion_log (id, timestamp, source_system, court_id, status)"
         " SELECT gen_random_uuid(), '2026-01-01', 'A', '1', 'SUCCESS' FROM generate_series(1, 2000);"
@@ -237,7 +237,7 @@ def test_a_switchover_in_mid_run_loses_nothing(pair: Pair, cath: Service, monkey
 
 
 def test_a_run_that_begins_in_a_switchover_waits(pair: Pair, cath: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cath_dagster.core.database.FIRST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr("cath_dagster.core.postgres.database.FIRST_PAUSE_SECONDS", 0.5)
     pair.fail_over()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(cath.run, "clear_audit")

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.diagnosis import Finding, Level, diagnose
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.inspection.diagnosis import diagnose
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import Bon
 from tests.cath.test_role import give, limited
 from tests.cli.test_cli import result_of
@@ -302,7 +303,7 @@ def test_a_table_that_is_never_vacuumed_is_noted(service: Service) -> None:
 
     assert outcome(done, "ingestion_log").deleted == 1
     assert any("autovacuum is switched off" in note for note in done.notes)
-    warned = [each for each in findings(service) if "autovacuum is switched off" in each.says]
+    warned = [each for each in findings(service) if "autovacuum is switched off" in each.message]
     assert [(each.subject, each.level) for each in warned] == [("table ingestion_log", Level.WARNING)]
 
 

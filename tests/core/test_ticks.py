@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cath_dagster.adapters.instruments import longest_gap
-from cath_dagster.core.ticks import is_cron, next_tick, ticks
+from cath_dagster.core.model.ticks import is_cron, next_tick, ticks
+from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 
 PACKAGE = Path(__file__).parents[2] / "cath_dagster"
 ZONES = ("Asia/Jerusalem", "Europe/London", "UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
@@ -151,8 +151,6 @@ def test_no_other_library_foretells_ticks() -> None:
 
 
 def test_a_run_does_not_wait_for_the_scheduler_to_load() -> None:
-    program = (
-        "import sys; from cath_dagster.cli.locations import all_specs; all_specs();sys.exit('dagster' in sys.modules)"
-    )
+    program = "import sys; from cath_dagster.registry import all_specs; all_specs();sys.exit('dagster' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

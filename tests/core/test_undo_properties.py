@@ -17,20 +17,21 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.database import Database
-from cath_dagster.core.execution import execute
-from cath_dagster.core.explain import Explanation, explain
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.outcome import Outcome, RunResult, Status
-from cath_dagster.core.purge import Child, Planning, Purge
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import restore
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.undo_check import PERSONAL
+from cath_dagster.cath import CATH
+from cath_dagster.core.archive.obstacles import PERSONAL
+from cath_dagster.core.inspection.explain import Explanation, explain
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import restore
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from tests.maintained import SilentReporter
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
@@ -212,7 +213,7 @@ class Site:
             {"as_of": AS_OF, "dry_run": dry_run, "undo_days": 30, "allow_large": True},
             run_id=str(uuid.uuid4()),
             now=AS_OF,
-            resources=EnvironmentResources("CATH", {"CATH_DATABASE_URL": self.url}),
+            backends=EnvironmentBackends("CATH", {"CATH_DATABASE_URL": self.url}),
             reporter=SilentReporter(),
         )
 
@@ -220,7 +221,7 @@ class Site:
         with self.database() as database:
             return restore(
                 database,
-                LOCATION,
+                CATH,
                 [self.spec],
                 Request(run_id=run_id, dry_run=dry_run),
                 restore_id=str(uuid.uuid4()),
@@ -297,7 +298,7 @@ def specify(schema: Schema) -> JobSpec:
             job.purge(planned)
 
     return JobSpec(
-        location=LOCATION,
+        location=CATH,
         name="tidy",
         cron="0 1 * * *",
         owner="team:test",
@@ -305,9 +306,11 @@ def specify(schema: Schema) -> JobSpec:
         description="Tidies.",
         settings=PurgeSettings,
         run=run,
-        purges=purges,
-        tables=("item",),
-        privileges={table: ("SELECT", "UPDATE", "DELETE") for table in schema.tables if table != "mention"},
+        database=DatabaseWork(
+            targets=("item",),
+            purges=purges,
+            privileges={table: ("SELECT", "UPDATE", "DELETE") for table in schema.tables if table != "mention"},
+        ),
     )
 
 

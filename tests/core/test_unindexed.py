@@ -2,7 +2,7 @@
 
 import pytest
 
-from cath_dagster.core.unindexed import find_unindexed_foreign_keys
+from cath_dagster.core.postgres.unindexed import find_unindexed_foreign_keys
 from tests.core.workshop import Workshop
 
 pytestmark = pytest.mark.both_versions

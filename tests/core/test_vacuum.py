@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.vacuum import find_obstacle, is_worthwhile
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.postgres.vacuum import find_obstacle, is_worthwhile
 from tests.core.workshop import Workshop, entry
 from tests.service import Service, outcome
 

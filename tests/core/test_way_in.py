@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.purge import Child, Purge
-from cath_dagster.core.way_in import choose_way
+from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.purge.access_path import Accessed, choose_access_path, describe_access
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from tests.core.workshop import Workshop, entry, old_entries, part
 
 pytestmark = pytest.mark.both_versions
@@ -38,7 +39,8 @@ def fill(workshop: Workshop, *, index: str = "CREATE INDEX entry_seen_at ON entr
 
 
 def way(workshop: Workshop, purge: Purge) -> str:
-    return str(workshop.database.transaction(lambda connection: choose_way(connection, purge)))
+    path = workshop.database.transaction(lambda connection: choose_access_path(connection, purge))
+    return describe_access(Accessed.by(path).as_details())
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_goes_along_the_index_for_few_rows_and_by_the_heap_for_many(workshop: Wo
 
     progress = workshop.purger().delete(older_than(days), limit=None)
 
-    assert progress.way == chosen
+    assert describe_access(progress.accessed.as_details()) == chosen
     assert progress.changed == workshop.ledger_sum() == 10 * (1_999 - days)
     assert workshop.count("entry", f"seen_at < '{NEWEST - timedelta(days=days)}'") == 0
     assert workshop.count("entry") == ROWS - progress.changed
@@ -92,7 +94,7 @@ def test_takes_rows_that_are_moved_below_the_cursor_of_the_index(workshop: Works
 
     progress = workshop.purger(move).delete(older_than(1_980), limit=None)
 
-    assert progress.way.startswith("along")
+    assert describe_access(progress.accessed.as_details()).startswith("along")
     assert workshop.count("entry", "id = 1") == 0
     assert workshop.count("entry", "id = 1985") == 1
     assert progress.changed == 190
@@ -101,14 +103,14 @@ def test_takes_rows_that_are_moved_below_the_cursor_of_the_index(workshop: Works
 def test_goes_on_through_more_rows_of_one_age_than_it_reads_at_once(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.key_walk.KEYS_IN_MEMORY", 7)
+    monkeypatch.setattr("cath_dagster.core.purge.key_walk.KEYS_IN_MEMORY", 7)
     fill(workshop)
     workshop.sql.execute("UPDATE entry SET seen_at = '2000-01-01' WHERE id <= 40")
     workshop.sql.execute("VACUUM ANALYZE entry")
 
     progress = workshop.purger().delete(older_than(1_980), limit=None)
 
-    assert progress.way.startswith("along")
+    assert describe_access(progress.accessed.as_details()).startswith("along")
     assert workshop.count("entry", f"seen_at < '{NEWEST - timedelta(days=1_980)}'") == 0
 
 
@@ -129,7 +131,7 @@ def test_takes_children_along_the_index_too(workshop: Workshop) -> None:
 
     progress = workshop.purger().delete(older_than(1_980, children=(Child(part, part.c.entry_id),)), limit=None)
 
-    assert progress.way.startswith("along")
+    assert describe_access(progress.accessed.as_details()).startswith("along")
     assert workshop.count("entry") == workshop.count("part") == ROWS - 190
     assert workshop.ledger_sum("part") == 190
 
@@ -144,7 +146,7 @@ def test_refuses_what_is_no_table(workshop: Workshop) -> None:
 def test_reads_a_range_alone_also_when_the_server_has_planned_once_for_all(workshop: Workshop) -> None:
     workshop.fill(8_000, note="x" * 200)
     workshop.sql.execute("CREATE INDEX ON entry (seen_at); ANALYZE entry")
-    workshop.purger(pacer=Pacer(TEMPI[Pace.POLITE], sleep=workshop.rests.append)).delete(
+    workshop.purger(pacer=Pacer(PACE_LIMITS[Pace.POLITE], sleep=workshop.rests.append)).delete(
         replace(old_entries(), age=None), limit=None
     )
 
@@ -173,7 +175,7 @@ def kill_at(block: int) -> Any:
 def even_clock() -> Callable[[], float]:
     """Return a clock by which every batch takes about what is aimed for: batches grow alike on any machine."""
     ticks = itertools.count()
-    return lambda: next(ticks) * TEMPI[Pace.BULK].target_seconds / 2
+    return lambda: next(ticks) * PACE_LIMITS[Pace.BULK].target_seconds / 2
 
 
 def killed_and_run_again(workshop: Workshop, purge: Purge, again: Purge) -> list[int]:

@@ -12,11 +12,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Database
-from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.pace import TEMPI, Pace, Pacer
-from cath_dagster.core.purge import Purge
-from cath_dagster.core.purger import Purger
+from cath_dagster.core.ledger.ledger import Ledger
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.purge.engine import Purger
+from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from tests.waiting import PATIENCE_SECONDS, PREVAILS, wait_until
 
 ENTRY = "CREATE TABLE entry (id int PRIMARY KEY, seen_at timestamp, owner text, note text DEFAULT '')"
@@ -76,7 +77,7 @@ class Workshop:
             job="tidy",
             run_id=run_id,
             report=report,
-            pacer=pacer or Pacer(TEMPI[Pace.BULK], sleep=self.rests.append),
+            pacer=pacer or Pacer(PACE_LIMITS[Pace.BULK], sleep=self.rests.append),
             clock=clock,
         )
 

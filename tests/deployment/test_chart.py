@@ -14,10 +14,10 @@ import dagster as dg
 import kubernetes_validate
 import pytest
 import yaml
-from dagster._core.run_coordinator import QueuedRunCoordinator  # has no public name
 from dagster_k8s import K8sRunLauncher
 
 from tests.conftest import CHART
+from tests.dagster_internals import QueuedRunCoordinator
 from tests.deployment.instance import container_context, run_coordinator, run_launcher
 from tests.deployment.test_manifests import KUBERNETES, check_restricted
 from tests.deployment.values import CLUSTER, ENVIRONMENTS, NAMESPACE, Tree, deployments, manifests, merged

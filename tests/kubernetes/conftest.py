@@ -14,8 +14,7 @@ import kubernetes
 import pytest
 import yaml
 
-from cath_dagster.development.local import Stack
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.conftest import TEMPLATE
 from tests.deployment.instance import container_context, image, run_coordinator, run_launcher
 from tests.deployment.values import NAMESPACE, Tree, deployments, merged
@@ -23,6 +22,7 @@ from tests.kubernetes.api import KubernetesApi
 from tests.kubernetes.cluster import Cluster
 from tests.service import Service
 from tests.stack import Dagster, database, started
+from tests.warm import KUBERNETES, WarmStack
 
 REPOSITORY = Path(__file__).parents[2]
 REAL = ("KUBECONFIG", "TEST_KUBERNETES_IMAGE", "TEST_DATABASE_URL")
@@ -123,7 +123,8 @@ def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platf
         opened.callback(client.close)
         core = kubernetes.client.CoreV1Api(client)
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
-        stack = Stack(plain | service.environ | environ(folder, values, storage, kubeconfig, real), folder / "logs")
+        seen = plain | service.environ | environ(folder, values, storage, kubeconfig, real)
+        stack = WarmStack(seen, folder / "logs", modules=KUBERNETES)
         for made in configuration(service, storage, values):
             opened.callback(lay_down(core, made))
         with started(stack, folder) as port:
@@ -133,10 +134,10 @@ def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platf
 @pytest.fixture
 def platform(running_platform: Platform) -> Iterator[Platform]:
     """Yield the platform with no rows in the log that its tests purge."""
-    running_platform.hurry()
+    running_platform.let_go()
     running_platform.service.connection.execute("TRUNCATE ingestion_log")
     yield running_platform
-    running_platform.hurry()
+    running_platform.let_go()
     if "daemon" not in running_platform.stack.processes:
         running_platform.start_daemon()
     running_platform.wait(lambda: running_platform.active() == 0, "a run did not end")
@@ -148,7 +149,7 @@ def platform(running_platform: Platform) -> Iterator[Platform]:
 def simulated(folder: Path, values: Tree) -> KubernetesApi:
     """Return a Kubernetes API of our own, whose image is this checkout."""
     tools = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    brought = {"PATH": tools, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    brought = {"PATH": tools, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
     cluster = Cluster(folder / "pods", brought, {image(deployments(values)["cath"])})
     return KubernetesApi(cluster, folder / "kubeconfig.yaml")
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.spec import load_specs
+from cath_dagster.cath import CATH
+from cath_dagster.core.run.spec import load_specs
 from tests.kubernetes.api import Fault
 from tests.kubernetes.conftest import START_TIMEOUT_SECONDS, Platform
-from tests.stack import ROWS, SLOW, TERMINATE, add_entries
+from tests.stack import ROWS, TERMINATE, add_entries
 
 pytestmark = [pytest.mark.daemon, pytest.mark.kubernetes]
 
@@ -18,8 +18,7 @@ def test_every_job_runs_in_a_pod_of_its_own_and_ends_as_a_complete_job(platform:
     weekly = {"dagster/partition": "2026-03-02"}
 
     runs = {
-        spec.name: platform.launch(spec.name, tags=weekly if spec.partitioned else None)
-        for spec in load_specs(LOCATION)
+        spec.name: platform.launch(spec.name, tags=weekly if spec.partitions else None) for spec in load_specs(CATH)
     }
 
     ended = {job: platform.ended(run_id) for job, run_id in runs.items()}
@@ -57,7 +56,7 @@ def test_a_second_launch_of_a_job_has_no_pod_before_the_first_has_ended(platform
     assert platform.ended(other) == "SUCCESS"
     assert (platform.status(second), platform.pods(second)) == ("QUEUED", [])
 
-    platform.hurry()
+    platform.let_go()
     assert (platform.ended(first), platform.ended(second)) == ("SUCCESS", "SUCCESS")
 
 
@@ -80,7 +79,7 @@ def test_a_run_whose_pod_was_killed_is_launched_again_and_nothing_is_deleted_twi
 
     platform.kill_pod(run_id)
 
-    platform.hurry()
+    platform.let_go()
     assert platform.ended(run_id) == "FAILURE"
     assert platform.job_ended(run_id) == "Failed BackoffLimitExceeded"
     again = platform.relaunched(run_id)
@@ -121,8 +120,7 @@ def test_a_run_whose_image_cannot_be_pulled_fails_in_time_with_the_reason(platfo
 
 
 def test_a_run_that_takes_too_long_is_ended_and_not_worked_off_again(platform: Platform) -> None:
-    add_entries(platform.service, ROWS)
-    platform.service.connection.execute(SLOW)
+    platform.add_held_entries()
 
     run_id = platform.launch(tags={"dagster/max_runtime": "3"})
 
@@ -140,8 +138,7 @@ def test_a_run_that_takes_too_long_is_ended_and_not_worked_off_again(platform: P
 
 
 def test_kubernetes_ends_a_run_at_its_own_deadline_without_the_daemon(platform: Platform) -> None:
-    add_entries(platform.service, ROWS)
-    platform.service.connection.execute(SLOW)
+    platform.add_held_entries()
     config = json.dumps({"job_spec_config": {"active_deadline_seconds": 12}})
 
     run_id = platform.launch(tags={"dagster-k8s/config": config, "dagster/max_retries": "0"})
@@ -159,7 +156,7 @@ def test_a_restarted_daemon_finds_a_run_as_it_left_it_and_goes_on_with_the_queue
     first = platform.purge_underway()
     platform.stop_daemon()
     second = platform.launch()
-    platform.hurry()
+    platform.let_go()
 
     platform.wait(lambda: platform.status(first) == "SUCCESS", "the run needs the daemon")
     assert (platform.status(second), platform.pods(second)) == ("QUEUED", [])
@@ -210,7 +207,7 @@ def test_a_run_survives_an_api_that_fails_for_a_moment(platform: Platform) -> No
     platform.wait(lambda: fault.times == 0, "nobody asked for the Job")
     seen = platform.asked("GET", run_id)
     platform.wait(lambda: platform.asked("GET", run_id) > seen, "nobody asked for it again")
-    platform.hurry()
+    platform.let_go()
 
     assert platform.ended(run_id) == "SUCCESS"
     assert platform.children(run_id) == []
@@ -226,7 +223,7 @@ def test_a_run_that_is_given_up_while_its_pod_works_on_shares_no_row_with_the_ne
     # The first is still at work and holds the lock: the second refuses to begin.
     assert platform.ended(again) == "FAILURE"
     assert "is at work already" in platform.log(again)
-    platform.hurry()
+    platform.let_go()
     assert platform.job_ended(run_id) == "Complete"
     assert platform.service.count("ingestion_log") == 0
     assert (platform.deleted_by(run_id), platform.deleted_by(again)) == (ROWS, 0)

@@ -10,9 +10,10 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
-from dagster._core.scheduler.instigation import TickStatus
 
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.orchestration.internals.instigators import TickStatus
+from tests.held import hold, let_go
 from tests.operations.instance import NOW, QUEUE_KEY, Instance, run_job
 
 ACTIVE = [
@@ -22,11 +23,6 @@ ACTIVE = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
-SLOW = """
-CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN PERFORM pg_sleep(0.01); RETURN OLD; END $$;
-CREATE TRIGGER slow BEFORE DELETE ON event_logs FOR EACH ROW EXECUTE FUNCTION slow()
-"""
 
 
 def days_ago(days: float) -> datetime:
@@ -263,7 +259,7 @@ def test_killed_in_its_midst_it_leaves_no_half_run_and_the_next_finishes(instanc
         instance.add_run(ended_at=days_ago(50))
     instance.add_run()
     whole = {run: instance.count("event_logs", f"run_id = '{run}'") for run in instance.runs()}
-    instance.connection.execute(SLOW)
+    hold(instance.connection, "event_logs", free=60)
     program = "from tests.operations.instance import clean_for_ever; clean_for_ever()"
     process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
     try:
@@ -275,7 +271,7 @@ def test_killed_in_its_midst_it_leaves_no_half_run_and_the_next_finishes(instanc
     finally:
         process.kill()
         process.wait()
-    instance.connection.execute("DROP FUNCTION slow CASCADE")
+    let_go(instance.connection)
     while instance.count(
         "pg_stat_activity", "application_name LIKE 'clean_instance:%' AND datname = current_database()"
     ):

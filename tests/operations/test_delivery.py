@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Database, Limits
 from cath_dagster.core.errors import ConfigurationError, LockHeldError
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.core.postgres.database import Database, Limits
+from cath_dagster.development.simulators.smtp import SmtpServer
 from cath_dagster.operations.alerts import Alert, AlertSettings, Kind
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import LOCK, Delivered, deliver

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator  # what the daemon walks has no public name
 
 from cath_dagster.bon.definitions import defs
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 from tests.bon.bon import Bon
 from tests.fresh import load_afresh
 
@@ -94,12 +94,12 @@ def test_runs_of_a_job_carry_its_queue_tag(job: str) -> None:
 
 @pytest.mark.parametrize("job", CRONS)
 def test_every_table_that_a_job_reports_on_is_an_external_asset(job: str) -> None:
-    from cath_dagster.bon import LOCATION
+    from cath_dagster.bon import BON
 
-    (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == job]
+    (spec,) = [spec for spec in load_specs(BON) if spec.name == job]
     graph = defs.get_repository_def().asset_graph
 
-    assert [table for table in spec.tables if not graph.get(dg.AssetKey(["bon", table])).is_external] == []
+    assert [table for table in spec.targets if not graph.get(dg.AssetKey(["bon", table])).is_external] == []
 
 
 def test_loads_without_any_variable_without_network_and_without_heavy_clients() -> None:

@@ -32,10 +32,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
 @pytest.fixture
 def dagster(running: Dagster) -> Iterator[Dagster]:
     """Yield the stack with no rows in the log that its tests purge."""
-    running.hurry()
+    running.let_go()
     running.service.connection.execute("TRUNCATE ingestion_log")
     yield running
-    running.hurry()
+    running.let_go()
     running.wait(lambda: running.sessions() == 0, "a run did not end")
 
 
@@ -70,7 +70,7 @@ def test_a_second_launch_of_a_job_waits_in_the_queue_for_the_first_to_end(dagste
     assert dagster.ended(other) == "SUCCESS"
     assert (dagster.status(first), dagster.status(second)) == ("STARTED", "QUEUED")
 
-    dagster.hurry()
+    dagster.let_go()
     assert (dagster.ended(first), dagster.ended(second)) == ("SUCCESS", "SUCCESS")
 
 
@@ -79,10 +79,10 @@ def test_terminating_a_run_ends_its_query_and_the_next_run_finishes(dagster: Dag
 
     assert dagster.ask(TERMINATE, id=run_id)["__typename"] == "TerminateRunSuccess"
 
-    dagster.wait(lambda: dagster.sessions() == 0, "the query runs on", seconds=5)
+    dagster.wait(lambda: dagster.sessions() == 0, "the query runs on")
     assert dagster.ended(run_id) == "CANCELED"
     assert dagster.service.count("ingestion_log") > 0
-    dagster.hurry()
+    dagster.let_go()
     assert dagster.ended(dagster.launch()) == "SUCCESS"
     assert dagster.service.count("ingestion_log") == 0
 
@@ -94,7 +94,7 @@ def test_a_run_whose_worker_was_killed_fails_and_is_launched_again_and_finishes(
 
     os.kill(int(worker[1]), signal.SIGKILL)
 
-    dagster.hurry()
+    dagster.let_go()
     assert dagster.ended(run_id) == "FAILURE"
     again = dagster.relaunched(run_id)
     assert dagster.ended(again) == "SUCCESS", dagster.log(again)

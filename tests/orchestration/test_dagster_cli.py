@@ -9,19 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
+from tests.held import hold, let_go
 from tests.service import Service
+from tests.warm import run, start
 
 REPOSITORY = Path(__file__).parents[2]
 DAGSTER = str(Path(sys.executable).parent / "dagster")
 BY_MODULE = ("-m", "cath_dagster.cath.definitions")
-SLOW = """
-CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;
-CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION slow()
-"""
 
 
 def root(folder: Path) -> Path:
@@ -44,9 +40,7 @@ def command(service: Service, folder: Path, config: str, *where: str) -> tuple[l
 
 def job_execute(service: Service, folder: Path, config: str = "", *where: str) -> subprocess.CompletedProcess[str]:
     arguments, environ = command(service, folder, config, *(where or BY_MODULE))
-    return subprocess.run(
-        arguments, env=environ, cwd=root(folder), capture_output=True, text=True, timeout=90, check=False
-    )
+    return run(arguments, environ=environ, folder=root(folder))
 
 
 def add_entries(service: Service, count: int) -> None:
@@ -76,13 +70,11 @@ def ledger_of_ingestion_log(service: Service) -> tuple[int, str]:
 def purge_underway(service: Service, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run `clear_audit` on rows that go slowly; yield its process once batches were committed and one is at work."""
     add_entries(service, 3_000)
-    service.connection.execute(SLOW)
+    hold(service.connection, "ingestion_log")
     arguments, environ = command(service, folder, "", *BY_MODULE)
     with (
         (folder / "run.log").open("wb") as log,
-        subprocess.Popen(
-            arguments, env=environ, cwd=root(folder), stdout=log, stderr=log, start_new_session=True
-        ) as process,
+        start(arguments, environ=environ, output=log, folder=root(folder)) as process,
     ):
         try:
             deadline = time.monotonic() + 60
@@ -174,26 +166,26 @@ def test_leaves_nothing_in_the_working_tree_when_terminated(service: Service, tm
 
     with purge_underway(service, tmp_path) as process:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
     assert set(root(tmp_path).iterdir()) == before
 
 
-def test_sigterm_ends_the_query_on_the_server_within_two_seconds(service: Service, tmp_path: Path) -> None:
+def test_sigterm_ends_the_query_on_the_server_that_would_not_end_by_itself(service: Service, tmp_path: Path) -> None:
     with purge_underway(service, tmp_path) as process:
         process.terminate()
         terminated_at = time.monotonic()
         while backends(service):
-            assert time.monotonic() - terminated_at < 2, "the query runs on"
+            assert time.monotonic() - terminated_at < 60, "the query runs on"
             time.sleep(0.02)
 
-        assert process.wait(timeout=30) != 0
+        assert process.wait(timeout=60) != 0
 
 
 def test_sigterm_leaves_complete_batches_and_the_ledger_knows_them(service: Service, tmp_path: Path) -> None:
     with purge_underway(service, tmp_path) as process:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
     deleted, outcome = ledger_of_ingestion_log(service)
     assert 0 < deleted < 3_000
@@ -204,9 +196,8 @@ def test_sigterm_leaves_complete_batches_and_the_ledger_knows_them(service: Serv
 def test_the_run_after_sigterm_finishes_the_work(service: Service, tmp_path: Path) -> None:
     with purge_underway(service, tmp_path) as process:
         process.terminate()
-        process.wait(timeout=30)
-    with psycopg.connect(service.url) as connection:
-        connection.execute("DROP TRIGGER slow ON ingestion_log")
+        process.wait(timeout=60)
+    let_go(service.connection)
 
     assert job_execute(service, tmp_path).returncode == 0
     assert service.count("ingestion_log") == 0
@@ -215,8 +206,8 @@ def test_the_run_after_sigterm_finishes_the_work(service: Service, tmp_path: Pat
 def test_a_run_killed_in_mid_purge_leaves_complete_batches_and_frees_its_lock(service: Service, tmp_path: Path) -> None:
     with purge_underway(service, tmp_path) as process:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=30)
-    service.connection.execute("DROP TRIGGER slow ON ingestion_log")
+        process.wait(timeout=60)
+    let_go(service.connection)
     service.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY(%s)", backends(service))
 
     left = service.count("ingestion_log")

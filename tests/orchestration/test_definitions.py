@@ -187,12 +187,12 @@ def test_an_asset_descends_from_the_tables_it_reads(name: str, sources: set[str]
 
 @pytest.mark.parametrize("job", CLEAN_UPS)
 def test_every_table_that_a_job_reports_on_is_an_external_asset(job: str) -> None:
-    from cath_dagster.cath import LOCATION
-    from cath_dagster.core.spec import load_specs
+    from cath_dagster.cath import CATH
+    from cath_dagster.core.run.spec import load_specs
 
-    (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == job]
+    (spec,) = [spec for spec in load_specs(CATH) if spec.name == job]
 
-    assert [table for table in spec.tables if not asset(table).is_external] == []
+    assert [table for table in spec.targets if not asset(table).is_external] == []
 
 
 def test_every_asset_has_a_description() -> None:
