@@ -29,6 +29,6 @@ def test_a_statement_is_compiled_once_for_the_engines_of_all_databases(databases
 def test_statements_that_differ_are_not_taken_for_each_other(empty_database: str) -> None:
     engine = open_engine(empty_database, variable="URL", application_name="test")
     with engine.connect() as connection:
-        columns = [sa.literal_column(words) for words in ("1", "2", "'one'")]
+        columns: list[sa.ColumnClause[object]] = [sa.literal_column(words) for words in ("1", "2", "'one'")]
         assert [connection.scalar(sa.select(column)) for column in columns] == [1, 2, "one"]
     engine.dispose()
