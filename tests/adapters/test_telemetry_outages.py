@@ -16,6 +16,8 @@ from tests.command import PROGRAM
 from tests.service import Service
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.stack
+
 AN_HOUR = "3600"
 """The exporter's own time limit here, so that nothing but ours ends its waiting."""
 SLOW = """

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
+from cath_dagster.core.purge import blast_radius
 from cath_dagster.development.simulators.notify import NotifySimulator, SentMail
 from tests.service import Service, outcome
 from tests.waiting import wait_until
@@ -787,12 +788,14 @@ def test_a_dry_run_says_that_the_purge_would_be_refused(service: Service) -> Non
     assert result.would_refuse is not None
 
 
-def test_deletes_most_of_a_large_table_where_that_is_allowed(service: Service) -> None:
-    add_many(service, 10_001)
+def test_deletes_most_of_a_large_table_where_that_is_allowed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blast_radius, "MIN_ROWS", 500)
+    add_many(service, 501)
 
-    result = service.run(JOB, delete_reported=True, allow_large=True)
+    refused = service.run(JOB, delete_reported=True)
+    allowed = service.run(JOB, delete_reported=True, allow_large=True)
 
-    assert (result.status, service.count("media_application")) == (Status.SUCCESS, 0)
+    assert (refused.status, allowed.status, service.count("media_application")) == (Status.REFUSED, Status.SUCCESS, 0)
 
 
 def test_leaves_a_ledger_row(service: Service) -> None:

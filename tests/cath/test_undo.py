@@ -283,6 +283,7 @@ def test_deletes_its_archives_when_their_window_ends_and_a_dry_run_only_says_so(
         undo(service, deleted.run_id, now=ended)
 
 
+@pytest.mark.stack
 def test_a_run_killed_between_archive_and_delete_leaves_neither(service: Service) -> None:
     add_orphan(service)
     before = everything(service)

@@ -16,6 +16,8 @@ from tests.checktick.checktick import CheckTick
 from tests.fresh import load_afresh
 from tests.inventory import inventory
 
+pytestmark = pytest.mark.stack
+
 REPOSITORY = Path(__file__).parents[2]
 OVERDUE = {"deletion_date": datetime(2026, 1, 1, tzinfo=UTC)}
 REFUSE = """

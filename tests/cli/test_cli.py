@@ -156,6 +156,7 @@ def test_jobs_tells_the_tick_that_the_scheduler_will_make() -> None:
         assert told == next(schedule_execution_time_iterator(told.timestamp(), row["cron"], row["timezone"])), job
 
 
+@pytest.mark.stack
 def test_what_foretells_no_tick_does_not_import_dagster() -> None:
     program = (
         "import sys; from cath_dagster.cli.main import main\n"
@@ -523,6 +524,7 @@ def test_a_missing_variable_is_named(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.stack
 def test_sigterm_in_mid_purge_ends_the_query_and_leaves_complete_batches(service: Service) -> None:
     add_entries(service, 3_000)
     service.connection.execute(SLOW)

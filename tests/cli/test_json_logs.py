@@ -84,6 +84,7 @@ def test_wrong_usage_is_an_object_too(service: Service) -> None:
     assert "nonsense" in said[-1]["message"]
 
 
+@pytest.mark.stack
 def test_a_run_that_is_terminated_says_so(service: Service) -> None:
     add_entries(service, 3_000)
     service.connection.execute(SLOW)

@@ -13,6 +13,8 @@ from tests.command import PROGRAM, environment
 from tests.roles import Role, role_in
 from tests.servers import await_true
 
+pytestmark = pytest.mark.stack
+
 AT_ONCE = 4
 LOCK = 4_711
 WAITS = f"""

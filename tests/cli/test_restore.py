@@ -5,6 +5,8 @@ import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from tests.cath.test_undo import TABLES, add_orphan, add_unmatched, archives
 from tests.cli.test_cli import result_of
 from tests.command import PROGRAM, call, environment
@@ -167,6 +169,7 @@ def test_the_ledger_shows_what_was_restored(service: Service) -> None:
     assert restored == {"subscription": 1, "notification_audit_log": 2}
 
 
+@pytest.mark.stack
 def test_a_restore_that_is_killed_midway_is_finished_by_the_next(service: Service) -> None:
     add_orphan(service)
     before = everything(service)

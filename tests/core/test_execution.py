@@ -500,6 +500,7 @@ def is_asleep(service: Service) -> bool:
     return service.count("pg_stat_activity", "datname = current_database() AND wait_event = 'PgSleep'") > 0
 
 
+@pytest.mark.stack
 def test_finishes_what_a_purge_killed_midway_left(service: Service) -> None:
     add_old_ingestions(service, 300)
     hold_up(service, "ingestion_log", after=150)
@@ -524,6 +525,7 @@ def test_finishes_what_a_purge_killed_midway_left(service: Service) -> None:
     assert service.value("SELECT sum(deleted) FROM maintenance.purge_ledger WHERE table_name = 'ingestion_log'") == 300
 
 
+@pytest.mark.stack
 def test_tells_how_many_rows_matched_of_a_purge_that_was_killed(service: Service) -> None:
     add_old_ingestions(service, 300)
     hold_up(service, "ingestion_log", after=150)
@@ -535,6 +537,7 @@ def test_tells_how_many_rows_matched_of_a_purge_that_was_killed(service: Service
     assert ledger(service, "killed", "ingestion_log")["matched"] == 300
 
 
+@pytest.mark.stack
 def test_finishes_what_a_removal_of_files_killed_midway_left(service: Service) -> None:
     artefacts = [service.add_artefact(display_to=service.days_ago(3)) for _ in range(3)]
     files = [service.add_file(f"artefact/{artefact_id}.json") for artefact_id in artefacts]
@@ -572,6 +575,7 @@ def test_deletes_files_that_a_run_killed_before_it_began_with_them_left(service:
 @pytest.mark.parametrize(
     ("number", "handled"), [(signal.SIGINT, False), (signal.SIGTERM, True)], ids=["ctrl-c", "terminate"]
 )
+@pytest.mark.stack
 def test_ends_the_statement_on_the_server_when_it_is_interrupted(
     service: Service, number: signal.Signals, handled: bool
 ) -> None:
@@ -593,6 +597,7 @@ def test_ends_the_statement_on_the_server_when_it_is_interrupted(
     assert stopped["outcome"] == "interrupted"
 
 
+@pytest.mark.stack
 def test_ends_the_statement_on_the_server_when_sigterm_ends_the_process(service: Service) -> None:
     add_old_ingestions(service, 300)
     hold_up(service, "ingestion_log", after=150)

@@ -25,6 +25,8 @@ from tests.roles import role_in
 from tests.servers import Primary, await_true, primary, standby
 from tests.service import Service
 
+pytestmark = pytest.mark.stack
+
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
 ENTRY = """
 INSERT INTO ingestion_log (id, timestamp, source_system, court_id, status)

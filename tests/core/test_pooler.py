@@ -18,6 +18,8 @@ from cath_dagster.core.model.outcome import Status
 from tests.servers import Pooler, await_true, pooling
 from tests.service import Service
 
+pytestmark = pytest.mark.stack
+
 SESSION_STATE = "SELECT name, setting FROM pg_settings WHERE name NOT IN ('application_name', 'transaction_isolation')"
 WAITS = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 ADVISORY = """

@@ -255,6 +255,7 @@ def replica(notify: NotifySimulator, tmp_path: Path, monkeypatch: pytest.MonkeyP
             yield service
 
 
+@pytest.mark.stack
 def test_refuses_a_replica(replica: Service) -> None:
     result = run_tidy(replica)
 
@@ -263,6 +264,7 @@ def test_refuses_a_replica(replica: Service) -> None:
     assert "primary" in (result.error or "")
 
 
+@pytest.mark.stack
 def test_counts_on_a_replica_in_a_dry_run(replica: Service) -> None:
     result = run_tidy(replica, dry_run=True)
 

@@ -24,6 +24,8 @@ from tests.core.test_followers import make_cath
 from tests.servers import Primary, Standby, await_true, folder, primary, standby
 from tests.service import Service
 
+pytestmark = pytest.mark.stack
+
 LOCK = 4_711
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 FULL = b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0"
