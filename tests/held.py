@@ -29,9 +29,7 @@ CREATE TRIGGER hold BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION hold(
 def hold(connection: psycopg.Connection[tuple[object, ...]], table: str, *, free: int = FREE_ROWS) -> None:
     """Let so many rows of a table be deleted, and no other before they are let go. The session holds them."""
     connection.execute("SELECT pg_advisory_lock(%s)", [KEY])
-    connection.execute(
-        sql.SQL(HOLD).format(free=sql.Literal(free), key=sql.Literal(KEY), table=sql.Identifier(table))
-    )
+    connection.execute(sql.SQL(HOLD).format(free=sql.Literal(free), key=sql.Literal(KEY), table=sql.Identifier(table)))
 
 
 def let_go(connection: psycopg.Connection[tuple[object, ...]]) -> None:

@@ -274,3 +274,7 @@ def clean_for_ever() -> None:
         resources=resources,
         reporter=SilentReporter(),
     )
+
+
+if __name__ == "__main__":
+    clean_for_ever()
