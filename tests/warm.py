@@ -129,26 +129,26 @@ def start(
     arguments: Sequence[str],
     *,
     environ: Mapping[str, str],
-    output: IO[bytes],
+    output: IO[bytes] | None = None,
     errors: IO[bytes] | None = None,
     folder: Path = REPOSITORY,
     modules: Sequence[str] = DAGSTER,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, with nothing to read; errors go to the output if nowhere else."""
-    errors = errors or output
-    if IS_COLD:
+    """Start a program in a session of its own, with nothing to read; errors go where the output goes if not told."""
+    with Path(os.devnull).open("r+b", buffering=0) as nothing:
+        streams = [(stream or nothing).fileno() for stream in (None, output, errors or output)]
+        if not IS_COLD:
+            return _parent(tuple(modules)).fork(arguments, environ, folder, streams)
+        stdin, stdout, stderr = streams
         return subprocess.Popen(
             list(arguments),
             env=dict(environ),
             cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             start_new_session=True,
         )
-    with Path(os.devnull).open("rb") as nothing:
-        streams = [nothing.fileno(), output.fileno(), errors.fileno()]
-        return _parent(tuple(modules)).fork(arguments, environ, folder, streams)
 
 
 def run(

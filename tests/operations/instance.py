@@ -275,3 +275,7 @@ def clean_for_ever() -> None:
         backends=backends,
         reporter=SilentReporter(),
     )
+
+
+if __name__ == "__main__":
+    clean_for_ever()
