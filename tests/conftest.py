@@ -21,10 +21,10 @@ from cath_dagster.development.simulators.notify import NotifySimulator
 from cath_dagster.development.simulators.oauth import OAuthProvider
 from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.bon.bon import Bon
-from tests.databases import Databases
-from tests.servers import memory, postgres_15, session_pooler, transaction_pooler  # noqa: F401
-from tests.service import Service
-from tests.statements import share_compiled
+from tests.support.databases import Databases
+from tests.support.servers import memory, postgres_15, session_pooler, transaction_pooler  # noqa: F401
+from tests.support.service import Service
+from tests.support.statements import share_compiled
 
 SERVER = "TEST_SUITE_SERVER"
 """Where the run's PostgreSQL is, for the workers of a parallel run."""

@@ -80,9 +80,9 @@ PRIVATE = re.compile(r"dagster\w*\._|dagster_shared\b")
 DAGSTERS = {"dg", "dagster", "instance"}
 INTERNALS = (
     "cath_dagster/orchestration/internals/",
-    "tests/dagster_internals.py",
+    "tests/support/dagster_internals.py",
     # Names the programs of Dagster's that it starts, by the modules that they import.
-    "tests/warm.py",
+    "tests/support/warm.py",
 )
 
 

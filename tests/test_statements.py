@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from tests.databases import Databases
+from tests.support.databases import Databases
 
 
 def compiled(engine: sa.Engine) -> int:

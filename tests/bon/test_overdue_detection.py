@@ -10,8 +10,8 @@ from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.bon.bon import TODAY, Bon
 from tests.cli.test_cli import findings
-from tests.maintained import outcome
-from tests.waiting import FOR_EVER_SECONDS, wait_until
+from tests.support.maintained import outcome
+from tests.support.waiting import FOR_EVER_SECONDS, wait_until
 
 JOB = "overdue_detection"
 OPEN = ("finalized", "sent", "partially_paid")

@@ -13,7 +13,7 @@ from cath_dagster.bon import BON
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.bon.bon import Bon
-from tests.expired import leave_work
+from tests.support.expired import leave_work
 
 SPECS = {spec.name: spec for spec in load_specs(BON)}
 

@@ -16,8 +16,8 @@ from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.ports.tokens import ClientAuth, Grant
 from cath_dagster.core.postgres.database import Database
 from tests.bon.bon import KEY, Bon
-from tests.maintained import outcome
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.maintained import outcome
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 JOB = "shaam_token_refresh"
 TABLE = "business_shaam_credentials"

@@ -17,8 +17,8 @@ import pytest
 from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
 from cath_dagster.core.purge import blast_radius
 from cath_dagster.development.simulators.notify import NotifySimulator, SentMail
-from tests.service import Service, outcome
-from tests.waiting import wait_until
+from tests.support.service import Service, outcome
+from tests.support.waiting import wait_until
 
 JOB = "media_reporting"
 WEEK = "2026-11-09"

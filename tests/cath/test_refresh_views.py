@@ -17,8 +17,8 @@ from cath_dagster.cath.views import VIEWS
 from cath_dagster.core.maintenance.views import drop
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
 from cath_dagster.core.postgres.database import Database
-from tests.service import Service, outcome
-from tests.waiting import wait_until
+from tests.support.service import Service, outcome
+from tests.support.waiting import wait_until
 
 JOB = "refresh_views"
 ARTEFACT, LOCATION, USER, SUBSCRIPTION = (

@@ -16,10 +16,10 @@ from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.roles.grants import RoleChange
 from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import problems, result_of
-from tests.command import call
-from tests.expired import leave_work
-from tests.roles import Role, role_in
-from tests.service import Service
+from tests.support.command import call
+from tests.support.expired import leave_work
+from tests.support.roles import Role, role_in
+from tests.support.service import Service
 
 pytestmark = pytest.mark.both_versions
 

@@ -8,7 +8,7 @@ import pytest
 
 from cath_dagster.core.model.outcome import COUNTS, Status
 from cath_dagster.core.purge import blast_radius
-from tests.service import Service, outcome
+from tests.support.service import Service, outcome
 
 JOB = "subscriptions"
 LONG_GONE = 31

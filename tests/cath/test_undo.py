@@ -17,9 +17,9 @@ from cath_dagster.core.restore.preparation import Request
 from cath_dagster.core.restore.restore import restore
 from cath_dagster.core.run.spec import load_specs
 from tests.cli.test_cli import role_without_rights
-from tests.core.test_execution import assert_no_session, child_running, hold_up, is_asleep
-from tests.service import Service, outcome
-from tests.waiting import wait_until
+from tests.core.run.test_execution import assert_no_session, child_running, hold_up, is_asleep
+from tests.support.service import Service, outcome
+from tests.support.waiting import wait_until
 
 SUBSCRIPTIONS, NO_MATCH = "subscriptions", "no_match_artefacts"
 DAY = timedelta(days=1)

@@ -26,8 +26,8 @@ from tests.cath.test_refresh_views import (
     drop_views,
     updated,
 )
-from tests.command import call
-from tests.service import Service, outcome
+from tests.support.command import call
+from tests.support.service import Service, outcome
 
 VIEW = f"maintenance.{LOCATION}"
 DROP: LiteralString = "DROP MATERIALIZED VIEW maintenance.sdp_mat_view_location; "

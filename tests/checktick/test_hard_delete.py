@@ -11,8 +11,8 @@ from cath_dagster.checktick.deletion import POLICY
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.purge import blast_radius
 from tests.checktick.checktick import DEPENDENT, PLACE_HOLD, RESPOND, CheckTick
-from tests.maintained import outcome
-from tests.waiting import FOR_EVER_SECONDS, wait_until
+from tests.support.maintained import outcome
+from tests.support.waiting import FOR_EVER_SECONDS, wait_until
 
 REFUSE_ONE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -12,7 +12,7 @@ from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.checktick.checktick import CheckTick
-from tests.expired import leave_work
+from tests.support.expired import leave_work
 
 SPECS = {spec.name: spec for spec in load_specs(CHECKTICK)}
 

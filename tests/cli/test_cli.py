@@ -20,10 +20,10 @@ import pytest
 from psycopg import sql
 
 from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
-from tests.command import PROGRAM, Done, call, environment
-from tests.inventory import inventory
-from tests.service import Service
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.command import PROGRAM, Done, call, environment
+from tests.support.inventory import inventory
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 JOBS = inventory()
 NUMBERS = [

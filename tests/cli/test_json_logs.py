@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.cli.test_cli import SLOW, add_entries, run
-from tests.command import PROGRAM, Done, environment
-from tests.command import call_process as call
-from tests.service import Service
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.command import PROGRAM, Done, environment
+from tests.support.command import call_process as call
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.cath.test_undo import TABLES, add_orphan, add_unmatched, archives
 from tests.cli.test_cli import result_of
-from tests.command import PROGRAM, call, environment
-from tests.core.test_execution import is_asleep
-from tests.service import Service
-from tests.waiting import wait_until
+from tests.core.run.test_execution import is_asleep
+from tests.support.command import PROGRAM, call, environment
+from tests.support.service import Service
+from tests.support.waiting import wait_until
 
 # A restore's window is measured by the clock.
 

@@ -17,10 +17,10 @@ import yaml
 from dagster_k8s import K8sRunLauncher
 
 from tests.conftest import CHART
-from tests.dagster_internals import QueuedRunCoordinator
 from tests.deployment.instance import container_context, run_coordinator, run_launcher
 from tests.deployment.test_manifests import KUBERNETES, check_restricted
 from tests.deployment.values import CLUSTER, ENVIRONMENTS, NAMESPACE, Tree, deployments, manifests, merged
+from tests.support.dagster_internals import QueuedRunCoordinator
 
 KUBECONFIG = {
     "apiVersion": "v1",

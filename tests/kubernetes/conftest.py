@@ -21,9 +21,9 @@ from tests.deployment.instance import container_context, image, run_coordinator,
 from tests.deployment.values import NAMESPACE, Tree, deployments, merged
 from tests.kubernetes.api import KubernetesApi
 from tests.kubernetes.cluster import Cluster
-from tests.service import Service
-from tests.stack import Dagster, database, started
-from tests.warm import KUBERNETES, WarmStack
+from tests.support.service import Service
+from tests.support.stack import Dagster, database, started
+from tests.support.warm import KUBERNETES, WarmStack
 
 REPOSITORY = Path(__file__).parents[2]
 REAL = ("KUBECONFIG", "TEST_KUBERNETES_IMAGE", "TEST_DATABASE_URL")

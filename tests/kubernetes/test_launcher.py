@@ -8,7 +8,7 @@ from cath_dagster.cath import CATH
 from cath_dagster.core.run.spec import load_specs
 from tests.kubernetes.api import Fault
 from tests.kubernetes.conftest import Platform
-from tests.stack import ROWS, TERMINATE, add_entries
+from tests.support.stack import ROWS, TERMINATE, add_entries
 
 pytestmark = [pytest.mark.daemon, pytest.mark.kubernetes]
 

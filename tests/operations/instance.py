@@ -28,7 +28,7 @@ from cath_dagster.orchestration.internals.instigators import (
     TickStatus,
 )
 from tests.conftest import SERVER
-from tests.dagster_internals import (
+from tests.support.dagster_internals import (
     EngineEventData,
     InstigatorStatus,
     RemoteInstigatorOrigin,
@@ -39,8 +39,8 @@ from tests.dagster_internals import (
     StepMaterializationData,
     TickData,
 )
-from tests.databases import Databases
-from tests.service import SilentReporter
+from tests.support.databases import Databases
+from tests.support.service import SilentReporter
 
 REPOSITORY = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)

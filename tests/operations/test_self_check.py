@@ -26,9 +26,9 @@ from cath_dagster.operations.sensors import build_sensors
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watched import SENSORS
 from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
-from tests.dagster_internals import DaemonHeartbeat, InstigatorStatus
 from tests.operations.instance import NOW, Instance, run_job
-from tests.warm import start
+from tests.support.dagster_internals import DaemonHeartbeat, InstigatorStatus
+from tests.support.warm import start
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 

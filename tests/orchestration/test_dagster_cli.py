@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.held import hold, let_go
-from tests.service import Service
-from tests.warm import run, start
+from tests.support.held import hold, let_go
+from tests.support.service import Service
+from tests.support.warm import run, start
 
 REPOSITORY = Path(__file__).parents[2]
 DAGSTER = str(Path(sys.executable).parent / "dagster")

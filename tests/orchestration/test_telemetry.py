@@ -11,11 +11,11 @@ import pytest
 
 from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.registry import locations
-from tests.collector import collecting, plain
-from tests.dagster_internals import ReconstructableRepository
 from tests.orchestration.test_dagster_cli import add_entries, command, root
-from tests.service import Service
-from tests.warm import run
+from tests.support.collector import collecting, plain
+from tests.support.dagster_internals import ReconstructableRepository
+from tests.support.service import Service
+from tests.support.warm import run
 
 CODE = ReconstructableRepository.for_module("cath_dagster.cath.definitions", "defs")
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}
