@@ -16,8 +16,8 @@ from cath_dagster.adapters.exporters import find_destinations
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.bon.bon import Bon
-from tests.cli.test_cli import server_that_refuses_the_password
 from tests.support.certificate import make_certificate
+from tests.support.cli import server_that_refuses_the_password
 from tests.support.collector import collecting
 from tests.support.exposure import ACCOUNT_KEY, NOTIFY_SECRET, WORD, Exposure
 from tests.support.service import Service

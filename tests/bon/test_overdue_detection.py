@@ -9,7 +9,7 @@ import pytest
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.bon.bon import TODAY, Bon
-from tests.cli.test_cli import findings
+from tests.support.cli import findings
 from tests.support.maintained import outcome
 from tests.support.waiting import FOR_EVER_SECONDS, wait_until
 

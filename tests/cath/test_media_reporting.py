@@ -17,14 +17,11 @@ import pytest
 from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
 from cath_dagster.core.purge import blast_radius
 from cath_dagster.development.simulators.notify import NotifySimulator, SentMail
+from tests.support.media_reports import FOLDER, JOB, WEEK, stored
 from tests.support.service import Service, outcome
 from tests.support.waiting import wait_until
 
-JOB = "media_reporting"
-WEEK = "2026-11-09"
-"""The last week ended before the reference time of the fixture `service`, a Wednesday."""
 HEADER = b'"Full name","Email","Employer","Request date","Status"\n'
-FOLDER = "media_application_report"
 
 
 class HeldNotify(NotifySimulator):
@@ -53,12 +50,6 @@ def held_run(service: Service, **options: Any) -> Iterator[Future[RunResult]]:
             yield run
         finally:
             held.release.set()
-
-
-def stored(service: Service) -> dict[str, bytes]:
-    """Return all files of the report store by their paths."""
-    files = [path for path in service.report_root.rglob("*") if path.is_file()]
-    return {path.relative_to(service.report_root).as_posix(): path.read_bytes() for path in files}
 
 
 def stored_report(service: Service, kind: str = "csv") -> bytes:

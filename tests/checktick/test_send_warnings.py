@@ -6,7 +6,7 @@ import pytest
 
 from cath_dagster.core.model.outcome import Status
 from tests.checktick.checktick import SITE, CheckTick
-from tests.cli.test_cli import findings
+from tests.support.cli import findings
 from tests.support.maintained import outcome
 
 

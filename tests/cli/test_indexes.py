@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from cath_dagster.core.postgres.catalogue import index_name
-from tests.cli.test_cli import findings, role_without_rights
+from tests.support.cli import findings, role_without_rights
 from tests.support.command import Done, call
 from tests.support.service import Service
 

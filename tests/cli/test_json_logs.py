@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_cli import SLOW, add_entries, run
+from tests.support.cli import SLOW, add_entries, run
 from tests.support.command import PROGRAM, Done, environment
 from tests.support.command import call_process as call
 from tests.support.service import Service

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.cli.test_cli import add_entries, run
+from tests.support.cli import add_entries, run
 from tests.support.command import call
 from tests.support.service import Service
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.cath.test_undo import TABLES, add_orphan, add_unmatched, archives
-from tests.cli.test_cli import result_of
-from tests.core.run.test_execution import is_asleep
+from tests.support.cli import result_of
 from tests.support.command import PROGRAM, call, environment
+from tests.support.interrupted import is_asleep
 from tests.support.service import Service
+from tests.support.subscriptions import TABLES, add_orphan, add_unmatched, archives
 from tests.support.waiting import wait_until
 
 # A restore's window is measured by the clock.

@@ -16,9 +16,9 @@ from cath_dagster.development.postgres import free_port
 from cath_dagster.development.simulators.smtp import SmtpServer
 from cath_dagster.orchestration.internals.instigators import TickStatus
 from tests.operations.instance import Instance, open_instance
-from tests.operations.test_sensors import WATCHES
 from tests.support.dagster_internals import ReconstructableRepository
 from tests.support.warm import COMMAND, WarmStack, run
+from tests.support.watches import WATCHES
 
 pytestmark = pytest.mark.daemon
 

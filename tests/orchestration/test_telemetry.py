@@ -11,8 +11,8 @@ import pytest
 
 from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.registry import locations
-from tests.orchestration.test_dagster_cli import add_entries, command, root
 from tests.support.collector import collecting, plain
+from tests.support.dagster_command import add_entries, command, root
 from tests.support.dagster_internals import ReconstructableRepository
 from tests.support.service import Service
 from tests.support.warm import run

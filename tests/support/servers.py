@@ -17,7 +17,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.cath import CATH
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.development.postgres import SUPERUSER, EmbeddedPostgres, _as_unprivileged
+from cath_dagster.development.samples.cath import sample as cath_sample
 from tests.support.parts import find_postgres_15, find_program
 
 ENOUGH_MEMORY = 2 * 1024**3
@@ -233,3 +237,12 @@ def _running(cluster: Any) -> Iterator[Any]:
         yield cluster
     finally:
         cluster.stop()
+
+
+def make_cath(server: Primary) -> None:
+    server.execute("CREATE DATABASE cath")
+    with psycopg.connect(server.url("cath")) as connection:
+        cath_sample.create_schema(connection)
+    engine = open_engine(server.url("cath"), variable="CATH_DATABASE_URL", application_name="migrate")
+    migrate(engine, CATH)
+    engine.dispose()

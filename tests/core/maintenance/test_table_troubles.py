@@ -13,9 +13,9 @@ from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import Bon
-from tests.cath.test_role import give, limited
-from tests.cli.test_cli import result_of
+from tests.support.cli import result_of
 from tests.support.command import call
+from tests.support.limited_role import give, limited
 from tests.support.maintained import Maintained, outcome
 from tests.support.roles import Role, role_in
 from tests.support.service import Service

@@ -19,10 +19,9 @@ from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.pressure import Pressure, look
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
-from cath_dagster.development.samples.cath import sample as cath_sample
 from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.support.roles import role_in
-from tests.support.servers import Primary, await_true, primary, standby
+from tests.support.servers import Primary, await_true, make_cath, primary, standby
 from tests.support.service import Service
 
 pytestmark = pytest.mark.stack
@@ -41,15 +40,6 @@ def server() -> Iterator[Primary]:
     with primary(max_slot_wal_keep_size="'16MB'", checkpoint_timeout="'1h'") as started:
         make_cath(started)
         yield started
-
-
-def make_cath(server: Primary) -> None:
-    server.execute("CREATE DATABASE cath")
-    with psycopg.connect(server.url("cath")) as connection:
-        cath_sample.create_schema(connection)
-    engine = open_engine(server.url("cath"), variable="CATH_DATABASE_URL", application_name="migrate")
-    migrate(engine, CATH)
-    engine.dispose()
 
 
 @pytest.fixture

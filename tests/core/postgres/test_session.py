@@ -22,9 +22,9 @@ from cath_dagster.core.postgres.session import PINS, SERVICE, Pin
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development.samples.cath import sample as cath_sample
 from cath_dagster.registry import locations
-from tests.cath.test_role import give
 from tests.support.assumptions import PAGE, settings_left_alone
 from tests.support.command import call
+from tests.support.limited_role import give
 from tests.support.maintained import outcome
 from tests.support.roles import role_in
 from tests.support.service import Service

@@ -20,8 +20,7 @@ from cath_dagster.core.errors import DatabaseUnavailableError, NoWritesNowError
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.postgres.database import MAX_ATTEMPTS, Database
 from cath_dagster.development.simulators.notify import NotifySimulator
-from tests.core.postgres.test_followers import make_cath
-from tests.support.servers import Primary, Standby, await_true, folder, primary, standby
+from tests.support.servers import Primary, Standby, await_true, folder, make_cath, primary, standby
 from tests.support.service import Service
 
 pytestmark = pytest.mark.stack

@@ -26,8 +26,7 @@ from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.development.simulators.notify import NotifySimulator
-from tests.core.postgres.test_followers import make_cath
-from tests.support.servers import primary
+from tests.support.servers import make_cath, primary
 from tests.support.service import Service
 
 pytestmark = pytest.mark.both_versions
