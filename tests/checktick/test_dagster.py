@@ -90,8 +90,7 @@ def test_schedules_tick_in_utc_as_specified() -> None:
     schedules = defs.get_repository_def().schedule_defs
 
     assert {one.name: (one.cron_schedule, one.execution_timezone) for one in schedules} == {
-        "data_governance_cron": ("0 2 * * *", "UTC"),
-        "progress_cleanup_cron": ("0 3 * * *", "UTC"),
+        f"{job}_cron": (cron, "UTC") for job, cron in inventory("checktick").items()
     }
 
 

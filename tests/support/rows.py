@@ -29,7 +29,8 @@ KEY = """
 SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
 WHERE indisprimary AND indrelid = to_regclass(quote_ident(%s))
 """
-_numbers = itertools.count(1)
+_numbers = itertools.count(10_000)
+"""Beyond what the builders of the services number by."""
 
 
 @contextlib.contextmanager
