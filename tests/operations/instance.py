@@ -50,13 +50,14 @@ QUEUE_KEY = "cath_dagster/job"
 @contextlib.contextmanager
 def open_instance(home: Path, databases: Databases | None = None) -> Iterator["Instance"]:
     """Yield an instance of the repository's dagster.yaml, its storage on the suite's server unless told otherwise."""
-    databases = databases or Databases(os.environ[SERVER], {})
-    (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
-    with (
-        databases.copy() as url,
-        _opened(home, url) as opened,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
+    with contextlib.ExitStack() as stack:
+        if databases is None:
+            databases = Databases(os.environ[SERVER], {})
+            stack.callback(databases.drop_templates)
+        (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
+        url = stack.enter_context(databases.copy())
+        opened = stack.enter_context(_opened(home, url))
+        connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         connection.execute("SET timezone = 'UTC'")
         yield Instance(home, url, opened, connection)
 
