@@ -8,13 +8,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 # An exported PYTHONPATH or virtual environment of another project must not leak into ours.
 export PYTHONPATH :=
+# What a process compiles, the next one reads.
+export PYTHONDONTWRITEBYTECODE :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test check format bench lock clean docs
+.PHONY: help install run dev test test-fast check format bench lock clean docs
 
 help: ## List what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed ## Create .venv from the lock, with what tests and checks need
 
@@ -34,8 +36,13 @@ dev: $(VENV)/.installed-run ## Open the UI and the daemon on the sample; Ctrl-C 
 	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE)
 
 # One process more than there are cores: some tests wait for servers most of the time.
+PYTEST = $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') -rs
+
 test: install ## Run the whole suite
-	@$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') -rs
+	@$(PYTEST)
+
+test-fast: install ## Run what needs no stack: no processes, pods, browser or further servers
+	@$(PYTEST) -m "not stack" --hypothesis-profile fast
 
 check: install ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

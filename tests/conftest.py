@@ -21,10 +21,10 @@ from cath_dagster.development.simulators.notify import NotifySimulator
 from cath_dagster.development.simulators.oauth import OAuthProvider
 from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.bon.bon import Bon
-from tests.databases import Databases
-from tests.servers import memory, postgres_15, session_pooler, transaction_pooler  # noqa: F401
-from tests.service import Service
-from tests.statements import share_compiled
+from tests.support.databases import Databases
+from tests.support.servers import memory, postgres_15, session_pooler, transaction_pooler  # noqa: F401
+from tests.support.service import Service
+from tests.support.statements import share_compiled
 
 SERVER = "TEST_SUITE_SERVER"
 """Where the run's PostgreSQL is, for the workers of a parallel run."""
@@ -35,10 +35,11 @@ CHART = "DAGSTER_CHART"
 BON_TEMPLATE = "TEST_SUITE_BON_TEMPLATE"
 """The same with BON's."""
 
-# The suite tries the same examples each time; `--hypothesis-profile search` looks for new ones.
+# The suite tries the same examples each time, `make test-fast` some of them; `--hypothesis-profile search` looks for new ones.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 settings.register_profile("suite", derandomize=True, max_examples=25, deadline=None, print_blob=True, phases=PHASES)
 settings.register_profile("search", max_examples=2_000, deadline=None, print_blob=True, phases=PHASES)
+settings.register_profile("fast", settings.get_profile("suite"), max_examples=5)
 settings.load_profile("suite")
 
 
@@ -77,7 +78,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what rests on the server's version on an older PostgreSQL too, unless one server was asked for."""
     is_marked = metafunc.definition.get_closest_marker("both_versions") is not None
     if is_marked and "databases" in metafunc.fixturenames and not os.environ.get("TEST_DATABASE_URL"):
-        metafunc.parametrize("databases", ["suite_databases", "databases_on_15"], ids=["18", "15"], indirect=True)
+        older = pytest.param("databases_on_15", id="15", marks=pytest.mark.stack)
+        metafunc.parametrize("databases", [pytest.param("suite_databases", id="18"), older], indirect=True)
 
 
 def _stop(cluster: EmbeddedPostgres) -> None:

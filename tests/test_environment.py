@@ -22,8 +22,8 @@ from cath_dagster.operations.alerts import AlertSettings, read_alert_settings
 from cath_dagster.orchestration.config import check_config
 from cath_dagster.orchestration.schedules import default_status, schedules_word
 from cath_dagster.registry import all_specs, locations
-from tests.collector import collecting
-from tests.command import call
+from tests.support.collector import collecting
+from tests.support.command import call
 
 PACKAGE = Path(__file__).parents[1] / "cath_dagster"
 DOOR = "adapters/mounted.py"

@@ -13,10 +13,10 @@ from cath_dagster.development.samples.bon import sample as bon_sample
 from tests.bon.bon import Bon
 from tests.checktick.checktick import CheckTick
 from tests.checktick.conftest import checktick, checktick_template, checktick_url  # noqa: F401
-from tests.databases import Databases
-from tests.maintained import Maintained
 from tests.operations.instance import open_instance, run_job
-from tests.service import Service
+from tests.support.databases import Databases
+from tests.support.maintained import Maintained
+from tests.support.service import Service
 
 pytestmark = pytest.mark.both_versions
 

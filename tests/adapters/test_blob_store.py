@@ -499,6 +499,7 @@ def test_does_not_echo_credentials_that_it_cannot_use(environ: dict[str, str]) -
     assert "planted-secret" not in str(caught.value)
 
 
+@pytest.mark.stack
 def test_imports_the_library_only_when_it_is_used() -> None:
     code = "import cath_dagster.adapters.blobs, sys; sys.exit('obstore' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

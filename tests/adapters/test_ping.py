@@ -18,9 +18,9 @@ from cath_dagster.core.run.job_parts import DatabaseWork, Step
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.jobs import build_step_job
-from tests.command import call
 from tests.operations.receivers import Receiver
-from tests.service import Service
+from tests.support.command import call
+from tests.support.service import Service
 
 RUN = str(uuid.uuid4())
 

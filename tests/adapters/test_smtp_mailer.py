@@ -14,7 +14,7 @@ from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.ports.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
 from cath_dagster.development.simulators.notify import NotifySimulator
 from cath_dagster.development.simulators.smtp import SmtpServer
-from tests.certificate import make_certificate
+from tests.support.certificate import make_certificate
 
 NOW = datetime(2026, 11, 20, 8, 1, tzinfo=UTC)
 ADDRESS = "planted.person@example.org"

@@ -22,8 +22,8 @@ from cath_dagster.core import telemetry
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import JobSpec, load_specs
-from tests.collector import KEY, Collector, Mood, collecting, plain
-from tests.service import Service
+from tests.support.collector import KEY, Collector, Mood, collecting, plain
+from tests.support.service import Service
 
 SPECS = {spec.name: spec for spec in load_specs(CATH)}
 CLEAR_AUDIT: JobSpec = SPECS["clear_audit"]

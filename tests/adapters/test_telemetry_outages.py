@@ -11,10 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.collector import Collector, Mood, collecting, plain
-from tests.command import PROGRAM
-from tests.service import Service
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.collector import Collector, Mood, collecting, plain
+from tests.support.command import PROGRAM
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
+
+pytestmark = pytest.mark.stack
 
 AN_HOUR = "3600"
 """The exporter's own time limit here, so that nothing but ours ends its waiting."""

@@ -17,8 +17,8 @@ from cath_dagster.bon import BON
 from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.development.simulators.oauth import OAuthProvider
 from cath_dagster.development.simulators.smtp import SmtpServer
-from tests.command import PROGRAM
-from tests.maintained import Maintained
+from tests.support.command import PROGRAM
+from tests.support.maintained import Maintained
 
 KEY = "a1" * 32
 TODAY = date(2026, 11, 18)

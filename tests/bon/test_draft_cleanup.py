@@ -11,7 +11,7 @@ from cath_dagster.core.restore.preparation import Request
 from cath_dagster.core.restore.restore import restore
 from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import ADD_AUDIT, Bon
-from tests.maintained import outcome
+from tests.support.maintained import outcome
 
 JOB = "draft_cleanup"
 

@@ -13,7 +13,7 @@ from cath_dagster.bon import BON
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.bon.bon import Bon
-from tests.expired import leave_work
+from tests.support.bon_work import prepare
 
 SPECS = {spec.name: spec for spec in load_specs(BON)}
 
@@ -41,18 +41,6 @@ def role_of(bon: Bon, spec: JobSpec, *, without: tuple[str, str] | None = None) 
     finally:
         bon.connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
         bon.connection.execute(sql.SQL("DROP ROLE {}").format(role))
-
-
-def prepare(bon: Bon) -> None:
-    """Leave something to do for every job."""
-    business = bon.add_business()
-    bon.add_overdue(business)
-    bon.add_item(bon.add_draft(business))
-    bon.add_session()
-    bon.add_credential(token="revoked")
-    bon.add_credential()
-    bon.provider.revoke("revoked")
-    leave_work(bon)
 
 
 @pytest.mark.parametrize("job", SPECS)

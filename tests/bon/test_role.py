@@ -10,8 +10,8 @@ from cath_dagster.bon import BON
 from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import Bon
-from tests.bon.test_privileges import prepare
-from tests.roles import Role, role_in
+from tests.support.bon_work import prepare
+from tests.support.roles import Role, role_in
 
 pytestmark = pytest.mark.both_versions
 

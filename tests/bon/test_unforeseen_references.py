@@ -7,7 +7,7 @@ import pytest
 from cath_dagster.bon import BON
 from cath_dagster.core.roles.required_privileges import Moment
 from tests.bon.bon import Bon
-from tests.unforeseen import EFFECTS, Assertion, Case, cases
+from tests.support.unforeseen import EFFECTS, Assertion, Case, cases
 
 CASES = cases(BON, Moment(datetime(2026, 11, 18, 4, 0, tzinfo=UTC), {}))
 

@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 
 from cath_dagster.core.model.outcome import RunResult, Status
-from tests.service import Service, outcome
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.service import Service, outcome
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 LOGS = ("notification_audit_log", "audit_log", "ingestion_log")
 BLAST_ROWS = 10_000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cath_dagster.core.model.outcome import RunResult, Status
-from tests.service import Service, outcome
+from tests.support.service import Service, outcome
 
 JOB = "expired_artefacts"
 BLAST_ROWS = 10_000

@@ -6,7 +6,7 @@ from typing import LiteralString
 import pytest
 
 from cath_dagster.core.model.outcome import Status
-from tests.service import Service, outcome
+from tests.support.service import Service, outcome
 
 FAILS = """
 CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql

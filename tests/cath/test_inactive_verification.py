@@ -17,7 +17,7 @@ from cath_dagster.core.ports.mail import Delivery, Mailer, Message
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development.simulators.notify import NotifySimulator
-from tests.service import Service, SilentReporter, outcome
+from tests.support.service import Service, SilentReporter, outcome
 
 JOB = "inactive_verification"
 THRESHOLDS = {"B2C_IDAM": (350, 365), "PI_AAD": (350, 365), "CFT_IDAM": (118, 132), "CRIME_IDAM": (180, 208)}

@@ -6,7 +6,7 @@ from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.run.spec import JobSpec, load_specs
-from tests.service import Service
+from tests.support.service import Service
 
 REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cath_dagster.core.model.outcome import RunResult, Status
-from tests.service import Service, outcome
+from tests.support.service import Service, outcome
 
 JOB = "no_match_artefacts"
 BLAST_ROWS = 10_000

@@ -6,7 +6,7 @@ import pytest
 
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.purge.access_path import describe_access
-from tests.service import Service, outcome
+from tests.support.service import Service, outcome
 
 
 def add_entries(service: Service, count: int) -> None:

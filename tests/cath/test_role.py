@@ -10,16 +10,15 @@ import pytest
 
 from cath_dagster.cath import CATH
 from cath_dagster.cath.views import VIEWS
-from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.settings import PurgeSettings
-from cath_dagster.core.roles.grants import RoleChange
 from cath_dagster.core.run.spec import load_specs
-from tests.cli.test_cli import problems, result_of
-from tests.command import call
-from tests.expired import leave_work
-from tests.roles import Role, role_in
-from tests.service import Service
+from tests.support.cli import problems, result_of
+from tests.support.command import call
+from tests.support.expired import leave_work
+from tests.support.limited_role import give, limited
+from tests.support.roles import Role, role_in
+from tests.support.service import Service
 
 pytestmark = pytest.mark.both_versions
 
@@ -69,20 +68,6 @@ def role(service: Service) -> Iterator[Role]:
     with role_in(service.url, service.connection) as made:
         give(service, made)
         yield made
-
-
-def give(service: Service, jobs: Role | None = None, restore: Role | None = None) -> list[RoleChange]:
-    """Do what `migrate --role` and `--restore-role` do, in this process."""
-    roles = Roles(jobs=jobs.name if jobs else None, restore=restore.name if restore else None)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in service.environ.items():
-            patch.setenv(name, value)
-        return give_roles(CATH, roles, now=service.as_of)
-
-
-def limited(service: Service, role: Role) -> Service:
-    """Return the service as whoever logs in as the role sees it."""
-    return replace(service, environ=service.environ | {"CATH_DATABASE_URL": role.url})
 
 
 def prepare(service: Service) -> None:

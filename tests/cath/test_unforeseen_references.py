@@ -9,8 +9,8 @@ import pytest
 
 from cath_dagster.cath import CATH
 from cath_dagster.core.roles.required_privileges import Moment
-from tests.service import Service
-from tests.unforeseen import EFFECTS, Assertion, Case, cases
+from tests.support.service import Service
+from tests.support.unforeseen import EFFECTS, Assertion, Case, cases
 
 CASES = cases(
     CATH,

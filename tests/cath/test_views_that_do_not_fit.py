@@ -14,7 +14,9 @@ from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.inspection.view_diagnosis import diagnose_views
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.outcome import RunResult, Status
-from tests.cath.test_refresh_views import (
+from tests.support.command import call
+from tests.support.service import Service, outcome
+from tests.support.views import (
     ARTEFACT,
     JOB,
     LOCATION,
@@ -26,8 +28,6 @@ from tests.cath.test_refresh_views import (
     drop_views,
     updated,
 )
-from tests.command import call
-from tests.service import Service, outcome
 
 VIEW = f"maintenance.{LOCATION}"
 DROP: LiteralString = "DROP MATERIALIZED VIEW maintenance.sdp_mat_view_location; "

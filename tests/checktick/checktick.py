@@ -22,8 +22,8 @@ from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development.simulators.smtp import SmtpServer
-from tests.command import PROGRAM, Done, call
-from tests.maintained import Maintained
+from tests.support.command import PROGRAM, Done, call
+from tests.support.maintained import Maintained
 
 SITE = "https://checktick.example.org"
 DEPENDENT = (

@@ -9,7 +9,7 @@ import pytest
 from cath_dagster.checktick import CHECKTICK
 from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.checktick.checktick import CheckTick
-from tests.databases import Databases
+from tests.support.databases import Databases
 
 
 @pytest.fixture

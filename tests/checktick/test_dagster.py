@@ -13,8 +13,10 @@ from cath_dagster.checktick.assets import DECISION_CHECK, OVERDUE_CHECK, POLICY_
 from cath_dagster.checktick.definitions import defs
 from cath_dagster.core.run.spec import load_specs
 from tests.checktick.checktick import CheckTick
-from tests.fresh import load_afresh
-from tests.inventory import inventory
+from tests.support.fresh import load_afresh
+from tests.support.inventory import inventory
+
+pytestmark = pytest.mark.stack
 
 REPOSITORY = Path(__file__).parents[2]
 OVERDUE = {"deletion_date": datetime(2026, 1, 1, tzinfo=UTC)}

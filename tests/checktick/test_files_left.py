@@ -7,7 +7,7 @@ import pytest
 
 from cath_dagster.core.model.outcome import Status
 from tests.checktick.checktick import CheckTick
-from tests.maintained import outcome
+from tests.support.maintained import outcome
 
 UNREACHABLE = (
     "/srv/recovery/passport.jpg",

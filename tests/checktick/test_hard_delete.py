@@ -9,9 +9,10 @@ import pytest
 from cath_dagster.adapters import postgres
 from cath_dagster.checktick.deletion import POLICY
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.purge import blast_radius
 from tests.checktick.checktick import DEPENDENT, PLACE_HOLD, RESPOND, CheckTick
-from tests.maintained import outcome
-from tests.waiting import FOR_EVER_SECONDS, wait_until
+from tests.support.maintained import outcome
+from tests.support.waiting import FOR_EVER_SECONDS, wait_until
 
 REFUSE_ONE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -582,12 +583,14 @@ def test_more_than_half_of_the_surveys_is_refused_before_a_mail_goes(checktick: 
     assert ends == [("send_warnings", "refused")]
 
 
-def test_a_large_deletion_is_allowed_for_one_run(checktick: CheckTick) -> None:
-    add_many_doomed(checktick, 10_001)
+def test_a_large_deletion_is_allowed_for_one_run(checktick: CheckTick, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blast_radius, "MIN_ROWS", 500)
+    add_many_doomed(checktick, 501)
 
-    result = checktick.govern(allow_large=True)
+    refused = checktick.govern()
+    allowed = checktick.govern(allow_large=True)
 
-    assert result.status is Status.SUCCESS
+    assert (refused.status, allowed.status) == (Status.REFUSED, Status.SUCCESS)
     assert checktick.survey_ids() == []
 
 
@@ -603,6 +606,7 @@ def test_another_run_of_the_job_is_refused_while_one_goes_on(checktick: CheckTic
     assert checktick.survey_ids() == [doomed]
 
 
+@pytest.mark.stack
 def test_a_run_killed_midway_leaves_whole_surveys_and_the_next_one_finishes(checktick: CheckTick) -> None:
     add_many_doomed(checktick, 300)
     checktick.connection.execute(

@@ -12,7 +12,7 @@ from cath_dagster.checktick.jobs.data_governance import SPEC
 from cath_dagster.checktick.report import RetentionReport, last_tick, read_report
 from cath_dagster.core.postgres.database import Database
 from tests.checktick.checktick import CheckTick
-from tests.maintained import outcome
+from tests.support.maintained import outcome
 
 REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -7,7 +7,7 @@ import pytest
 from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core.roles.required_privileges import Moment
 from tests.checktick.checktick import CheckTick
-from tests.unforeseen import EFFECTS, Assertion, Case, cases
+from tests.support.unforeseen import EFFECTS, Assertion, Case, cases
 
 CASES = cases(CHECKTICK, Moment(datetime(2026, 11, 18, 2, 0, tzinfo=UTC), {}))
 

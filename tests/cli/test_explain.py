@@ -10,9 +10,9 @@ import pytest
 
 from cath_dagster.cath import CATH
 from cath_dagster.core.run.spec import load_specs
-from tests.cli.test_cli import run
-from tests.command import Done, call
-from tests.service import Service
+from tests.support.cli import run
+from tests.support.command import Done, call
+from tests.support.service import Service
 
 WITH_KEYS = ("--set", "ledger_keys=true")
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.command import call
-from tests.dagster_internals import DaemonHeartbeat
 from tests.operations.instance import Instance, open_instance
+from tests.support.command import call
+from tests.support.dagster_internals import DaemonHeartbeat
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_cli import SLOW, add_entries, run
-from tests.command import PROGRAM, Done, environment
-from tests.command import call_process as call
-from tests.service import Service
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.cli import SLOW, add_entries, run
+from tests.support.command import PROGRAM, Done, environment
+from tests.support.command import call_process as call
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}
 
@@ -84,6 +84,7 @@ def test_wrong_usage_is_an_object_too(service: Service) -> None:
     assert "nonsense" in said[-1]["message"]
 
 
+@pytest.mark.stack
 def test_a_run_that_is_terminated_says_so(service: Service) -> None:
     add_entries(service, 3_000)
     service.connection.execute(SLOW)

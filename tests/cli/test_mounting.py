@@ -13,7 +13,7 @@ from cath_dagster.cli import mounting
 from cath_dagster.cli.main import OWN, app
 from cath_dagster.cli.mounting import service_apps
 from cath_dagster.core.model.location import CodeLocation
-from tests.command import call, environment
+from tests.support.command import call, environment
 
 WITHOUT_DAGSTER = [
     ["--help"],

@@ -12,10 +12,10 @@ from cath_dagster.cath import CATH
 from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.errors import RefusedError
 from cath_dagster.core.maintenance.tables import REVISION
-from tests.cli.test_cli import findings
-from tests.command import call
-from tests.roles import Role, role_in
-from tests.service import Service
+from tests.support.cli import findings
+from tests.support.command import call
+from tests.support.roles import Role, role_in
+from tests.support.service import Service
 
 NOT_ENTITLED = "42501"
 GRANTS = """

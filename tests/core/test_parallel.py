@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import pytest
 
 from cath_dagster.core.parallel import work_on
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @contextlib.contextmanager

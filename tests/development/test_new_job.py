@@ -15,7 +15,7 @@ from cath_dagster.checktick import CHECKTICK
 from cath_dagster.development.local import REPOSITORY, Local
 from cath_dagster.development.new_job.facts import read_target
 from cath_dagster.development.new_job.source import catalogue_of
-from tests.command import call
+from tests.support.command import call
 
 ARGUMENTS = {"table": "whatsapp_conversations", "by": "last_activity_at", "days": "30"}
 LEFT_OUT = shutil.ignore_patterns(

@@ -13,8 +13,8 @@ from cath_dagster.development import documentation, places
 from cath_dagster.development.documentation import render_all
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.samples import samples
-from tests.command import call
-from tests.registered import INIT, registered
+from tests.support.command import call
+from tests.support.registered import INIT, registered
 
 NEW = "another_service"
 JOB = """

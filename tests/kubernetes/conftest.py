@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import kubernetes
+import psycopg
 import pytest
 import yaml
 
@@ -20,15 +21,13 @@ from tests.deployment.instance import container_context, image, run_coordinator,
 from tests.deployment.values import NAMESPACE, Tree, deployments, merged
 from tests.kubernetes.api import KubernetesApi
 from tests.kubernetes.cluster import Cluster
-from tests.service import Service
-from tests.stack import Dagster, database, started
-from tests.warm import KUBERNETES, WarmStack
+from tests.support.service import Service
+from tests.support.stack import Dagster, database, started
+from tests.support.warm import KUBERNETES, WarmStack
 
 REPOSITORY = Path(__file__).parents[2]
 REAL = ("KUBECONFIG", "TEST_KUBERNETES_IMAGE", "TEST_DATABASE_URL")
 """With all of them set the tests run on that cluster: the image holds this version, its pods reach that database."""
-START_TIMEOUT_SECONDS = 20
-"""Five minutes in the values; long enough here for a pod on a busy machine."""
 MONITORING_SECONDS = 1
 """Half a minute in the values."""
 ACTIVE = """
@@ -46,6 +45,7 @@ class Platform(Dagster):
     core: kubernetes.client.CoreV1Api
     namespace: str
     folder: Path
+    storage: str
     api: KubernetesApi | None
 
     @property
@@ -72,6 +72,11 @@ class Platform(Dagster):
         conditions = (job.status.conditions or []) if job is not None else []
         return next((f"{one.type} {one.reason or ''}".strip() for one in conditions if one.status == "True"), "")
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass for the deadlines of Jobs. On a real cluster it passes by itself."""
+        if self.api is not None:
+            self.api.cluster.pass_time(seconds)
+
     def job_ended(self, run_id: str) -> str:
         """Wait for the end of a run's Job; return how it ended."""
         self.wait(lambda: self.condition(run_id) != "", f"the Job of {run_id} did not end")
@@ -90,6 +95,20 @@ class Platform(Dagster):
     def kill_pod(self, run_id: str) -> None:
         (pod,) = self.pods(run_id)
         self.core.delete_namespaced_pod(pod.metadata.name, self.namespace, grace_period_seconds=0)
+
+    def waits_for_image(self, run_id: str) -> bool:
+        statuses = [status for pod in self.pods(run_id) for status in pod.status.container_statuses or []]
+        return any(status.state.waiting and "Image" in status.state.waiting.reason for status in statuses)
+
+    def age_launch(self, run_id: str, seconds: float) -> None:
+        """Let a run have been launched so much earlier."""
+        with psycopg.connect(self.storage) as connection:
+            aged = connection.execute(
+                "UPDATE event_logs SET timestamp = timestamp - make_interval(secs => %s)"
+                " WHERE run_id = %s AND dagster_event_type = 'PIPELINE_STARTING'",
+                [seconds, run_id],
+            )
+        assert aged.rowcount == 1
 
     def start_daemon(self) -> None:
         self.stack.start("daemon", ["dagster-daemon", "run", "-w", str(self.folder / "workspace.yaml")])
@@ -128,7 +147,9 @@ def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platf
         for made in configuration(service, storage, values):
             opened.callback(lay_down(core, made))
         with started(stack, folder) as port:
-            yield Platform(stack, port, service, kubernetes.client.BatchV1Api(client), core, NAMESPACE, folder, api)
+            yield Platform(
+                stack, port, service, kubernetes.client.BatchV1Api(client), core, NAMESPACE, folder, storage, api
+            )
 
 
 @pytest.fixture
@@ -161,10 +182,7 @@ def environ(folder: Path, values: Tree, storage: str, kubeconfig: Path, real: bo
     instance = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
     instance["run_coordinator"]["config"] = run_coordinator(values)
     instance["run_launcher"] = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": launcher}
-    instance["run_monitoring"] |= {
-        "poll_interval_seconds": MONITORING_SECONDS,
-        "start_timeout_seconds": START_TIMEOUT_SECONDS,
-    }
+    instance["run_monitoring"]["poll_interval_seconds"] = MONITORING_SECONDS
     home = folder / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text(yaml.safe_dump(instance))

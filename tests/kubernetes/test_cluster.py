@@ -123,6 +123,15 @@ def test_a_job_beyond_its_deadline_is_ended(client: Client) -> None:
     assert client.ended("slow") == ("Failed", "DeadlineExceeded")
 
 
+def test_a_deadline_is_reached_as_soon_as_so_much_time_was_let_pass(client: Client) -> None:
+    client.run("slow", "echo ready; sleep 60", activeDeadlineSeconds=3_600)
+    client.says("slow", "ready")
+
+    client.api.cluster.pass_time(3_600)
+
+    assert client.ended("slow") == ("Failed", "DeadlineExceeded")
+
+
 def test_a_pod_waits_for_its_image_and_its_secret_and_says_so(client: Client) -> None:
     secret = {"envFrom": [{"secretRef": {"name": "word"}}]}
     client.run("waits", 'echo "the word is $WORD"', image="missing", container=secret)

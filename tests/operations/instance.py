@@ -28,7 +28,7 @@ from cath_dagster.orchestration.internals.instigators import (
     TickStatus,
 )
 from tests.conftest import SERVER
-from tests.dagster_internals import (
+from tests.support.dagster_internals import (
     EngineEventData,
     InstigatorStatus,
     RemoteInstigatorOrigin,
@@ -39,8 +39,8 @@ from tests.dagster_internals import (
     StepMaterializationData,
     TickData,
 )
-from tests.databases import Databases
-from tests.service import SilentReporter
+from tests.support.databases import Databases
+from tests.support.service import SilentReporter
 
 REPOSITORY = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -50,13 +50,14 @@ QUEUE_KEY = "cath_dagster/job"
 @contextlib.contextmanager
 def open_instance(home: Path, databases: Databases | None = None) -> Iterator["Instance"]:
     """Yield an instance of the repository's dagster.yaml, its storage on the suite's server unless told otherwise."""
-    databases = databases or Databases(os.environ[SERVER], {})
-    (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
-    with (
-        databases.copy() as url,
-        _opened(home, url) as opened,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
+    with contextlib.ExitStack() as stack:
+        if databases is None:
+            databases = Databases(os.environ[SERVER], {})
+            stack.callback(databases.drop_templates)
+        (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
+        url = stack.enter_context(databases.copy())
+        opened = stack.enter_context(_opened(home, url))
+        connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         connection.execute("SET timezone = 'UTC'")
         yield Instance(home, url, opened, connection)
 
@@ -275,3 +276,7 @@ def clean_for_ever() -> None:
         backends=backends,
         reporter=SilentReporter(),
     )
+
+
+if __name__ == "__main__":
+    clean_for_ever()

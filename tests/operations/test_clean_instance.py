@@ -1,10 +1,9 @@
 """Dagster's own history goes past its retention, and what Dagster looks at stays."""
 
-import subprocess
+import os
 import sys
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,8 +12,9 @@ from dagster import DagsterEventType, DagsterRunStatus
 
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.orchestration.internals.instigators import TickStatus
-from tests.held import hold, let_go
 from tests.operations.instance import NOW, QUEUE_KEY, Instance, run_job
+from tests.support.held import hold, let_go
+from tests.support.warm import start
 
 ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -260,8 +260,7 @@ def test_killed_in_its_midst_it_leaves_no_half_run_and_the_next_finishes(instanc
     instance.add_run()
     whole = {run: instance.count("event_logs", f"run_id = '{run}'") for run in instance.runs()}
     hold(instance.connection, "event_logs", free=60)
-    program = "from tests.operations.instance import clean_for_ever; clean_for_ever()"
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
+    process = start([sys.executable, "-m", "tests.operations.instance"], environ=os.environ)
     try:
         deadline = time.monotonic() + 60
         while instance.count("runs") == len(whole):

@@ -8,8 +8,8 @@ import pytest
 
 from cath_dagster.operations.alerts import RUNBOOK, Kind
 from cath_dagster.operations.definitions import defs
-from tests.fresh import load_afresh
-from tests.inventory import inventory
+from tests.support.fresh import load_afresh
+from tests.support.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
 

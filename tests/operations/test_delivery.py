@@ -15,9 +15,9 @@ from cath_dagster.operations.alerts import Alert, AlertSettings, Kind
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import LOCK, Delivered, deliver
 from cath_dagster.operations.store import AlertStore
-from tests.certificate import make_certificate
 from tests.operations.instance import NOW
 from tests.operations.receivers import Proxy, Receiver, Request
+from tests.support.certificate import make_certificate
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 

@@ -17,8 +17,8 @@ from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.backends import open_backends
 from cath_dagster.operations.store import AlertStore
 from tests.operations.instance import NOW, Instance
-from tests.roles import Role, role_in
-from tests.service import SilentReporter
+from tests.support.roles import Role, role_in
+from tests.support.service import SilentReporter
 
 NOT_ENTITLED = "42501"
 

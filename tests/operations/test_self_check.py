@@ -1,5 +1,6 @@
 """The hourly look of the instance at itself, and what the probe from outside sees."""
 
+import os
 import subprocess
 import sys
 import time
@@ -25,11 +26,11 @@ from cath_dagster.operations.sensors import build_sensors
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watched import SENSORS
 from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
-from tests.dagster_internals import DaemonHeartbeat, InstigatorStatus
 from tests.operations.instance import NOW, Instance, run_job
+from tests.support.dagster_internals import DaemonHeartbeat, InstigatorStatus
+from tests.support.warm import start
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-REPOSITORY = Path(__file__).parents[2]
 
 
 def beat(instance: Instance, at: datetime = NOW) -> None:
@@ -152,13 +153,13 @@ def test_code_locations_are_asked_whether_they_load(instance: Instance) -> None:
     modules = {"operations": "cath_dagster.operations.definitions", "cath": "cath_dagster.nowhere"}
     ports = {name: free_port() for name in modules}
     dagster = str(Path(sys.executable).parent / "dagster")
-    servers = []
+    servers: list[subprocess.Popen[bytes]] = []
     try:
         for name, module in modules.items():
             instance.add_schedule(f"{name}_cron", "0 1 * * *", location=name, port=ports[name])
             # Lazily, as in a chart: a server whose code does not load answers all the same, and says so.
             server = [dagster, "api", "grpc", "--lazy-load-user-code", "-m", module, "-h", "127.0.0.1"]
-            servers.append(subprocess.Popen([*server, "-p", str(ports[name])], cwd=REPOSITORY))
+            servers.append(start([*server, "-p", str(ports[name])], environ=os.environ))
         deadline = time.monotonic() + 90
         while "does not answer" in (error := check(instance).error or ""):
             assert all(process.poll() is None for process in servers)
@@ -168,7 +169,7 @@ def test_code_locations_are_asked_whether_they_load(instance: Instance) -> None:
         for process in servers:
             process.terminate()
         for process in servers:
-            process.wait(20)
+            process.wait(60)
 
     assert error.startswith("code location cath: does not load: DagsterUserCode")
     assert "operations" not in error

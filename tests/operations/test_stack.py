@@ -11,13 +11,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cath_dagster.development.local import Stack, wait_until
+from cath_dagster.development.local import wait_until
 from cath_dagster.development.postgres import free_port
 from cath_dagster.development.simulators.smtp import SmtpServer
 from cath_dagster.orchestration.internals.instigators import TickStatus
-from tests.dagster_internals import ReconstructableRepository
 from tests.operations.instance import Instance, open_instance
-from tests.operations.test_sensors import WATCHES
+from tests.support.dagster_internals import ReconstructableRepository
+from tests.support.warm import COMMAND, WarmStack, run
+from tests.support.watches import WATCHES
 
 pytestmark = pytest.mark.daemon
 
@@ -42,7 +43,7 @@ def fail_run(instance: Instance) -> str:
 
 def health(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     program = str(PROGRAMS / "cath-dagster")
-    return subprocess.run([program, "health"], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return run([program, "health"], environ=environ, modules=COMMAND)
 
 
 def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_seen_from_outside(
@@ -63,7 +64,7 @@ def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_
             "OPERATIONS_UI_URL": "https://dagster.example.org",
             "COLUMNS": "250",
         }
-        stack = Stack(environ, tmp_path / "logs")
+        stack = WarmStack(environ, tmp_path / "logs")
         try:
             stack.start("code-server", [*server, "-h", "127.0.0.1", "-p", str(port)])
             stack.start("daemon", ["dagster-daemon", "run", "-w", str(workspace)])

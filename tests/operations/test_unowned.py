@@ -7,14 +7,14 @@ import pytest
 from dagster import DagsterRunStatus
 
 from cath_dagster.core.model.outcome import Status
-from tests.dagster_internals import (
+from tests.operations.instance import NOW, Instance, run_job
+from tests.support.dagster_internals import (
     BulkActionStatus,
     FreshnessState,
     FreshnessStateChange,
     PartitionBackfill,
     report_runless,
 )
-from tests.operations.instance import NOW, Instance, run_job
 
 VIEW = dg.AssetKey(["cath", "sdp_mat_view_pi_user"])
 REPORT = dg.AssetKey(["cath", "media_application_report"])

@@ -11,8 +11,8 @@ from cath_dagster.operations.alerts import Alert, AlertSettings
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.backlogs import watch_backlogs
 from cath_dagster.operations.watch.look import Look
-from tests.dagster_internals import AssetObservationData
 from tests.operations.instance import NOW, Instance
+from tests.support.dagster_internals import AssetObservationData
 
 DAY = timedelta(days=1)
 

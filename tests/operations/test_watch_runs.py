@@ -15,8 +15,8 @@ from cath_dagster.operations.watch.look import Look
 from cath_dagster.operations.watch.runs import watch_runs
 from cath_dagster.orchestration.internals.instigators import SerializableErrorInfo
 from cath_dagster.registry import find_spec
-from tests.dagster_internals import JobFailureData, RunFailureReason, StepFailureData, UserFailureData
 from tests.operations.instance import NOW, Instance
+from tests.support.dagster_internals import JobFailureData, RunFailureReason, StepFailureData, UserFailureData
 
 FAILURE, SUCCESS = DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS
 MINUTE = timedelta(minutes=1)

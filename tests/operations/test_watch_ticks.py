@@ -10,8 +10,8 @@ from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.look import Look, Watch
 from cath_dagster.operations.watch.ticks import watch_schedules, watch_ticks
 from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
-from tests.dagster_internals import InstigatorStatus
 from tests.operations.instance import NOW, Instance
+from tests.support.dagster_internals import InstigatorStatus
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 TICK = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)

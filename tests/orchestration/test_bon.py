@@ -13,8 +13,8 @@ from cath_dagster.bon.definitions import defs
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 from tests.bon.bon import Bon
-from tests.fresh import load_afresh
-from tests.inventory import inventory
+from tests.support.fresh import load_afresh
+from tests.support.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
 ISRAEL = ZoneInfo("Asia/Jerusalem")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, cath_stack, weeks_reported
+from tests.support.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, cath_stack, weeks_reported
 
 pytestmark = pytest.mark.daemon
 
@@ -120,7 +120,7 @@ def test_a_backfill_reports_each_of_its_weeks(dagster: Dagster) -> None:
     answer = dagster.ask(BACKFILL, params=params)
 
     assert answer["__typename"] == "LaunchBackfillSuccess", answer
-    dagster.wait(lambda: weeks_reported(dagster) >= set(weeks), "not every week was reported", seconds=75)
+    dagster.wait(lambda: weeks_reported(dagster) >= set(weeks), "not every week was reported")
     folder = dagster.service.report_root / "media_application_report"
     assert {week: len(list((folder / week).glob("*.csv"))) for week in weeks} == dict.fromkeys(weeks, 1)
 

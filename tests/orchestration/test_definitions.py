@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from cath_dagster.cath.definitions import defs
-from tests.fresh import load_afresh
-from tests.inventory import inventory
+from tests.support.fresh import load_afresh
+from tests.support.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
 INVENTORY = REPOSITORY / "docs/jobs.txt"

@@ -11,7 +11,7 @@ import pytest
 from cath_dagster.cath.definitions import defs as cath
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.registry import all_specs, locations
-from tests.service import Service
+from tests.support.service import Service
 
 DEFINITIONS = {each.name: importlib.import_module(f"{each.package}.definitions").defs for each in locations()}
 REPORT = dg.AssetKey(["cath", "media_application_report"])

@@ -13,8 +13,8 @@ from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.development.documentation import inventory_line, job_table
 from cath_dagster.orchestration.jobs import build_op_job, build_step_job
 from cath_dagster.orchestration.schedules import build_schedules
-from tests.command import call
-from tests.registered import registered
+from tests.support.command import call
+from tests.support.registered import registered
 
 JOB = '''
 """Count the books on the shelf."""

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from cath_dagster.cath.definitions import defs
-from tests.dagster_internals import ReconstructableRepository
-from tests.service import Service
+from tests.support.dagster_internals import ReconstructableRepository
+from tests.support.service import Service
 
 CODE = ReconstructableRepository.for_module("cath_dagster.cath.definitions", "defs")
 REPORT = dg.AssetKey(["cath", "media_application_report"])

@@ -11,7 +11,7 @@ from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.orchestration.schedules import default_status
-from tests.dagster_internals import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from tests.support.dagster_internals import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 JOBS = (
     "clear_audit",

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +11,11 @@ import pytest
 
 from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.registry import locations
-from tests.collector import collecting, plain
-from tests.dagster_internals import ReconstructableRepository
-from tests.orchestration.test_dagster_cli import add_entries, command, root
-from tests.service import Service
+from tests.support.collector import collecting, plain
+from tests.support.dagster_command import add_entries, command, root
+from tests.support.dagster_internals import ReconstructableRepository
+from tests.support.service import Service
+from tests.support.warm import run
 
 CODE = ReconstructableRepository.for_module("cath_dagster.cath.definitions", "defs")
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}
@@ -106,15 +106,8 @@ def test_job_execute_prints_the_same_and_says_why_it_failed(service: Service, tm
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
 
-    done = subprocess.run(
-        arguments,
-        env=environ | JSON | {"PATH": f"{slow.parent}:{environ['PATH']}"},
-        cwd=root(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    seen = environ | JSON | {"PATH": f"{slow.parent}:{environ['PATH']}"}
+    done = run(arguments, environ=seen, folder=root(tmp_path))
 
     said = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     failures = [line for line in said if line.get("event") == "STEP_FAILURE"]

@@ -12,7 +12,12 @@ import dagster as dg
 import pytest
 
 from cath_dagster.orchestration.internals.instigators import TickStatus
-from tests.dagster_internals import ModuleTarget, SchedulerDaemon, WorkspaceProcessContext, launch_scheduled_runs
+from tests.support.dagster_internals import (
+    ModuleTarget,
+    SchedulerDaemon,
+    WorkspaceProcessContext,
+    launch_scheduled_runs,
+)
 
 pytestmark = pytest.mark.daemon
 

@@ -13,9 +13,9 @@ from datetime import {dates}
 import pytest
 
 from {package} import {constant}
-{naive}from tests.databases import Databases
-from tests.maintained import Maintained, outcome
-from tests.rows import add_row, key_of, keys, maintained
+{naive}from tests.support.databases import Databases
+from tests.support.maintained import Maintained, outcome
+from tests.support.rows import add_row, key_of, keys, maintained
 
 JOB, TABLE, BY = "{job}", "{table}", "{by}"
 RETENTION = timedelta(days={days})

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import open_backends
+from cath_dagster.adapters.environment import EnvironmentBackends, open_backends
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.development.local import Local
 from cath_dagster.development.samples import sample_of
@@ -23,12 +23,11 @@ def catalogue_of(location: CodeLocation) -> Iterator[tuple[sa.Connection, str]]:
     sample = sample_of(location)
     cluster = Local.here().postgres
     cluster.start()
-    url = cluster.url("postgres")
-    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=sa.NullPool)
+    own = EnvironmentBackends("SAMPLE", {"SAMPLE_DATABASE_URL": cluster.url("postgres")})
     # What a transaction makes and rolls back leaves nothing, also if it is killed.
-    with engine.connect() as connection, connection.begin() as transaction:
+    with own.disposed_engine("new-job") as engine, engine.connect() as connection, connection.begin() as transaction:
         driver = connection.connection.driver_connection
-        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - by the engine's creator
+        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - by our engine
         sample.create_schema(driver)
         yield connection, f"the sample's schema, on the embedded PostgreSQL in {cluster.home}"
         transaction.rollback()
