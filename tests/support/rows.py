@@ -15,7 +15,7 @@ from tests.support.databases import Databases
 from tests.support.maintained import Maintained
 
 COLUMNS = """
-SELECT attname::text, base.typname::text, base.typtype::text, 
+SELECT attname::text, base.typname::text, base.typtype::text,
        attnotnull AND (NOT atthasdef AND attidentity = '' OR atthasdef AND base.typcategory = 'N' AND EXISTS (
            SELECT FROM pg_index WHERE indrelid = attrelid AND indisprimary AND indkey[0] = attnum)),
        (SELECT enumlabel::text FROM pg_enum WHERE enumtypid = base.oid ORDER BY enumsortorder LIMIT 1),
