@@ -112,8 +112,9 @@ def _make_sample(cluster: EmbeddedPostgres, sample: Sample, folder: Path, as_of:
     template, files = f"kills_template_{sample.name}", folder / sample.name
     copy_database(cluster, None, template)
     url = cluster.url(template)
+    files.mkdir()
     for name in sample.stores.values():
-        (files / name).mkdir(parents=True)
+        (files / name).mkdir()
     with psycopg.connect(url) as connection:
         sample.create_schema(connection)
     engine = open_engine(url, variable="sample", application_name="sample")
