@@ -10,6 +10,8 @@ from cath_dagster.development.local import Local
 from cath_dagster.development.session import Totals, read_totals
 from cath_dagster.operations import LOCATION as OPERATIONS
 
+pytestmark = pytest.mark.stack
+
 LEDGER_EVENT = """
 INSERT INTO maintenance.ledger_event (run_id, kind, location, job, table_name, dry_run, as_of, matched, deleted, kept)
 VALUES (%s, 'finished', 'operations', 'clean_instance', 'runs', false, now(), 3, 2, 1)

@@ -20,7 +20,7 @@ from tests.operations.instance import Instance, open_instance
 from tests.operations.test_sensors import WATCHES
 from tests.warm import COMMAND, WarmStack, run
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.stack]
 
 PROGRAMS = Path(sys.executable).parent
 

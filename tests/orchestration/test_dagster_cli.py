@@ -15,6 +15,8 @@ from tests.held import hold, let_go
 from tests.service import Service
 from tests.warm import run, start
 
+pytestmark = pytest.mark.stack
+
 REPOSITORY = Path(__file__).parents[2]
 DAGSTER = str(Path(sys.executable).parent / "dagster")
 BY_MODULE = ("-m", "cath_dagster.cath.definitions")

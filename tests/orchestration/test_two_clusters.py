@@ -16,7 +16,7 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.daemon import SchedulerDaemon  # imports the scheduler in the only order that works
 from dagster._scheduler.scheduler import launch_scheduled_runs  # what the daemon calls every few seconds
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.stack]
 
 NIGHT = datetime(2026, 3, 31, 0, 59, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
