@@ -8,37 +8,41 @@ VENV := .venv
 BIN := $(VENV)/bin
 # An exported PYTHONPATH or virtual environment of another project must not leak into ours.
 export PYTHONPATH :=
+# What a process compiles, the next one reads.
+export PYTHONDONTWRITEBYTECODE :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test check format bench lock clean docs
+.PHONY: help install run dev test test-fast check format bench lock clean docs
 
 help: ## List what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-install: $(VENV)/.installed ## Create .venv from the lock
+install: $(VENV)/.installed ## Create .venv from the lock, with what tests and checks need
 
-$(VENV)/.installed: requirements/dev.txt requirements/install.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "error: $(PYTHON) is older than 3.11; name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@echo "creating $(VENV) from the lock (half a minute)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/install.txt
-	@# Only pip may have been told of an index or a certificate.
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.txt \
-		|| $(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+# Samples and the UI need no test tools: a first `make run` installs a fifth fewer packages.
+$(VENV)/.installed-run: requirements/run.txt requirements/install.txt pyproject.toml
+	@PYTHON="$(PYTHON)" sh requirements/install.sh $(VENV) requirements/run.txt "150 MB"
 	@touch $@
 
-run: install ## Run all jobs once on a sample of about 200,000 rows (SCALE=10 for more)
+$(VENV)/.installed: requirements/dev.txt requirements/install.txt pyproject.toml
+	@PYTHON="$(PYTHON)" sh requirements/install.sh $(VENV) requirements/dev.txt "350 MB"
+	@touch $(VENV)/.installed-run $@
+
+run: $(VENV)/.installed-run ## Run all jobs once on a sample of about 200,000 rows (SCALE=10 for more)
 	@$(BIN)/python -m cath_dagster.development run --scale $(SCALE)
 
-dev: install ## Open the UI and the daemon on the sample; Ctrl-C stops everything
+dev: $(VENV)/.installed-run ## Open the UI and the daemon on the sample; Ctrl-C stops everything
 	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE)
 
-# One process more than there are cores: some tests wait for servers most of the time.
+# One process more than there are cores: some tests wait for servers most of the time. Those of one stack stay together.
+PYTEST = $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadgroup -rs
+
 test: install ## Run the whole suite
-	@$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') -rs
+	@$(PYTEST)
+
+test-fast: install ## Run what needs no stack: no processes, pods, browser or further servers
+	@$(PYTEST) -m "not stack" --hypothesis-profile fast
 
 check: install ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

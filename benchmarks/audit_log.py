@@ -16,10 +16,10 @@ from psycopg import sql
 from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import BenchmarkError
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.migrations import migrate
-from cath_dagster.development.cath_sample import create_schema
+from cath_dagster.cath import CATH
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.cath.sample import create_schema
 
 RETENTION_DAYS = 90
 SPAN_DAYS = 450
@@ -66,7 +66,7 @@ class AuditLog:
             connection.execute(FILL, {"rows": rows, "as_of": made.naive_as_of})
             connection.execute("VACUUM (ANALYZE, FREEZE)")
         engine = open_engine(cluster.url(made.template), variable="template", application_name="bench")
-        migrate(engine, LOCATION)
+        migrate(engine, CATH)
         engine.dispose()
         return made
 

@@ -11,16 +11,16 @@ import psycopg
 
 from benchmarks.databases import create_database
 from benchmarks.measures import BenchmarkError, Quiet, Say
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.jobs.expired_artefacts import SPEC
-from cath_dagster.core.execution import execute
-from cath_dagster.core.indexes import build_missing_indexes
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Outcome, RunResult, Status
-from cath_dagster.development.cath_sample import create_schema
+from cath_dagster.core.inspection.index_builds import build_missing_indexes
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.run.execution import execute
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.cath.sample import create_schema
 
 ARTEFACTS, LOG_ROWS = 20_000, 1_000_000
 TRIED = 100
@@ -62,7 +62,7 @@ def measure_foreign_key(cluster: EmbeddedPostgres, *, say: Say) -> ForeignKeyRes
         connection.execute(FILL)
         connection.execute("VACUUM (ANALYZE)")
     engine = open_engine(url, variable="bench", application_name="bench")
-    migrate(engine, LOCATION)
+    migrate(engine, CATH)
     with tempfile.TemporaryDirectory() as blobs:
         refused = _run(url, blobs)
         if refused.status is not Status.REFUSED or refused.error is None:
@@ -91,7 +91,7 @@ def _run(url: str, blobs: str, max_rows: int | None = None) -> RunResult:
         {"allow_large": True} | ({"max_rows": max_rows} if max_rows else {}),
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources("CATH", {"CATH_DATABASE_URL": url, "CATH_BLOB_URL": Path(blobs).as_uri()}),
+        backends=EnvironmentBackends("CATH", {"CATH_DATABASE_URL": url, "CATH_BLOB_URL": Path(blobs).as_uri()}),
         reporter=Quiet(),
     )
 

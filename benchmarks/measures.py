@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.model.outcome import RunResult
 
 Say = Callable[[str], None]
 
@@ -46,7 +46,7 @@ Rounds = Sequence[tuple[float, float]]
 
 
 def at_least(name: str, rounds: Rounds, *, goal: float) -> Ratio:
-    """Compare throughput on the same work: the median over the rounds of beside / ours shall be at least `goal`."""
+    """Compare throughput on the same work: the median over the rounds of beside / ours should be at least `goal`."""
     value = median(beside / ours for ours, beside in rounds)
     return Ratio(
         name=name,
@@ -59,7 +59,7 @@ def at_least(name: str, rounds: Rounds, *, goal: float) -> Ratio:
 
 
 def at_most(name: str, rounds: Rounds, *, goal: float) -> Ratio:
-    """Compare durations: the median over the rounds of ours / beside shall be at most `goal`."""
+    """Compare durations: the median over the rounds of ours / beside should be at most `goal`."""
     value = median(ours / beside for ours, beside in rounds)
     return Ratio(
         name=name,

@@ -11,15 +11,15 @@ import psycopg
 
 from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import Quiet, Ratio, Say, at_least, bounded
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.bon.jobs.overdue_detection import SPEC
-from cath_dagster.core.execution import execute
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Status
-from cath_dagster.development.bon_sample import create_schema
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.run.execution import execute
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.bon.sample import create_schema
 
 TEMPLATE = "bench_bon_template"
 BUSINESSES = 250
@@ -60,7 +60,7 @@ def measure_overdue(cluster: EmbeddedPostgres, *, rows: int, rounds: int, say: S
         connection.execute(FILL.format(businesses=BUSINESSES, rows=rows))
         connection.execute("VACUUM (ANALYZE, FREEZE)")
     engine = open_engine(cluster.url(TEMPLATE), variable="template", application_name="bench")
-    migrate(engine, LOCATION)
+    migrate(engine, BON)
     engine.dispose()
     say(f"marking: {rows:,} invoices, 80 % overdue, {rounds} rounds")
     measured = [_measure(cluster) for _ in range(rounds)]
@@ -91,7 +91,7 @@ def _measure(cluster: EmbeddedPostgres) -> _Round:
         {"as_of": AS_OF.isoformat()},
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources("BON", {"BON_DATABASE_URL": url}),
+        backends=EnvironmentBackends("BON", {"BON_DATABASE_URL": url}),
         reporter=Quiet(),
     )
     outcome = next(outcome for outcome in result.outcomes if outcome.target == "invoices")

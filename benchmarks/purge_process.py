@@ -8,10 +8,10 @@ import uuid
 from datetime import UTC, datetime
 
 from benchmarks.measures import Quiet
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath.jobs.clear_audit import SPEC
-from cath_dagster.core.execution import execute
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.execution import execute
 
 
 def main(url: str, as_of: str, pace: str) -> None:
@@ -41,7 +41,7 @@ def _run(url: str, config: dict[str, object]) -> RunResult:
         config,
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources("CATH", {"CATH_DATABASE_URL": url}),
+        backends=EnvironmentBackends("CATH", {"CATH_DATABASE_URL": url}),
         reporter=Quiet(),
     )
 

@@ -15,15 +15,15 @@ import sqlalchemy as sa
 from benchmarks.databases import copy_database, create_database
 from benchmarks.measures import BenchmarkError, Ratio, Say, at_least
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.checktick import LOCATION
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.deletion import POLICY, TABLES, Removal
 from cath_dagster.checktick.erasure import KEY_BYTES, select_files
 from cath_dagster.checktick.retention import is_hard_deletable
 from cath_dagster.checktick.tables import KEY_COLUMNS, audit_log, key_escrow, legal_hold, response, survey
-from cath_dagster.core.maintenance import file_outbox
-from cath_dagster.core.migrations import migrate
-from cath_dagster.development.checktick_sample import create_schema
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.maintenance.tables import file_outbox
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.checktick.sample import create_schema
 
 GOAL_SURVEYS, GOAL_PROGRESS, GOAL_MEMORY = 8, 0.9, 1.1
 GOAL_PROGRESS_WHOLE = 0.6
@@ -142,7 +142,7 @@ def _make(cluster: EmbeddedPostgres, template: str, fill: str) -> None:
         connection.execute(fill)
         connection.execute("VACUUM (ANALYZE, FREEZE)")
     engine = open_engine(cluster.url(template), variable="template", application_name="bench")
-    migrate(engine, LOCATION)
+    migrate(engine, CHECKTICK)
     engine.dispose()
 
 

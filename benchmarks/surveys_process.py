@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.measures import Quiet
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.checktick import LOCATION
-from cath_dagster.core.execution import execute
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.spec import load_specs
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.checktick import CHECKTICK
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
 
 
 def main(url: str, job: str, table: str, as_of: str) -> None:
@@ -38,13 +38,13 @@ def main(url: str, job: str, table: str, as_of: str) -> None:
 
 
 def _run(environ: dict[str, str], job: str, config: dict[str, object]) -> RunResult:
-    (spec,) = (spec for spec in load_specs(LOCATION) if spec.name == job)
+    (spec,) = (spec for spec in load_specs(CHECKTICK) if spec.name == job)
     return execute(
         spec,
         config,
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources(LOCATION.prefix, environ),
+        backends=EnvironmentBackends(CHECKTICK.prefix, environ),
         reporter=Quiet(),
     )
 

@@ -13,17 +13,17 @@ import psycopg
 
 from benchmarks.databases import create_database
 from benchmarks.measures import Quiet, Ratio, Say, bounded
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.bon.jobs.shaam_token_refresh import SPEC
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.core.execution import execute
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.outcome import Status
-from cath_dagster.development.bon_sample import KEY, create_schema
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.run.execution import execute
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.postgres import EmbeddedPostgres
+from cath_dagster.development.samples.bon.sample import KEY, create_schema
 
 DATABASE = "bench_tokens"
 CREDENTIALS = 1_000
@@ -47,7 +47,7 @@ def measure_tokens(cluster: EmbeddedPostgres, *, rounds: int, say: Say) -> Itera
 @contextmanager
 def _provider() -> Iterator[str]:
     """Run the provider in a process of its own, as it is in the world."""
-    command = [sys.executable, "-m", "cath_dagster.development.oauth", "--seconds", str(SECONDS_PER_ANSWER)]
+    command = [sys.executable, "-m", "cath_dagster.development.simulators.oauth", "--seconds", str(SECONDS_PER_ANSWER)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -75,7 +75,7 @@ def _measure(cluster: EmbeddedPostgres, token_url: str) -> float:
                 [(n, cipher.encrypt(f"{tag}-{n}")) for n in range(1, CREDENTIALS + 1)],
             )
     engine = open_engine(url, variable="bench", application_name="bench")
-    migrate(engine, LOCATION)
+    migrate(engine, BON)
     engine.dispose()
     environ = {
         "BON_DATABASE_URL": url,
@@ -90,7 +90,7 @@ def _measure(cluster: EmbeddedPostgres, token_url: str) -> float:
         {},
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC),
-        resources=EnvironmentResources("BON", environ),
+        backends=EnvironmentBackends("BON", environ),
         reporter=Quiet(),
     )
     seconds = time.perf_counter() - started

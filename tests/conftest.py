@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,17 +13,18 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from cath_dagster.bon import LOCATION as BON
-from cath_dagster.cath import LOCATION as CATH
+from cath_dagster.bon import BON
+from cath_dagster.cath import CATH
 from cath_dagster.development.local import forget_outside
-from cath_dagster.development.notify import NotifySimulator
-from cath_dagster.development.oauth import OAuthProvider
 from cath_dagster.development.postgres import EmbeddedPostgres
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.notify import NotifySimulator
+from cath_dagster.development.simulators.oauth import OAuthProvider
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.bon.bon import Bon
-from tests.databases import Databases
-from tests.servers import postgres_15, session_pooler, transaction_pooler  # noqa: F401
-from tests.service import Service
+from tests.support.databases import Databases
+from tests.support.servers import memory, postgres_15, session_pooler, transaction_pooler  # noqa: F401
+from tests.support.service import Service
+from tests.support.statements import share_compiled
 
 SERVER = "TEST_SUITE_SERVER"
 """Where the run's PostgreSQL is, for the workers of a parallel run."""
@@ -32,12 +34,12 @@ CHART = "DAGSTER_CHART"
 """Where the official Helm chart is, for the tests that render it; the one thing of Dagster's that is not forgotten."""
 BON_TEMPLATE = "TEST_SUITE_BON_TEMPLATE"
 """The same with BON's."""
-ENOUGH_MEMORY = 2 * 1024**3
 
-# The suite tries the same examples each time; `--hypothesis-profile search` looks for new ones.
+# The suite tries the same examples each time, `make test-fast` some of them; `--hypothesis-profile search` looks for new ones.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 settings.register_profile("suite", derandomize=True, max_examples=25, deadline=None, print_blob=True, phases=PHASES)
 settings.register_profile("search", max_examples=2_000, deadline=None, print_blob=True, phases=PHASES)
+settings.register_profile("fast", settings.get_profile("suite"), max_examples=5)
 settings.load_profile("suite")
 
 
@@ -46,6 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A suite in the background of a shell was told to ignore Ctrl-C, and every process that a test starts with it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Hundreds of processes import the same modules: the first compiles them for all, whatever the shell says.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     chart = os.environ.get(CHART)
@@ -55,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
         # Durability costs time and protects nothing here. A logical replication slot needs its level of WAL.
-        home = Path(tempfile.mkdtemp(prefix="cath-dagster-test-", dir=_memory()))
+        home = Path(tempfile.mkdtemp(prefix="cath-dagster-test-", dir=memory()))
         cluster = EmbeddedPostgres(home, {"fsync": "off", "max_connections": "200", "wal_level": "logical"})
         config.add_cleanup(partial(_stop, cluster))
         cluster.start()
@@ -73,7 +78,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what rests on the server's version on an older PostgreSQL too, unless one server was asked for."""
     is_marked = metafunc.definition.get_closest_marker("both_versions") is not None
     if is_marked and "databases" in metafunc.fixturenames and not os.environ.get("TEST_DATABASE_URL"):
-        metafunc.parametrize("databases", ["suite_databases", "databases_on_15"], ids=["18", "15"], indirect=True)
+        older = pytest.param("databases_on_15", id="15", marks=pytest.mark.stack)
+        metafunc.parametrize("databases", [pytest.param("suite_databases", id="18"), older], indirect=True)
 
 
 def _stop(cluster: EmbeddedPostgres) -> None:
@@ -81,15 +87,16 @@ def _stop(cluster: EmbeddedPostgres) -> None:
     shutil.rmtree(cluster.home)
 
 
-def _memory() -> Path | None:
-    """Return a folder in memory if there is one with room: a thousand databases are created and dropped."""
-    shared = Path("/dev/shm")
-    return shared if shared.is_dir() and shutil.disk_usage(shared).free > ENOUGH_MEMORY else None
-
-
 def database_url(name: str) -> str:
     """Return the libpq URL of another database on the suite's server."""
     return Databases(os.environ[SERVER], {}).url(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_compiled(patch)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +117,9 @@ def suite_databases(suite_server: str) -> Iterator[Databases]:
 def databases_on_15() -> Iterator[Databases]:
     """Yield an older server, of this worker alone."""
     with postgres_15(wal_level="logical") as cluster:
-        yield Databases(cluster.url("postgres"), {})
+        databases = Databases(cluster.url("postgres"), {})
+        yield databases
+        databases.drop_templates()
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cath_dagster.core.session import PINS
-from tests.assumptions import LEFT_ALONE, PAGE, rows, section
+from cath_dagster.core.postgres.session import PINS
+from tests.support.assumptions import LEFT_ALONE, PAGE, rows, section
 
 SETTINGS = "Settings of the session"
 HANDLED = {"pinned", "checked", "refused", "pinned, or refused", "noted"}

@@ -7,11 +7,11 @@ import psycopg
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath import LOCATION as CATH
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.spec import Location, load_specs
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.cath import CATH
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.registry import all_specs, locations
 
 PAGE = Path(__file__).parents[1] / "docs" / "data-we-keep.md"
 RELATIONS = """
@@ -30,8 +30,8 @@ def named(cell: str) -> list[str]:
     return re.findall(r"`(\w+)`", cell)
 
 
-@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: location.name)
-def test_every_table_and_column_of_ours_is_described_with_its_end(empty_database: str, location: Location) -> None:
+@pytest.mark.parametrize("location", locations(), ids=lambda location: location.name)
+def test_every_table_and_column_of_ours_is_described_with_its_end(empty_database: str, location: CodeLocation) -> None:
     engine = open_engine(empty_database, variable="V", application_name="test")
     migrate(engine, location)
     engine.dispose()
@@ -49,11 +49,11 @@ def test_every_table_and_column_of_ours_is_described_with_its_end(empty_database
 
 
 def test_every_job_that_sends_mail_says_when_its_notices_are_forgotten() -> None:
-    mailing = {spec.name for location in LOCATIONS for spec in load_specs(location) if spec.without_mail}
+    mailing = {spec.name for spec in all_specs() if spec.mail}
     told = {row[0].strip("`") for row in rows() if len(row) == 3}
 
     assert mailing <= told
-    assert all(spec.forgets for location in LOCATIONS for spec in load_specs(location) if spec.without_mail)
+    assert all(spec.mail.forgets for spec in all_specs() if spec.mail)
 
 
 def test_keys_of_rows_deleted_over_two_years_ago_go_with_the_next_migration(cath_url: str) -> None:

@@ -8,78 +8,110 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.exporters import find_destinations
 from cath_dagster.adapters.logs import VARIABLE, is_json
-from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.adapters.mounted import MountedEnvironment, read_unmounted
 from cath_dagster.adapters.ping import ping_url
-from cath_dagster.bon import LOCATION as BON
-from cath_dagster.cath import LOCATION as CATH
-from cath_dagster.cli.locations import all_specs
+from cath_dagster.bon import BON
+from cath_dagster.cath import CATH
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.spec import JobSpec, Location
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import AlertSettings, read_alert_settings
 from cath_dagster.orchestration.config import check_config
 from cath_dagster.orchestration.schedules import default_status, schedules_word
-from tests.collector import collecting
-from tests.command import call
+from cath_dagster.registry import all_specs, locations
+from tests.support.collector import collecting
+from tests.support.command import call
 
 PACKAGE = Path(__file__).parents[1] / "cath_dagster"
 DOOR = "adapters/mounted.py"
-OTHERS = {
-    "operations/resources.py": {"HOME": "DAGSTER_HOME is Dagster's own, which looks into no file"},
-    "orchestration/storage.py": {
-        "'DAGSTER_HOME'": "the same",
-        "TEMPORARY": "handed from a process to those that it starts; nobody sets it",
-    },
-    "adapters/exporters.py": {"variable": "set, not read: switches of Microsoft's exporter"},
-    "development/local.py": {"": "makes the whole environment of the processes that it starts"},
-}
-"""By file, the names that it may read past the door, each with why; "" for all."""
 Mount = Callable[[str, str], None]
-READERS = {"environ", "getenv", "environb", "getenvb", "putenv"}
+OS = ("os", "posix", "nt")
+READERS = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+OTHER_WAYS = {"expandvars", "envvar", "auto_envvar_prefix", "BaseSettings", "EnvVar"}
+"""How libraries read it for whoever asks them to."""
+WITHIN_DEVELOPMENT = {"inherited", "forget"}
 
 
 def reads_of(path: Path) -> Iterator[str]:
-    """Yield what a file does with the process's environment, by the name that it asks for."""
+    """Yield what a file does with the process's environment, or could do with the module that has it."""
     tree = ast.parse(path.read_text())
     parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
+    names = {name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in bound_to_os(node)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "os":
-            yield from (f"import of {name.name}" for name in node.names if name.name in READERS)
-        if not (isinstance(node, ast.Attribute) and node.attr in READERS and ast.unparse(node.value) == "os"):
-            continue
-        parent = parents[node]
-        asked = parents[parent] if isinstance(parent, ast.Attribute) else parent
-        if isinstance(asked, ast.Call) and asked.args:
-            yield ast.unparse(asked.args[0])
-        elif isinstance(asked, ast.Subscript):
-            yield ast.unparse(asked.slice)
-        else:
-            yield ast.unparse(asked)
+        if isinstance(node, ast.ImportFrom) and node.module in OS:
+            yield from (f"import of {each.name}" for each in node.names if each.name in READERS | {"*"})
+        elif isinstance(node, ast.Name) and node.id in names:
+            yield from use_of(node, parents[node])
+        elif isinstance(node, ast.Call) and node.args and ast.unparse(node.args[0]) in map(repr, OS):
+            yield ast.unparse(node)
+        yield from OTHER_WAYS & {getattr(node, name, None) for name in ("attr", "id", "arg")}
 
 
-def test_nothing_reads_the_environment_past_the_door() -> None:
+def bound_to_os(node: ast.Import) -> Iterator[str]:
+    """Yield the names by which a module has the module that has the environment."""
+    for each in node.names:
+        if each.name.partition(".")[0] in OS:
+            yield each.asname or each.name.partition(".")[0]
+
+
+def use_of(name: ast.Name, parent: ast.AST) -> Iterator[str]:
+    """Yield what is done with that module, if it may read the environment."""
+    if not isinstance(parent, ast.Attribute):
+        yield f"{name.id} itself"
+    elif parent.attr in READERS | {"__dict__"}:
+        yield ast.unparse(parent)
+
+
+def test_nothing_touches_the_environment_past_the_door() -> None:
     files = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
-    past = [
-        f"{name}: {read}"
-        for name, path in files.items()
-        if name != DOOR and "" not in OTHERS.get(name, {})
-        for read in reads_of(path)
-        if read not in OTHERS.get(name, {})
-    ]
 
-    assert past == []
-    assert "os.environ if environ is None else environ" in list(reads_of(files[DOOR]))
+    past = {name: list(reads_of(path)) for name, path in files.items() if name != DOOR}
+
+    assert {name: reads for name, reads in past.items() if reads} == {}
+    assert "os.environ" in list(reads_of(files[DOOR]))
 
 
-def test_a_reader_past_the_door_would_be_seen(tmp_path: Path) -> None:
-    (tmp_path / "sly.py").write_text(
-        "import os\nfrom os import getenv\na = os.environ['A']\nb = os.getenv('B')\nc = dict(os.environ)\nd = os.environ.get(x)\n"
-    )
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\na = os.environ['A']",
+        "import os as system\nb = system.getenv('B')",
+        "from os import getenv",
+        "from os import *",
+        "import os\nc = dict(vars(os))",
+        "import os\nd = os.__dict__",
+        "import posix\ne = posix.environ",
+        "import importlib\nf = importlib.import_module('os')",
+        "import typer\ng = typer.Option(envvar='G')",
+        "import os.path\nh = os.path.expandvars('$H')",
+        "import os.path\nh = os.environ",
+        "import dagster as dg\ni = dg.EnvVar('I')",
+    ],
+)
+def test_a_reader_past_the_door_would_be_seen(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sly.py").write_text(text)
 
-    assert sorted(reads_of(tmp_path / "sly.py")) == ["'A'", "'B'", "import of getenv", "os.environ", "x"]
+    assert list(reads_of(tmp_path / "sly.py")) != []
+
+
+def test_a_variable_that_may_lie_in_a_file_is_not_read_past_its_file() -> None:
+    with pytest.raises(KeyError, match="MountedEnvironment"):
+        read_unmounted("CATH_SCHEDULES")
+
+
+def test_a_job_neither_forgets_variables_nor_hands_all_of_them_on() -> None:
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "cath_dagster.adapters.mounted"
+        if WITHIN_DEVELOPMENT & {each.name for each in node.names}
+    }
+
+    assert all(name.startswith("development/") for name in users)
 
 
 # Every class of variable, from a file
@@ -98,8 +130,8 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mount:
     return put
 
 
-@pytest.mark.parametrize("location", LOCATIONS, ids=lambda location: str(location.name))
-def test_a_file_puts_a_location_s_schedules_on_standby(mount: Mount, location: Location) -> None:
+@pytest.mark.parametrize("location", locations(), ids=lambda location: str(location.name))
+def test_a_file_puts_a_location_s_schedules_on_standby(mount: Mount, location: CodeLocation) -> None:
     mount(f"{location.prefix}_SCHEDULES", "standby")
 
     assert schedules_word(location) == "standby"
@@ -169,7 +201,7 @@ def test_files_hold_template_ids_and_the_address_of_the_provider(mount: Mount) -
     mount("BON_NOTIFY_API_KEY", key)
     mount("BON_NOTIFY_TEMPLATE_OVERDUE_DIGEST", "11111111-1111-1111-1111-111111111111")
 
-    mailer = EnvironmentResources(BON.prefix).mailer()
+    mailer = EnvironmentBackends(BON.prefix).mailer()
 
     assert mailer._templates == {"overdue_digest": "11111111-1111-1111-1111-111111111111"}  # type: ignore[attr-defined]
 

@@ -5,17 +5,18 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.core.spec import load_specs
-from cath_dagster.development import bon_sample
-from cath_dagster.development.samples import SAMPLES, Filling
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.development.sample import Filling
+from cath_dagster.development.samples import sample_of
+from cath_dagster.development.samples.bon import sample as bon_sample
 from tests.bon.bon import Bon
 from tests.checktick.checktick import CheckTick
 from tests.checktick.conftest import checktick, checktick_template, checktick_url  # noqa: F401
-from tests.databases import Databases
-from tests.maintained import Maintained
 from tests.operations.instance import open_instance, run_job
-from tests.service import Service
+from tests.support.databases import Databases
+from tests.support.maintained import Maintained
+from tests.support.service import Service
 
 pytestmark = pytest.mark.both_versions
 
@@ -23,9 +24,8 @@ SCALE = 0.01
 
 
 def fill(maintained: Maintained, folder: Path) -> None:
-    (sample,) = (sample for sample in SAMPLES if sample.location == maintained.location)
     with psycopg.connect(maintained.url) as connection:
-        sample.fill(connection, Filling(maintained.as_of, SCALE, folder, maintained.reporter))
+        sample_of(maintained.location).fill(connection, Filling(maintained.as_of, SCALE, folder, maintained.reporter))
 
 
 def run_all(maintained: Maintained) -> dict[str, RunResult]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.parts import REQUIRED, find_program
+from tests.support.parts import REQUIRED, find_program
 
 
 def test_a_part_that_is_missing_is_named_with_its_package_and_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

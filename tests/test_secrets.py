@@ -14,13 +14,13 @@ from opentelemetry.trace import Span, StatusCode
 
 from cath_dagster.adapters.exporters import find_destinations
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.bon.bon import Bon
-from tests.certificate import make_certificate
-from tests.cli.test_cli import server_that_refuses_the_password
-from tests.collector import collecting
-from tests.service import Service
-from tests.witness import ACCOUNT_KEY, NOTIFY_SECRET, WORD, Witness
+from tests.support.certificate import make_certificate
+from tests.support.cli import server_that_refuses_the_password
+from tests.support.collector import collecting
+from tests.support.exposure import ACCOUNT_KEY, NOTIFY_SECRET, WORD, Exposure
+from tests.support.service import Service
 
 PASSWORD = f"{WORD}-password"
 CLIENT_SECRET = f"{WORD}-client-secret"
@@ -35,14 +35,14 @@ CREATE TRIGGER raise_it BEFORE UPDATE OR DELETE ON "{table}" FOR EACH ROW EXECUT
 
 
 @pytest.fixture
-def witness(
+def exposure(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Witness]:
+) -> Iterator[Exposure]:
     with collecting() as collector:
-        yield Witness(tmp_path, capfd, caplog, monkeypatch, collector)
+        yield Exposure(tmp_path, capfd, caplog, monkeypatch, collector)
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def in_a_recorded_exception(span: Span) -> None:
 
 
 @pytest.mark.parametrize("leak", [in_an_attribute, in_an_event, in_the_status, in_a_recorded_exception])
-def test_a_secret_in_a_span_is_found(leak: Callable[[Span], None], witness: Witness) -> None:
-    witness.said.append("what a run said beside it " * 100)
-    witness.assert_silent()
-    (destination,) = find_destinations(witness.collector.otlp)
+def test_a_secret_in_a_span_is_found(leak: Callable[[Span], None], exposure: Exposure) -> None:
+    exposure.said.append("what a run said beside it " * 100)
+    exposure.assert_silent()
+    (destination,) = find_destinations(exposure.collector.otlp)
     tracing = TracerProvider(shutdown_on_exit=False)
     tracing.add_span_processor(SimpleSpanProcessor(destination.open().spans))
     with tracing.get_tracer("test").start_as_current_span("batches") as span:
@@ -86,7 +86,7 @@ def test_a_secret_in_a_span_is_found(leak: Callable[[Span], None], witness: Witn
     tracing.shutdown()
 
     with pytest.raises(AssertionError, match=WORD):
-        witness.assert_silent()
+        exposure.assert_silent()
 
 
 # CaTH
@@ -227,14 +227,14 @@ CATH_SCENARIOS: tuple[CathScenario, ...] = (
 @pytest.mark.stack
 @pytest.mark.parametrize("scenario", CATH_SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_nothing_of_cath_comes_to_light_when(
-    scenario: CathScenario, service: Service, witness: Witness, stack: ExitStack
+    scenario: CathScenario, service: Service, exposure: Exposure, stack: ExitStack
 ) -> None:
     key = service.environ["CATH_NOTIFY_API_KEY"]
     job = scenario(service, stack)
 
-    witness.fail(service, job)
+    exposure.fail(service, job)
 
-    witness.assert_silent(key, key[-36:])
+    exposure.assert_silent(key, key[-36:])
 
 
 # BON
@@ -349,10 +349,10 @@ BON_SCENARIOS: tuple[BonScenario, ...] = (
 @pytest.mark.stack
 @pytest.mark.parametrize("scenario", BON_SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_nothing_of_bon_comes_to_light_when(
-    scenario: BonScenario, bon: Bon, witness: Witness, stack: ExitStack, tmp_path: Path
+    scenario: BonScenario, bon: Bon, exposure: Exposure, stack: ExitStack, tmp_path: Path
 ) -> None:
     job = scenario(bon, stack, tmp_path)
 
-    witness.fail(bon, job)
+    exposure.fail(bon, job)
 
-    witness.assert_silent()
+    exposure.assert_silent()

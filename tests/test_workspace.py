@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from cath_dagster.development.documentation import render_all
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.registry import locations
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -14,7 +14,7 @@ def test_the_workspace_names_every_location_and_no_other() -> None:
     entries = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())["load_from"]
     named = {entry["python_module"]["location_name"]: entry["python_module"]["module_name"] for entry in entries}
 
-    assert named == {location.name: f"{location.package}.definitions" for location in LOCATIONS}
+    assert named == {location.name: f"{location.package}.definitions" for location in locations()}
 
 
 def test_the_documentation_is_current() -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.kills.remains import Mail, Remains, Row, Volatile
-from cath_dagster.core.mail import Delivery
-from cath_dagster.core.maintenance import SCHEMA
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.ports.mail import Delivery
 
 NOTICES = f"{SCHEMA}.sent_notice"
 SHOWN = 300

@@ -10,8 +10,8 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.development.outside import Outside
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.development.simulators.outside import Outside
 
 Row = tuple[str | None, ...]
 RUN, NEW = "<run>", "<new>"

@@ -20,7 +20,7 @@ from benchmarks.kills.proxy import Proxy
 from benchmarks.kills.remains import Remains, Volatile, find_volatile
 from benchmarks.kills.worker import BEGINS, Answer, Request, run
 from benchmarks.kills.worlds import Trial, World
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.development.postgres import PORT, SUPERUSER
 
 RUN_SECONDS = 120.0

@@ -11,14 +11,14 @@ from multiprocessing.connection import Connection
 import cath_dagster.adapters.notify
 import cath_dagster.adapters.smtp
 import cath_dagster.cath.media_report
-import cath_dagster.operations.resources  # noqa: F401 - as above
+import cath_dagster.operations.backends  # noqa: F401 - as above
 from benchmarks.measures import Quiet
-from cath_dagster.adapters.environment import open_resources
-from cath_dagster.core.execution import execute
-from cath_dagster.core.spec import JobSpec, load_specs
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.adapters.environment import open_backends
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.registry import all_specs
 
-SPECS: Mapping[str, JobSpec] = {spec.key: spec for location in LOCATIONS for spec in load_specs(location)}
+SPECS: Mapping[str, JobSpec] = {spec.key: spec for spec in all_specs()}
 BEGINS = "begins"
 
 
@@ -45,7 +45,7 @@ def run(request: Request, teller: Connection) -> None:
     """Run the job, and tell through the pipe when it begins and how it ended."""
     os.environ.update(request.environ)
     spec = SPECS[request.key]
-    resources = open_resources(spec.location)
+    backends = open_backends(spec.location)
     teller.send(BEGINS)
     try:
         result = execute(
@@ -53,7 +53,7 @@ def run(request: Request, teller: Connection) -> None:
             {"as_of": request.as_of},
             run_id=request.run_id,
             now=datetime.now(UTC),
-            resources=resources,
+            backends=backends,
             reporter=Quiet(),
         )
     except Exception:  # noqa: BLE001 - whatever it is, it is told, and counts as a run that broke

@@ -14,13 +14,14 @@ from psycopg import sql
 from benchmarks.kills import remains
 from benchmarks.measures import Quiet
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.spec import Location
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.development.local import REPOSITORY
-from cath_dagster.development.outside import Outside
 from cath_dagster.development.postgres import PORT, SUPERUSER, EmbeddedPostgres
-from cath_dagster.development.samples import SAMPLES, Filling, Sample
-from cath_dagster.operations import LOCATION as OPERATIONS
+from cath_dagster.development.sample import Filling, Sample
+from cath_dagster.development.samples import sample_of
+from cath_dagster.development.simulators.outside import Outside
+from cath_dagster.operations import OPERATIONS
 
 REAL_RUNS, COPIES = 4, 60
 """Runs that Dagster itself has written, and how often each stands in the history, a day older each time."""
@@ -31,7 +32,7 @@ COPIED = ("runs", "run_tags", "event_logs")
 class World:
     """One service's database and files as they are before a run, `as_of` the instant at which the sample was made."""
 
-    location: Location
+    location: CodeLocation
     cluster: EmbeddedPostgres
     template: str
     files: Path
@@ -70,12 +71,8 @@ class Trial:
         """Return what a run is given that reaches the database by `url`."""
         if self.world.location is OPERATIONS:
             return {"DAGSTER_HOME": str(self.files), "DAGSTER_POSTGRES_URL": url}
-        return self.outside.environment() | {
-            f"{self.world.location.prefix}_DATABASE_URL": url,
-            "CATH_BLOB_URL": (self.files / "blobs").as_uri(),
-            "CATH_REPORT_URL": (self.files / "reports").as_uri(),
-            "CHECKTICK_MEDIA_URL": (self.files / "media").as_uri(),
-        }
+        stores = sample_of(self.world.location).store_urls(self.files)
+        return self.outside.environment() | stores | {f"{self.world.location.prefix}_DATABASE_URL": url}
 
     def remains(self, run_ids: list[str]) -> remains.Remains:
         """Return what is left by now."""
@@ -93,13 +90,12 @@ class Trial:
                 admin.execute("SELECT pg_sleep(0.02)")
 
 
-def make_world(cluster: EmbeddedPostgres, location: Location, folder: Path, *, scale: float) -> World:
+def make_world(cluster: EmbeddedPostgres, location: CodeLocation, folder: Path, *, scale: float) -> World:
     """Make a location's template anew."""
     as_of = datetime.now(UTC)
     if location is OPERATIONS:
         return _make_history(cluster, folder, as_of)
-    (sample,) = (sample for sample in SAMPLES if sample.location is location)
-    return _make_sample(cluster, sample, folder, as_of, scale)
+    return _make_sample(cluster, sample_of(location), folder, as_of, scale)
 
 
 def copy_database(cluster: EmbeddedPostgres, template: str | None, name: str) -> None:
@@ -116,7 +112,7 @@ def _make_sample(cluster: EmbeddedPostgres, sample: Sample, folder: Path, as_of:
     template, files = f"kills_template_{sample.name}", folder / sample.name
     copy_database(cluster, None, template)
     url = cluster.url(template)
-    for name in ("blobs", "reports", "media"):
+    for name in sample.stores.values():
         (files / name).mkdir(parents=True)
     with psycopg.connect(url) as connection:
         sample.create_schema(connection)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from cath_dagster.core.blobs import (
+from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.ports.blobs import (
     BlobMissingError,
     BlobNameError,
     BlobStoreError,
@@ -18,10 +19,10 @@ from cath_dagster.core.blobs import (
     RemovalResult,
     UnusablePathError,
 )
-from cath_dagster.core.breaker import Breaker
-from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.ports.breaker import Breaker
 
 if TYPE_CHECKING:
+    # A library of clouds, which a run without files does not load.
     from obstore import ObjectMeta
     from obstore.store import AzureConfig, AzureStore, ObjectStore
 
@@ -188,7 +189,7 @@ class ObjectBlobStore:
             if self._breaker.is_open:
                 return RemovalResult(Removal.FAILED, "not tried, because the store does not answer")
             result = await self._delete_one(path)
-            self._breaker.hear(is_outage=NO_ANSWER in (result.error or ""))
+            self._breaker.record(is_outage=NO_ANSWER in (result.error or ""))
         return result
 
     async def _delete_one(self, path: str) -> RemovalResult:

@@ -2,7 +2,8 @@
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -11,11 +12,12 @@ import sqlalchemy as sa
 from cath_dagster.adapters.blobs import open_blob_store
 from cath_dagster.adapters.mounted import SUFFIX, MountedEnvironment
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.blobs import BlobStore
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.mail import Delivery, Mailer, Message, Receipt
-from cath_dagster.core.resources import required
-from cath_dagster.core.spec import Location
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.ports.blobs import BlobStore
+from cath_dagster.core.ports.mail import Delivery, Mailer, Message, Receipt
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.run.backends import required
 
 TEMPLATE = "NOTIFY_TEMPLATE_"
 SMTP_URL, NOTIFY_API_KEY = "SMTP_URL", "NOTIFY_API_KEY"
@@ -23,15 +25,15 @@ PROVIDERS = (SMTP_URL, NOTIFY_API_KEY)
 """The variables, without the prefix, either of which says how mail goes."""
 
 
-def open_resources(location: Location, instance: object = None) -> "EnvironmentResources":
+def open_backends(location: CodeLocation, instance: object = None) -> "EnvironmentBackends":
     """Return the outside of a location; `instance` is the orchestrator that runs its job, if one does."""
-    if location.resources:
-        opened: EnvironmentResources = importlib.import_module(location.resources).open_resources(instance)
+    if location.backends:
+        opened: EnvironmentBackends = importlib.import_module(location.backends).open_backends(instance)
         return opened
-    return EnvironmentResources(location.prefix)
+    return EnvironmentBackends(location.prefix)
 
 
-class EnvironmentResources:
+class EnvironmentBackends:
     """The outside of one code location as its environment variables describe it."""
 
     def __init__(self, prefix: str, environ: Mapping[str, str] | None = None) -> None:
@@ -56,6 +58,21 @@ class EnvironmentResources:
 
     def prepare(self) -> None:
         """Do what a run under the orchestrator may rely on; a service's database is prepared by `migrate` alone."""
+
+    @contextmanager
+    def database(self, purpose: str) -> Iterator[Database]:
+        """Yield the maintained database; other sessions see the purpose as `application_name`."""
+        with self.disposed_engine(purpose) as engine, Database(engine) as database:
+            yield database
+
+    @contextmanager
+    def disposed_engine(self, purpose: str) -> Iterator[sa.Engine]:
+        """Yield an engine for the maintained database, for what needs connections of its own; it is disposed of."""
+        engine = self.engine(purpose)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
     def engine(self, application_name: str) -> sa.Engine:
         """Return an engine for the maintained database; the caller disposes of it."""

@@ -4,16 +4,17 @@ The libraries are imported only where they are needed: a run without telemetry d
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cath_dagster.adapters.mounted import hand_down
 from cath_dagster.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    # A run that sends nothing loads none of it.
     from opentelemetry.sdk._logs.export import LogRecordExporter
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -106,7 +107,7 @@ def _open_otlp(endpoint: str, headers: Sequence[str]) -> Exporters:
 
 def _open_azure(connection_string: str) -> Exporters:
     for variable in AZURE_SILENCE:
-        os.environ.setdefault(variable, "true")
+        hand_down(variable, "true")
     from azure.monitor.opentelemetry.exporter import (
         AzureMonitorLogExporter,
         AzureMonitorMetricExporter,

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice, pairwise
 
-from cath_dagster.core.outcome import Outcome, RunResult, Status
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.ticks import ticks
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.model.ticks import ticks
+from cath_dagster.core.run.spec import JobSpec
 
 PREFIX = "cath_dagster."
 TICKS = 10
@@ -130,7 +130,7 @@ def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[
     if result.as_of is not None:
         for outcome in result.outcomes:
             yield from _measure_outcome(outcome, result.as_of)
-    if gap := longest_gap(run.spec.cron, now, run.spec.location.timezone):
+    if run.spec.cron and (gap := longest_gap(run.spec.cron, now, run.spec.location.timezone)):
         yield Measurement(SCHEDULE_INTERVAL, gap.total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
     if result.status is Status.SUCCESS:

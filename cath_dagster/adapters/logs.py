@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.execution import summary
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.summary import summary
 from cath_dagster.core.telemetry import trace_id
 
 VARIABLE = "CATH_DAGSTER_LOG_FORMAT"
@@ -18,7 +18,7 @@ TEXT, JSON = "text", "json"
 
 
 def is_json(environ: Mapping[str, str]) -> bool:
-    """Return whether log lines shall be JSON; raise `ConfigurationError` for a format that we do not know."""
+    """Return whether log lines should be JSON; raise `ConfigurationError` for a format that we do not know."""
     wanted = environ.get(VARIABLE) or TEXT
     if wanted not in (TEXT, JSON):
         raise ConfigurationError(f"{VARIABLE} is {wanted!r}; it may be {TEXT} or {JSON}")

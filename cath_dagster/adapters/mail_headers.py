@@ -10,7 +10,7 @@ import re
 from email.headerregistry import Address
 from email.policy import EmailPolicy
 
-from cath_dagster.core.words import one_line
+from cath_dagster.core.untrusted_text import one_line
 
 LINE = 76
 """Characters that a line has at most, of 78 that RFC 5322 recommends."""

@@ -1,7 +1,8 @@
 """The one door to the environment: where X is not set, X_FILE names a file that holds its value.
 
 So secrets can be mounted, as Docker and Kubernetes do it, and stand in no process's environment. Every variable of ours is
-read through here, so that none is an exception; what only other libraries read is theirs.
+read through `MountedEnvironment`, so that none is an exception. What others read in no file, and what a process hands to those
+that it starts, has functions of its own.
 """
 
 import os
@@ -11,6 +12,11 @@ from pathlib import Path
 from cath_dagster.core.errors import ConfigurationError
 
 SUFFIX = "_FILE"
+OF_OTHERS = {
+    "DAGSTER_HOME": "Dagster's own, which looks into no file",
+    "CATH_DAGSTER_TEMPORARY_STORAGE": "handed from a process to those that it starts; nobody sets it",
+}
+"""The variables that may be read past the files, each with why."""
 MAX_BYTES = 65_536
 """No secret is as long; a file that is would be the wrong one."""
 
@@ -42,6 +48,29 @@ class MountedEnvironment(Mapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def read_unmounted(name: str) -> str | None:
+    """Return a variable of `OF_OTHERS`, for which no file is looked into."""
+    if name not in OF_OTHERS:
+        raise KeyError(f"{name} is not one of {', '.join(OF_OTHERS)}: read it from a MountedEnvironment")
+    return os.environ.get(name)
+
+
+def hand_down(name: str, value: str) -> None:
+    """Set a variable, unless it is set, for the libraries in this process and for the processes that it starts."""
+    os.environ.setdefault(name, value)
+
+
+def inherited(*, without: tuple[str, ...]) -> dict[str, str]:
+    """Return what a process that is started inherits, but for the variables that begin so."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(without)}
+
+
+def forget(beginnings: tuple[str, ...]) -> None:
+    """Remove the variables that begin so from this process."""
+    for name in [name for name in os.environ if name.startswith(beginnings)]:
+        del os.environ[name]
 
 
 def _read(path: str, variable: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from cath_dagster.adapters import notify_words
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.mail import Delivery, MailerUnavailableError, Message, Receipt
+from cath_dagster.core.ports.mail import Delivery, MailerUnavailableError, Message, Receipt
 
 # The provider's limit for a file behind a link.
 ATTACHMENT_LIMIT = 2 * 1024 * 1024

@@ -8,7 +8,7 @@ replaced by what looks like it, in every text that is not `Ours`; in a whole mai
 import re
 from typing import Any
 
-from cath_dagster.core.words import Ours, inert
+from cath_dagster.core.untrusted_text import Ours, inert
 
 # Links and images, escapes, and code; each has a double that means nothing.
 _DOUBLES = str.maketrans({"[": "(", "]": ")", "\\": "＼", "`": "'", "<": "‹", ">": "›"})

@@ -5,7 +5,6 @@ matters more than what it does: no second attempt (a refresh token may be good f
 """
 
 import base64
-import enum
 import ipaddress
 import json
 import re
@@ -23,19 +22,12 @@ from oauthlib.oauth2 import InvalidGrantError, OAuth2Error, WebApplicationClient
 from urllib3.exceptions import HTTPError
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.tokens import Grant, RefreshError
+from cath_dagster.core.ports.tokens import ClientAuth, Grant, RefreshError
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Tokens have a few kilobytes; more is not an answer to our question."""
 LONGEST_LIFETIME = timedelta(days=3_650)
 """An answer that promises more does not count in seconds."""
-
-
-class ClientAuth(enum.StrEnum):
-    """How the client shows who it is."""
-
-    BASIC = "basic"
-    BODY = "body"
 
 
 class TokenEndpoint:

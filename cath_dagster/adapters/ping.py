@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.spec import JobSpec
 
 TIMEOUT_SECONDS = 3.0
 """For the connection and for the answer: twice a run, and a switch that is away must not hold a purge up."""
@@ -28,7 +28,7 @@ def ping_url(spec: JobSpec, environ: Mapping[str, str]) -> str | None:
 
 
 class Switch:
-    """The dead-man's switch of one run. Nothing that goes wrong with it is a failure of the run; `report` hears of it."""
+    """The dead-man's switch of one run. Nothing that goes wrong with it is a failure of the run; `report` is given it."""
 
     def __init__(self, url: str | None, *, run_id: str, report: Callable[[str], None]) -> None:
         self._url = url
@@ -37,7 +37,7 @@ class Switch:
 
     @contextlib.contextmanager
     def watching(self, *, begins: bool = True) -> Iterator[None]:
-        """Tell that the run has begun, unless it has before, and that it failed where it is broken off."""
+        """Report that the run has begun, unless it has before, and that it failed where it is broken off."""
         if begins:
             self._ping(START)
         try:
@@ -46,8 +46,8 @@ class Switch:
             self._ping(FAIL)
             raise
 
-    def tell(self, result: RunResult) -> None:
-        """Tell how the run ended."""
+    def ping_result(self, result: RunResult) -> None:
+        """Report how the run ended."""
         self._ping(SUCCESS if result.status is Status.SUCCESS else FAIL)
 
     def _ping(self, how: str) -> None:

@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 
 from cath_dagster.adapters.pooling import check_sessions, is_direct
 from cath_dagster.core.errors import ConfigurationError, PreflightError
-from cath_dagster.core.session import PINS, UNKNOWN_ENCODING, Pin
+from cath_dagster.core.postgres.session import PINS, UNKNOWN_ENCODING, Pin
 
 R = TypeVar("R")
 

@@ -39,7 +39,7 @@ from cath_dagster.adapters.instruments import (
     measure_result,
 )
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.outcome import Outcome, RunResult, Scalar, Status
+from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status
 from cath_dagster.core.telemetry import PARENT, trace_id
 
 SERVICE = "cath-dagster"
@@ -189,10 +189,10 @@ class _Told:
     def __init__(self, span: Span) -> None:
         self._span = span
 
-    def tell(self, **attributes: Scalar) -> None:
+    def set_attributes(self, **attributes: Scalar) -> None:
         self._span.set_attributes(_named(attributes))
 
-    def tell_outcome(self, outcome: Outcome) -> None:
+    def set_outcome(self, outcome: Outcome) -> None:
         self._span.set_attributes(_outcome_attributes(outcome))
 
 
@@ -237,7 +237,7 @@ def _named(attributes: Mapping[str, Scalar]) -> Attributes:
 
 def _outcome_attributes(outcome: Outcome) -> Attributes:
     counts = {name: count for name, count in outcome.counts().items() if count}
-    details = {name: outcome.details.get(name) for name in ("pace", "way", "duty")}
+    details = {name: outcome.details.get(name) for name in ("pace", "access_path", "index", "duty")}
     return _named({"target": outcome.target, **counts, "batches": outcome.batches, **details})
 
 

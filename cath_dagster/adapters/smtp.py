@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from cath_dagster.adapters.mail_headers import POLICY, write_address, write_text
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
+from cath_dagster.core.ports.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
 
 SCHEMES = {"smtp": 587, "smtps": 465}
 """With the ports at which mail is submitted where the URL names none."""

@@ -5,21 +5,28 @@ Whatever goes wrong with it is told in one line, and changes nothing for the run
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from cath_dagster.adapters.exporters import Complaints, Destination, Exporters, find_destinations
 from cath_dagster.adapters.instruments import Observed
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.execution import summary
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.resources import Reporter
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.telemetry import telling
-
-if TYPE_CHECKING:
-    from cath_dagster.adapters.recorder import Recorder
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.backends import Reporter
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.summary import summary
+from cath_dagster.core.telemetry import Telemetry, reporting_to
 
 INFO, WARN, ERROR = "INFO", "WARN", "ERROR"
+
+
+class Recording(Telemetry, Protocol):
+    """What records a run; the recorder itself brings OpenTelemetry with it, which a run that sends nothing does not load."""
+
+    def say(self, message: str, severity: str) -> None: ...
+
+    def ended(self, result: RunResult) -> None: ...
+
+    def close(self, error: BaseException | None) -> bool: ...
 
 
 def is_sent(environ: Mapping[str, str]) -> bool:
@@ -50,7 +57,7 @@ def observed(
         return
     error: BaseException | None = None
     try:
-        with telling(recorder):
+        with reporting_to(recorder):
             yield _Overheard(reporter, recorder)
     except BaseException as raised:
         error = raised
@@ -68,7 +75,7 @@ def observed(
 class _Overheard:
     """A reporter whose lines are also sent."""
 
-    def __init__(self, reporter: Reporter, recorder: "Recorder") -> None:
+    def __init__(self, reporter: Reporter, recorder: Recording) -> None:
         self._reporter = reporter
         self._recorder = recorder
 
@@ -102,7 +109,7 @@ def _find(environ: Mapping[str, str], reporter: Reporter) -> list[Destination]:
 
 def _open(
     destinations: Sequence[Destination], run: Observed, environ: Mapping[str, str], reporter: Reporter
-) -> "Recorder | None":
+) -> Recording | None:
     """Return the recorder of a run, None where the settings are such that none can be made."""
     opened = [exporters for each in destinations if (exporters := _open_destination(each, reporter))]
     if not opened:

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from cath_dagster.core.execution import summary
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.core.words import printable
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.run.summary import summary
+from cath_dagster.core.untrusted_text import printable
 
 SECONDS_BETWEEN_LINES = 2.0
 

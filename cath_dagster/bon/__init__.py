@@ -1,6 +1,6 @@
 """The BON invoicing service: what runs against its database, and when."""
 
-from cath_dagster.core.spec import Location
+from cath_dagster.core.model.location import CodeLocation
 
-LOCATION = Location(name="bon", package="cath_dagster.bon", timezone="Asia/Jerusalem")
+BON = CodeLocation(name="bon", package="cath_dagster.bon", timezone="Asia/Jerusalem")
 OWNER = "team:bon"

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from cath_dagster.bon import LOCATION, OWNER
+from cath_dagster.bon import BON, OWNER
 from cath_dagster.orchestration.runs import ledger_spec
 
 TABLES = {
@@ -15,11 +15,11 @@ TABLES = {
 
 TABLE_SPECS = [
     dg.AssetSpec(
-        dg.AssetKey([LOCATION.name, name]),
+        dg.AssetKey([BON.name, name]),
         description=description,
-        group_name=LOCATION.name,
+        group_name=BON.name,
         kinds={"postgres", "table"},
         owners=[OWNER],
     )
     for name, description in TABLES.items()
-] + [ledger_spec(LOCATION, OWNER)]
+] + [ledger_spec(BON, OWNER)]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
-from cath_dagster.core.letters import write
-from cath_dagster.core.mail import Content
+from cath_dagster.core.ports.letters import write
+from cath_dagster.core.ports.mail import Content
 
 LOCALE = "he_IL"
 NO_NUMBER = "טיוטה"

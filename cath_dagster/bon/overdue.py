@@ -1,4 +1,4 @@
-"""Which invoices are overdue on a day, and who hears of them."""
+"""Which invoices are overdue on a day, and who is told."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from cath_dagster.bon.messages import Digest, OverdueInvoice
 from cath_dagster.bon.owners import Owner, owners_of
 from cath_dagster.bon.tables import CLOSED, OPEN, businesses, invoices
-from cath_dagster.core.database import Database
 from cath_dagster.core.extremes import on_calendar
-from cath_dagster.core.heap import is_any
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.expressions import is_any
 
 BUSINESSES_AT_ONCE = 50
 """Businesses whose invoices are in memory together."""
@@ -21,7 +21,7 @@ BUSINESSES_AT_ONCE = 50
 
 @dataclass(frozen=True, kw_only=True)
 class BusinessDigest:
-    """A business with something overdue: who hears of it, and what."""
+    """A business with something overdue: who is told, and what."""
 
     business_id: UUID
     business: str = field(repr=False)

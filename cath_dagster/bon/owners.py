@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cath_dagster.bon.tables import user_businesses, users
-from cath_dagster.core.heap import is_any
+from cath_dagster.core.postgres.expressions import is_any
 
 
 @dataclass(frozen=True)

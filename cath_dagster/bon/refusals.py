@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from cath_dagster.bon.shaam import Ended, Ending, read_stored
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.heap import is_any
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.expressions import is_any
 
 MOST_REFUSED = 10
 """Of more than these and more than half of all that answered, something else is wrong than so many authorisations."""

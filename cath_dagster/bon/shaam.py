@@ -18,9 +18,9 @@ import sqlalchemy as sa
 
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.token_cipher import TokenCipher, UnreadableTokenError
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import DatabaseUnavailableError, MaintenanceError
-from cath_dagster.core.tokens import Grant, RefreshError
+from cath_dagster.core.ports.tokens import Grant, RefreshError
+from cath_dagster.core.postgres.database import Database
 
 SAVE_ATTEMPTS = 10
 """Each waits some 13 s for the database: longer than a failover, for tokens that exist nowhere else."""

@@ -7,8 +7,8 @@ that jobs delete from, those that are not declared here included: a deleted row 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ENUM
 
-from cath_dagster.core.session import SERVICE
-from cath_dagster.core.undo_check import PERSONAL
+from cath_dagster.core.archive.obstacles import PERSONAL
+from cath_dagster.core.postgres.session import SERVICE
 
 METADATA = sa.MetaData(schema=SERVICE)
 _INSTANT = sa.DateTime(timezone=True)

@@ -1,8 +1,8 @@
 """The court and tribunal hearings service (CaTH): what runs against its database, and when."""
 
-from cath_dagster.core.spec import Location
+from cath_dagster.core.model.location import CodeLocation
 
-LOCATION = Location(
+CATH = CodeLocation(
     name="cath",
     package="cath_dagster.cath",
     revision="cath_0001",

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import array
 
 from cath_dagster.cath.tables import artefact, artefact_archive, artefact_search, location
-from cath_dagster.core.purge import Archive, Child, Purge
+from cath_dagster.core.model.purge import Child, CopyTo, Purge
 
 FINAL_EXTENSION = r"(\.[A-Za-z0-9]{1,10})$"
 """The source's file name is an uploader's words: nothing of it but a plain extension gets into a path."""
@@ -34,7 +34,7 @@ def removal(
         age=artefact.c.display_to,
         reads_other_rows=reads_other_rows,
         children=(Child(artefact_search, artefact_search.c.artefact_id),),
-        archive=Archive(
+        copies=CopyTo(
             artefact_archive,
             {**{name: artefact.c[name] for name in copied}, "archived_by": sa.literal(run_id)},
             run="archived_by",

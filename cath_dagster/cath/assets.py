@@ -6,13 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import sqlalchemy as sa
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.jobs import media_reporting, refresh_views
 from cath_dagster.cath.views import VIEWS
-from cath_dagster.core.database import Database
-from cath_dagster.core.maintenance import view_state
-from cath_dagster.core.settings import read_settings
+from cath_dagster.core.maintenance.tables import view_state
+from cath_dagster.core.model.settings import read_settings
 from cath_dagster.orchestration.config import config_schema
 from cath_dagster.orchestration.runs import (
     ledger_spec,
@@ -38,8 +37,8 @@ TABLES = {
     "subscription_list_type": "Who wants to hear about which kinds of lists.",
     "user": "Users of every provenance.",
 }
-REPORT_KEY = dg.AssetKey([LOCATION.name, "media_application_report"])
-VIEW_KEYS = {view.name: dg.AssetKey([LOCATION.name, view.name]) for view in VIEWS}
+REPORT_KEY = dg.AssetKey([CATH.name, "media_application_report"])
+VIEW_KEYS = {view.name: dg.AssetKey([CATH.name, view.name]) for view in VIEWS}
 COUNTS_CHECK = "counts_equal_source"
 VERIFIED_CHECK = "verified_within_a_day"
 MAX_AGE = timedelta(days=1)
@@ -50,9 +49,9 @@ def _first_week() -> date:
     return read_settings(
         media_reporting.MediaReportingSettings,
         {},
-        location=LOCATION.name,
+        location=CATH.name,
         job=media_reporting.JOB,
-        environ=EnvironmentResources(LOCATION.prefix).environ,
+        environ=EnvironmentBackends(CATH.prefix).environ,
     ).start_date
 
 
@@ -60,14 +59,14 @@ WEEKS = dg.WeeklyPartitionsDefinition(start_date=_first_week().isoformat(), day_
 
 TABLE_SPECS = [
     dg.AssetSpec(
-        dg.AssetKey([LOCATION.name, name]),
+        dg.AssetKey([CATH.name, name]),
         description=description,
         group_name=GROUP,
         kinds={"postgres", "table"},
         owners=[OWNER],
     )
     for name, description in TABLES.items()
-] + [ledger_spec(LOCATION, OWNER)]
+] + [ledger_spec(CATH, OWNER)]
 
 
 @dg.multi_asset(
@@ -75,7 +74,7 @@ TABLE_SPECS = [
     specs=[
         dg.AssetSpec(
             REPORT_KEY,
-            deps=[[LOCATION.name, "media_application"]],
+            deps=[[CATH.name, "media_application"]],
             description=media_reporting.SPEC.description,
             group_name=GROUP,
             kinds={"csv", "python"},
@@ -114,7 +113,7 @@ def media_application_report(context: dg.AssetExecutionContext) -> Iterator[dg.M
     specs=[
         dg.AssetSpec(
             VIEW_KEYS[view.name],
-            deps=[[LOCATION.name, source] for source in view.sources],
+            deps=[[CATH.name, source] for source in view.sources],
             description=view.title,
             group_name=GROUP,
             kinds={"postgres", "view"},
@@ -170,7 +169,7 @@ def reporting_views(
 def views_verified(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Look up when each view was last compared with its source, refreshed or not."""
     query = sa.select(view_state.c.view_name, view_state.c.verified_at)
-    with Database(EnvironmentResources(LOCATION.prefix).engine("views_verified")) as database:
+    with EnvironmentBackends(CATH.prefix).database("views_verified") as database:
         verified = dict(database.transaction(lambda connection: connection.execute(query).tuples().all()))
     now = datetime.now(UTC)
     for name, key in VIEW_KEYS.items():

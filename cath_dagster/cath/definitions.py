@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from cath_dagster.cath import LOCATION, assets
-from cath_dagster.core.spec import load_specs
+from cath_dagster.cath import CATH, assets
+from cath_dagster.core.run.spec import load_specs
 from cath_dagster.orchestration.console import LOGGERS
 from cath_dagster.orchestration.jobs import EXECUTOR, build_asset_job, build_op_job
-from cath_dagster.orchestration.schedules import build_schedule, missing_partitions
+from cath_dagster.orchestration.schedules import build_schedule, build_schedules, missing_partitions
 
-SPECS = {spec.name: spec for spec in load_specs(LOCATION)}
+SPECS = {spec.name: spec for spec in load_specs(CATH)}
 REPORT, VIEWS = SPECS["media_reporting"], SPECS["refresh_views"]
 
 report_job = build_asset_job(REPORT, assets.media_application_report)
@@ -27,7 +27,7 @@ defs = dg.Definitions(
             requests=missing_partitions(assets.REPORT_KEY, assets.WEEKS),
         ),
         build_schedule(VIEWS, views_job, asset_keys=list(assets.VIEW_KEYS.values())),
-        *(build_schedule(spec, job) for spec, job in op_jobs),
+        *build_schedules(op_jobs),
     ],
     executor=EXECUTOR,
     loggers=LOGGERS,

@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 
 from cath_dagster.cath.tables import user
 from cath_dagster.core.extremes import is_on_calendar
-from cath_dagster.core.forgetting import Asking
 from cath_dagster.core.instants import as_utc, midnight, naive_utc
-from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import SETTLED
-from cath_dagster.core.settings import Days, PurgeSettings
+from cath_dagster.core.maintenance.tables import sent_notice
+from cath_dagster.core.model.settings import Days, PurgeSettings
+from cath_dagster.core.outbox.forgetting import Asking
+from cath_dagster.core.outbox.notices import SETTLED
 
 JOB = "inactive_verification"
 MEDIA = ("B2C_IDAM", "PI_AAD")

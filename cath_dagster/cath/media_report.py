@@ -163,7 +163,7 @@ def render_csv(applications: Iterable[Application]) -> bytes:
 
 
 def defuse(value: str) -> str:
-    """Return the text such that no spreadsheet takes it for a formula."""
+    """Return the text so that no spreadsheet takes it for a formula."""
     stripped = value.lstrip()
     # Blanks and control characters before a formula do not stop a spreadsheet from running it.
     is_dangerous = stripped.startswith(_FORMULA_STARTS) or unicodedata.category(value[:1] or " ") == "Cc"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cath_dagster.core.words import Ours, one_line
+from cath_dagster.core.untrusted_text import Ours, one_line
 
 ENVIRONMENT_NAMES = {
     "prod": "Production",

@@ -7,10 +7,10 @@ are not declared here included: a deleted row is archived whole, if it is. A use
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from cath_dagster.core.maintenance import METADATA as MAINTENANCE
-from cath_dagster.core.optional import OPTIONAL
-from cath_dagster.core.session import SERVICE
-from cath_dagster.core.undo_check import PERSONAL
+from cath_dagster.core.archive.obstacles import PERSONAL
+from cath_dagster.core.maintenance.tables import METADATA as MAINTENANCE
+from cath_dagster.core.model.optional_columns import OPTIONAL
+from cath_dagster.core.postgres.session import SERVICE
 
 METADATA = sa.MetaData(schema=SERVICE)
 _INSTANT = sa.DateTime(timezone=False)

@@ -1,7 +1,7 @@
 """The four views for reporting. None holds an e-mail address, a person's name, a case name or a case number."""
 
 from cath_dagster.cath.artefacts import WHOLE_NUMBER
-from cath_dagster.core.view import View
+from cath_dagster.core.maintenance.view import View
 
 ARTEFACT_COLUMNS = (
     "artefact_id, location_id, list_type_id AS list_type, content_date, sensitivity, language, display_from, "

@@ -1,8 +1,8 @@
 """CheckTick, a service for clinical surveys: what runs against its database, and when."""
 
-from cath_dagster.core.spec import Location
+from cath_dagster.core.model.location import CodeLocation
 
-LOCATION = Location(
+CHECKTICK = CodeLocation(
     name="checktick",
     package="cath_dagster.checktick",
     stores={"MEDIA_URL": ("question_images",)},

@@ -7,17 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.checktick import LOCATION, OWNER
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.checktick import CHECKTICK, OWNER
 from cath_dagster.checktick.deletion import find_gaps
 from cath_dagster.checktick.jobs import data_governance
 from cath_dagster.checktick.report import Deletion, RetentionReport, day_of, last_tick, read_report
 from cath_dagster.checktick.strays import Strays
-from cath_dagster.core.database import Database
-from cath_dagster.core.outcome import RunResult
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.orchestration.runs import ledger_spec
 
-GROUP = LOCATION.name
+GROUP = CHECKTICK.name
 TABLES = {
     "surveys_auditlog": "What was done to surveys, and the records of those that are gone.",
     "surveys_collectiondefinition": "Collections of question groups within surveys.",
@@ -43,7 +43,7 @@ TABLES = {
     "surveys_surveyresponse": "Submitted responses, most of them encrypted.",
     "surveys_usersurveykekescrow": "Where in the vault users' keys to surveys are kept.",
 }
-REPORT_KEY = dg.AssetKey([LOCATION.name, "retention_report"])
+REPORT_KEY = dg.AssetKey([CHECKTICK.name, "retention_report"])
 FIRST_DAY = date(2024, 1, 1)
 DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), end_offset=1, timezone="UTC")
 OVERDUE_CHECK, DECISION_CHECK, POLICY_CHECK = (
@@ -55,19 +55,19 @@ SHOWN = 50
 
 TABLE_SPECS = [
     dg.AssetSpec(
-        dg.AssetKey([LOCATION.name, name]),
+        dg.AssetKey([CHECKTICK.name, name]),
         description=description,
         group_name=GROUP,
         kinds={"postgres", "table"},
         owners=[OWNER],
     )
     for name, description in TABLES.items()
-] + [ledger_spec(LOCATION, OWNER)]
+] + [ledger_spec(CHECKTICK, OWNER)]
 
 
 @dg.asset(
     key=REPORT_KEY,
-    deps=[[LOCATION.name, name] for name in ("surveys_survey", "surveys_legalhold", "surveys_auditlog")],
+    deps=[[CHECKTICK.name, name] for name in ("surveys_survey", "surveys_legalhold", "surveys_auditlog")],
     description=(
         "Which deletions were due on a day, done, held and overdue. Every run of data_governance reports its day; another "
         "day is materialised from here or read with cath-dagster governance report, which also names the authorities of "
@@ -82,7 +82,7 @@ TABLE_SPECS = [
 def retention_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     """Report on one day, as far as it has come."""
     day, at = day_of(context.partition_key, datetime.now(UTC))
-    with _database("retention_report") as database:
+    with _resources().database("retention_report") as database:
         report = database.transaction(partial(read_report, day=day, at=at, tick=_tick(at)))
     return dg.MaterializeResult(metadata=report_metadata(report))
 
@@ -113,7 +113,7 @@ def retention_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[
 def retention_checks() -> Iterator[dg.AssetCheckResult]:
     """Look at how things stand now."""
     now = datetime.now(UTC)
-    with _database("retention_checks") as database:
+    with _resources().database("retention_checks") as database:
         for name, passed, severity, metadata in _judge(database, now, _tick(now)):
             yield dg.AssetCheckResult(passed=passed, check_name=name, severity=severity, metadata=metadata)
 
@@ -124,7 +124,7 @@ def report_after_run(result: RunResult) -> Iterator[dg.AssetMaterialization | dg
         return
     now = max(datetime.now(UTC), result.as_of)
     day, at = day_of(result.as_of.date().isoformat(), now)
-    with _database("retention_report") as database:
+    with _resources().database("retention_report") as database:
         report = database.transaction(partial(read_report, day=day, at=at, tick=result.as_of))
         checks = list(_judge(database, now, max(result.as_of, _tick(now))))
     yield dg.AssetMaterialization(REPORT_KEY, partition=day.isoformat(), metadata=report_metadata(report))
@@ -203,5 +203,5 @@ def _tick(at: datetime) -> datetime:
     return last_tick(data_governance.SPEC.cron, at)
 
 
-def _database(purpose: str) -> Database:
-    return Database(EnvironmentResources(LOCATION.prefix).engine(purpose))
+def _resources() -> EnvironmentBackends:
+    return EnvironmentBackends(CHECKTICK.prefix)

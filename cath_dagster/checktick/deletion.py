@@ -144,12 +144,12 @@ def find_gaps(connection: sa.Connection) -> list[str]:
     known = set(map(str, POLICY))
     there = set(_foreign_keys(connection))
     return [
-        *_tell(
+        *_obstacles(
             there - known,
             "the database has foreign keys for which no policy says what becomes of their rows when a survey is deleted",
             "say so in checktick/deletion.py",
         ),
-        *_tell(
+        *_obstacles(
             known - there,
             "the policy speaks of foreign keys that the database does not have",
             "is this CheckTick's database, and of a version that this release knows?",
@@ -157,7 +157,7 @@ def find_gaps(connection: sa.Connection) -> list[str]:
     ]
 
 
-def _tell(names: Iterable[str], says: str, remedy: str) -> list[str]:
+def _obstacles(names: Iterable[str], says: str, remedy: str) -> list[str]:
     found = sorted(names)
     return [f"{says} ({'; '.join(found)}): {remedy}"] if found else []
 

@@ -19,13 +19,14 @@ from cath_dagster.checktick.retention import (
     is_past_hard_deletion,
     lock_for_decision,
 )
-from cath_dagster.core.database import BatchConflictError
-from cath_dagster.core.heap import Keys, is_any
-from cath_dagster.core.ledger import Ledger
-from cath_dagster.core.maintenance import deleted_key, sent_notice
-from cath_dagster.core.notices import SETTLED
-from cath_dagster.core.outbox import queue
-from cath_dagster.core.purge import Purge
+from cath_dagster.core.ledger.ledger import Ledger
+from cath_dagster.core.maintenance.tables import deleted_key, sent_notice
+from cath_dagster.core.model.purge import Keys, Purge
+from cath_dagster.core.outbox.files import queue
+from cath_dagster.core.outbox.notices import SETTLED
+from cath_dagster.core.postgres.database import BatchConflictError
+from cath_dagster.core.postgres.expressions import is_any
+from cath_dagster.core.purge.batch import BatchCounts
 
 ACTION = "survey_hard_deleted"
 SCOPE = "data_governance"
@@ -84,15 +85,15 @@ class Eraser:
     now: datetime
     rule: str
 
-    def erase(self, survey_ids: Sequence[int], connection: sa.Connection) -> int:
-        """Delete those of the surveys that may be deleted, in the caller's transaction; return how many that were."""
+    def erase(self, survey_ids: Sequence[int], connection: sa.Connection) -> BatchCounts:
+        """Delete those of the surveys that may be deleted, in the caller's transaction."""
         locked = lock_for_decision(connection, survey_ids, is_past_hard_deletion(self.as_of))
         # A statement that waited for a lock decides by its old snapshot of the holds; this one has a new snapshot.
         chosen = connection.scalars(
             sa.select(t.survey.c.id).where(is_any(t.survey.c.id, locked), is_hard_deletable(self.as_of))
         ).all()
         if not chosen:
-            return 0
+            return BatchCounts(len(survey_ids), 0)
         _overwrite_keys(connection, chosen)
         files = select_files(is_any(t.survey.c.id, chosen))
         queue(connection, files, job=self.job, run_id=self.run_id, table=t.survey.name, due_at=None)
@@ -105,7 +106,7 @@ class Eraser:
         self.ledger.record_batch(
             connection, counts, rule=self.rule, cutoff=self.as_of, keys_kept=frozenset({t.survey.name})
         )
-        return len(chosen)
+        return BatchCounts(len(survey_ids), len(chosen))
 
     def _leave_record(self, connection: sa.Connection, chosen: Keys) -> None:
         """Write a row for each survey that outlives it, with what a later question may need and no more."""

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from cath_dagster.checktick.erasure import SCOPE
 from cath_dagster.checktick.tables import audit_log
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.left_files import LeftFile
+from cath_dagster.core.outbox.left_files import LeftFile
+from cath_dagster.core.run.job_run import JobRun
 
 ACTION = "survey_files_left"
 
@@ -30,7 +30,7 @@ def record_files_left(run: JobRun, connection: sa.Connection, left: Sequence[Lef
                 "files_left_by_hand": count,
                 "file_ids": [each.file_id for each in left if (each.row_key, each.run_id) == (survey_id, run_id)],
             },
-            "created_at": run.now,
+            "created_at": run.request.now,
             "message": f"{count} files of survey {survey_id} are left to be deleted by hand",
             "severity": "warning",
             "user_agent": "",

@@ -14,8 +14,9 @@ from cath_dagster.checktick.retention import (
     soft_deletion_values,
 )
 from cath_dagster.checktick.tables import survey
-from cath_dagster.core.heap import is_any
-from cath_dagster.core.ledger import Ledger
+from cath_dagster.core.ledger.ledger import Ledger
+from cath_dagster.core.postgres.expressions import is_any
+from cath_dagster.core.purge.batch import BatchCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class Marker:
     grace: timedelta
     rule: str
 
-    def mark(self, survey_ids: Sequence[int], connection: sa.Connection) -> int:
-        """Soft-delete those of the surveys that may be, in the caller's transaction; return how many that were.
+    def mark(self, survey_ids: Sequence[int], connection: sa.Connection) -> BatchCounts:
+        """Soft-delete those of the surveys that may be, in the caller's transaction.
 
         Nothing but the two dates is written: whatever else of a survey is being changed stays as it is.
         """
@@ -43,4 +44,4 @@ class Marker:
         )
         marked = connection.execute(statement).rowcount
         self.ledger.record_batch(connection, {survey.name: {"updated": marked}}, rule=self.rule, cutoff=self.as_of)
-        return marked
+        return BatchCounts(len(survey_ids), marked)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import quote
 
-from cath_dagster.core.letters import write
-from cath_dagster.core.mail import Content
-from cath_dagster.core.words import Ours
+from cath_dagster.core.ports.letters import write
+from cath_dagster.core.ports.mail import Content
+from cath_dagster.core.untrusted_text import Ours
 
 URGENT_DAYS, IMPORTANT_DAYS = 1, 7
 MAX_MONTHS = 24

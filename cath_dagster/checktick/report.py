@@ -12,16 +12,16 @@ from itertools import takewhile
 
 import sqlalchemy as sa
 
-from cath_dagster.checktick import LOCATION
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.erasure import ACTION
+from cath_dagster.checktick.exempt import SAYS, Reason
 from cath_dagster.checktick.retention import JOB, WARNING, is_republished
-from cath_dagster.checktick.standing import SAYS, Reason
 from cath_dagster.checktick.strays import Strays, find_strays
 from cath_dagster.checktick.tables import audit_log, legal_hold, survey
 from cath_dagster.core.extremes import instant_on_calendar, on_calendar
 from cath_dagster.core.instants import as_utc, midnight
-from cath_dagster.core.maintenance import ledger_event, sent_notice
-from cath_dagster.core.ticks import ticks
+from cath_dagster.core.maintenance.tables import ledger_event, sent_notice
+from cath_dagster.core.model.ticks import ticks
 
 TIME_TO_RUN = timedelta(hours=1)
 """After a tick, before what it should have done is called overdue."""
@@ -153,10 +153,14 @@ class _End:
     skipped: int
 
 
-def last_tick(cron: str, at: datetime) -> datetime:
-    """Return when the schedule last ticked long enough before an instant for its run to have ended."""
+def last_tick(cron: str | None, at: datetime) -> datetime:
+    """Return when the schedule last ticked long enough before an instant for its run to have ended.
+
+    Without a schedule, or a tick, a run may have been made at any time, so that the latest such instant counts.
+    """
     latest = as_utc(at) - TIME_TO_RUN
-    made = list(takewhile(lambda tick: tick <= latest, ticks(cron, LOCATION.timezone, latest - timedelta(days=32))))
+    foretold = ticks(cron, CHECKTICK.timezone, latest - timedelta(days=32)) if cron else ()
+    made = list(takewhile(lambda tick: tick <= latest, foretold))
     return made[-1] if made else latest
 
 
@@ -168,9 +172,9 @@ def read_report(connection: sa.Connection, *, day: date, at: datetime, tick: dat
     found: dict[str, list[Deletion]] = {"done": [], "held": [], "overdue": [], "waiting": []}
     for life in lives:
         for deletion in life.deletions():
-            kind, standing = _judge(life, deletion, ends, start=start, at=at, tick=tick)
+            kind, exempt = _judge(life, deletion, ends, start=start, at=at, tick=tick)
             if kind:
-                found[kind].append(standing)
+                found[kind].append(exempt)
     for deletions in found.values():
         deletions.sort(key=lambda each: (each.due_at, each.survey_id, each.phase))
     return RetentionReport(

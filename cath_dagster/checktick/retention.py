@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from pydantic import Field, model_validator
 
 from cath_dagster.checktick.tables import data_subject_request, legal_hold, survey
-from cath_dagster.core.heap import Keys, is_any
-from cath_dagster.core.settings import Days, JobSettings
+from cath_dagster.core.model.purge import Keys
+from cath_dagster.core.model.settings import Days, JobSettings
+from cath_dagster.core.postgres.expressions import is_any
 
 JOB = "data_governance"
 PUBLISHED, CLOSED = "published", "closed"

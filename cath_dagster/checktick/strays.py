@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.checktick import LOCATION
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.erasure import ACTION
 from cath_dagster.checktick.retention import JOB, is_undated
 from cath_dagster.checktick.tables import audit_log, survey
-from cath_dagster.core.left_files import find_left
+from cath_dagster.core.outbox.left_files import find_left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Strays:
         if self.files_by_hand:
             says.append(
                 f"{self.files_by_hand} files of deleted surveys are left to be done by hand; cath-dagster files list "
-                f"{LOCATION.name} tells which"
+                f"{CHECKTICK.name} tells which"
             )
         return says
 

@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from cath_dagster.core.session import SERVICE
-from cath_dagster.core.undo_check import PERSONAL
+from cath_dagster.core.archive.obstacles import PERSONAL
+from cath_dagster.core.postgres.session import SERVICE
 
 METADATA = sa.MetaData(schema=SERVICE)
 _INSTANT = sa.DateTime(timezone=True)

@@ -17,13 +17,13 @@ from cath_dagster.checktick.retention import (
     is_hard_deletable,
 )
 from cath_dagster.checktick.tables import survey, user
-from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.job_run import NEXT_RUN, JobRun
-from cath_dagster.core.mail import Content, Message
-from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import SETTLED, Notice, not_settled
-from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.maintenance.tables import sent_notice
+from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.outbox.forgetting import Asking, is_older
+from cath_dagster.core.outbox.notices import SETTLED, Notice, not_settled
+from cath_dagster.core.ports.mail import Content, Message
+from cath_dagster.core.run.job_run import NEXT_RUN, JobRun
 
 TEMPLATE = "deletion_warning"
 IDS_SHOWN = 50
@@ -110,7 +110,7 @@ def send_warnings(run: JobRun, settings: DataGovernanceSettings) -> None:
     due = run.database.transaction(partial(find_due, settings=settings, as_of=run.as_of))
     site_url = check_mail(run, due)
     if due:
-        run.previews[TEMPLATE] = deletion_warning(masked(_words(due[0], settings, site_url)))
+        run.account.previews[TEMPLATE] = deletion_warning(masked(_words(due[0], settings, site_url)))
     notices = [_notice(warning, partial(deletion_warning, _words(warning, settings, site_url))) for warning in due]
     run.send(notices, then=f"{NEXT_RUN}, for every survey whose date of deletion has not come by then")
     sent = {} if run.dry_run else run.database.transaction(partial(_sent_by, run_id=run.run_id))

@@ -8,69 +8,66 @@ from importlib.util import find_spec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import EnvironmentResources, open_resources
+from cath_dagster.adapters.environment import EnvironmentBackends, open_backends
 from cath_dagster.cli.views import views_of
-from cath_dagster.core.blobs import BlobStoreError
-from cath_dagster.core.database import translate
-from cath_dagster.core.diagnosis import Finding, Level, diagnose
 from cath_dagster.core.errors import MaintenanceError, PreflightError
-from cath_dagster.core.mail import MailerUnavailableError
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.needs import Moment
-from cath_dagster.core.optional_diagnosis import diagnose_optional_columns
-from cath_dagster.core.reference_findings import reference_findings
-from cath_dagster.core.rehearsal import check_configuration, rehearse
-from cath_dagster.core.spec import Location, load_specs
-from cath_dagster.core.view_diagnosis import diagnose_views
+from cath_dagster.core.inspection.diagnosis import diagnose
+from cath_dagster.core.inspection.optional_diagnosis import diagnose_optional_columns
+from cath_dagster.core.inspection.reference_findings import reference_findings
+from cath_dagster.core.inspection.rehearsal import check_configuration, rehearse
+from cath_dagster.core.inspection.view_diagnosis import diagnose_views
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.ports.blobs import BlobStoreError
+from cath_dagster.core.ports.mail import MailerUnavailableError
+from cath_dagster.core.postgres.database import translate
+from cath_dagster.core.roles.required_privileges import Moment
+from cath_dagster.core.run.spec import load_specs
 
 
-def examine_location(location: Location) -> list[Finding]:
+def examine_location(location: CodeLocation) -> list[Finding]:
     """Return every finding; what cannot be examined is a problem and stops nothing else."""
-    resources = open_resources(location)
-    database = list(_database(location, resources))
-    return [*database, *_jobs(location, resources, database), *_outside(location, resources)]
+    backends = open_backends(location)
+    database = list(_database(location, backends))
+    return [*database, *_jobs(location, backends, database), *_outside(location, backends)]
 
 
-def _jobs(location: Location, resources: EnvironmentResources, database: Sequence[Finding]) -> Iterator[Finding]:
+def _jobs(location: CodeLocation, backends: EnvironmentBackends, database: Sequence[Finding]) -> Iterator[Finding]:
     """Ask for each job what its run asks first; not of a database of which it was said that no run gets so far."""
     general = (f"{location.prefix}_DATABASE_URL", "server", f"schema {SCHEMA}")
     is_open = not any(found.level is Level.PROBLEM and found.subject in general for found in database)
     now = datetime.now(UTC)
     for spec in load_specs(location):
-        says = rehearse(spec, resources, now=now) if is_open else check_configuration(spec, resources, now=now)
+        can_rehearse = is_open or spec.database is None
+        says = rehearse(spec, backends, now=now) if can_rehearse else check_configuration(spec, backends, now=now)
         subject = f"job {spec.name}"
         if says:
-            yield Finding(subject=subject, level=Level.PROBLEM, says=says)
-        elif is_open and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
-            yield Finding(subject=subject, level=Level.OK, says="its run could begin")
+            yield Finding(subject=subject, level=Level.PROBLEM, message=says)
+        elif can_rehearse and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
+            yield Finding(subject=subject, level=Level.OK, message="its run could begin")
 
 
-def _database(location: Location, resources: EnvironmentResources) -> Iterator[Finding]:
+def _database(location: CodeLocation, backends: EnvironmentBackends) -> Iterator[Finding]:
     subject = f"{location.prefix}_DATABASE_URL"
-    try:
-        engine = resources.engine("doctor")
-    except MaintenanceError as error:
-        yield Finding(subject=subject, level=Level.PROBLEM, says=str(error))
+    if (specs := load_specs(location)) and all(spec.database is None for spec in specs):
         return
     try:
-        with engine.connect() as connection:
-            specs = load_specs(location)
+        with backends.disposed_engine("doctor") as engine, engine.connect() as connection:
             yield from diagnose(connection, location, specs)
-            yield from reference_findings(connection, specs, Moment(datetime.now(UTC), resources.environ, "doctor"))
+            yield from reference_findings(connection, specs, Moment(datetime.now(UTC), backends.environ, "doctor"))
             yield from diagnose_optional_columns(connection, _tables(location))
             yield from diagnose_views(connection, views_of(location), job="refresh_views", location=location.name)
     except PreflightError as refused:
         says, _, remedy = str(refused).partition("; ")
-        yield Finding(subject="connection", level=Level.PROBLEM, says=says, remedy=remedy)
+        yield Finding(subject="connection", level=Level.PROBLEM, message=says, remedy=remedy)
     except DBAPIError as error:
-        yield Finding(subject=subject, level=Level.PROBLEM, says=str(translate(error)))
+        yield Finding(subject=subject, level=Level.PROBLEM, message=str(translate(error)))
     except MaintenanceError as refused:
-        yield Finding(subject=subject, level=Level.PROBLEM, says=str(refused))
-    finally:
-        engine.dispose()
+        yield Finding(subject=subject, level=Level.PROBLEM, message=str(refused))
 
 
-def _tables(location: Location) -> Sequence[sa.Table]:
+def _tables(location: CodeLocation) -> Sequence[sa.Table]:
     """Return the service's tables that the location's jobs know; Dagster's own database has none of a service's."""
     if find_spec(f"{location.package}.tables") is None:
         return ()
@@ -78,35 +75,37 @@ def _tables(location: Location) -> Sequence[sa.Table]:
     return metadata.sorted_tables
 
 
-def _outside(location: Location, resources: EnvironmentResources) -> Iterator[Finding]:
+def _outside(location: CodeLocation, backends: EnvironmentBackends) -> Iterator[Finding]:
     for variable, containers in location.stores.items():
         for container in containers:
-            yield _store(location, resources, variable, container)
-    without_mail = [f"{spec.name}: {spec.without_mail}" for spec in load_specs(location) if spec.without_mail]
+            yield _store(location, backends, variable, container)
+    without_mail = [
+        f"{spec.name}: {spec.mail.without_provider}" for spec in load_specs(location) if spec.mail is not None
+    ]
     if without_mail:
-        yield _mail(location, resources, without_mail)
+        yield _mail(location, backends, without_mail)
 
 
-def _mail(location: Location, resources: EnvironmentResources, without_mail: Sequence[str]) -> Finding:
-    if not resources.has_mail:
+def _mail(location: CodeLocation, backends: EnvironmentBackends, without_mail: Sequence[str]) -> Finding:
+    if not backends.has_mail:
         return Finding(
             subject="mail",
             level=Level.WARNING,
-            says="; ".join(["no provider, so that messages are rendered and not delivered", *without_mail]),
+            message="; ".join(["no provider, so that messages are rendered and not delivered", *without_mail]),
             remedy=f"set {location.prefix}_NOTIFY_API_KEY or {location.prefix}_SMTP_URL",
         )
     try:
-        resources.mailer().check()
+        backends.mailer().check()
     except (MailerUnavailableError, MaintenanceError) as error:
-        return Finding(subject="mail", level=Level.PROBLEM, says=str(error))
-    return Finding(subject="mail", level=Level.OK, says="the provider answers, and lets us in")
+        return Finding(subject="mail", level=Level.PROBLEM, message=str(error))
+    return Finding(subject="mail", level=Level.OK, message="the provider answers, and lets us in")
 
 
-def _store(location: Location, resources: EnvironmentResources, variable: str, container: str) -> Finding:
+def _store(location: CodeLocation, backends: EnvironmentBackends, variable: str, container: str) -> Finding:
     subject = f"{location.prefix}_{variable}" + (f", container {container}" if container else "")
     try:
         # A store without containers of the service is one that the jobs fill themselves.
-        resources.store(variable, made_on_demand=not container).check(container)
+        backends.store(variable, made_on_demand=not container).check(container)
     except (BlobStoreError, MaintenanceError) as error:
-        return Finding(subject=subject, level=Level.PROBLEM, says=str(error))
-    return Finding(subject=subject, level=Level.OK, says="can be listed")
+        return Finding(subject=subject, level=Level.PROBLEM, message=str(error))
+    return Finding(subject=subject, level=Level.OK, message="can be listed")

@@ -1,64 +1,49 @@
 """What the ledger says: how much was deleted each day, and what became of one row."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from rich.table import Table
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.terminal import out
-from cath_dagster.core.database import Database
+from cath_dagster.console.database import open_database
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.explain import GONE, Explanation, explain, tables_deleted_from
+from cath_dagster.core.inspection.explain import GONE, Explanation, Forecast, explain
 from cath_dagster.core.instants import midnight
-from cath_dagster.core.ledger_report import Day, largest, read_days
-from cath_dagster.core.maintenance import check_current
-from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.ledger.days import Day, largest, read_days
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.run.spec import NO_SCHEDULE, load_specs, purged_tables
 
 BAR = 20
 """Characters of the longest bar."""
 
 
-@contextmanager
-def open_database(location: Location, purpose: str) -> Iterator[Database]:
-    """Yield a location's database; raise `SchemaNotCurrentError` where the ledger is missing or an older one."""
-    engine = open_resources(location).engine(purpose)
-    try:
-        with Database(engine) as database:
-            database.transaction(
-                lambda connection: check_current(connection, location=location.name, revision=location.revision)
-            )
-            yield database
-    finally:
-        engine.dispose()
-
-
-def read_ledger(location: Location, *, days: int, job: str | None, now: datetime) -> list[Day]:
+def read_ledger(location: CodeLocation, *, days: int, job: str | None, now: datetime) -> list[Day]:
     """Return what the location's jobs did on the last so many days, today included."""
     since = midnight(now.date() - timedelta(days=days - 1))
     with open_database(location, "ledger") as database:
         return database.transaction(lambda connection: read_days(connection, since=since, job=job))
 
 
-def explain_row(locations: Sequence[Location], table: str, key: str, *, now: datetime) -> Explanation:
+def explain_row(locations: Sequence[CodeLocation], table: str, key: str, *, now: datetime) -> Explanation:
     """Return what became of a row, in the one location whose jobs delete from the table."""
-    having = [location for location in locations if table in tables_deleted_from(load_specs(location))]
+    having = [location for location in locations if table in purged_tables(load_specs(location))]
     if len(having) > 1:
         names = ", ".join(location.name for location in having)
         raise ConfigurationError(f"{table} is a table of several locations; say which: {names}")
     location = having[0] if having else locations[0]
-    environ = open_resources(location).environ
+    environ = open_backends(location).environ
     with open_database(location, "explain") as database:
         return explain(database, load_specs(location), table, key, now=now, environ=environ)
 
 
-def days_as_json(location: Location, days: Sequence[Day]) -> list[dict[str, object]]:
+def days_as_json(location: CodeLocation, days: Sequence[Day]) -> list[dict[str, object]]:
     return [{"location": location.name, **asdict(day), "day": day.day.isoformat()} for day in days]
 
 
-def print_days(location: Location, days: Sequence[Day]) -> None:
+def print_days(location: CodeLocation, days: Sequence[Day]) -> None:
     """Print a row per day, job, table and rule; what did not end well stands out."""
     if not days:
         out.print(f"{location.name}: nothing in the ledger")
@@ -117,7 +102,7 @@ def print_explanation(explanation: Explanation) -> None:
             markup=False,
         )
     for forecast in explanation.forecasts:
-        when = f"{forecast.at:%Y-%m-%d %H:%M %Z}" if forecast.at else "never in sight"
+        when = _when(forecast)
         unmet = f"; kept, because this does not hold: {'; '.join(forecast.unmet)}" if forecast.unmet else ""
         effect = "" if forecast.effect == GONE else f", which is {forecast.effect} then"
         out.print(f"  {when}  {forecast.job}: {forecast.rule}{effect}{unmet}", markup=False)
@@ -125,3 +110,9 @@ def print_explanation(explanation: Explanation) -> None:
         out.print(f"  not foreseen  {job}: only its run can tell; ask: cath-dagster plan {job}", markup=False)
     for job in explanation.switched_off:
         out.print(f"  switched off  {job}", markup=False)
+
+
+def _when(forecast: Forecast) -> str:
+    if forecast.at:
+        return f"{forecast.at:%Y-%m-%d %H:%M %Z}"
+    return "never in sight" if forecast.has_schedule else NO_SCHEDULE

@@ -7,19 +7,20 @@ from datetime import datetime
 from rich import box
 from rich.table import Table
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.terminal import out
-from cath_dagster.cli.ledger import open_database
-from cath_dagster.cli.output import print_result
+from cath_dagster.cli.run_output import print_result
+from cath_dagster.console.database import open_database
 from cath_dagster.core.errors import MissingConfigurationError, RefusedError
-from cath_dagster.core.outcome import Outcome, RunResult
-from cath_dagster.core.resources import Reporter, required
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import UnknownRunError, restore
-from cath_dagster.core.spec import Location, load_specs
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.model.outcome import Outcome, RunResult
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import UnknownRunError, restore
+from cath_dagster.core.run.backends import Reporter, required
+from cath_dagster.core.run.spec import load_specs
 
 
-def restore_run(locations: Sequence[Location], request: Request, *, now: datetime, reporter: Reporter) -> RunResult:
+def restore_run(locations: Sequence[CodeLocation], request: Request, *, now: datetime, reporter: Reporter) -> RunResult:
     """Restore a run of the first location that knows it.
 
     Raises `RefusedError` where none does, and `MissingConfigurationError` if that is because none has a database.
@@ -28,7 +29,7 @@ def restore_run(locations: Sequence[Location], request: Request, *, now: datetim
     missing: MissingConfigurationError | None = None
     for location in locations:
         try:
-            required(open_resources(location), "DATABASE_URL")
+            required(open_backends(location), "DATABASE_URL")
         except MissingConfigurationError as error:
             missing = missing or error
             continue

@@ -3,27 +3,22 @@
 import importlib
 from importlib.util import find_spec
 
-from cath_dagster.adapters.environment import open_resources
-from cath_dagster.core.database import Database
-from cath_dagster.core.spec import Location
-from cath_dagster.core.view import View
-from cath_dagster.core.views import drop
+from cath_dagster.adapters.environment import open_backends
+from cath_dagster.core.maintenance.view import View
+from cath_dagster.core.maintenance.views import drop
+from cath_dagster.core.model.location import CodeLocation
 
 
-def drop_all(location: Location) -> list[str]:
+def drop_all(location: CodeLocation) -> list[str]:
     """Drop the location's views that exist, all or none; return their names."""
     views = views_of(location)
     if not views:
         return []
-    engine = open_resources(location).engine("views drop")
-    try:
-        with Database(engine) as database:
-            return drop(database, views)
-    finally:
-        engine.dispose()
+    with open_backends(location).database("views drop") as database:
+        return drop(database, views)
 
 
-def views_of(location: Location) -> tuple[View, ...]:
+def views_of(location: CodeLocation) -> tuple[View, ...]:
     """Return the views that a job of the location keeps."""
     if find_spec(f"{location.package}.views") is None:
         return ()

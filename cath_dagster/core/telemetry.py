@@ -1,6 +1,6 @@
-"""What a run tells a tracing system, behind a small protocol: the core knows no telemetry library.
+"""What a run reports to a tracing system, behind a small protocol: the core knows no telemetry library.
 
-The telemetry in use is a context variable, as in OpenTelemetry itself: what happens deep inside a run is told without
+The telemetry in use is a context variable, as in OpenTelemetry itself: what happens deep inside a run is reported without
 being handed through every function in between.
 """
 
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Protocol
 
-from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome, Scalar
 
 PARENT = "TRACEPARENT"
 """The environment variable with the W3C trace context of whoever started the process."""
@@ -23,11 +23,11 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[
 class Span(Protocol):
     """A stretch of a run's work that is being timed."""
 
-    def tell(self, **attributes: Scalar) -> None:
-        """Say more of it, in numbers and ids."""
+    def set_attributes(self, **attributes: Scalar) -> None:
+        """Add attributes: numbers and ids."""
 
-    def tell_outcome(self, outcome: Outcome) -> None:
-        """Say what came of it."""
+    def set_outcome(self, outcome: Outcome) -> None:
+        """Add what came of it."""
 
 
 class Telemetry(Protocol):
@@ -43,7 +43,7 @@ class Telemetry(Protocol):
 
 
 class _Silence:
-    """Tells nobody; its own span."""
+    """Reports to nobody; its own span."""
 
     trace_id = None
 
@@ -54,17 +54,17 @@ class _Silence:
 
     def batch(self, seconds: float, changed: int, *, timed_out: bool) -> None: ...
 
-    def tell(self, **attributes: Scalar) -> None: ...
+    def set_attributes(self, **attributes: Scalar) -> None: ...
 
-    def tell_outcome(self, outcome: Outcome) -> None: ...
+    def set_outcome(self, outcome: Outcome) -> None: ...
 
 
 _current: ContextVar[Telemetry] = ContextVar("telemetry", default=_Silence())  # noqa: B039 - it has no state
 
 
 @contextlib.contextmanager
-def telling(telemetry: Telemetry) -> Iterator[None]:
-    """Tell all that happens within to `telemetry`."""
+def reporting_to(telemetry: Telemetry) -> Iterator[None]:
+    """Report all that happens within to `telemetry`."""
     token = _current.set(telemetry)
     try:
         yield
@@ -82,7 +82,7 @@ def span(name: str, **attributes: Scalar) -> AbstractContextManager[Span]:
 
 
 def batch(seconds: float, changed: int, *, timed_out: bool = False) -> None:
-    """Tell of one batch of the open span's work, that ended just now."""
+    """Report one batch of the open span's work, that ended just now."""
     _current.get().batch(seconds, changed, timed_out=timed_out)
 
 

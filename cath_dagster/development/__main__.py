@@ -12,8 +12,8 @@ from typing import NoReturn
 from cath_dagster.adapters.terminal import TerminalReporter, err
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.development.local import Local, LocalError, dagster_stack, forget_outside
-from cath_dagster.development.outside import Outside
 from cath_dagster.development.session import Session, print_summary
+from cath_dagster.development.simulators.outside import Outside
 
 UI_PORT = 3000
 

@@ -19,20 +19,22 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from cath_dagster.adapters.postgres import open_engine
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.adapters.mounted import forget, inherited
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.migrations import migrate
-from cath_dagster.core.resources import Reporter
-from cath_dagster.core.spec import Location
+from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.run.backends import Reporter
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
-from cath_dagster.development.samples import SAMPLES, Filling, Sample
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.development.sample import Filling, Sample
+from cath_dagster.development.samples import samples
+from cath_dagster.registry import locations
 
 REPOSITORY = Path(__file__).parents[2]
 STORAGE = "dagster"
 """Dagster's own database on the embedded server, beside one for each sample, of its location's name."""
-OURS = (*(f"{location.prefix}_" for location in LOCATIONS), "DAGSTER_")
+OURS = (*(f"{location.prefix}_" for location in locations()), "DAGSTER_")
 """How the names of variables begin that the jobs heed."""
 UNFINISHED = "cath_dagster_unfinished_sample_"
 """How the name of a sample begins while it is made; nobody else's begins so."""
@@ -51,10 +53,9 @@ class LocalError(MaintenanceError):
 def forget_outside() -> None:
     """Remove from this process what a shell exports for real services, and what libpq would heed over a URL.
 
-    Nobody shall lose data because a variable was exported.
+    Nobody should lose data because a variable was exported.
     """
-    for name in [name for name in os.environ if name.startswith((*OURS, "PG"))]:
-        del os.environ[name]
+    forget((*OURS, "PG"))
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ class Local:
         """Where the local mail server puts what it takes."""
         return self.folder / "mail"
 
-    def ledger_url(self, location: Location) -> str:
+    def ledger_url(self, location: CodeLocation) -> str:
         """Return where a location keeps its ledger: in its sample, or in Dagster's own database where it has none."""
-        has_sample = any(sample.location == location for sample in SAMPLES)
+        has_sample = any(sample.location == location for sample in samples())
         return self.postgres.url(location.name if has_sample else STORAGE)
 
     def start_database(self) -> None:
@@ -111,7 +112,7 @@ class Local:
 
         Raises `LocalError` for a database of such a name which no sample command made.
         """
-        for sample in SAMPLES:
+        for sample in samples():
             self._make_sample(sample, scale=scale, fresh=fresh, reporter=reporter)
 
     def _make_sample(self, sample: Sample, *, scale: float, fresh: bool, reporter: Reporter) -> None:
@@ -144,9 +145,8 @@ class Local:
 
         `forget_outside` comes first.
         """
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         return (
-            inherited
+            inherited(without=OURS)
             | self.shell_environment()
             | dict(outside)
             | {
@@ -159,19 +159,17 @@ class Local:
     def shell_environment(self) -> dict[str, str]:
         """Return what a shell needs to run jobs on the samples; without a mail provider nothing is sent."""
         return {
-            **{f"{sample.location.prefix}_DATABASE_URL": self.postgres.url(sample.name) for sample in SAMPLES},
-            "CATH_BLOB_URL": self.blob_root.resolve().as_uri(),
-            "CATH_REPORT_URL": self.report_root.resolve().as_uri(),
-            "CHECKTICK_MEDIA_URL": self.media_root.resolve().as_uri(),
+            **{f"{sample.location.prefix}_DATABASE_URL": self.postgres.url(sample.name) for sample in samples()},
+            **{name: url for sample in samples() for name, url in sample.store_urls(self.folder).items()},
         }
 
     def _fill(self, sample: Sample, name: str, scale: float, reporter: Reporter) -> int:
         url = self.postgres.url(name)
         with psycopg.connect(url) as connection:
             sample.create_schema(connection)
-        engine = open_engine(url, variable="sample", application_name="sample")
-        migrate(engine, sample.location)
-        engine.dispose()
+        backends = EnvironmentBackends("SAMPLE", {"SAMPLE_DATABASE_URL": url})
+        with backends.disposed_engine("sample") as engine:
+            migrate(engine, sample.location)
         self._forget_effects(sample)
         with psycopg.connect(url) as connection:
             connection.execute(
@@ -182,13 +180,12 @@ class Local:
 
     def _forget_effects(self, sample: Sample) -> None:
         """Remove files and mails of an earlier sample, and make the folder of the new one's files."""
-        files = [sample.files] if sample.files else []
-        for path in (self.folder / name for name in (*sample.effects, *files)):
+        for path in (self.folder / name for name in (*sample.effects, *sample.stores.values())):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        for path in (self.report_root, *(self.folder / name for name in files)):
+        for path in (self.folder / name for name in sample.stores.values()):
             path.mkdir(parents=True, exist_ok=True)
 
     def _is_ours(self, name: str) -> bool:
@@ -301,7 +298,7 @@ def dagster_stack(
     """
     environ = local.environment(outside)
     if not schedules:
-        environ |= {f"{location.prefix}_SCHEDULES": "stopped" for location in LOCATIONS}
+        environ |= {f"{location.prefix}_SCHEDULES": "stopped" for location in locations()}
     stack = Stack(environ, local.folder / "logs")
     code_ports, web_port = kept_ports(local.folder / "ports.json"), port or free_port()
     servers = [
@@ -311,7 +308,7 @@ def dagster_stack(
     workspace = local.folder / "workspace.yaml"
     workspace.write_text("".join(["load_from:\n", *servers]))
     try:
-        for location in LOCATIONS:
+        for location in locations():
             server = ["dagster", "api", "grpc", "-m", f"{location.package}.definitions", "-h", "127.0.0.1"]
             rest = ["-p", str(code_ports[location.name]), "--location-name", location.name]
             stack.start(f"code-server-{location.name}", [*server, *rest])
@@ -334,7 +331,7 @@ def kept_ports(file: Path) -> dict[str, int]:
     with contextlib.suppress(OSError, ValueError, TypeError):
         kept = {str(name): int(port) for name, port in dict(json.loads(file.read_text())).items()}
     ports: dict[str, int] = {}
-    for name in (location.name for location in LOCATIONS):
+    for name in (location.name for location in locations()):
         port = kept.get(name, 0)
         is_free = 0 < port < LAST_PORT and port not in ports.values() and not _listens(port)
         ports[name] = port if is_free else free_port()

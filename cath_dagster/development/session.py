@@ -14,10 +14,10 @@ from rich.table import Table
 
 from cath_dagster.adapters.terminal import err, out
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.development.local import REPOSITORY, Local, LocalError, Stack
-from cath_dagster.development.outside import Outside, template_id
-from cath_dagster.development.samples import SAMPLES
+from cath_dagster.development.samples import samples
+from cath_dagster.development.simulators.outside import Outside, template_id
 
 RUN_SECONDS = 900.0
 POLL_SECONDS = 0.2
@@ -56,7 +56,7 @@ class Session:
 
     def run_every_job(self) -> list[JobResult]:
         """Run each sample's jobs one after the other, so that their counts add up, and last those that show the rest."""
-        specs = [spec for sample in SAMPLES for spec in sorted(load_specs(sample.location), key=_order)]
+        specs = [spec for sample in samples() for spec in sorted(load_specs(sample.location), key=_order)]
         results: list[JobResult] = []
         with Progress(
             TextColumn("{task.description:<26}"),
@@ -81,7 +81,7 @@ class Session:
     def _run(self, spec: JobSpec, results: list[JobResult]) -> Iterator[str]:
         """Submit one run and watch it; yield what it has done so far, append its result."""
         now = datetime.now(UTC)
-        tags = {"dagster/partition": spec.default_partition(now)} if spec.default_partition is not None else {}
+        tags = {"dagster/partition": spec.partitions.default(now)} if spec.partitions is not None else {}
         run_id = self._client.submit_job_execution(
             spec.name, repository_location_name=spec.location.name, run_config={}, tags=tags
         )
@@ -164,7 +164,7 @@ def _shown(path: object) -> str:
 
 def _order(spec: JobSpec) -> tuple[bool, int, int, str]:
     """Sort by the time of day, views after all that changes their sources."""
-    minute, hour, *_ = spec.cron.split()
+    minute, hour, *_ = spec.cron.split() if spec.cron else ("", "")
     # A job without a time of day comes last.
     at = (int(hour), int(minute)) if hour.isdigit() and minute.isdigit() else (24, 0)
-    return spec.is_asset and not spec.partitioned, *at, spec.name
+    return spec.is_asset and spec.partitions is None, *at, spec.name

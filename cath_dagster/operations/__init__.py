@@ -3,12 +3,12 @@
 Its database is the one in which Dagster keeps runs and events; our own tables lie in the schema `maintenance` there.
 """
 
-from cath_dagster.core.spec import Location
+from cath_dagster.core.model.location import CodeLocation
 
-LOCATION = Location(
+OPERATIONS = CodeLocation(
     name="operations",
     package="cath_dagster.operations",
     revision="operations_0001",
-    resources="cath_dagster.operations.resources",
+    backends="cath_dagster.operations.backends",
 )
 OWNER = "team:platform"

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.words import unmarked
-from cath_dagster.operations import LOCATION
+from cath_dagster.core.untrusted_text import unmarked
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.bounds import LONGEST_BODY, LONGEST_TITLE, cut, fit
 
 RUNBOOK = "docs/alerts.md"
@@ -68,7 +68,7 @@ class AlertSettings(BaseModel):
     heartbeat_seconds: int = Field(default=300, ge=60, le=86_400)
     """Daemons beat every 30 seconds, and miss some while they load code."""
     locations: str = ""
-    """The code locations that shall load, separated by blanks; without it those of this version that ever did."""
+    """The code locations that should load, separated by blanks; without it those of this version that ever did."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class AlertSettings(BaseModel):
 
 def read_alert_settings(environ: Mapping[str, str]) -> AlertSettings:
     """Return the settings; raise `ConfigurationError` naming the variable that cannot be used."""
-    names = {key: f"{LOCATION.prefix}_{key.upper()}" for key in AlertSettings.model_fields}
+    names = {key: f"{OPERATIONS.prefix}_{key.upper()}" for key in AlertSettings.model_fields}
     given: dict[str, Any] = {key: environ[name] for key, name in names.items() if environ.get(name)}
     try:
         return AlertSettings(**given)

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cath_dagster.core.database import Database
-from cath_dagster.operations import LOCATION
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import AlertSettings, Letter, write_letter
 from cath_dagster.operations.bounds import SHORT_BODY
 from cath_dagster.operations.channels import Channel
 from cath_dagster.operations.store import AlertStore, Sealed
 
-LOCK = f"{LOCATION.name}/deliver_alerts"
+LOCK = f"{OPERATIONS.name}/deliver_alerts"
 SECONDS = 30.0
 """Within a tick; Dagster gives up on one after 60, and the next goes on."""
 

@@ -8,13 +8,13 @@ import dagster as dg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from cath_dagster.adapters.environment import open_resources
-from cath_dagster.core.database import translate
-from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.spec import Location
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.postgres.database import translate
 from cath_dagster.operations.health import SLACK
-from cath_dagster.operations.watched import all_specs
+from cath_dagster.registry import all_specs, locations
 
 HOLDER = re.compile(r"^(?P<job>\w+):(?P<run>[0-9a-f-]{36})$")
 """How a run names its session."""
@@ -33,32 +33,28 @@ def find_forgotten_locks(instance: dg.DagsterInstance, now: datetime) -> Iterato
 
     Any role that may connect sees them. A database whose variable is not set here is not looked at.
     """
-    for location in {spec.location.name: spec.location for spec in all_specs()}.values():
-        resources = open_resources(location, instance)
-        if not resources.is_configured:
+    for location in locations():
+        backends = open_backends(location, instance)
+        if not backends.is_configured:
             yield Finding(
                 subject=f"locks {location.name}",
                 level=Level.OK,
-                says=f"not looked at: {location.prefix}_DATABASE_URL is not set here",
+                message=f"not looked at: {location.prefix}_DATABASE_URL is not set here",
             )
             continue
         try:
-            engine = resources.engine("self_check")
-            try:
-                with engine.connect() as connection:
-                    sessions = connection.execute(LOCKS).all()
-            finally:
-                engine.dispose()
+            with backends.disposed_engine("self_check") as engine, engine.connect() as connection:
+                sessions = connection.execute(LOCKS).all()
         except (MaintenanceError, DBAPIError) as error:
             says = str(translate(error) if isinstance(error, DBAPIError) else error)
-            yield Finding(subject=f"locks {location.name}", level=Level.PROBLEM, says=says)
+            yield Finding(subject=f"locks {location.name}", level=Level.PROBLEM, message=says)
             continue
         forgotten = [found for found in (_judge(instance, location, now, *one) for one in sessions) if found]
-        yield from forgotten or [Finding(subject=f"locks {location.name}", level=Level.OK, says="none is forgotten")]
+        yield from forgotten or [Finding(subject=f"locks {location.name}", level=Level.OK, message="none is forgotten")]
 
 
 def _judge(
-    instance: dg.DagsterInstance, location: Location, now: datetime, pid: int, holder: str, started_at: datetime
+    instance: dg.DagsterInstance, location: CodeLocation, now: datetime, pid: int, holder: str, started_at: datetime
 ) -> Finding | None:
     """Return what is wrong with the holder of a lock.
 
@@ -78,6 +74,6 @@ def _judge(
     return Finding(
         subject=f"locks {location.name}",
         level=Level.PROBLEM,
-        says=f"session {pid} holds the lock of {why}",
+        message=f"session {pid} holds the lock of {why}",
         remedy=f"SELECT pg_terminate_backend({pid});",
     )

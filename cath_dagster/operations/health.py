@@ -11,33 +11,33 @@ from functools import partial
 import dagster as dg
 import sqlalchemy as sa
 from dagster import DagsterRunStatus, RunsFilter
-from dagster._api.list_repositories import sync_list_repositories_grpc  # where a code server is has no public name
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.remote_origin import (
-    CodeLocationOrigin,
-    GrpcServerCodeLocationOrigin,
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-)
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorType, TickStatus
 
-from cath_dagster.core.database import Database
-from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import SchemaNotCurrentError
-from cath_dagster.core.maintenance import check_current
-from cath_dagster.core.ticks import next_tick
-from cath_dagster.operations import LOCATION
+from cath_dagster.core.maintenance.tables import check_current
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.ticks import next_tick
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import AlertSettings
 from cath_dagster.operations.patience import Patience
 from cath_dagster.operations.store import KEPT_TRYING, AlertStore
 from cath_dagster.operations.watch.gone import is_known, is_ours, last_ticked_at
 from cath_dagster.operations.watch.runs import job_key
 from cath_dagster.operations.watch.ticks import cron_of, error_names, key_of, missed_ticks, running, ticks_of
-from cath_dagster.operations.watched import all_specs
+from cath_dagster.orchestration.internals.code_servers import (
+    CodeLocationOrigin,
+    DagsterUserCodeUnreachableError,
+    GrpcServerCodeLocationOrigin,
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    sync_list_repositories_grpc,
+)
+from cath_dagster.orchestration.internals.instigators import InstigatorState, InstigatorType, TickStatus
 from cath_dagster.orchestration.jobs import QUEUE_KEY
+from cath_dagster.registry import all_specs, locations
 
 WAITING = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
 LOOK_BACK = timedelta(hours=2)
-"""For missed ticks: what is older was told by an alert, and a probe shall not be red for it until tomorrow."""
+"""For missed ticks: what is older was told by an alert, and a probe should not be red for it until tomorrow."""
 MAX_SKEW = timedelta(seconds=10)
 """Cutoffs are days; what ten seconds tell is that nobody keeps the clocks, and ticks may then come twice or late."""
 LONGEST_REST = timedelta(minutes=10)
@@ -63,23 +63,23 @@ def find_heartbeats(instance: dg.DagsterInstance, settings: AlertSettings, now: 
     for kind in sorted(instance.get_required_daemon_types()):
         subject, beat = f"daemon {kind.lower()}", beats.get(kind)
         if beat is None:
-            yield Finding(subject=subject, level=Level.PROBLEM, says="never beat", remedy="start dagster-daemon run")
+            yield Finding(subject=subject, level=Level.PROBLEM, message="never beat", remedy="start dagster-daemon run")
             continue
         age = now.timestamp() - beat.timestamp
         if age > settings.heartbeat_seconds:
             yield Finding(
                 subject=subject,
                 level=Level.PROBLEM,
-                says=f"last beat {_duration(age)} ago, {settings.heartbeat_seconds} s are allowed",
+                message=f"last beat {_duration(age)} ago, {settings.heartbeat_seconds} s are allowed",
                 remedy="look at the daemon's log, and start it again: dagster-daemon run",
             )
         elif beat.errors:
             names = ", ".join(error_names(error) for error in beat.errors)
             yield Finding(
-                subject=subject, level=Level.WARNING, says=f"beats, with errors: {names}", remedy="look at its log"
+                subject=subject, level=Level.WARNING, message=f"beats, with errors: {names}", remedy="look at its log"
             )
         else:
-            yield Finding(subject=subject, level=Level.OK, says=f"beat {max(0, round(age))} s ago")
+            yield Finding(subject=subject, level=Level.OK, message=f"beat {max(0, round(age))} s ago")
 
 
 def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
@@ -96,7 +96,7 @@ def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: 
             yield Finding(
                 subject=f"ticks {key_of(state)}",
                 level=Level.PROBLEM,
-                says=says,
+                message=says,
                 remedy="look at the ticks of its page, and at the logs of the daemon and the code server",
             )
     stopped = [each for each in instance.all_instigator_state() if not each.is_running and is_known(each)]
@@ -105,26 +105,26 @@ def find_late_ticks(instance: dg.DagsterInstance, settings: AlertSettings, now: 
         yield Finding(
             subject="sensors",
             level=Level.WARNING,
-            says=f"stopped by somebody, so that what they watch for is told to nobody: {', '.join(silent)}",
+            message=f"stopped by somebody, so that what they watch for is told to nobody: {', '.join(silent)}",
             remedy="start them in the UI",
         )
     if not states:
         yield Finding(
             subject="ticks",
             level=Level.WARNING,
-            says="no schedule and no sensor runs",
+            message="no schedule and no sensor runs",
             remedy="start them in the UI, or look whether the code locations load",
         )
     elif not wrong:
         yield Finding(
-            subject="ticks", level=Level.OK, says=f"{len(states)} schedules and sensors tick in time{_idle(stopped)}"
+            subject="ticks", level=Level.OK, message=f"{len(states)} schedules and sensors tick in time{_idle(stopped)}"
         )
 
     if gone:
         # Of another's location nobody can tell whether it has it no more or does not load.
         level = Level.OK if all(is_ours(state) for state in gone.values()) else Level.WARNING
         yield Finding(
-            subject="ticks gone", level=level, says=f"in no code location any more: {', '.join(sorted(gone))}"
+            subject="ticks gone", level=level, message=f"in no code location any more: {', '.join(sorted(gone))}"
         )
 
 
@@ -166,7 +166,7 @@ def _failed(instance: dg.DagsterInstance, state: InstigatorState) -> str | None:
 
 
 def find_waiting_runs(instance: dg.DagsterInstance, settings: AlertSettings, now: datetime) -> Iterator[Finding]:
-    """Yield a finding for runs that wait for long, and for such that run for longer than their job may."""
+    """Yield a finding for runs that wait for long, and for those that run for longer than their job may."""
     waiting = instance.get_run_records(RunsFilter(statuses=WAITING))
     old = [one for one in waiting if now - one.create_timestamp > timedelta(minutes=settings.late_minutes)]
     # A run that waits for another of its job waits by design.
@@ -177,12 +177,12 @@ def find_waiting_runs(instance: dg.DagsterInstance, settings: AlertSettings, now
         yield Finding(
             subject="queue",
             level=Level.PROBLEM,
-            says=f"{len(stuck)} runs wait and nothing goes on, the oldest ({job_key(oldest.dagster_run)}, run "
+            message=f"{len(stuck)} runs wait and nothing goes on, the oldest ({job_key(oldest.dagster_run)}, run "
             f"{oldest.dagster_run.run_id}) for {_duration((now - oldest.create_timestamp).total_seconds())}",
             remedy="look at the daemon's log and at the run's",
         )
     else:
-        yield Finding(subject="queue", level=Level.OK, says=f"{len(waiting)} runs wait, none for too long")
+        yield Finding(subject="queue", level=Level.OK, message=f"{len(waiting)} runs wait, none for too long")
     limits = {spec.key: spec.max_runtime for spec in all_specs()}
     for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
         limit = limits.get(job_key(record.dagster_run))
@@ -193,7 +193,7 @@ def find_waiting_runs(instance: dg.DagsterInstance, settings: AlertSettings, now
             yield Finding(
                 subject=f"run {record.dagster_run.run_id}",
                 level=Level.PROBLEM,
-                says=f"{job_key(record.dagster_run)} runs for {_duration(seconds)}, {limit} are allowed",
+                message=f"{job_key(record.dagster_run)} runs for {_duration(seconds)}, {limit} are allowed",
                 remedy="terminate it in the UI; the next run goes on where it stopped",
             )
 
@@ -204,16 +204,18 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
         yield Finding(
             subject="alerts",
             level=Level.WARNING,
-            says="no channel: alerts are recorded and nobody is told",
-            remedy=f"set {LOCATION.prefix}_ALERT_URLS",
+            message="no channel: alerts are recorded and nobody is told",
+            remedy=f"set {OPERATIONS.prefix}_ALERT_URLS",
         )
         return
     try:
         database.transaction(
-            lambda connection: check_current(connection, location=LOCATION.name, revision=LOCATION.revision)
+            lambda connection: check_current(connection, location=OPERATIONS.name, revision=OPERATIONS.revision)
         )
     except SchemaNotCurrentError as error:
-        yield Finding(subject="alerts", level=Level.PROBLEM, says=f"no sensor of {LOCATION.name} ever ran: {error}")
+        yield Finding(
+            subject="alerts", level=Level.PROBLEM, message=f"no sensor of {OPERATIONS.name} ever ran: {error}"
+        )
         return
     store = AlertStore(database)
     given_up = store.given_up(now=now)
@@ -221,7 +223,7 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
         yield Finding(
             subject="alerts given up",
             level=Level.PROBLEM,
-            says=f"{given_up.count} messages did not reach every channel in {KEPT_TRYING.days} days and are tried no more, the "
+            message=f"{given_up.count} messages did not reach every channel in {KEPT_TRYING.days} days and are tried no more, the "
             f"newest of {given_up.newest_at:%Y-%m-%d %H:%M %Z}",
             remedy="read them: SELECT raised_at, title, says, last_error FROM maintenance.alert WHERE settled_at IS NULL; "
             "then: cath-dagster health --acknowledge",
@@ -234,7 +236,7 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
         yield Finding(
             subject="alerts untold",
             level=Level.PROBLEM,
-            says=f"nobody has tried to tell what was found, the oldest of {unsealed:%Y-%m-%d %H:%M %Z}",
+            message=f"nobody has tried to tell what was found, the oldest of {unsealed:%Y-%m-%d %H:%M %Z}",
             remedy="look whether the sensor deliver_alerts is started, and at its ticks",
         )
     if backlog.oldest_at is not None and now - backlog.oldest_at > late:
@@ -242,42 +244,42 @@ def find_untold_alerts(database: Database, settings: AlertSettings, now: datetim
         yield Finding(
             subject="alerts",
             level=Level.PROBLEM,
-            says=f"{backlog.waiting} not told to every channel, the oldest of {backlog.oldest_at:%Y-%m-%d %H:%M %Z}, "
+            message=f"{backlog.waiting} not told to every channel, the oldest of {backlog.oldest_at:%Y-%m-%d %H:%M %Z}, "
             f"after {backlog.attempts} attempts{why}",
             remedy="look at the ticks of the sensor deliver_alerts",
         )
     else:
-        yield Finding(subject="alerts", level=Level.OK, says=f"{len(settings.channels)} channels, nothing is late")
+        yield Finding(subject="alerts", level=Level.OK, message=f"{len(settings.channels)} channels, nothing is late")
 
 
 def find_code_locations(
     instance: dg.DagsterInstance, settings: AlertSettings, patience: Patience | None = None
 ) -> Iterator[Finding]:
-    """Yield a finding for each code location that shall load: asked of its code server, as the daemon does.
+    """Yield a finding for each code location that should load: asked of its code server, as the daemon does.
 
     A server that does not answer may be about to: it is asked again while there is patience.
     """
     patience = patience or Patience()
     known = {origin.location_name: origin for origin in _origins(instance)}
-    ours = [name for name in dict.fromkeys(spec.location.name for spec in all_specs()) if name in known]
+    ours = [name for name in (location.name for location in locations()) if name in known]
     for name in settings.locations.split() or ours:
         subject = f"code location {name}"
         if name not in known:
-            yield Finding(subject=subject, level=Level.PROBLEM, says="never loaded in this instance")
+            yield Finding(subject=subject, level=Level.PROBLEM, message="never loaded in this instance")
             continue
         origin = known[name]
         if isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin):
             says = "not looked at: the daemon itself starts its server, at an address of its own"
-            yield Finding(subject=subject, level=Level.OK, says=says)
+            yield Finding(subject=subject, level=Level.OK, message=says)
             continue
         error = patience.ask(partial(_load, instance, origin), lambda error: error == UNREACHABLE)
         if error is None:
-            yield Finding(subject=subject, level=Level.OK, says="loads")
+            yield Finding(subject=subject, level=Level.OK, message="loads")
         else:
             yield Finding(
                 subject=subject,
                 level=Level.PROBLEM,
-                says=f"does not load: {error}",
+                message=f"does not load: {error}",
                 remedy="look at its code server's log; its schedules do not tick meanwhile",
             )
 
@@ -314,10 +316,10 @@ def find_clock_skew(database: Database) -> Finding:
         return Finding(
             subject="clock",
             level=Level.PROBLEM,
-            says=f"this machine and the database are {skew.total_seconds():.0f} s apart",
+            message=f"this machine and the database are {skew.total_seconds():.0f} s apart",
             remedy="let both keep their time by NTP",
         )
-    return Finding(subject="clock", level=Level.OK, says="agrees with the database's")
+    return Finding(subject="clock", level=Level.OK, message="agrees with the database's")
 
 
 def _duration(seconds: float) -> str:

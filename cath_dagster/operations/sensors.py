@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from cath_dagster.adapters.mounted import MountedEnvironment
-from cath_dagster.core.database import Database
 from cath_dagster.core.errors import LockHeldError
-from cath_dagster.operations import LOCATION
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import read_alert_settings
+from cath_dagster.operations.backends import open_backends
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import deliver
-from cath_dagster.operations.resources import open_resources
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.backlogs import watch_backlogs
 from cath_dagster.operations.watch.checks import watch_checks
@@ -26,20 +26,16 @@ EVERY_HALF_MINUTE, EVERY_MINUTE, EVERY_TEN_MINUTES = 30, 60, 600
 """Seconds between two ticks: of the telling, which adds to what a watch takes; of a watch; of the watch for trends, which
 change with runs only, and the most frequent of those are 15 minutes apart.
 """
-URLS = f"{LOCATION.prefix}_ALERT_URLS"
+URLS = f"{OPERATIONS.prefix}_ALERT_URLS"
 
 
 @contextlib.contextmanager
 def database(instance: dg.DagsterInstance, purpose: str) -> Iterator[Database]:
     """Yield the instance's database, with our tables in it."""
-    resources = open_resources(instance)
-    resources.prepare()
-    engine = resources.engine(purpose)
-    try:
-        with Database(engine) as opened:
-            yield opened
-    finally:
-        engine.dispose()
+    backends = open_backends(instance)
+    backends.prepare()
+    with backends.database(purpose) as opened:
+        yield opened
 
 
 def build_watch(name: str, watch: Watch, description: str, seconds: int = EVERY_MINUTE) -> dg.SensorDefinition:
@@ -123,5 +119,5 @@ def build_sensors() -> list[dg.SensorDefinition]:
 
 
 def _default_status() -> dg.DefaultSensorStatus:
-    is_running = default_status(LOCATION) is dg.DefaultScheduleStatus.RUNNING
+    is_running = default_status(OPERATIONS) is dg.DefaultScheduleStatus.RUNNING
     return dg.DefaultSensorStatus.RUNNING if is_running else dg.DefaultSensorStatus.STOPPED

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.tables import alert
 
@@ -23,7 +23,7 @@ LONGEST_PAUSE = timedelta(minutes=30)
 
 @dataclass(frozen=True, kw_only=True)
 class Sealed:
-    """A message that is to be told: its newest alert, and how many it stands for beside that one."""
+    """A message that is to be told: its newest alert, and for how many more it stands."""
 
     message_id: int
     kind: str

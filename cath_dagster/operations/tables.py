@@ -6,8 +6,8 @@ Runs are known by `run_id`, which is unique in `runs` and what every other table
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.session import SERVICE
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.postgres.session import SERVICE
 
 METADATA = sa.MetaData(schema=SERVICE)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.purge import Child, Purge
+from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.operations.tables import (
     asset_check_executions,
     asset_event_tags,

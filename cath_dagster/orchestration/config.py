@@ -10,9 +10,9 @@ from pydantic.fields import FieldInfo
 from cath_dagster.adapters.logs import is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.execution import read_config
-from cath_dagster.core.settings import RunOptions, variable
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.settings import RunOptions, variable
+from cath_dagster.core.run.execution import read_config
+from cath_dagster.core.run.spec import JobSpec
 
 ConfigSchema = dict[str, dg.Field]
 CONSOLE = "console"

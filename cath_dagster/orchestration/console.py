@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import dagster as dg
-from dagster._core.events import EVENT_TYPE_TO_DISPLAY_STRING
-from dagster._core.log_manager import get_log_record_metadata  # without a public name
 
 from cath_dagster.adapters.logs import json_line, run_fields
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.orchestration.config import CONSOLE
+from cath_dagster.orchestration.internals.events import event_name, get_log_record_metadata
 from cath_dagster.orchestration.jobs import QUEUE_KEY
 
 
@@ -67,8 +66,6 @@ class _RunFormatter(logging.Formatter):
             datetime.fromtimestamp(record.created, UTC),
             **run_fields(location or None, job or told["job_name"], told["run_id"], MountedEnvironment()),
             step=told["step_key"],
-            event=EVENT_TYPE_TO_DISPLAY_STRING.get(event.event_type, event.event_type_value)
-            if event is not None
-            else None,
+            event=event_name(event) if event is not None else None,
             error=error.to_string() if error is not None else None,
         )

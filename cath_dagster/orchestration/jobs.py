@@ -3,15 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import (  # define_asset_job's type has no public name
-    UnresolvedAssetJobDefinition,
-)
 
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.run.job_parts import Step
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.config import config_mapping, config_schema
-from cath_dagster.orchestration.partitioned import FlatPartitionedAssetJob
+from cath_dagster.orchestration.internals.jobs import FlatPartitionedAssetJob, UnresolvedAssetJobDefinition
 from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG
 from cath_dagster.orchestration.runs import raise_unless_successful, run_job, run_metadata
 
@@ -117,10 +115,10 @@ def build_asset_job(spec: JobSpec, *assets: dg.AssetsDefinition) -> UnresolvedAs
         selection=dg.AssetSelection.assets(*assets),
         description=spec.description,
         tags=run_tags(spec),
-        config=None if spec.partitioned else mapping,
+        config=mapping if spec.partitions is None else None,
         executor_def=EXECUTOR,
     )
-    return FlatPartitionedAssetJob.of(job, mapping) if spec.partitioned else job
+    return job if spec.partitions is None else FlatPartitionedAssetJob.of(job, mapping)
 
 
 def run_tags(spec: JobSpec) -> dict[str, str]:

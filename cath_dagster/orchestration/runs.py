@@ -4,22 +4,21 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterInvalidPropertyError  # without a public name
 
-from cath_dagster.adapters.environment import open_resources
+from cath_dagster.adapters.envelope import Caller, Launch, perform
+from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.mounted import MountedEnvironment
-from cath_dagster.adapters.ping import open_switch
-from cath_dagster.adapters.telemetry import is_sent, observed
-from cath_dagster.core.execution import execute, summary
-from cath_dagster.core.mail import Content
-from cath_dagster.core.outcome import Outcome, RunResult, Status
-from cath_dagster.core.spec import JobSpec, Location
-from cath_dagster.core.telemetry import trace_id
-from cath_dagster.core.words import unmarked
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.ports.mail import Content
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.core.run.summary import summary
+from cath_dagster.core.untrusted_text import unmarked
+from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
 from cath_dagster.orchestration.relaunch import spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -71,33 +70,21 @@ def run_job(
         context.log.error(reason)
         raise dg.Failure(description=reason, allow_retries=False)
     run_id = run.run_id if run is not None else str(uuid.uuid4())
-    resources = open_resources(spec.location, context.instance)
-    config, shown = context.op_config or {}, DagsterReporter(context.log)
-    environ = MountedEnvironment()
-    if run is not None and is_sent(environ):
-        # Also on a run that is killed: its trace has what was sent before.
-        context.instance.add_run_tags(run_id, {TRACE_TAG: trace_id(run_id, environ)})
-    is_dry = bool(config.get("dry_run"))
-    switch = open_switch(spec, environ, run_id=run_id, dry_run=is_dry, report=shown.info)
-    with (
-        switch.watching(begins=step is None or step == spec.steps[0].name),
-        observed(spec, run_id, shown, environ, step=step) as reporter,
-    ):
-        resources.prepare()
-        result = execute(
-            spec,
-            config,
+    result = perform(
+        Launch(
+            spec=spec,
+            given=context.op_config or {},
             run_id=run_id,
-            now=datetime.now(UTC),
-            resources=resources,
-            reporter=reporter,
             partition=partition,
             selection=selection,
             is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
             step=step,
-        )
-    if result.status is not Status.SUCCESS or _is_whole(context, spec, step):
-        switch.tell(result)
+        ),
+        backends=open_backends(spec.location, context.instance),
+        environ=MountedEnvironment(),
+        reporter=DagsterReporter(context.log),
+        caller=_caller(context, run),
+    )
     if not spec.is_asset:
         for observation in observations(spec, result):
             context.log_event(observation)
@@ -112,14 +99,21 @@ def _run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
         return None
 
 
-def _is_whole(context: dg.OpExecutionContext, spec: JobSpec, step: str | None) -> bool:
-    """Return whether a step that ended well is the last of a run in which every step did."""
-    if step is None:
-        return True
-    failed = context.instance.get_records_for_run(
-        context.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
-    ).records
-    return step == spec.steps[-1].name and not failed
+def _caller(context: dg.OpExecutionContext, run: dg.DagsterRun | None) -> Caller:
+    """Return what the envelope may ask of Dagster about this run."""
+
+    def note_trace(run_id: str, trace: str) -> None:
+        context.instance.add_run_tags(run_id, {TRACE_TAG: trace})
+
+    def every_step_succeeded() -> bool:
+        failed = context.instance.get_records_for_run(context.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1)
+        return not failed.records
+
+    return Caller(
+        note_trace=partial(note_trace, run.run_id) if run is not None else None,
+        prepares=True,
+        every_step_succeeded=every_step_succeeded,
+    )
 
 
 def raise_unless_successful(result: RunResult) -> None:
@@ -172,7 +166,7 @@ def preview_markdown(content: Content) -> str:
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
     """Yield one observation per table a run touched, so that the UI plots them over time."""
     for outcome in result.outcomes:
-        if outcome.target in spec.tables:
+        if outcome.target in spec.targets:
             yield dg.AssetObservation(
                 asset_key=[spec.location.name, outcome.target],
                 metadata=outcome_metadata(outcome, result),
@@ -186,12 +180,12 @@ def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservati
         )
 
 
-def ledger_key(location: Location) -> dg.AssetKey:
+def ledger_key(location: CodeLocation) -> dg.AssetKey:
     """Return the key of the asset whose plots show how much each rule deletes from day to day."""
     return dg.AssetKey([location.name, "purge_ledger"])
 
 
-def ledger_spec(location: Location, owner: str) -> dg.AssetSpec:
+def ledger_spec(location: CodeLocation, owner: str) -> dg.AssetSpec:
     """Return the ledger as an asset, of which every run of a clean-up job tells the day's numbers."""
     return dg.AssetSpec(
         ledger_key(location),

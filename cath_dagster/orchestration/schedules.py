@@ -8,7 +8,8 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.spec import JobSpec, Location
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec, SpecificationError
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 
 ACTIVE = [
@@ -39,7 +40,10 @@ def build_schedule(
     """Return the schedule of a job: `requests` says which runs a tick asks for, one by default.
 
     The tick's time goes into the run config, so that neither queueing nor a retry moves a cutoff.
+    Raises `SpecificationError` for a job that has none.
     """
+    if spec.cron is None:
+        raise SpecificationError(f"{spec.key} has {NO_SCHEDULE}")
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         if schedules_word(spec.location) == STANDBY:
@@ -67,6 +71,11 @@ def build_schedule(
         default_status=default_status(spec.location),
         description=spec.summary,
     )
+
+
+def build_schedules(jobs: Iterable[tuple[JobSpec, Job]]) -> list[dg.ScheduleDefinition]:
+    """Return the schedule of each job that has one and needs nothing said about it."""
+    return [build_schedule(spec, job) for spec, job in jobs if spec.cron is not None]
 
 
 def missing_partitions(asset_key: dg.AssetKey, partitions: dg.WeeklyPartitionsDefinition) -> Requests:
@@ -105,7 +114,7 @@ def find_active_run(
     return None
 
 
-def default_status(location: Location) -> dg.DefaultScheduleStatus:
+def default_status(location: CodeLocation) -> dg.DefaultScheduleStatus:
     """Return whether schedules run from the start.
 
     `<LOCATION>_SCHEDULES=stopped` says no, until somebody starts them; `standby` says no whoever starts them. Raises
@@ -114,7 +123,7 @@ def default_status(location: Location) -> dg.DefaultScheduleStatus:
     return SCHEDULES[schedules_word(location)]
 
 
-def schedules_word(location: Location) -> str:
+def schedules_word(location: CodeLocation) -> str:
     """Return the value of `<LOCATION>_SCHEDULES`, `running` unless set."""
     variable = schedules_variable(location)
     value = MountedEnvironment().get(variable) or "running"
@@ -123,6 +132,6 @@ def schedules_word(location: Location) -> str:
     return value
 
 
-def schedules_variable(location: Location) -> str:
+def schedules_variable(location: CodeLocation) -> str:
     """Return the name of the variable that says whether a location's schedules run."""
     return f"{location.prefix}_SCHEDULES"

@@ -1,7 +1,6 @@
 """Where Dagster keeps runs and events: the PostgreSQL of the environment, or nowhere for longer than one command."""
 
 import atexit
-import os
 import re
 import shutil
 import tempfile
@@ -9,11 +8,16 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import dagster as dg
-from dagster._config.config_schema import UserConfigSchema  # the interface of a storage class has no public name
-from dagster._core.storage.base_storage import DagsterStorage
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.adapters.mounted import MountedEnvironment, hand_down, read_unmounted
+from cath_dagster.orchestration.internals.storages import (
+    ConfigurableClass,
+    ConfigurableClassData,
+    DagsterStorage,
+    UserConfigSchema,
+    postgres_storage,
+    sqlite_storage,
+)
 
 VARIABLE = "DAGSTER_POSTGRES_URL"
 TEMPORARY = "CATH_DAGSTER_TEMPORARY_STORAGE"
@@ -45,24 +49,21 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
         del config_value
         url = MountedEnvironment().get(VARIABLE)
         if url:
-            from dagster_postgres import DagsterPostgresStorage
-
             # Dagster speaks to its own storage through psycopg 2, whatever the URL's default driver is.
             driver_url = re.sub("^postgres(ql)?://", "postgresql+psycopg2://", url)
-            return DagsterPostgresStorage(driver_url, inst_data=inst_data)
-        if os.environ.get("DAGSTER_HOME"):
+            return postgres_storage(driver_url, inst_data)
+        if read_unmounted("DAGSTER_HOME"):
             raise dg.DagsterInvalidInvocationError(
                 f"{VARIABLE} is not set; set it to the database that keeps Dagster's runs and events"
             )
-        from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-
-        return DagsterSqliteStorage(_temporary_folder(), inst_data=inst_data)
+        return sqlite_storage(_temporary_folder(), inst_data)
 
 
 def _temporary_folder() -> str:
     """Return the folder that this command and the processes it starts share; its first user removes it."""
-    folder = os.environ.get(TEMPORARY)
+    folder = read_unmounted(TEMPORARY)
     if folder is None:
-        folder = os.environ[TEMPORARY] = tempfile.mkdtemp(prefix="cath-dagster-")
+        folder = tempfile.mkdtemp(prefix="cath-dagster-")
+        hand_down(TEMPORARY, folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

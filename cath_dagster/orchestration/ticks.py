@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from dagster._utils.schedules import (  # what the scheduler itself goes by, without a public name
+from cath_dagster.core.model.ticks import Cron
+from cath_dagster.orchestration.internals.crons import (
+    CroniterBadDateError,
     is_valid_cron_schedule,
     schedule_execution_time_iterator,
 )
-from dagster._vendored.croniter.croniter import CroniterBadDateError
-
-from cath_dagster.core.ticks import Cron
 
 
 def accepts(cron: str) -> bool:

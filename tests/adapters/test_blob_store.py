@@ -18,8 +18,8 @@ from xml.sax.saxutils import escape
 import pytest
 
 from cath_dagster.adapters.blobs import MAX_CONCURRENT_DELETIONS, MAX_SILENCES, Bounds, ObjectBlobStore, open_blob_store
-from cath_dagster.core.blobs import BlobMissingError, BlobNameError, BlobStoreError, Removal, RemovalResult
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.ports.blobs import BlobMissingError, BlobNameError, BlobStoreError, Removal, RemovalResult
 
 VARIABLE = "CATH_FILES_URL"
 SECRET = base64.b64encode(b"planted-secret-of-the-account-00").decode()
@@ -499,6 +499,7 @@ def test_does_not_echo_credentials_that_it_cannot_use(environ: dict[str, str]) -
     assert "planted-secret" not in str(caught.value)
 
 
+@pytest.mark.stack
 def test_imports_the_library_only_when_it_is_used() -> None:
     code = "import cath_dagster.adapters.blobs, sys; sys.exit('obstore' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

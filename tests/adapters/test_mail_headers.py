@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cath_dagster.adapters.smtp import Server, SmtpMailer, parse_sender
-from cath_dagster.core.mail import Content
-from cath_dagster.core.words import one_line
+from cath_dagster.core.ports.mail import Content
+from cath_dagster.core.untrusted_text import one_line
 
 SCRIPTS = 'Abc déf Île Llŷr שיווק גלרייה בע״מ — “x” ’ Ελληνικά кириллица 日本語 عربي 🏛️ 1234 (Ltd) & Co. , ; : " \\ = ? _ =?utf-8?q?x?= <a@b>'
 LETTERS = st.one_of(

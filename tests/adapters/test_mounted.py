@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.mounted import MAX_BYTES, MountedEnvironment
 from cath_dagster.adapters.notify import NotifyMailer
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 
 SECRET = "Pl4nted-secret"
 
@@ -93,17 +93,17 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def test_files_of_variables_that_nobody_asks_for_are_not_read(tmp_path: Path) -> None:
     missing = {"SSL_CERT_FILE": str(tmp_path / "nowhere"), "SSL_CERT": "both"}
-    resources = EnvironmentResources("CATH", missing | {"CATH_NOTIFY_API_KEY": "", "CATH_DATABASE_URL": "x"})
+    backends = EnvironmentBackends("CATH", missing | {"CATH_NOTIFY_API_KEY": "", "CATH_DATABASE_URL": "x"})
 
-    assert (resources.is_configured, resources.has_mail) == (True, False)
-    assert "SSL_CERT_FILE" in set(resources.environ)
+    assert (backends.is_configured, backends.has_mail) == (True, False)
+    assert "SSL_CERT_FILE" in set(backends.environ)
 
 
 def test_the_database_and_the_key_for_mail_may_come_from_files(tmp_path: Path) -> None:
     with NotifySimulator() as notify:
         (tmp_path / "key").write_text(f"{notify.api_key}\n")
         (tmp_path / "url").write_text("postgresql://someone@127.0.0.1:1/cath\n")
-        resources = EnvironmentResources(
+        backends = EnvironmentBackends(
             "CATH",
             {
                 "CATH_DATABASE_URL_FILE": str(tmp_path / "url"),
@@ -113,9 +113,9 @@ def test_the_database_and_the_key_for_mail_may_come_from_files(tmp_path: Path) -
             },
         )
 
-        mailer = resources.mailer()
+        mailer = backends.mailer()
 
         assert isinstance(mailer, NotifyMailer)
         mailer.check()
         mailer.close()
-    assert resources.is_configured
+    assert backends.is_configured

@@ -10,8 +10,8 @@ import pytest
 from cath_dagster.adapters.environment import NoMailer
 from cath_dagster.adapters.notify import ATTACHMENT_LIMIT, NotifyMailer, check_api_key
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.mail import Delivery, MailerUnavailableError, Message, Receipt
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.core.ports.mail import Delivery, MailerUnavailableError, Message, Receipt
+from cath_dagster.development.simulators.notify import NotifySimulator
 
 ADDRESS = "planted.person@example.org"
 NAME = "Planted Person"

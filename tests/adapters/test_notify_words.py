@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cath_dagster.adapters import notify_words
-from cath_dagster.core.letters import write
-from cath_dagster.core.words import Ours
+from cath_dagster.core.ports.letters import write
+from cath_dagster.core.untrusted_text import Ours
 from tests.adapters.notify_rendering import render, visible
 
 LETTER = "Dear ((name)),\n\nSign in at https://service.example/ today.\n\n((name))\n((name))\n"

@@ -1,5 +1,7 @@
 """A dead-man's switch hears of every run, in Healthchecks' words, and holds none up."""
 
+import json
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -8,15 +10,17 @@ import dagster as dg
 import pytest
 
 from cath_dagster.adapters.ping import ping_url
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.cath.jobs.clear_audit import SPEC
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.settings import JobSettings
-from cath_dagster.core.spec import JobSpec, Step
+from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.run.job_parts import DatabaseWork, Step
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.jobs import build_step_job
 from tests.operations.receivers import Receiver
-from tests.service import Service
+from tests.support.command import call
+from tests.support.service import Service
 
 RUN = str(uuid.uuid4())
 
@@ -55,6 +59,23 @@ def test_a_run_that_succeeds_pings_its_start_and_its_success_with_its_id(
     assert run(cath).success
 
     assert heard(switch) == [f"/check/start?rid={RUN}", f"/check?rid={RUN}"]
+
+
+def test_a_run_of_the_command_line_pings_the_same(
+    cath: Service, switch: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CATH_CLEAR_AUDIT_PING_URL", f"http://127.0.0.1:{switch.port}/check")
+
+    done = call(os.environ, "run", "clear_audit", "--json")
+    cath.connection.execute("DROP SCHEMA maintenance CASCADE")
+    refused = call(os.environ, "run", "clear_audit", "--json")
+
+    ids = [json.loads(each.stdout)["run_id"] for each in (done, refused)]
+    assert heard(switch) == [
+        f"/check{how}?rid={run_id}"
+        for run_id, hows in zip(ids, (("/start", ""), ("/start", "/fail")), strict=True)
+        for how in hows
+    ]
 
 
 def test_a_run_that_is_refused_pings_its_failure(
@@ -132,7 +153,7 @@ def test_a_run_that_is_interrupted_pings_its_failure(
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cath_dagster.orchestration.runs.execute", interrupt)
+    monkeypatch.setattr("cath_dagster.adapters.envelope.execute", interrupt)
 
     assert not run(cath).success
 
@@ -146,11 +167,15 @@ def steps(*outcomes: bool) -> dg.JobDefinition:
         return lambda run, _: None if ends_well else run.fail("something is left undone")
 
     made = tuple(
-        Step(name=f"step_{number}", run=work(ends_well), summary="A step", tables=())
+        Step(
+            name=f"step_{number}",
+            run=work(ends_well),
+            summary="A step",
+        )
         for number, ends_well in enumerate(outcomes)
     )
     spec = JobSpec(
-        location=LOCATION,
+        location=CATH,
         name="stepwise",
         cron="0 1 * * *",
         owner="team:cath",
@@ -158,7 +183,9 @@ def steps(*outcomes: bool) -> dg.JobDefinition:
         description="Does nothing, step by step, for a test of the dead-man's switch.",
         settings=JobSettings,
         steps=made,
-        tables=(),
+        database=DatabaseWork(
+            targets=(),
+        ),
     )
     return build_step_job(spec)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cath_dagster.adapters.environment import EnvironmentResources, NoMailer
+from cath_dagster.adapters.environment import EnvironmentBackends, NoMailer
 from cath_dagster.adapters.notify import NotifyMailer
 from cath_dagster.adapters.smtp import SmtpMailer, parse_sender, parse_url
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
-from cath_dagster.development.notify import NotifySimulator
-from cath_dagster.development.smtp import SmtpServer
-from tests.certificate import make_certificate
+from cath_dagster.core.ports.mail import Content, Delivery, MailerUnavailableError, Message, Receipt
+from cath_dagster.development.simulators.notify import NotifySimulator
+from cath_dagster.development.simulators.smtp import SmtpServer
+from tests.support.certificate import make_certificate
 
 NOW = datetime(2026, 11, 20, 8, 1, tzinfo=UTC)
 ADDRESS = "planted.person@example.org"
@@ -362,25 +362,25 @@ def test_refuses_what_is_no_sender(value: str) -> None:
         parse_sender(value, "BON_MAIL_FROM")
 
 
-def resources(**environ: str) -> EnvironmentResources:
-    return EnvironmentResources("BON", {f"BON_{name}": value for name, value in environ.items()})
+def backends(**environ: str) -> EnvironmentBackends:
+    return EnvironmentBackends("BON", {f"BON_{name}": value for name, value in environ.items()})
 
 
 def test_the_environment_says_by_which_provider_mail_goes() -> None:
-    smtp = resources(SMTP_URL="smtp://127.0.0.1", MAIL_FROM="bon@example.org")
+    smtp = backends(SMTP_URL="smtp://127.0.0.1", MAIL_FROM="bon@example.org")
     with NotifySimulator() as simulator:
-        notify = resources(NOTIFY_API_KEY=simulator.api_key)
+        notify = backends(NOTIFY_API_KEY=simulator.api_key)
 
     assert isinstance(smtp.mailer(), SmtpMailer)
     assert smtp.mail_variables("digest") == ("MAIL_FROM",)
     assert isinstance(notify.mailer(), NotifyMailer)
     assert notify.mail_variables("digest") == ("NOTIFY_TEMPLATE_DIGEST",)
-    assert isinstance(resources().mailer(), NoMailer)
-    assert [each.has_mail for each in (smtp, notify, resources())] == [True, True, False]
+    assert isinstance(backends().mailer(), NoMailer)
+    assert [each.has_mail for each in (smtp, notify, backends())] == [True, True, False]
 
 
 def test_two_providers_at_once_are_refused() -> None:
-    both = resources(SMTP_URL="smtp://127.0.0.1", NOTIFY_API_KEY="key")
+    both = backends(SMTP_URL="smtp://127.0.0.1", NOTIFY_API_KEY="key")
 
     with pytest.raises(ConfigurationError, match="BON_SMTP_URL and BON_NOTIFY_API_KEY"):
         both.mailer()
@@ -388,7 +388,7 @@ def test_two_providers_at_once_are_refused() -> None:
 
 def test_a_mail_server_needs_a_sender() -> None:
     with pytest.raises(ConfigurationError, match="BON_MAIL_FROM"):
-        resources(SMTP_URL="smtp://127.0.0.1").mailer()
+        backends(SMTP_URL="smtp://127.0.0.1").mailer()
 
 
 def test_notify_gets_a_text_of_ours_as_subject_and_body() -> None:
@@ -398,7 +398,7 @@ def test_notify_gets_a_text_of_ours_as_subject_and_body() -> None:
             "NOTIFY_BASE_URL": simulator.base_url,
             "NOTIFY_TEMPLATE_DIGEST": "1dea6b4b-48b6-4eb1-8b86-7031de5502d9",
         }
-        receipt = resources(**environ).mailer().send(build())
+        receipt = backends(**environ).mailer().send(build())
 
         assert receipt.delivery is Delivery.SENT
         assert simulator.sent[0].personalisation == {"subject": HEBREW, "body": "שלום\n"}

@@ -11,21 +11,21 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.instruments import COUNTERS, INSTRUMENTS, LAST_SUCCESS, Observed, longest_gap, measure_result
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.recorder import MAX_BATCH_SPANS
 from cath_dagster.adapters.telemetry import observed
-from cath_dagster.cath import LOCATION
-from cath_dagster.checktick import LOCATION as CHECKTICK
+from cath_dagster.cath import CATH
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core import telemetry
-from cath_dagster.core.execution import execute
-from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Status
-from cath_dagster.core.spec import JobSpec, load_specs
-from tests.collector import KEY, Collector, Mood, collecting, plain
-from tests.service import Service
+from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import JobSpec, load_specs
+from tests.support.collector import KEY, Collector, Mood, collecting, plain
+from tests.support.service import Service
 
-SPECS = {spec.name: spec for spec in load_specs(LOCATION)}
+SPECS = {spec.name: spec for spec in load_specs(CATH)}
 CLEAR_AUDIT: JobSpec = SPECS["clear_audit"]
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -46,7 +46,7 @@ def run(service: Service, environ: dict[str, str], job: str = "clear_audit", **c
             {"as_of": service.as_of, **config},
             run_id=run_id,
             now=datetime.now(UTC) + timedelta(days=3_650),
-            resources=EnvironmentResources("CATH", whole),
+            backends=EnvironmentBackends("CATH", whole),
             reporter=reporter,
         )
 

@@ -7,14 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.collector import Collector, Mood, collecting, plain
-from tests.command import PROGRAM
-from tests.service import Service
+from tests.support.collector import Collector, Mood, collecting, plain
+from tests.support.command import PROGRAM
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
+
+pytestmark = pytest.mark.stack
 
 AN_HOUR = "3600"
 """The exporter's own time limit here, so that nothing but ours ends its waiting."""
@@ -128,11 +130,8 @@ def purge_underway(service: Service, **more: str) -> Iterator[subprocess.Popen[b
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            deadline = time.monotonic() + 60
-            while service.count("ingestion_log") == 3_000:
-                assert process.poll() is None
-                assert time.monotonic() < deadline, "the purge never got under way"
-                time.sleep(0.02)
+            wait_until(lambda: service.count("ingestion_log") < 3_000 or process.poll() is not None)
+            assert process.poll() is None, "the purge never got under way"
             yield process
         finally:
             process.kill()
@@ -143,7 +142,7 @@ def test_a_run_killed_beside_an_exporter_that_hangs_is_finished_by_the_next(serv
         environ = {**destination(collector, "otlp"), "OTEL_BSP_SCHEDULE_DELAY": "50"}
         with purge_underway(service, **environ) as process:
             process.kill()
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE_SECONDS)
         left = service.count("ingestion_log")
         service.connection.execute("DROP TRIGGER slow ON ingestion_log")
         done = call(service, **environ)
@@ -160,10 +159,7 @@ def test_what_a_run_has_done_before_it_is_killed_was_sent(service: Service) -> N
     with collecting() as collector:
         environ = {**collector.otlp, "OTEL_BSP_SCHEDULE_DELAY": "50"}
         with purge_underway(service, **environ) as process:
-            deadline = time.monotonic() + 60
-            while not collector.named("batch"):
-                assert time.monotonic() < deadline, "no batch was ever sent"
-                time.sleep(0.02)
+            wait_until(lambda: collector.named("batch"), "no batch was ever sent")
             process.kill()
 
     assert len(collector.named("count")) == 3
@@ -173,7 +169,7 @@ def test_what_a_run_has_done_before_it_is_killed_was_sent(service: Service) -> N
 def test_a_run_that_is_terminated_tells_so_in_its_trace(service: Service) -> None:
     with collecting() as collector, purge_underway(service, **collector.otlp) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 143
+        assert process.wait(timeout=PATIENCE_SECONDS) == 143
 
     (run,) = [span for span in collector.spans if span.name == "cath/clear_audit"]
     assert plain(run.attributes)["status"] == "interrupted"
@@ -185,7 +181,7 @@ def test_a_run_that_is_terminated_does_not_wait_for_an_exporter_that_hangs(servi
         purge_underway(service, **destination(collector, "otlp")) as process,
     ):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 143
+        assert process.wait(timeout=PATIENCE_SECONDS) == 143
         # What it held is free while the exporter still waits for an answer.
         held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
         assert service.value(f"{held} (SELECT oid FROM pg_database WHERE datname = current_database())") == 0

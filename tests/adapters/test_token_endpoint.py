@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cath_dagster.adapters.oauth import ClientAuth, TokenEndpoint, check_client_auth, check_token_url
+from cath_dagster.adapters.oauth import TokenEndpoint, check_client_auth, check_token_url
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.tokens import Grant, RefreshError
-from cath_dagster.development.oauth import OAuthProvider
+from cath_dagster.core.ports.tokens import ClientAuth, Grant, RefreshError
+from cath_dagster.development.simulators.oauth import OAuthProvider
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from benchmarks.kills.account import Account, as_markdown
 from benchmarks.kills.comparison import NOTICES, compare
 from benchmarks.kills.remains import Mail, Remains, Table, Volatile, find_volatile
 from benchmarks.kills.trial import Judgement, Kind
-from cath_dagster.locations import LOCATIONS
+from cath_dagster.registry import locations
 
 PEOPLE = Table(("id", "at"), (("1", "monday"), ("2", "monday")))
 SENT = Table(("subject_id", "status"), (("1", "sent"),))
@@ -72,7 +72,7 @@ def test_adds_the_trials_up() -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("location", [location.name for location in LOCATIONS])
+@pytest.mark.parametrize("location", [location.name for location in locations()])
 def test_a_killed_job_is_finished_by_the_next_run(location: str) -> None:
     its_jobs = [key for key in jobs() if key.startswith(f"{location}/")]
     with benches(its_jobs, random.Random(1), scale=0.01) as opened:

@@ -4,9 +4,8 @@ import contextlib
 import itertools
 import os
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -14,12 +13,12 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.development.oauth import OAuthProvider
-from cath_dagster.development.smtp import SmtpServer
-from tests.command import PROGRAM
-from tests.maintained import Maintained
+from cath_dagster.development.simulators.oauth import OAuthProvider
+from cath_dagster.development.simulators.smtp import SmtpServer
+from tests.support.command import PROGRAM
+from tests.support.maintained import Maintained
 
 KEY = "a1" * 32
 TODAY = date(2026, 11, 18)
@@ -37,7 +36,7 @@ _numbers = itertools.count(1)
 class Bon(Maintained):
     """A BON of its own."""
 
-    location = LOCATION
+    location = BON
 
     smtp: SmtpServer
     provider: OAuthProvider
@@ -191,11 +190,3 @@ class Bon(Maintained):
     def overdue(self) -> set[uuid.UUID]:
         """Return the invoices that are marked."""
         return {invoice_id for (invoice_id,) in self.rows("SELECT id FROM invoices WHERE is_overdue")}
-
-
-def wait_until(condition: Callable[[], bool], *, within: float = 20) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not come about"
-        time.sleep(0.01)

@@ -5,13 +5,13 @@ import uuid
 import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.database import Database
-from cath_dagster.core.explain import explain
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import restore
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.inspection.explain import explain
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import restore
+from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import ADD_AUDIT, Bon
-from tests.maintained import outcome
+from tests.support.maintained import outcome
 
 JOB = "draft_cleanup"
 

@@ -3,11 +3,11 @@
 import pytest
 
 from cath_dagster.bon.tables import METADATA
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import Bon
-from tests.extremes import EXTREMES, date_columns, put_extremes
-from tests.maintained import outcome
+from tests.support.extremes import EXTREMES, date_columns, put_extremes
+from tests.support.maintained import outcome
 
 JOBS = [spec.name for spec in load_specs(Bon.location)]
 

@@ -6,17 +6,20 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.development.notify import NotifySimulator
-from tests.bon.bon import TODAY, Bon, wait_until
-from tests.cli.test_cli import findings
-from tests.maintained import outcome
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.development.simulators.notify import NotifySimulator
+from tests.bon.bon import TODAY, Bon
+from tests.support.cli import findings
+from tests.support.maintained import outcome
+from tests.support.waiting import FOR_EVER_SECONDS, wait_until
 
 JOB = "overdue_detection"
 OPEN = ("finalized", "sent", "partially_paid")
 OTHERS = ("draft", "sending", "paid", "cancelled", "credited")
-SLOW = """
-CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END';
+SLOW = f"""
+CREATE SEQUENCE marked;
+CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM pg_sleep(CASE WHEN nextval('marked') > 150 THEN {FOR_EVER_SECONDS} ELSE 0.02 END); RETURN NEW; END $$;
 CREATE TRIGGER slow BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION sleep();
 """
 
@@ -178,6 +181,7 @@ def test_stops_at_max_rows_and_the_next_run_goes_on(bon: Bon, business: uuid.UUI
     assert [outcome(each, "invoices").updated for each in (first, second)] == [4, 6]
 
 
+@pytest.mark.stack
 def test_a_run_killed_in_the_midst_of_marking_is_finished_by_the_next(bon: Bon, business: uuid.UUID) -> None:
     add_many(bon, business, 300)
     bon.connection.execute(SLOW)
@@ -419,6 +423,7 @@ def test_a_digest_that_may_have_arrived_is_not_sent_again(bon: Bon, business: uu
     assert len(bon.smtp.sent) == 1
 
 
+@pytest.mark.stack
 def test_a_run_killed_while_it_sends_is_finished_by_the_next_without_a_second_copy(bon: Bon) -> None:
     for name in ("ann", "ben"):
         bon.add_overdue(bon.add_business(bon.add_user(email=f"{name}@example.org")))

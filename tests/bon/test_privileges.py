@@ -9,13 +9,13 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from psycopg import sql
 
-from cath_dagster.bon import LOCATION
-from cath_dagster.core.diagnosis import OURS
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.spec import JobSpec, load_specs
+from cath_dagster.bon import BON
+from cath_dagster.core.maintenance.tables import OURS, SCHEMA
+from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.bon.bon import Bon
+from tests.support.bon_work import prepare
 
-SPECS = {spec.name: spec for spec in load_specs(LOCATION)}
+SPECS = {spec.name: spec for spec in load_specs(BON)}
 
 
 @contextlib.contextmanager
@@ -41,17 +41,6 @@ def role_of(bon: Bon, spec: JobSpec, *, without: tuple[str, str] | None = None) 
     finally:
         bon.connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
         bon.connection.execute(sql.SQL("DROP ROLE {}").format(role))
-
-
-def prepare(bon: Bon) -> None:
-    """Leave something to do for every job."""
-    business = bon.add_business()
-    bon.add_overdue(business)
-    bon.add_item(bon.add_draft(business))
-    bon.add_session()
-    bon.add_credential(token="revoked")
-    bon.add_credential()
-    bon.provider.revoke("revoked")
 
 
 @pytest.mark.parametrize("job", SPECS)

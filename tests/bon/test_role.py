@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cath_dagster.bon import LOCATION
+from cath_dagster.bon import BON
 from cath_dagster.cli.roles import Roles, give_roles
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.bon.bon import Bon
-from tests.bon.test_privileges import prepare
-from tests.roles import Role, role_in
+from tests.support.bon_work import prepare
+from tests.support.roles import Role, role_in
 
 pytestmark = pytest.mark.both_versions
 
 NOT_ENTITLED = "42501"
-JOBS = [spec.name for spec in load_specs(LOCATION)]
+JOBS = [spec.name for spec in load_specs(BON)]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def role(bon: Bon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Role]:
     for name, value in bon.environ.items():
         monkeypatch.setenv(name, value)
     with role_in(bon.url, bon.connection) as made:
-        give_roles(LOCATION, Roles(jobs=made.name, restore=None), now=datetime.now(UTC))
+        give_roles(BON, Roles(jobs=made.name, restore=None), now=datetime.now(UTC))
         yield made
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tests.bon.bon import Bon
-from tests.maintained import outcome
+from tests.support.maintained import outcome
 
 JOB = "session_cleanup"
 

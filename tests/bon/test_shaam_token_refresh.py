@@ -9,14 +9,15 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from cath_dagster.adapters.oauth import ClientAuth, TokenEndpoint
+from cath_dagster.adapters.oauth import TokenEndpoint
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.bon.shaam import Ended, Ending, Refresher
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.core.database import Database
-from cath_dagster.core.tokens import Grant
-from tests.bon.bon import KEY, Bon, wait_until
-from tests.maintained import outcome
+from cath_dagster.core.ports.tokens import ClientAuth, Grant
+from cath_dagster.core.postgres.database import Database
+from tests.bon.bon import KEY, Bon
+from tests.support.maintained import outcome
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 JOB = "shaam_token_refresh"
 TABLE = "business_shaam_credentials"
@@ -460,6 +461,7 @@ def test_a_refused_token_is_not_asked_for_again_by_the_same_run(bon: Bon) -> Non
     assert len(bon.provider.requests) == 1
 
 
+@pytest.mark.stack
 def test_a_run_that_is_killed_before_a_refusal_was_judged_leaves_it_to_the_next(bon: Bon) -> None:
     business = bon.add_credential(token="revoked")
     bon.provider.revoke("revoked")
@@ -571,12 +573,13 @@ def test_the_service_s_own_write_waits_for_a_refresh_under_way_and_wins(bon: Bon
 
         bon.provider.before_answer = authorise
         bon.run(JOB)
-        writes[0].result(timeout=10)
+        writes[0].result(timeout=PATIENCE_SECONDS)
 
     assert bon.credential(business)["refresh"] == "theirs"
     assert bon.credential(business)["access"] == "access-1-r-1"
 
 
+@pytest.mark.stack
 def test_a_run_that_is_killed_between_the_answer_and_our_commit_loses_that_token_and_says_so(bon: Bon) -> None:
     """What cannot be prevented: docs/adr/0016-token-refresh.md."""
     business = bon.add_credential(token="r-1")
@@ -605,6 +608,7 @@ def test_a_run_that_is_killed_between_the_answer_and_our_commit_loses_that_token
     assert bon.credential(other)["refresh"] == "next-2-r-2"
 
 
+@pytest.mark.stack
 def test_a_run_that_is_asked_to_end_saves_what_it_has_spent_first(bon: Bon) -> None:
     business, other = bon.add_credential(token="r-1"), bon.add_credential(token="r-2", minutes=10)
     is_spent, may_answer = threading.Event(), threading.Event()
@@ -625,6 +629,7 @@ def test_a_run_that_is_asked_to_end_saves_what_it_has_spent_first(bon: Bon) -> N
     assert bon.rows("SELECT updated, outcome FROM maintenance.purge_ledger") == [(1, "interrupted")]
 
 
+@pytest.mark.stack
 def test_an_owner_is_told_though_the_run_that_flagged_the_business_was_killed(bon: Bon) -> None:
     business = bon.add_credential(token="revoked")
     bon.provider.revoke("revoked")

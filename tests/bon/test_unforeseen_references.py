@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cath_dagster.bon import LOCATION
-from cath_dagster.core.needs import Moment
+from cath_dagster.bon import BON
+from cath_dagster.core.roles.required_privileges import Moment
 from tests.bon.bon import Bon
-from tests.unforeseen import EFFECTS, Assertion, Case, cases
+from tests.support.unforeseen import EFFECTS, Assertion, Case, cases
 
-CASES = cases(LOCATION, Moment(datetime(2026, 11, 18, 4, 0, tzinfo=UTC), {}))
+CASES = cases(BON, Moment(datetime(2026, 11, 18, 4, 0, tzinfo=UTC), {}))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
-from tests.parts import missing
+from tests.support.parts import missing
 
 VARIABLE = "TEST_BROWSER"
 NAMES = ("chromium", "google-chrome", "chromium-browser")

@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from cath_dagster.cath.assets import WEEKS
 from tests.browser.conftest import PATIENCE_MS
-from tests.stack import Dagster, add_entries, cath_stack, weeks_reported
+from tests.support.stack import Dagster, add_entries, cath_stack, weeks_reported
 
-# A step that takes too long shall fail by its own wait, with a picture, and not by the suite's limit.
+# A step that takes too long should fail by its own wait, with a picture, and not by the suite's limit.
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.daemon,

@@ -1,6 +1,5 @@
 """The purge of audit rows past their retention period."""
 
-import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -10,8 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.core.outcome import RunResult, Status
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import RunResult, Status
+from tests.support.service import Service, outcome
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 LOGS = ("notification_audit_log", "audit_log", "ingestion_log")
 BLAST_ROWS = 10_000
@@ -39,15 +39,10 @@ def add_ingestions(service: Service, count: int, at: datetime, source_system: st
 
 def await_waiter(service: Service, running: Future[RunResult]) -> int:
     """Return the backend of the run once it waits for a lock."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and not running.done():
-        waiting = service.rows(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        if waiting:
-            return int(waiting[0][0])
-        time.sleep(0.01)
-    raise AssertionError("the run never waited for the lock")
+    waits = "datname = current_database() AND wait_event_type = 'Lock'"
+    wait_until(lambda: running.done() or service.count("pg_stat_activity", waits))
+    assert not running.done(), "the run never waited for the lock"
+    return int(service.value(f"SELECT pid FROM pg_stat_activity WHERE {waits}"))
 
 
 def run_into(service: Service, change: str, *parameters: object) -> RunResult:
@@ -413,7 +408,7 @@ def test_finishes_after_its_connection_was_cut(service: Service) -> None:
         running = pool.submit(service.run, "clear_audit")
         service.connection.execute("SELECT pg_terminate_backend(%s)", (await_waiter(service, running),))
         writer.rollback()
-        result = running.result(timeout=30)
+        result = running.result(timeout=PATIENCE_SECONDS)
 
     assert result.status is Status.SUCCESS
     assert outcome(result, "ingestion_log").deleted == 200
@@ -429,7 +424,7 @@ def test_is_refused_while_another_run_is_at_work_and_names_that(service: Service
         await_waiter(service, running)
         second = service.run("clear_audit")
         writer.rollback()
-        first = running.result(timeout=30)
+        first = running.result(timeout=PATIENCE_SECONDS)
 
     assert second.status is Status.REFUSED
     assert "the-first-run" in (second.error or "")
@@ -444,7 +439,7 @@ def test_dry_run_goes_on_beside_another_run(service: Service) -> None:
         await_waiter(service, running)
         preview = service.run("clear_audit", dry_run=True)
         writer.rollback()
-        running.result(timeout=30)
+        running.result(timeout=PATIENCE_SECONDS)
 
     assert preview.status is Status.SUCCESS
     assert outcome(preview, "ingestion_log").matched == 1

@@ -5,8 +5,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from cath_dagster.core.outcome import RunResult, Status
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import RunResult, Status
+from tests.support.service import Service, outcome
 
 JOB = "expired_artefacts"
 BLAST_ROWS = 10_000

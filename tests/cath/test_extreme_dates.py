@@ -3,10 +3,10 @@
 import pytest
 
 from cath_dagster.cath.tables import METADATA
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.spec import load_specs
-from tests.extremes import EXTREMES, date_columns, put_extremes, said_of_dates
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.run.spec import load_specs
+from tests.support.extremes import EXTREMES, date_columns, put_extremes, said_of_dates
+from tests.support.service import Service, outcome
 
 JOBS = [spec.name for spec in load_specs(Service.location)]
 ROWS = len(EXTREMES)

@@ -5,8 +5,8 @@ from typing import LiteralString
 
 import pytest
 
-from cath_dagster.core.outcome import Status
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import Status
+from tests.support.service import Service, outcome
 
 FAILS = """
 CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql

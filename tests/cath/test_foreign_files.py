@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cath_dagster.core.outcome import RunResult, Status
-from tests.cath.test_media_reporting import FOLDER, JOB, WEEK, stored
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import RunResult, Status
+from tests.support.media_reports import FOLDER, JOB, WEEK, stored
+from tests.support.service import Service, outcome
 
 OLD = "2024-06-03"
 """A Monday more than 78 weeks before the reference time."""

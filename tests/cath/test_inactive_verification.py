@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.notify import NotifyMailer
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.messages import TEMPLATES
-from cath_dagster.core.execution import execute
-from cath_dagster.core.mail import Delivery, Mailer, Message
-from cath_dagster.core.outcome import COUNTS, RunResult, Status
-from cath_dagster.core.spec import load_specs
-from cath_dagster.development.notify import NotifySimulator
-from tests.service import Service, SilentReporter, outcome
+from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
+from cath_dagster.core.ports.mail import Delivery, Mailer, Message
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.development.simulators.notify import NotifySimulator
+from tests.support.service import Service, SilentReporter, outcome
 
 JOB = "inactive_verification"
 THRESHOLDS = {"B2C_IDAM": (350, 365), "PI_AAD": (350, 365), "CFT_IDAM": (118, 132), "CRIME_IDAM": (180, 208)}
@@ -78,7 +78,7 @@ def everything_said(service: Service, result: RunResult) -> str:
     return "\n".join([json.dumps(result.as_json()), repr(result), *service.reporter.lines, str(written)])
 
 
-class ImpatientResources(EnvironmentResources):
+class ImpatientResources(EnvironmentBackends):
     """Waits for Notify no longer than it is told, and between attempts not at all."""
 
     timeout = 10.0
@@ -99,14 +99,14 @@ def run_impatiently(
 ) -> RunResult:
     """Run the job with a mailer that does not wait; against another Notify if one is given."""
     other = {"CATH_NOTIFY_API_KEY": notify.api_key, "CATH_NOTIFY_BASE_URL": notify.base_url} if notify else {}
-    resources = ImpatientResources("CATH", {**service.environ, **other})
-    resources.timeout = timeout
+    backends = ImpatientResources("CATH", {**service.environ, **other})
+    backends.timeout = timeout
     return execute(
-        next(spec for spec in load_specs(LOCATION) if spec.name == JOB),
+        next(spec for spec in load_specs(CATH) if spec.name == JOB),
         {"as_of": service.as_of},
         run_id=str(uuid.uuid4()),
         now=datetime.now(UTC) + timedelta(days=3_650),
-        resources=resources,
+        backends=backends,
         reporter=service.reporter,
     )
 

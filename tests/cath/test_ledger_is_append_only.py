@@ -2,11 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec, load_specs
-from tests.service import Service
+from cath_dagster.cath import CATH
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.run.spec import JobSpec, load_specs
+from tests.support.service import Service
 
 REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -35,7 +35,7 @@ def test_runs_every_job_twice_without_changing_the_ledger(service: Service) -> N
     endings = [
         run(service, spec, as_of=service.as_of + timedelta(days=days)).status
         for days in (0, 30)
-        for spec in load_specs(LOCATION)
+        for spec in load_specs(CATH)
     ]
 
     assert endings == [Status.SUCCESS] * 14

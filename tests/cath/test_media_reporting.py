@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,15 +14,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from cath_dagster.core.outcome import COUNTS, RunResult, Status
-from cath_dagster.development.notify import NotifySimulator, SentMail
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import COUNTS, RunResult, Status
+from cath_dagster.core.purge import blast_radius
+from cath_dagster.development.simulators.notify import NotifySimulator, SentMail
+from tests.support.media_reports import FOLDER, JOB, WEEK, stored
+from tests.support.service import Service, outcome
+from tests.support.waiting import wait_until
 
-JOB = "media_reporting"
-WEEK = "2026-11-09"
-"""The last week ended before the reference time of the fixture `service`, a Wednesday."""
 HEADER = b'"Full name","Email","Employer","Request date","Status"\n'
-FOLDER = "media_application_report"
 
 
 class HeldNotify(NotifySimulator):
@@ -52,12 +50,6 @@ def held_run(service: Service, **options: Any) -> Iterator[Future[RunResult]]:
             yield run
         finally:
             held.release.set()
-
-
-def stored(service: Service) -> dict[str, bytes]:
-    """Return all files of the report store by their paths."""
-    files = [path for path in service.report_root.rglob("*") if path.is_file()]
-    return {path.relative_to(service.report_root).as_posix(): path.read_bytes() for path in files}
 
 
 def stored_report(service: Service, kind: str = "csv") -> bytes:
@@ -106,11 +98,8 @@ def add_many(service: Service, count: int, text: str = "x") -> None:
 
 def wait_until_blocked(service: Service, holder: psycopg.Connection[Any]) -> None:
     """Return once another session waits for a lock that `holder` has."""
-    deadline = time.monotonic() + 30
     query = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-    while not service.value(query, holder.info.backend_pid):
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
+    wait_until(lambda: service.value(query, holder.info.backend_pid), "nobody waits")
 
 
 # The week
@@ -790,12 +779,14 @@ def test_a_dry_run_says_that_the_purge_would_be_refused(service: Service) -> Non
     assert result.would_refuse is not None
 
 
-def test_deletes_most_of_a_large_table_where_that_is_allowed(service: Service) -> None:
-    add_many(service, 10_001)
+def test_deletes_most_of_a_large_table_where_that_is_allowed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blast_radius, "MIN_ROWS", 500)
+    add_many(service, 501)
 
-    result = service.run(JOB, delete_reported=True, allow_large=True)
+    refused = service.run(JOB, delete_reported=True)
+    allowed = service.run(JOB, delete_reported=True, allow_large=True)
 
-    assert (result.status, service.count("media_application")) == (Status.SUCCESS, 0)
+    assert (refused.status, allowed.status, service.count("media_application")) == (Status.REFUSED, Status.SUCCESS, 0)
 
 
 def test_leaves_a_ledger_row(service: Service) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.core.outcome import RunResult, Status
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import RunResult, Status
+from tests.support.service import Service, outcome
 
 JOB = "no_match_artefacts"
 BLAST_ROWS = 10_000

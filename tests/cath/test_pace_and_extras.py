@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.core.outcome import Status
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.purge.access_path import describe_access
+from tests.support.service import Service, outcome
 
 
 def add_entries(service: Service, count: int) -> None:
@@ -26,7 +27,7 @@ def details(service: Service, *, is_scheduled: bool = False, **config: Any) -> d
 def test_says_how_the_rows_were_found_and_at_what_pace(service: Service) -> None:
     add_entries(service, 500)
 
-    assert details(service) == {"way": "by the heap", "pace": "bulk"}
+    assert details(service) == {"access_path": "heap", "pace": "bulk"}
 
 
 def test_a_polite_run_deletes_the_same_and_tells_its_duty_and_its_rests(service: Service) -> None:
@@ -43,7 +44,7 @@ def test_a_polite_run_deletes_the_same_and_tells_its_duty_and_its_rests(service:
 def test_a_scheduled_run_on_a_large_table_is_polite(
     service: Service, monkeypatch: pytest.MonkeyPatch, *, is_scheduled: bool, pace: str
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.pace.LARGE_TABLE_BYTES", 1)
+    monkeypatch.setattr("cath_dagster.core.purge.pace.LARGE_TABLE_BYTES", 1)
     add_entries(service, 100)
 
     assert details(service, is_scheduled=is_scheduled)["pace"] == pace
@@ -111,6 +112,8 @@ def test_drops_a_partition_through_the_job(service: Service) -> None:
     )
     add_entries(service, 50)
 
-    assert details(service, drop_partitions=True)["way"] == "1 partition dropped, by the heap"
+    told = details(service, drop_partitions=True)
+    assert (told["access_path"], told["partitions_dropped"]) == ("heap", 1)
+    assert describe_access(told) == "1 partition dropped, by the heap"
     assert service.value("SELECT to_regclass('audit_log_2026_01') IS NULL")
     assert service.value("SELECT sum(deleted) FROM maintenance.purge_ledger WHERE table_name = 'audit_log'") == 50

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,76 +12,32 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cath.views import VIEWS
-from cath_dagster.core.database import Database
-from cath_dagster.core.outcome import COUNTS, Outcome, RunResult, Status
-from cath_dagster.core.views import drop
-from tests.service import Service, outcome
-
-JOB = "refresh_views"
-ARTEFACT, LOCATION, USER, SUBSCRIPTION = (
-    f"sdp_mat_view_{name}" for name in ("artefact", "location", "pi_user", "subscription")
+from cath_dagster.core.model.outcome import COUNTS, Outcome, Status
+from tests.support.service import Service, outcome
+from tests.support.views import (
+    ARTEFACT,
+    JOB,
+    LOCATION,
+    NAMES,
+    SUBSCRIPTION,
+    USER,
+    add_rows,
+    archive_artefact,
+    contents,
+    drop_views,
+    updated,
 )
-NAMES = (ARTEFACT, LOCATION, USER, SUBSCRIPTION)
+from tests.support.waiting import wait_until
 
 
 def existing(service: Service) -> set[str]:
     return {row[0] for row in service.rows("SELECT matviewname FROM pg_matviews WHERE schemaname = 'maintenance'")}
 
 
-def contents(service: Service, name: str) -> list[tuple[Any, ...]]:
-    """Return a view's rows with their physical place: a row that was written again has another."""
-    return service.rows(f"SELECT ctid::text, xmin::text, v::text FROM maintenance.{name} v ORDER BY 1")
-
-
 def state(service: Service, name: str) -> tuple[datetime, datetime]:
     """Return when a view was refreshed and when it was verified."""
     (row,) = service.rows("SELECT refreshed_at, verified_at FROM maintenance.view_state WHERE view_name = %s", name)
     return row[0], row[1]
-
-
-def updated(result: RunResult) -> set[str]:
-    return {done.target for done in result.outcomes if done.updated}
-
-
-def archive_artefact(service: Service, **values: Any) -> uuid.UUID:
-    """Add the metadata of an artefact that has expired."""
-    row = {
-        "artefact_id": uuid.uuid4(),
-        "location_id": "1",
-        "list_type_id": 1,
-        "content_date": service.days_ago(40).date(),
-        "sensitivity": "PUBLIC",
-        "language": "ENGLISH",
-        "display_from": service.days_ago(40),
-        "display_to": service.days_ago(39),
-        "last_received_date": service.days_ago(40),
-        "is_flat_file": False,
-        "provenance": "SNL",
-        "superseded_count": 0,
-        "no_match": False,
-        "type": "LIST",
-        "archived_by": "earlier-run",
-    }
-    artefact_id: uuid.UUID = service.insert("maintenance.artefact_archive", **{**row, **values})
-    return artefact_id
-
-
-def add_rows(service: Service) -> None:
-    """Give every source a row or more."""
-    service.add_location(1)
-    service.add_artefact()
-    archive_artefact(service)
-    service.add_subscription(service.add_user(), search_type="LOCATION_ID", search_value="1")
-
-
-def drop_views(service: Service) -> list[str]:
-    engine = open_engine(service.url, variable="CATH_DATABASE_URL", application_name="test")
-    with Database(engine) as database:
-        dropped = drop(database, VIEWS)
-    engine.dispose()
-    return dropped
 
 
 def location_name(service: Service, subscription_id: uuid.UUID) -> Any:
@@ -100,11 +55,8 @@ def held_view_state(service: Service, name: str) -> Iterator[psycopg.Connection[
 
 def wait_until_blocked(service: Service, holder: psycopg.Connection[Any]) -> None:
     """Return once another session waits for a lock that `holder` has."""
-    deadline = time.monotonic() + 30
     query = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-    while not service.value(query, holder.info.backend_pid):
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
+    wait_until(lambda: service.value(query, holder.info.backend_pid), "nobody waits")
 
 
 # Created, refreshed, verified

@@ -8,23 +8,23 @@ from datetime import timedelta
 
 import pytest
 
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.views import VIEWS
-from cath_dagster.cli.roles import Roles, give_roles
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.roles import RoleChange
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import load_specs
-from tests.cli.test_cli import problems, result_of
-from tests.command import call
-from tests.roles import Role, role_in
-from tests.service import Service
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.run.spec import load_specs
+from tests.support.cli import problems, result_of
+from tests.support.command import call
+from tests.support.expired import leave_work
+from tests.support.limited_role import give, limited
+from tests.support.roles import Role, role_in
+from tests.support.service import Service
 
 pytestmark = pytest.mark.both_versions
 
 NOT_ENTITLED = "42501"
-JOBS = [spec.name for spec in load_specs(LOCATION)]
-PURGES = [spec.name for spec in load_specs(LOCATION) if issubclass(spec.settings, PurgeSettings)]
+JOBS = [spec.name for spec in load_specs(CATH)]
+PURGES = [spec.name for spec in load_specs(CATH) if issubclass(spec.settings, PurgeSettings)]
 
 PAST = (
     "UPDATE maintenance.ledger_event SET deleted = 0",
@@ -70,20 +70,6 @@ def role(service: Service) -> Iterator[Role]:
         yield made
 
 
-def give(service: Service, jobs: Role | None = None, restore: Role | None = None) -> list[RoleChange]:
-    """Do what `migrate --role` and `--restore-role` do, in this process."""
-    roles = Roles(jobs=jobs.name if jobs else None, restore=restore.name if restore else None)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in service.environ.items():
-            patch.setenv(name, value)
-        return give_roles(LOCATION, roles, now=service.as_of)
-
-
-def limited(service: Service, role: Role) -> Service:
-    """Return the service as whoever logs in as the role sees it."""
-    return replace(service, environ=service.environ | {"CATH_DATABASE_URL": role.url})
-
-
 def prepare(service: Service) -> None:
     """Leave something to do for every job."""
     user = service.add_user("SSO", role="INTERNAL_ADMIN_CTSC", last_signed_in_date=service.days_ago(200))
@@ -99,6 +85,7 @@ def prepare(service: Service) -> None:
         timestamp=service.days_ago(8),
     )  # fmt: skip
     service.add_application()
+    leave_work(service)
 
 
 def test_every_job_does_its_work(service: Service, role: Role) -> None:

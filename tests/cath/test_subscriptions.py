@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.core.outcome import COUNTS, Status
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import COUNTS, Status
+from cath_dagster.core.purge import blast_radius
+from tests.support.service import Service, outcome
 
 JOB = "subscriptions"
 LONG_GONE = 31
@@ -480,12 +481,15 @@ def test_refuses_to_delete_most_subscriptions(service: Service) -> None:
     assert lists_of(service, row_id) == [99]
 
 
-def test_allow_large_deletes_most_subscriptions(service: Service) -> None:
-    add_many(service, 10_001)
+def test_allow_large_deletes_most_subscriptions(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blast_radius, "MIN_ROWS", 500)
+    add_many(service, 501)
 
-    result = service.run(JOB, allow_large=True)
+    refused = service.run(JOB)
+    allowed = service.run(JOB, allow_large=True)
 
-    assert outcome(result, "subscription").deleted == 10_001
+    assert refused.status is Status.REFUSED
+    assert outcome(allowed, "subscription").deleted == 501
     assert service.count("subscription") == 0
 
 

@@ -8,40 +8,34 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.database import Database
-from cath_dagster.core.explain import explain
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.restorable import Request
-from cath_dagster.core.restore import restore
-from cath_dagster.core.spec import load_specs
-from tests.cli.test_cli import role_without_rights
-from tests.core.test_execution import assert_no_session, child_running, is_asleep, slow_down, wait_until
-from tests.service import Service, outcome
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.cath import CATH
+from cath_dagster.core.inspection.explain import explain
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.restore.preparation import Request
+from cath_dagster.core.restore.restore import restore
+from cath_dagster.core.run.spec import load_specs
+from tests.support.cli import role_without_rights
+from tests.support.interrupted import assert_no_session, child_running, hold_up, is_asleep
+from tests.support.service import Service, outcome
+from tests.support.subscriptions import TABLES, add_orphan, add_unmatched, archives
+from tests.support.waiting import wait_until
 
 SUBSCRIPTIONS, NO_MATCH = "subscriptions", "no_match_artefacts"
 DAY = timedelta(days=1)
 WINDOW = timedelta(days=30)
-TABLES = (
-    "subscription",
-    "notification_audit_log",
-    "subscription_list_type",
-    "artefact",
-    "artefact_search",
-    "ingestion_log",
-)
 
 
 def undo(service: Service, run_id: str, *, now: datetime | None = None, **request: Any) -> RunResult:
     """Restore a run, a day after the reference time unless told otherwise."""
     restore_id = str(uuid.uuid4())
-    engine = EnvironmentResources("CATH", service.environ).engine(f"restore:{restore_id}")
+    engine = EnvironmentBackends("CATH", service.environ).engine(f"restore:{restore_id}")
     with Database(engine) as database:
         return restore(
             database,
-            LOCATION,
-            load_specs(LOCATION),
+            CATH,
+            load_specs(CATH),
             Request(run_id=run_id, **request),
             restore_id=restore_id,
             now=now or service.as_of + DAY,
@@ -53,41 +47,8 @@ def everything(service: Service) -> dict[str, list[tuple[Any, ...]]]:
     return {table: service.rows(f"SELECT * FROM {table} ORDER BY 1") for table in TABLES}
 
 
-def add_orphan(service: Service, **values: Any) -> uuid.UUID:
-    """Add a subscription to a location that does not exist, with two notifications."""
-    user_id = values.pop("user_id", None) or service.add_user()
-    row = {"search_type": "LOCATION_ID", "search_value": "99", "case_name": "R v 'Ō'Neill\"\n"}
-    subscription_id = service.add_subscription(user_id, **{**row, **values})
-    for _ in range(2):
-        service.add_notification(subscription_id, error_message="", sent_at=service.days_ago(3))
-    return subscription_id
-
-
-def add_unmatched(service: Service, **values: Any) -> uuid.UUID:
-    """Add a no-match artefact that is due, with search rows, an ingestion entry and a file."""
-    row = {
-        "location_id": "X",
-        "no_match": True,
-        "last_received_date": service.days_ago(8),
-        "source_artefact_id": "a.csv",
-    }
-    artefact_id = service.add_artefact(**{**row, **values})
-    for number in range(2):
-        service.insert("artefact_search", id=f"{artefact_id} {number}", artefact_id=artefact_id, case_name="A v B")
-    service.insert(
-        "ingestion_log", id=uuid.uuid4(), source_system="SNL", court_id="1", status="SUCCESS", artefact_id=artefact_id,
-        timestamp=service.days_ago(8),
-    )  # fmt: skip
-    service.add_file(f"artefact/{artefact_id}.json", b"the list")
-    return artefact_id
-
-
 def file_of(service: Service, artefact_id: uuid.UUID) -> Path:
     return service.blob_root / f"artefact/{artefact_id}.json"
-
-
-def archives(service: Service) -> int:
-    return service.count("maintenance.archived_rows")
 
 
 # Subscriptions
@@ -196,9 +157,9 @@ def test_explain_tells_when_a_restored_row_falls_under_its_rule_again(service: S
     subscription_id = add_orphan(service)
     now = service.as_of + DAY
     undo(service, service.run(SUBSCRIPTIONS).run_id, now=now)
-    with Database(EnvironmentResources("CATH", service.environ).engine("explain")) as database:
+    with Database(EnvironmentBackends("CATH", service.environ).engine("explain")) as database:
         told = explain(
-            database, load_specs(LOCATION), "subscription", str(subscription_id), now=now, environ=service.environ
+            database, load_specs(CATH), "subscription", str(subscription_id), now=now, environ=service.environ
         )
 
     forecast = next(each for each in told.forecasts if each.job == SUBSCRIPTIONS)
@@ -282,16 +243,17 @@ def test_deletes_its_archives_when_their_window_ends_and_a_dry_run_only_says_so(
         undo(service, deleted.run_id, now=ended)
 
 
+@pytest.mark.stack
 def test_a_run_killed_between_archive_and_delete_leaves_neither(service: Service) -> None:
     add_orphan(service)
     before = everything(service)
-    slow_down(service, "subscription", 30)
+    hold_up(service, "subscription")
 
     with child_running(service, SUBSCRIPTIONS, "killed") as child:
         wait_until(lambda: is_asleep(service))
         child.kill()
         child.wait()
-    assert_no_session(service, "killed", within=6)
+    assert_no_session(service, "killed")
     assert archives(service) == 0
     assert everything(service) == before
     service.connection.execute("DROP TRIGGER slow ON subscription")

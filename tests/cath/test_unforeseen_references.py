@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.needs import Moment
-from tests.service import Service
-from tests.unforeseen import EFFECTS, Assertion, Case, cases
+from cath_dagster.cath import CATH
+from cath_dagster.core.roles.required_privileges import Moment
+from tests.support.service import Service
+from tests.support.unforeseen import EFFECTS, Assertion, Case, cases
 
 CASES = cases(
-    LOCATION,
+    CATH,
     Moment(datetime(2026, 11, 18, 1, 0, tzinfo=UTC), {}),
     media_reporting={"delete_reported": True},
 )

@@ -10,11 +10,13 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath.views import VIEWS
-from cath_dagster.core.diagnosis import Finding, Level
 from cath_dagster.core.errors import DatabaseStatementError
-from cath_dagster.core.outcome import RunResult, Status
-from cath_dagster.core.view_diagnosis import diagnose_views
-from tests.cath.test_refresh_views import (
+from cath_dagster.core.inspection.view_diagnosis import diagnose_views
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.outcome import RunResult, Status
+from tests.support.command import call
+from tests.support.service import Service, outcome
+from tests.support.views import (
     ARTEFACT,
     JOB,
     LOCATION,
@@ -26,8 +28,6 @@ from tests.cath.test_refresh_views import (
     drop_views,
     updated,
 )
-from tests.command import call
-from tests.service import Service, outcome
 
 VIEW = f"maintenance.{LOCATION}"
 DROP: LiteralString = "DROP MATERIALIZED VIEW maintenance.sdp_mat_view_location; "
@@ -134,7 +134,7 @@ def test_doctor_says_so_before_the_run_and_no_more_after_it(courts: Service, dam
     courts.run(JOB)
 
     assert [finding.level for finding in before] == [Level.OK, Level.WARNING, Level.OK, Level.OK]
-    assert "the next run of refresh_views mends it" in before[1].says
+    assert "the next run of refresh_views mends it" in before[1].message
     assert {finding.level for finding in examined(courts)} == {Level.OK}
 
 
@@ -204,7 +204,7 @@ def test_what_depends_on_a_view_that_would_be_dropped_is_named_and_stays(
     with pytest.raises(DatabaseStatementError) as refused:
         drop_views(courts)
 
-    for error in (planned.error, done.error, said.says, refused.value):
+    for error in (planned.error, done.error, said.message, refused.value):
         assert VIEW in " ".join(str(error).split())
         assert words in " ".join(str(error).replace("public.", "").split())
     assert (planned.status, done.status) == (Status.FAILED, Status.FAILED)
@@ -282,9 +282,9 @@ def test_doctor_names_the_columns_that_a_migration_cannot_drop(courts: Service) 
 def test_doctor_names_a_view_of_another_release_that_reads_a_column_this_one_does_without(courts: Service) -> None:
     courts.connection.execute(MAKE + "SELECT location_id, name, welsh_name, deleted_at FROM location" + INDEX)
 
-    assert "location.deleted_at" in examined(courts)[1].says
+    assert "location.deleted_at" in examined(courts)[1].message
     courts.run(JOB)
-    assert "location.deleted_at" not in examined(courts)[1].says
+    assert "location.deleted_at" not in examined(courts)[1].message
     courts.connection.execute("ALTER TABLE location DROP COLUMN deleted_at")
 
 
@@ -296,7 +296,7 @@ def test_doctor_names_job_and_column_the_day_that_it_is_gone(courts: Service, co
     done, said = courts.run(JOB), examined(courts)
 
     assert [finding.level is Level.PROBLEM for finding in said] == [False, True, False, column == "name"]
-    assert "refresh_views cannot make or refresh it" in said[1].says
-    assert f"{column} does not exist" in said[1].says.replace('"', "")
+    assert "refresh_views cannot make or refresh it" in said[1].message
+    assert f"{column} does not exist" in said[1].message.replace('"', "")
     assert done.status is Status.FAILED
     assert outcome(done, ARTEFACT).failed == 0

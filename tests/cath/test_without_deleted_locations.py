@@ -6,10 +6,10 @@ import uuid
 import psycopg
 import pytest
 
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.spec import load_specs
-from tests.command import call
-from tests.service import Service, outcome
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.run.spec import load_specs
+from tests.support.command import call
+from tests.support.service import Service, outcome
 
 MIGRATION = "ALTER TABLE location DROP COLUMN deleted_at"
 JOBS = [spec.name for spec in load_specs(Service.location)]

@@ -15,15 +15,15 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from cath_dagster.adapters.environment import EnvironmentResources
-from cath_dagster.checktick import LOCATION
-from cath_dagster.core.execution import execute
-from cath_dagster.core.notices import Patience
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.core.spec import load_specs
-from cath_dagster.development.smtp import SmtpServer
-from tests.command import PROGRAM, Done, call
-from tests.maintained import Maintained
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.checktick import CHECKTICK
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.outbox.notices import Patience
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.development.simulators.smtp import SmtpServer
+from tests.support.command import PROGRAM, Done, call
+from tests.support.maintained import Maintained
 
 SITE = "https://checktick.example.org"
 DEPENDENT = (
@@ -53,7 +53,7 @@ _numbers = itertools.count(1)
 class CheckTick(Maintained):
     """A CheckTick of its own."""
 
-    location = LOCATION
+    location = CHECKTICK
 
     smtp: SmtpServer
     media: Path
@@ -95,7 +95,7 @@ class CheckTick(Maintained):
             {"as_of": as_of, **config},
             run_id=run_id or str(uuid.uuid4()),
             now=now or as_of,
-            resources=EnvironmentResources(self.location.prefix, self.environ),
+            backends=EnvironmentBackends(self.location.prefix, self.environ),
             reporter=self.reporter,
             partition=partition,
             is_scheduled=is_scheduled,

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from cath_dagster.checktick import LOCATION
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.checktick import CHECKTICK
+from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.checktick.checktick import CheckTick
-from tests.databases import Databases
+from tests.support.databases import Databases
 
 
 @pytest.fixture
 def checktick_template(databases: Databases) -> str:
     """Return the name of a database with CheckTick's empty schema and our own tables."""
-    return databases.template(LOCATION.name)
+    return databases.template(CHECKTICK.name)
 
 
 @pytest.fixture

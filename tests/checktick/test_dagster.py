@@ -8,11 +8,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from cath_dagster.checktick import CHECKTICK
 from cath_dagster.checktick.assets import DECISION_CHECK, OVERDUE_CHECK, POLICY_CHECK, REPORT_KEY, TABLES
 from cath_dagster.checktick.definitions import defs
-from cath_dagster.checktick.jobs import data_governance, progress_cleanup
+from cath_dagster.core.run.spec import load_specs
 from tests.checktick.checktick import CheckTick
-from tests.fresh import load_afresh
+from tests.support.fresh import load_afresh
+from tests.support.inventory import inventory
+
+pytestmark = pytest.mark.stack
 
 REPOSITORY = Path(__file__).parents[2]
 OVERDUE = {"deletion_date": datetime(2026, 1, 1, tzinfo=UTC)}
@@ -73,7 +77,7 @@ def checks(instance: dg.DagsterInstance, result: dg.JobExecutionResult) -> dict[
 def test_loads_in_a_fresh_interpreter_without_variables_network_or_warnings() -> None:
     loaded = load_afresh("checktick")
 
-    assert loaded["jobs"] == ["data_governance", "progress_cleanup"]
+    assert loaded["jobs"] == sorted(inventory("checktick"))
     assert set(loaded["schedules"].values()) == {"RUNNING"}
     assert {"obstore", "jinja2.environment", "alembic", "smtplib", "psycopg2"} & set(loaded["modules"]) <= {"smtplib"}
 
@@ -86,8 +90,7 @@ def test_schedules_tick_in_utc_as_specified() -> None:
     schedules = defs.get_repository_def().schedule_defs
 
     assert {one.name: (one.cron_schedule, one.execution_timezone) for one in schedules} == {
-        "data_governance_cron": ("0 2 * * *", "UTC"),
-        "progress_cleanup_cron": ("0 3 * * *", "UTC"),
+        f"{job}_cron": (cron, "UTC") for job, cron in inventory("checktick").items()
     }
 
 
@@ -110,7 +113,7 @@ def test_jobs_carry_the_queues_key_and_their_owner() -> None:
 
 
 def test_every_table_that_a_job_reports_on_is_an_asset_with_a_description() -> None:
-    assert {*data_governance.SPEC.tables, *progress_cleanup.SPEC.tables} == set(TABLES)
+    assert {target for spec in load_specs(CHECKTICK) for target in spec.targets} == set(TABLES)
 
 
 def test_does_all_three_parts_in_one_run(exported: CheckTick, instance: dg.DagsterInstance) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.checktick.checktick import CheckTick
 
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.adapters.environment import EnvironmentResources
+from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.checktick.jobs.data_governance import SPEC
-from cath_dagster.core.database import Database
-from cath_dagster.core.explain import Explanation, explain
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.inspection.explain import Explanation, explain
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.run.spec import load_specs
 from tests.checktick.checktick import CheckTick
 
 
 def foretold(checktick: CheckTick, table: str, key: object) -> Explanation:
-    resources = EnvironmentResources(checktick.location.prefix, checktick.environ)
-    engine = resources.engine("test")
+    backends = EnvironmentBackends(checktick.location.prefix, checktick.environ)
+    engine = backends.engine("test")
     try:
         with Database(engine) as database:
             return explain(

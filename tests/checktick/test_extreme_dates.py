@@ -5,9 +5,9 @@ import json
 import pytest
 
 from cath_dagster.checktick.tables import METADATA
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
 from tests.checktick.checktick import CheckTick
-from tests.extremes import EXTREMES, date_columns, put_extremes
+from tests.support.extremes import EXTREMES, date_columns, put_extremes
 
 JOBS = [spec.name for spec in load_specs(CheckTick.location)]
 

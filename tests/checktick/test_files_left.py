@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.checktick.checktick import CheckTick
-from tests.maintained import outcome
+from tests.support.maintained import outcome
 
 UNREACHABLE = (
     "/srv/recovery/passport.jpg",

@@ -1,8 +1,8 @@
 """Surveys that a policy hides from the role: neither the deletion nor the report takes the rest for all."""
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.checktick.checktick import CheckTick
-from tests.checktick.test_privileges import SPECS, role_of
+from tests.support.checktick_roles import SPECS, role_of
 
 
 def test_the_deletion_is_refused(checktick: CheckTick) -> None:

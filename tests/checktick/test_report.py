@@ -10,9 +10,9 @@ import pytest
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.checktick.jobs.data_governance import SPEC
 from cath_dagster.checktick.report import RetentionReport, last_tick, read_report
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from tests.checktick.checktick import CheckTick
-from tests.maintained import outcome
+from tests.support.maintained import outcome
 
 REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

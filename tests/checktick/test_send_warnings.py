@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.checktick.checktick import SITE, CheckTick
-from tests.cli.test_cli import findings
-from tests.maintained import outcome
+from tests.support.cli import findings
+from tests.support.maintained import outcome
 
 
 def tiers_sent(checktick: CheckTick) -> list[str]:

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.checktick.checktick import PLACE_HOLD, CheckTick
-from tests.maintained import outcome
+from tests.support.maintained import outcome
 
 REFUSE_ONE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,138 +1,49 @@
 """The command `cath-dagster`, as a person or a script calls it."""
 
-import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator
 from psycopg import sql
 
-from tests.command import PROGRAM, Done, call, environment
-from tests.service import Service
+from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
+from tests.support.cli import (
+    SECRET,
+    SLOW,
+    add_entries,
+    findings,
+    problems,
+    result_of,
+    role_without_rights,
+    run,
+    server_that_refuses_the_password,
+)
+from tests.support.command import PROGRAM, Done, call, environment
+from tests.support.inventory import inventory
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-JOBS = {
-    "clear_audit": "0 1 * * *",
-    "expired_artefacts": "0 1 * * *",
-    "inactive_verification": "1 8 * * *",
-    "media_reporting": "0 0 * * 1",
-    "no_match_artefacts": "0 1 * * *",
-    "refresh_views": "0 2 * * *",
-    "subscriptions": "0 1 * * *",
-    "draft_cleanup": "0 3 * * *",
-    "overdue_detection": "0 6 * * *",
-    "session_cleanup": "0 4 * * *",
-    "shaam_token_refresh": "*/15 * * * *",
-    "data_governance": "0 2 * * *",
-    "progress_cleanup": "0 3 * * *",
-    "clean_instance": "20 0 * * *",
-    "self_check": "35 * * * *",
-}
+JOBS = inventory()
 NUMBERS = [
     "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
 ]  # fmt: skip
-SECRET = "hunter2"
 UNREACHABLE = f"postgresql://someone:{SECRET}@127.0.0.1:1/cath"
-SLOW = """
-CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$;
-CREATE TRIGGER slow BEFORE DELETE ON ingestion_log FOR EACH ROW EXECUTE FUNCTION slow()
-"""
-
-
-def run(service: Service, job: str, *arguments: str) -> Done:
-    """Run a job as of the service's reference time."""
-    return call(service.environ, "run", job, "--as-of", service.as_of.isoformat(), *arguments)
-
-
-def result_of(done: Done) -> dict[str, Any]:
-    """Return the one object on standard output."""
-    result = json.loads(done.stdout)
-    assert isinstance(result, dict)
-    return result
 
 
 def outcomes_of(done: Done) -> dict[str, dict[str, Any]]:
     return {outcome["target"]: outcome for outcome in result_of(done)["outcomes"]}
 
 
-def findings(environ: dict[str, str]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(call(environ, "doctor", "--json").stdout)
-    return found
-
-
 def remedies(environ: dict[str, str], start: str) -> list[str]:
     return [item["remedy"] for item in findings(environ) if (item["remedy"] or "").startswith(start)]
-
-
-def problems(environ: dict[str, str]) -> dict[str, str]:
-    return {item["subject"]: item["says"] for item in findings(environ) if item["level"] == "problem"}
-
-
-def add_entries(service: Service, count: int, days: float = 91) -> None:
-    service.connection.execute(
-        'INSERT INTO ingestion_log (id, "timestamp", source_system, court_id, status)'
-        " SELECT gen_random_uuid(), %s, 'SNL', '1', 'SUCCESS' FROM generate_series(1, %s)",
-        (service.days_ago(days), count),
-    )
-
-
-@contextlib.contextmanager
-def role_without_rights(service: Service) -> Iterator[tuple[sql.Identifier, str]]:
-    """Yield a role that may log in and no more, and the database's URL with it."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    role = sql.Identifier(name)
-    service.connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(SECRET)))
-    parts = urlsplit(service.url)
-    where = parts.netloc.rpartition("@")[2]
-    try:
-        yield role, urlunsplit(parts._replace(netloc=f"{name}:{SECRET}@{where}"))
-    finally:
-        service.connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
-        service.connection.execute(sql.SQL("DROP ROLE {}").format(role))
-
-
-@contextlib.contextmanager
-def server_that_refuses_the_password() -> Iterator[int]:
-    """Speak PostgreSQL's protocol as far as the login: ask for a password, refuse it. Yield the port."""
-
-    def message(kind: bytes, body: bytes) -> bytes:
-        return kind + (len(body) + 4).to_bytes(4, "big") + body
-
-    said = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "someone"\0\0'
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client, contextlib.suppress(OSError):
-                client.settimeout(5)
-                client.recv(4_096)
-                client.sendall(message(b"R", (3).to_bytes(4, "big")))
-                client.recv(4_096)
-                client.sendall(message(b"E", said))
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield int(listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
 
 
 def test_jobs_lists_every_job_with_its_cron_next_tick_owner_and_purpose() -> None:
@@ -171,6 +82,7 @@ def test_jobs_tells_the_tick_that_the_scheduler_will_make() -> None:
         assert told == next(schedule_execution_time_iterator(told.timestamp(), row["cron"], row["timezone"])), job
 
 
+@pytest.mark.stack
 def test_what_foretells_no_tick_does_not_import_dagster() -> None:
     program = (
         "import sys; from cath_dagster.cli.main import main\n"
@@ -538,25 +450,19 @@ def test_a_missing_variable_is_named(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.stack
 def test_sigterm_in_mid_purge_ends_the_query_and_leaves_complete_batches(service: Service) -> None:
     add_entries(service, 3_000)
     service.connection.execute(SLOW)
     arguments = [PROGRAM, "run", "clear_audit", "--as-of", service.as_of.isoformat(), "--quiet"]
     with subprocess.Popen(arguments, env=environment(service.environ), stdout=subprocess.DEVNULL) as process:
         try:
-            deadline = time.monotonic() + 30
-            while service.count("ingestion_log") == 3_000:
-                assert process.poll() is None
-                assert time.monotonic() < deadline, "the purge never got under way"
-                time.sleep(0.02)
+            wait_until(lambda: service.count("ingestion_log") < 3_000 or process.poll() is not None)
+            assert process.poll() is None, "the purge never got under way"
             process.send_signal(signal.SIGTERM)
-            terminated_at = time.monotonic()
-            while service.count(
-                "pg_stat_activity", "application_name LIKE 'clear_audit:%' AND datname = current_database()"
-            ):
-                assert time.monotonic() - terminated_at < 2, "the query runs on"
-                time.sleep(0.02)
-            assert process.wait(timeout=30) == 143
+            mine = "application_name LIKE 'clear_audit:%' AND datname = current_database()"
+            wait_until(lambda: not service.count("pg_stat_activity", mine), "the query runs on")
+            assert process.wait(timeout=PATIENCE_SECONDS) == 143
         finally:
             process.kill()
 

@@ -2,12 +2,17 @@
 
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.cli.test_cli import run
-from tests.command import Done, call
-from tests.service import Service
+import pytest
+
+from cath_dagster.cath import CATH
+from cath_dagster.core.run.spec import load_specs
+from tests.support.cli import run
+from tests.support.command import Done, call
+from tests.support.service import Service
 
 WITH_KEYS = ("--set", "ledger_keys=true")
 
@@ -307,3 +312,19 @@ def test_explains_to_people_in_a_sentence(service: Service) -> None:
 
     assert "takes it, as things stand" in done.stdout
     assert done.returncode == 0
+
+
+def test_of_a_job_without_a_schedule_it_says_that_somebody_has_to_run_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand = [replace(spec, cron=None) for spec in load_specs(CATH)]
+    monkeypatch.setattr("cath_dagster.cli.ledger.load_specs", lambda location: by_hand)
+    due, young = add_entry(service, 91), add_entry(service, 1)
+
+    found, not_due = explain(service, "ingestion_log", due), explain(service, "ingestion_log", young)
+    shown = call(service.environ, "explain", "ingestion_log", str(due)).stdout
+
+    assert "clear_audit (ingestion_log rows older than 90 days) has no schedule, and takes it once" in found["says"]
+    assert (forecast(found, "clear_audit")["at"], forecast(found, "clear_audit")["has_schedule"]) == (None, False)
+    assert "no rule takes it" in not_due["says"]
+    assert "  no schedule  clear_audit" in shown

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from dagster._daemon.types import DaemonHeartbeat
 
-from tests.command import call
 from tests.operations.instance import Instance, open_instance
+from tests.support.command import call
+from tests.support.dagster_internals import DaemonHeartbeat
 
 
 @pytest.fixture(scope="module")

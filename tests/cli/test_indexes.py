@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.core.catalogue import index_name
-from tests.cli.test_cli import findings, role_without_rights
-from tests.command import Done, call
-from tests.service import Service
+from cath_dagster.core.postgres.catalogue import index_name
+from tests.support.cli import findings, role_without_rights
+from tests.support.command import Done, call
+from tests.support.service import Service
 
 INDEX = "cath_dagster_ingestion_log_artefact_id_idx"
 KEY = "foreign key ingestion_log.artefact_id"

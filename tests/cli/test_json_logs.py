@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_cli import SLOW, add_entries, run
-from tests.command import PROGRAM, Done, environment
-from tests.command import call_process as call
-from tests.service import Service
+from tests.support.cli import SLOW, add_entries, run
+from tests.support.command import PROGRAM, Done, environment
+from tests.support.command import call_process as call
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}
 
@@ -83,6 +84,7 @@ def test_wrong_usage_is_an_object_too(service: Service) -> None:
     assert "nonsense" in said[-1]["message"]
 
 
+@pytest.mark.stack
 def test_a_run_that_is_terminated_says_so(service: Service) -> None:
     add_entries(service, 3_000)
     service.connection.execute(SLOW)
@@ -96,7 +98,7 @@ def test_a_run_that_is_terminated_says_so(service: Service) -> None:
         assert process.stderr is not None
         first = process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert lines(first + rest)[-1]["status"] == "interrupted"
 

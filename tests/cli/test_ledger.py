@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from tests.cli.test_cli import add_entries, run
-from tests.command import call
-from tests.service import Service
+from tests.support.cli import add_entries, run
+from tests.support.command import call
+from tests.support.service import Service
 
 
 def rows(service: Service, *arguments: str) -> list[dict[str, Any]]:

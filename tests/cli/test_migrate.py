@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from cath_dagster.core.maintenance import REVISION
-from cath_dagster.development import cath_sample
-from tests.command import PROGRAM, environment
-from tests.roles import Role, role_in
-from tests.servers import await_true
+from cath_dagster.core.maintenance.tables import REVISION
+from cath_dagster.development.samples.cath import sample as cath_sample
+from tests.support.command import PROGRAM, environment
+from tests.support.roles import Role, role_in
+from tests.support.servers import await_true
+
+pytestmark = pytest.mark.stack
 
 AT_ONCE = 4
 LOCK = 4_711

@@ -5,11 +5,14 @@ import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.cath.test_undo import TABLES, add_orphan, add_unmatched, archives
-from tests.cli.test_cli import result_of
-from tests.command import PROGRAM, call, environment
-from tests.core.test_execution import is_asleep, wait_until
-from tests.service import Service
+import pytest
+
+from tests.support.cli import result_of
+from tests.support.command import PROGRAM, call, environment
+from tests.support.interrupted import is_asleep
+from tests.support.service import Service
+from tests.support.subscriptions import TABLES, add_orphan, add_unmatched, archives
+from tests.support.waiting import wait_until
 
 # A restore's window is measured by the clock.
 
@@ -166,6 +169,7 @@ def test_the_ledger_shows_what_was_restored(service: Service) -> None:
     assert restored == {"subscription": 1, "notification_audit_log": 2}
 
 
+@pytest.mark.stack
 def test_a_restore_that_is_killed_midway_is_finished_by_the_next(service: Service) -> None:
     add_orphan(service)
     before = everything(service)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.core.errors import RefusedError
-from cath_dagster.core.maintenance import REVISION
-from tests.cli.test_cli import findings
-from tests.command import call
-from tests.roles import Role, role_in
-from tests.service import Service
+from cath_dagster.core.maintenance.tables import REVISION
+from tests.support.cli import findings
+from tests.support.command import call
+from tests.support.roles import Role, role_in
+from tests.support.service import Service
 
 NOT_ENTITLED = "42501"
 GRANTS = """
@@ -173,7 +173,7 @@ def test_one_who_may_not_give_is_refused_and_nothing_is_given(
         monkeypatch.setenv("CATH_DATABASE_URL", giver.url)
 
         with pytest.raises(RefusedError, match="Log in as the owner of the tables") as refused:
-            give_roles(LOCATION, Roles(jobs=role.name, restore=None), now=service.as_of)
+            give_roles(CATH, Roles(jobs=role.name, restore=None), now=service.as_of)
 
     assert f"{giver.name} may not: GRANT" in str(refused.value)
     assert grants(service, role) == []
@@ -188,7 +188,7 @@ def test_a_grant_that_comes_to_nothing_is_noticed(
         monkeypatch.setenv("CATH_DATABASE_URL", giver.url)
 
         with pytest.raises(RefusedError, match=f"{role.name} did not get .*DELETE ON public.audit_log"):
-            give_roles(LOCATION, Roles(jobs=role.name, restore=None), now=service.as_of)
+            give_roles(CATH, Roles(jobs=role.name, restore=None), now=service.as_of)
 
     assert grants(service, role) == []
 

@@ -1,7 +1,7 @@
 """`cath-dagster views drop`, as a deployment of the service calls it."""
 
-from tests.command import call
-from tests.service import Service
+from tests.support.command import call
+from tests.support.service import Service
 
 
 def test_drops_the_views_and_names_them(service: Service) -> None:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 import pytest
 
 from cath_dagster.core.parallel import work_on
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @contextlib.contextmanager
@@ -35,7 +36,7 @@ def test_a_thread_has_what_is_current_where_the_work_is_given_out() -> None:
 
 
 def test_works_on_as_many_items_at_once_as_there_are_threads_and_no_more() -> None:
-    meet = threading.Barrier(4, timeout=10)
+    meet = threading.Barrier(4, timeout=PATIENCE_SECONDS)
 
     def work(_: None, number: int) -> int:
         # Passes only if four are at work together; a fifth would break a later round.
@@ -47,7 +48,7 @@ def test_works_on_as_many_items_at_once_as_there_are_threads_and_no_more() -> No
 
 
 def test_each_thread_opens_its_own_and_closes_it() -> None:
-    meet = threading.Barrier(3, timeout=10)
+    meet = threading.Barrier(3, timeout=PATIENCE_SECONDS)
     opened: list[int] = []
     closed: list[int] = []
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cath_dagster.core import telemetry
-from cath_dagster.core.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome
 
 RUN = "15e687a9-6823-4dd8-a6aa-2f1b8c541193"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -43,8 +43,8 @@ def test_a_run_id_that_is_no_uuid_has_a_trace_of_its_own_all_the_same() -> None:
 def test_where_nobody_listens_an_error_within_a_span_stays_what_it_is() -> None:
     def fail() -> None:
         with telemetry.span("batches", target="entry") as span:
-            span.tell(changed=1)
-            span.tell_outcome(Outcome(target="entry"))
+            span.set_attributes(changed=1)
+            span.set_outcome(Outcome(target="entry"))
             telemetry.batch(0.1, changed=1)
             raise KeyError("mine")
 

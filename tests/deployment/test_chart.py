@@ -5,7 +5,6 @@ The chart is no part of this repository. `DAGSTER_CHART` names its unpacked fold
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,13 +13,13 @@ import dagster as dg
 import kubernetes_validate
 import pytest
 import yaml
-from dagster._core.run_coordinator import QueuedRunCoordinator  # has no public name
 from dagster_k8s import K8sRunLauncher
 
-from tests.conftest import CHART
 from tests.deployment.instance import container_context, run_coordinator, run_launcher
-from tests.deployment.test_manifests import KUBERNETES, check_restricted
 from tests.deployment.values import CLUSTER, ENVIRONMENTS, NAMESPACE, Tree, deployments, manifests, merged
+from tests.support.chart import of, render
+from tests.support.dagster_internals import QueuedRunCoordinator
+from tests.support.manifests import KUBERNETES, check_restricted
 
 KUBECONFIG = {
     "apiVersion": "v1",
@@ -33,18 +32,6 @@ KUBECONFIG = {
 """Of a cluster that is never asked."""
 
 
-def render(environment: str) -> list[Tree]:
-    """Return the objects that the chart makes of an environment's values."""
-    if not os.environ.get(CHART):
-        pytest.skip(f"{CHART} does not name the folder of the official chart")
-    import helm_python
-
-    chart = helm_python.Chart.load(os.environ[CHART])
-    files = chart.render(merged(environment), name=NAMESPACE, namespace=NAMESPACE)
-    texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
-    return [one for text in texts for one in yaml.safe_load_all(text) if one is not None]
-
-
 @pytest.fixture(params=ENVIRONMENTS)
 def environment(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -54,10 +41,6 @@ def environment(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def rendered(environment: str) -> list[Tree]:
     return render(environment)
-
-
-def of(rendered: list[Tree], kind: str) -> dict[str, Tree]:
-    return {one["metadata"]["name"]: one for one in rendered if one["kind"] == kind}
 
 
 def instance(rendered: list[Tree]) -> Tree:

@@ -7,9 +7,8 @@ import kubernetes_validate
 import pytest
 
 from tests.deployment.values import CLUSTER, ENVIRONMENTS, NAMESPACE, Tree, find, manifests, merged
+from tests.support.manifests import KUBERNETES, check_restricted
 
-KUBERNETES = ("1.31", "1.37")
-"""The oldest and the newest release that the manifests are held to."""
 FILES = sorted(CLUSTER.rglob("*.yaml"))
 KINDS = {
     "dagster-daemon", "dagster-webserver", "dagster-webserver-read-only", "user-deployments", "ui-proxy",
@@ -163,18 +162,3 @@ def test_the_values_hold_every_pod_of_the_chart_to_the_standard() -> None:
                 "containers": [{"securityContext": one["securityContext"], "resources": one["resources"]}],
             }
         )
-
-
-def check_restricted(pod: Tree) -> None:
-    """Assert the standard "restricted", a read-only root, and bounds on memory."""
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in pod["containers"]:
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert container["resources"]["requests"]["memory"]
-        assert container["resources"]["limits"]["memory"]

@@ -7,8 +7,8 @@ import pytest
 from typer.main import get_command
 
 from cath_dagster.cli.main import app
-from tests.deployment.test_chart import of, render
 from tests.deployment.values import ENVIRONMENTS, REPOSITORY
+from tests.support.chart import of, render
 
 RUNBOOK = (REPOSITORY / "docs/runbook.md").read_text()
 CALLS = re.findall(r"(?:^|`)(?:CATH_DATABASE_URL=… )?cath(?:-dagster)? ([a-z][^`\n]+)", RUNBOOK, re.MULTILINE)

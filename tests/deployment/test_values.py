@@ -10,9 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from cath_dagster.core.spec import load_specs
-from cath_dagster.locations import LOCATIONS
 from cath_dagster.orchestration.jobs import QUEUE_KEY
+from cath_dagster.registry import all_specs, locations
 from tests.deployment.values import (
     CLUSTER,
     ENVIRONMENTS,
@@ -114,7 +113,7 @@ def test_every_location_of_the_code_is_deployed_and_no_other(values: Tree) -> No
     arguments = {name: one["dagsterApiGrpcArgs"] for name, one in deployments(values).items()}
 
     assert arguments == {
-        one.name: ["--module-name", f"{one.package}.definitions", "--location-name", one.name] for one in LOCATIONS
+        one.name: ["--module-name", f"{one.package}.definitions", "--location-name", one.name] for one in locations()
     }
 
 
@@ -125,7 +124,7 @@ def test_every_location_of_the_workspace_is_deployed_and_no_other(values: Tree) 
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("location", LOCATIONS, ids=lambda one: one.name)
+@pytest.mark.parametrize("location", locations(), ids=lambda one: one.name)
 def test_every_location_is_configured_in_every_environment(environment: str, location: Any) -> None:
     data = find(manifests(CLUSTER / environment), "ConfigMap", f"cath-dagster-{location.name}")["data"]
 
@@ -138,7 +137,7 @@ def test_each_cluster_says_of_every_location_whether_its_schedules_run(word: str
     (config,) = manifests(CLUSTER / f"schedules-{word}.yaml")
 
     assert config["metadata"]["name"] == "cath-dagster-schedules"
-    assert config["data"] == {f"{location.prefix}_SCHEDULES": word for location in LOCATIONS}
+    assert config["data"] == {f"{location.prefix}_SCHEDULES": word for location in locations()}
 
 
 def test_no_pod_starts_without_knowing_whether_its_schedules_run(values: Tree) -> None:
@@ -183,7 +182,7 @@ def test_a_finished_job_can_be_looked_at_over_a_weekend(values: Tree) -> None:
 
 
 def test_kubernetes_ends_a_run_only_after_dagster_should_have(values: Tree) -> None:
-    longest = max(spec.max_runtime.total_seconds() for location in LOCATIONS for spec in load_specs(location))
+    longest = max(spec.max_runtime.total_seconds() for spec in all_specs())
     monitoring = values["dagsterDaemon"]["runMonitoring"]
     dagster = longest + monitoring["startTimeoutSeconds"] + 2 * monitoring["pollIntervalSeconds"]
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.development.cath_sample import SampleSummary, fill
+from cath_dagster.development.samples.cath.sample import SampleSummary, fill
 
 # A Friday: the current week has days on both sides.
 AS_OF = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)

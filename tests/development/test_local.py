@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from cath_dagster.development.local import Local, LocalError, forget_outside, kept_ports
-from tests.service import SilentReporter
+from tests.support.service import SilentReporter
 
 pytestmark = pytest.mark.stack
 

@@ -16,7 +16,7 @@ import jwt
 import pytest
 import requests
 
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 
 ADDRESS = "planted.person@example.org"
 TEMPLATE_ID = "1dea6b4b-48b6-4eb1-8b86-7031de5502d9"
@@ -186,7 +186,15 @@ def test_keeps_its_log_from_other_users(tmp_path: Path) -> None:
 
 def test_runs_as_a_process_and_prints_nothing_personal(tmp_path: Path) -> None:
     log = tmp_path / "mails.jsonl"
-    command = [sys.executable, "-m", "cath_dagster.development.notify", "--log", str(log), "--api-key", API_KEY]
+    command = [
+        sys.executable,
+        "-m",
+        "cath_dagster.development.simulators.notify",
+        "--log",
+        str(log),
+        "--api-key",
+        API_KEY,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -3,12 +3,13 @@
 import uuid
 
 import psycopg
+import pytest
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.core.migrations import migrate
+from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.development.local import Local
 from cath_dagster.development.session import Totals, read_totals
-from cath_dagster.operations import LOCATION as OPERATIONS
+from cath_dagster.operations import OPERATIONS
 
 pytestmark = pytest.mark.stack
 

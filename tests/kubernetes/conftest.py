@@ -15,15 +15,15 @@ import psycopg
 import pytest
 import yaml
 
-from cath_dagster.development.notify import NotifySimulator
+from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.conftest import TEMPLATE
 from tests.deployment.instance import container_context, image, run_coordinator, run_launcher
 from tests.deployment.values import NAMESPACE, Tree, deployments, merged
 from tests.kubernetes.api import KubernetesApi
 from tests.kubernetes.cluster import Cluster
-from tests.service import Service
-from tests.stack import Dagster, database, started
-from tests.warm import KUBERNETES, WarmStack
+from tests.support.service import Service
+from tests.support.stack import Dagster, database, started
+from tests.support.warm import KUBERNETES, WarmStack
 
 REPOSITORY = Path(__file__).parents[2]
 REAL = ("KUBECONFIG", "TEST_KUBERNETES_IMAGE", "TEST_DATABASE_URL")

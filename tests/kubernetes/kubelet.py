@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from tests.warm import KUBERNETES, PROGRAMS, start
+from tests.support.warm import KUBERNETES, PROGRAMS, start
 
 
 class MissingConfigurationError(Exception):

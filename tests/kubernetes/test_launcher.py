@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from cath_dagster.cath import LOCATION
-from cath_dagster.core.spec import load_specs
+from cath_dagster.cath import CATH
+from cath_dagster.core.run.spec import load_specs
 from tests.kubernetes.api import Fault
 from tests.kubernetes.conftest import Platform
-from tests.stack import ROWS, TERMINATE, add_entries
+from tests.support.stack import ROWS, TERMINATE, add_entries
 
 pytestmark = [pytest.mark.daemon, pytest.mark.kubernetes, pytest.mark.stack, pytest.mark.xdist_group("kubernetes")]
 
@@ -21,8 +21,7 @@ def test_every_job_runs_in_a_pod_of_its_own_and_ends_as_a_complete_job(platform:
     weekly = {"dagster/partition": "2026-03-02"}
 
     runs = {
-        spec.name: platform.launch(spec.name, tags=weekly if spec.partitioned else None)
-        for spec in load_specs(LOCATION)
+        spec.name: platform.launch(spec.name, tags=weekly if spec.partitions else None) for spec in load_specs(CATH)
     }
 
     ended = {job: platform.ended(run_id) for job, run_id in runs.items()}

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cath_dagster.core.database import Database
-from cath_dagster.operations.resources import open_resources
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.operations.backends import open_backends
 from tests.operations.instance import Instance, open_instance
 
 
@@ -27,9 +27,9 @@ def instance(shared_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> Inst
 @pytest.fixture
 def database(instance: Instance) -> Iterator[Database]:
     """Yield the instance's database, with our tables in it."""
-    resources = open_resources(instance.dagster)
-    resources.prepare()
-    engine = resources.engine("test")
+    backends = open_backends(instance.dagster)
+    backends.prepare()
+    engine = backends.engine("test")
     with Database(engine) as opened:
         yield opened
     engine.dispose()

@@ -13,33 +13,34 @@ import dagster as dg
 import psycopg
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, EventLogEntry
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.definitions.sensor_definition import SensorType
-from dagster._core.events import EngineEventData, StepMaterializationData
-from dagster._core.remote_origin import (
-    GrpcServerCodeLocationOrigin,
+
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.operations import OPERATIONS
+from cath_dagster.operations.backends import open_backends
+from cath_dagster.orchestration.internals.code_servers import GrpcServerCodeLocationOrigin
+from cath_dagster.orchestration.internals.instigators import (
+    InstigatorState,
+    InstigatorType,
+    ScheduleInstigatorData,
+    SerializableErrorInfo,
+    TickStatus,
+)
+from tests.conftest import SERVER
+from tests.support.dagster_internals import (
+    EngineEventData,
+    InstigatorStatus,
     RemoteInstigatorOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    ScheduleInstigatorData,
     SensorInstigatorData,
+    SensorType,
+    StepMaterializationData,
     TickData,
-    TickStatus,
 )
-from dagster_shared.error import SerializableErrorInfo
-
-from cath_dagster.core.execution import execute
-from cath_dagster.core.outcome import RunResult
-from cath_dagster.core.spec import load_specs
-from cath_dagster.operations import LOCATION
-from cath_dagster.operations.resources import open_resources
-from tests.conftest import SERVER
-from tests.databases import Databases
-from tests.service import SilentReporter
+from tests.support.databases import Databases
+from tests.support.service import SilentReporter
 
 REPOSITORY = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -49,19 +50,20 @@ QUEUE_KEY = "cath_dagster/job"
 @contextlib.contextmanager
 def open_instance(home: Path, databases: Databases | None = None) -> Iterator["Instance"]:
     """Yield an instance of the repository's dagster.yaml, its storage on the suite's server unless told otherwise."""
-    databases = databases or Databases(os.environ[SERVER], {})
-    (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
-    with (
-        databases.copy() as url,
-        _opened(home, url) as opened,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
+    with contextlib.ExitStack() as stack:
+        if databases is None:
+            databases = Databases(os.environ[SERVER], {})
+            stack.callback(databases.drop_templates)
+        (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
+        url = stack.enter_context(databases.copy())
+        opened = stack.enter_context(_opened(home, url))
+        connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         connection.execute("SET timezone = 'UTC'")
         yield Instance(home, url, opened, connection)
 
 
 def _opened(home: Path, url: str) -> dg.DagsterInstance:
-    """Return the instance; other tests shall not find it in the environment."""
+    """Return the instance; other tests should not find it in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("DAGSTER_POSTGRES_URL", url)
@@ -250,28 +252,28 @@ def selector_id(origin: RemoteInstigatorOrigin) -> str:
 
 def run_job(instance: Instance, name: str, *, run_id: str | None = None, **config: Any) -> RunResult:
     """Run a job of this location, as of `NOW` unless told otherwise."""
-    resources = open_resources(instance.dagster)
-    resources.prepare()
+    backends = open_backends(instance.dagster)
+    backends.prepare()
     return execute(
-        next(spec for spec in load_specs(LOCATION) if spec.name == name),
+        next(spec for spec in load_specs(OPERATIONS) if spec.name == name),
         {"as_of": NOW, **config},
         run_id=run_id or str(uuid.uuid4()),
         now=NOW + timedelta(days=3_650),
-        resources=resources,
+        backends=backends,
         reporter=SilentReporter(),
     )
 
 
 def clean_for_ever() -> None:
     """Run `clean_instance` in a process of its own, until it is killed."""
-    resources = open_resources()
-    resources.prepare()
+    backends = open_backends()
+    backends.prepare()
     execute(
-        next(spec for spec in load_specs(LOCATION) if spec.name == "clean_instance"),
+        next(spec for spec in load_specs(OPERATIONS) if spec.name == "clean_instance"),
         {"as_of": NOW},
         run_id=str(uuid.uuid4()),
         now=NOW + timedelta(days=3_650),
-        resources=resources,
+        backends=backends,
         reporter=SilentReporter(),
     )
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cath_dagster.core.database import Database
-from cath_dagster.core.diagnosis import Finding, Level
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings, Kind, write_letter
 from cath_dagster.operations.bounds import LONGEST_BODY, LONGEST_TITLE, cut, fit, measure
 from cath_dagster.operations.channels import open_channels
@@ -78,7 +78,7 @@ def findings(database: Database, *, after: timedelta) -> list[Finding]:
 
 
 def problems(database: Database, *, after: timedelta) -> list[str]:
-    return [each.says for each in findings(database, after=after) if each.level is Level.PROBLEM]
+    return [each.message for each in findings(database, after=after) if each.level is Level.PROBLEM]
 
 
 def test_a_failure_of_thousands_of_surveys_is_told_with_the_way_to_the_rest(

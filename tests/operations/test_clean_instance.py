@@ -9,12 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
-from dagster._core.scheduler.instigation import TickStatus
 
-from cath_dagster.core.outcome import RunResult, Status
-from tests.held import hold, let_go
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.orchestration.internals.instigators import TickStatus
 from tests.operations.instance import NOW, QUEUE_KEY, Instance, run_job
-from tests.warm import start
+from tests.support.held import hold, let_go
+from tests.support.warm import start
 
 ACTIVE = [
     DagsterRunStatus.QUEUED,

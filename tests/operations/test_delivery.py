@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cath_dagster.core.database import Database, Limits
 from cath_dagster.core.errors import ConfigurationError, LockHeldError
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.core.postgres.database import Database, Limits
+from cath_dagster.development.simulators.smtp import SmtpServer
 from cath_dagster.operations.alerts import Alert, AlertSettings, Kind
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import LOCK, Delivered, deliver
 from cath_dagster.operations.store import AlertStore
-from tests.certificate import make_certificate
 from tests.operations.instance import NOW
 from tests.operations.receivers import Proxy, Receiver, Request
+from tests.support.certificate import make_certificate
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 

@@ -4,18 +4,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from cath_dagster.core.diagnosis import Level, diagnose
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.spec import load_specs
-from cath_dagster.operations import LOCATION
-from cath_dagster.operations.resources import open_resources
+from cath_dagster.core.inspection.diagnosis import diagnose
+from cath_dagster.core.model.finding import Level
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.operations import OPERATIONS
+from cath_dagster.operations.backends import open_backends
 from tests.operations.instance import Instance, run_job
 
 
 @pytest.fixture
 def another(instance: Instance) -> Iterator[Instance]:
     """Yield an instance beside whose tables lie those of another, first on its role's search path."""
-    open_resources(instance.dagster).prepare()
+    open_backends(instance.dagster).prepare()
     instance.connection.execute("CREATE SCHEMA postgres; CREATE TABLE postgres.runs (LIKE public.runs INCLUDING ALL)")
     yield instance
     instance.connection.execute("DROP SCHEMA postgres CASCADE")
@@ -30,9 +31,9 @@ def test_tables_that_dagster_finds_elsewhere_are_not_cleaned_in_public(another: 
 
 
 def test_doctor_names_them(another: Instance) -> None:
-    engine = open_resources(another.dagster).engine("doctor")
+    engine = open_backends(another.dagster).engine("doctor")
     with engine.connect() as connection:
-        found = list(diagnose(connection, LOCATION, load_specs(LOCATION)))
+        found = list(diagnose(connection, OPERATIONS, load_specs(OPERATIONS)))
     engine.dispose()
 
     assert [each.subject for each in found if each.level is Level.PROBLEM] == ["table runs"]

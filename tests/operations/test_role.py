@@ -9,16 +9,16 @@ from psycopg import sql
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cli.roles import Roles, give_roles
-from cath_dagster.core.database import Database
-from cath_dagster.core.execution import execute
-from cath_dagster.core.spec import load_specs
-from cath_dagster.operations import LOCATION
+from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import Alert, Kind
-from cath_dagster.operations.resources import open_resources
+from cath_dagster.operations.backends import open_backends
 from cath_dagster.operations.store import AlertStore
 from tests.operations.instance import NOW, Instance
-from tests.roles import Role, role_in
-from tests.service import SilentReporter
+from tests.support.roles import Role, role_in
+from tests.support.service import SilentReporter
 
 NOT_ENTITLED = "42501"
 
@@ -26,14 +26,14 @@ NOT_ENTITLED = "42501"
 @pytest.fixture
 def role(instance: Instance) -> Iterator[Role]:
     """Yield a role as Dagster's own is: it may do anything with Dagster's tables."""
-    open_resources(instance.dagster).prepare()
+    open_backends(instance.dagster).prepare()
     with role_in(instance.url, instance.connection) as made:
         name = sql.Identifier(made.name)
         for what in ("TABLES", "SEQUENCES"):
             instance.connection.execute(
                 sql.SQL("GRANT ALL ON ALL {} IN SCHEMA public TO {}").format(sql.SQL(what), name)
             )
-        give_roles(LOCATION, Roles(jobs=made.name, restore=None), now=datetime.now(UTC))
+        give_roles(OPERATIONS, Roles(jobs=made.name, restore=None), now=datetime.now(UTC))
         yield made
 
 
@@ -44,12 +44,12 @@ def test_the_clean_up_does_its_work_and_dagster_keeps_its_tables(
     newest = instance.add_run()
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", role.url)
     with dg.DagsterInstance.get() as limited:
-        resources = open_resources(limited)
-        resources.prepare()
-        (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == "clean_instance"]
+        backends = open_backends(limited)
+        backends.prepare()
+        (spec,) = [spec for spec in load_specs(OPERATIONS) if spec.name == "clean_instance"]
 
         result = execute(
-            spec, {"as_of": NOW}, run_id="limited", now=datetime(2030, 1, 1, tzinfo=UTC), resources=resources,
+            spec, {"as_of": NOW}, run_id="limited", now=datetime(2030, 1, 1, tzinfo=UTC), backends=backends,
             reporter=SilentReporter(),
         )  # fmt: skip
 

@@ -14,12 +14,10 @@ from typing import Any
 import psycopg
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType, TickStatus
-from dagster._daemon.types import DaemonHeartbeat
 
-from cath_dagster.core.database import Database
-from cath_dagster.core.diagnosis import Finding, Level
-from cath_dagster.core.outcome import RunResult, Status
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.development.postgres import free_port
 from cath_dagster.operations.alerts import Alert, AlertSettings, Kind
 from cath_dagster.operations.health import find_clock_skew, look_from_outside
@@ -27,8 +25,10 @@ from cath_dagster.operations.patience import Patience
 from cath_dagster.operations.sensors import build_sensors
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watched import SENSORS
+from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
 from tests.operations.instance import NOW, Instance, run_job
-from tests.warm import start
+from tests.support.dagster_internals import DaemonHeartbeat, InstigatorStatus
+from tests.support.warm import start
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -47,7 +47,7 @@ def look(instance: Instance, database: Database, *, now: datetime = NOW, **setti
 def problems(instance: Instance, database: Database, **options: Any) -> dict[str, str]:
     settings: dict[str, Any] = {"alert_urls": "json://127.0.0.1:9/", **options}
     found = look(instance, database, **settings)
-    return {one.subject: one.says for one in found if one.level is Level.PROBLEM}
+    return {one.subject: one.message for one in found if one.level is Level.PROBLEM}
 
 
 def check(instance: Instance, *, wait_seconds: int = 0) -> RunResult:
@@ -191,7 +191,7 @@ def test_clocks_that_are_apart_are_a_problem(database: Database, monkeypatch: py
     found = find_clock_skew(database)
 
     assert found.level is Level.PROBLEM
-    assert "300 s apart" in found.says
+    assert "300 s apart" in found.message
 
 
 @contextmanager
@@ -278,8 +278,8 @@ def test_a_sensor_that_a_new_version_has_no_more_is_no_problem_for_ever(instance
 
     found = list(look_from_outside(instance.dagster, database, AlertSettings(alert_urls="json://127.0.0.1:9/"), NOW))
 
-    assert [one.says for one in found if one.level is Level.PROBLEM] == []
-    assert [one.says for one in found if one.subject == "ticks gone"] == [
+    assert [one.message for one in found if one.level is Level.PROBLEM] == []
+    assert [one.message for one in found if one.subject == "ticks gone"] == [
         "in no code location any more: operations/deliver_to_pager"
     ]
 
@@ -353,7 +353,7 @@ def test_what_somebody_has_stopped_is_not_said_to_tick(instance: Instance, datab
 
     found = {one.subject: one for one in look_from_outside(instance.dagster, database, AlertSettings(), NOW)}
 
-    assert found["ticks"].says == "1 schedules and sensors tick in time; stopped by somebody: cath/clear_audit_cron"
+    assert found["ticks"].message == "1 schedules and sensors tick in time; stopped by somebody: cath/clear_audit_cron"
 
 
 def test_a_watch_that_somebody_has_stopped_is_said(instance: Instance, database: Database) -> None:
@@ -364,4 +364,4 @@ def test_a_watch_that_somebody_has_stopped_is_said(instance: Instance, database:
 
     (found,) = [one for one in look(instance, database) if one.subject == "sensors"]
 
-    assert (found.level, "operations/deliver_alerts" in found.says) == (Level.WARNING, True)
+    assert (found.level, "operations/deliver_alerts" in found.message) == (Level.WARNING, True)

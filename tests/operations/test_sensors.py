@@ -11,8 +11,8 @@ from cath_dagster.operations.definitions import defs
 from cath_dagster.operations.store import AlertStore
 from tests.operations.instance import Instance
 from tests.operations.receivers import Receiver
+from tests.support.watches import WATCHES
 
-WATCHES = ("failed_runs", "failed_ticks", "missed_schedules", "failed_checks", "purges_behind")
 FINAL = {"dagster/will_retry": "false"}
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.scheduler.instigation import TickStatus
 
 from cath_dagster.development.local import wait_until
 from cath_dagster.development.postgres import free_port
-from cath_dagster.development.smtp import SmtpServer
+from cath_dagster.development.simulators.smtp import SmtpServer
+from cath_dagster.orchestration.internals.instigators import TickStatus
 from tests.operations.instance import Instance, open_instance
-from tests.operations.test_sensors import WATCHES
-from tests.warm import COMMAND, WarmStack, run
+from tests.support.dagster_internals import ReconstructableRepository
+from tests.support.warm import COMMAND, WarmStack, run
+from tests.support.watches import WATCHES
 
 pytestmark = [pytest.mark.daemon, pytest.mark.stack]
 

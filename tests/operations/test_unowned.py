@@ -5,11 +5,16 @@ from datetime import datetime, timedelta
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
-from cath_dagster.core.outcome import Status
+from cath_dagster.core.model.outcome import Status
 from tests.operations.instance import NOW, Instance, run_job
+from tests.support.dagster_internals import (
+    BulkActionStatus,
+    FreshnessState,
+    FreshnessStateChange,
+    PartitionBackfill,
+    report_runless,
+)
 
 VIEW = dg.AssetKey(["cath", "sdp_mat_view_pi_user"])
 REPORT = dg.AssetKey(["cath", "media_application_report"])
@@ -35,10 +40,11 @@ def age_events(instance: Instance, days: float) -> None:
 def change_freshness(instance: Instance, times: int, key: dg.AssetKey = VIEW) -> None:
     for number in range(times):
         state = FreshnessState.FAIL if number % 2 else FreshnessState.PASS
-        instance.dagster._report_runless_asset_event(
+        report_runless(
+            instance.dagster,
             FreshnessStateChange(
                 key=key, previous_state=FreshnessState.UNKNOWN, new_state=state, state_change_timestamp=float(number)
-            )
+            ),
         )
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
-from dagster._core.events import AssetObservationData
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.backlogs import watch_backlogs
 from cath_dagster.operations.watch.look import Look
 from tests.operations.instance import NOW, Instance
+from tests.support.dagster_internals import AssetObservationData
 
 DAY = timedelta(days=1)
 

@@ -1,21 +1,22 @@
 """A failed run is told once, at the end of its retries, in words that are ours; and that its job works again."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
-from dagster._core.events import JobFailureData, RunFailureReason
-from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
-from dagster_shared.error import SerializableErrorInfo
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.look import Look
 from cath_dagster.operations.watch.runs import watch_runs
+from cath_dagster.orchestration.internals.instigators import SerializableErrorInfo
+from cath_dagster.registry import find_spec
 from tests.operations.instance import NOW, Instance
+from tests.support.dagster_internals import JobFailureData, RunFailureReason, StepFailureData, UserFailureData
 
 FAILURE, SUCCESS = DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS
 MINUTE = timedelta(minutes=1)
@@ -90,6 +91,19 @@ def test_it_tells_why_and_what_was_left_undone(instance: Instance, database: Dat
         "Left undone: 3 in mail.",
     )
     assert alert.says[3].startswith("The next tick, at 2026-11-19 01:00 UTC")
+
+
+def test_of_a_job_without_a_schedule_no_tick_is_foretold(
+    instance: Instance, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(find_spec("cath/clear_audit"), cron=None)
+    monkeypatch.setattr("cath_dagster.operations.watch.runs.spec_of", {spec.key: spec}.get)
+    run = instance.add_run("clear_audit", FAILURE, tags=FINAL)
+    fail_step(instance, run, "failed: no")
+
+    (alert,) = look(instance, database)
+
+    assert alert.says[-1] == "It has no schedule: the next run that somebody starts goes on where this one stopped."
 
 
 def test_of_several_steps_every_one_that_failed_is_told(instance: Instance, database: Database) -> None:

@@ -3,15 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
 
-from cath_dagster.core.database import Database
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.alerts import Alert, AlertSettings
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.look import Look, Watch
 from cath_dagster.operations.watch.ticks import watch_schedules, watch_ticks
+from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
 from tests.operations.instance import NOW, Instance
+from tests.support.dagster_internals import InstigatorStatus
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 TICK = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
@@ -136,10 +136,10 @@ def test_a_schedule_ticks_in_the_zone_of_its_location(
 ) -> None:
     from dataclasses import replace
 
-    from cath_dagster.operations import watched
     from cath_dagster.operations.watch import ticks
+    from cath_dagster.registry import all_specs
 
-    there = [replace(spec, location=replace(spec.location, timezone="Asia/Jerusalem")) for spec in watched.all_specs()]
+    there = [replace(spec, location=replace(spec.location, timezone="Asia/Jerusalem")) for spec in all_specs()]
     monkeypatch.setattr(ticks, "all_specs", lambda: there)
     instance.add_schedule("clear_audit_cron", "0 1 * * *")
     instance.add_tick("clear_audit_cron", TickStatus.SUCCESS, TICK - 2 * HOUR)

@@ -8,21 +8,17 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator  # what the daemon walks has no public name
 
 from cath_dagster.bon.definitions import defs
-from cath_dagster.core.spec import load_specs
+from cath_dagster.core.run.spec import load_specs
+from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 from tests.bon.bon import Bon
-from tests.fresh import load_afresh
+from tests.support.fresh import load_afresh
+from tests.support.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
 ISRAEL = ZoneInfo("Asia/Jerusalem")
-CRONS = {
-    "draft_cleanup": "0 3 * * *",
-    "overdue_detection": "0 6 * * *",
-    "session_cleanup": "0 4 * * *",
-    "shaam_token_refresh": "*/15 * * * *",
-}
+CRONS = inventory("bon")
 NIGHTLY = {"draft_cleanup": 3, "session_cleanup": 4, "overdue_detection": 6}
 START, END = datetime(2026, 1, 1, tzinfo=ISRAEL), datetime(2027, 1, 1, tzinfo=ISRAEL)
 """A year with both changes: on 27 March from 2 to 3, on 25 October from 2 back to 1."""
@@ -94,12 +90,12 @@ def test_runs_of_a_job_carry_its_queue_tag(job: str) -> None:
 
 @pytest.mark.parametrize("job", CRONS)
 def test_every_table_that_a_job_reports_on_is_an_external_asset(job: str) -> None:
-    from cath_dagster.bon import LOCATION
+    from cath_dagster.bon import BON
 
-    (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == job]
+    (spec,) = [spec for spec in load_specs(BON) if spec.name == job]
     graph = defs.get_repository_def().asset_graph
 
-    assert [table for table in spec.tables if not graph.get(dg.AssetKey(["bon", table])).is_external] == []
+    assert [table for table in spec.targets if not graph.get(dg.AssetKey(["bon", table])).is_external] == []
 
 
 def test_loads_without_any_variable_without_network_and_without_heavy_clients() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, cath_stack, weeks_reported
+from tests.support.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, cath_stack, weeks_reported
 
 pytestmark = [pytest.mark.daemon, pytest.mark.stack, pytest.mark.xdist_group("daemon")]
 

@@ -4,53 +4,25 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.held import hold, let_go
-from tests.service import Service
-from tests.warm import run, start
+from tests.support.dagster_command import DAGSTER, add_entries, command, root
+from tests.support.held import hold, let_go
+from tests.support.service import Service
+from tests.support.warm import run, start
 
 pytestmark = pytest.mark.stack
 
-REPOSITORY = Path(__file__).parents[2]
-DAGSTER = str(Path(sys.executable).parent / "dagster")
 BY_MODULE = ("-m", "cath_dagster.cath.definitions")
-
-
-def root(folder: Path) -> Path:
-    """Return a folder like the repository's root, so that what a run leaves behind is seen, and in nobody's way."""
-    made = folder / "root"
-    if not made.exists():
-        made.mkdir()
-        for name in ("pyproject.toml", "dagster.yaml", "workspace.yaml", "cath_dagster"):
-            (made / name).symlink_to(REPOSITORY / name)
-    return made
-
-
-def command(service: Service, folder: Path, config: str, *where: str) -> tuple[list[str], dict[str, str]]:
-    """Return the command line and environment of a run of `clear_audit`."""
-    file = folder / "run.yaml"
-    file.write_text(f'as_of: "{service.as_of.isoformat()}"\n{config}')
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
-    return [DAGSTER, "job", "execute", *where, "-j", "clear_audit", "-c", str(file)], plain | service.environ
 
 
 def job_execute(service: Service, folder: Path, config: str = "", *where: str) -> subprocess.CompletedProcess[str]:
     arguments, environ = command(service, folder, config, *(where or BY_MODULE))
     return run(arguments, environ=environ, folder=root(folder))
-
-
-def add_entries(service: Service, count: int) -> None:
-    service.connection.execute(
-        'INSERT INTO ingestion_log (id, "timestamp", source_system, court_id, status)'
-        " SELECT gen_random_uuid(), %s, 'SNL', '1', 'SUCCESS' FROM generate_series(1, %s)",
-        (service.days_ago(91), count),
-    )
 
 
 def backends(service: Service) -> list[int]:

@@ -9,19 +9,12 @@ import dagster as dg
 import pytest
 
 from cath_dagster.cath.definitions import defs
-from tests.fresh import load_afresh
+from tests.support.fresh import load_afresh
+from tests.support.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
 INVENTORY = REPOSITORY / "docs/jobs.txt"
-CRONS = {
-    "clear_audit": "0 1 * * *",
-    "expired_artefacts": "0 1 * * *",
-    "inactive_verification": "1 8 * * *",
-    "media_reporting": "0 0 * * 1",
-    "no_match_artefacts": "0 1 * * *",
-    "refresh_views": "0 2 * * *",
-    "subscriptions": "0 1 * * *",
-}
+CRONS = inventory("cath")
 CLEAN_UPS = sorted(set(CRONS) - {"media_reporting", "refresh_views"})
 VIEWS = ("sdp_mat_view_artefact", "sdp_mat_view_location", "sdp_mat_view_pi_user", "sdp_mat_view_subscription")
 REPORT = "media_application_report"
@@ -81,7 +74,7 @@ def test_is_loadable_as_dagster_judges() -> None:
     dg.Definitions.validate_loadable(defs)
 
 
-def test_has_exactly_seven_jobs() -> None:
+def test_has_exactly_the_jobs_of_the_inventory() -> None:
     names = [name for name in defs.get_repository_def().job_names if not name.startswith("__")]
 
     assert sorted(names) == sorted(CRONS)
@@ -187,12 +180,12 @@ def test_an_asset_descends_from_the_tables_it_reads(name: str, sources: set[str]
 
 @pytest.mark.parametrize("job", CLEAN_UPS)
 def test_every_table_that_a_job_reports_on_is_an_external_asset(job: str) -> None:
-    from cath_dagster.cath import LOCATION
-    from cath_dagster.core.spec import load_specs
+    from cath_dagster.cath import CATH
+    from cath_dagster.core.run.spec import load_specs
 
-    (spec,) = [spec for spec in load_specs(LOCATION) if spec.name == job]
+    (spec,) = [spec for spec in load_specs(CATH) if spec.name == job]
 
-    assert [table for table in spec.tables if not asset(table).is_external] == []
+    assert [table for table in spec.targets if not asset(table).is_external] == []
 
 
 def test_every_asset_has_a_description() -> None:

@@ -1,5 +1,6 @@
 """Dagster's own ways to run a job or an asset in a test, for every job of every location."""
 
+import importlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,15 +8,12 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from cath_dagster.bon.definitions import defs as bon
 from cath_dagster.cath.definitions import defs as cath
-from cath_dagster.checktick.definitions import defs as checktick
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.operations.definitions import defs as operations
-from cath_dagster.operations.watched import all_specs
-from tests.service import Service
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.registry import all_specs, locations
+from tests.support.service import Service
 
-DEFINITIONS = {"cath": cath, "bon": bon, "checktick": checktick, "operations": operations}
+DEFINITIONS = {each.name: importlib.import_module(f"{each.package}.definitions").defs for each in locations()}
 REPORT = dg.AssetKey(["cath", "media_application_report"])
 WEEK = "2026-11-09"
 
@@ -45,7 +43,7 @@ def test_every_job_gets_its_flat_config_and_says_what_it_lacks(
     result = job.execute_in_process(
         {"dry_run": True, "max_rows": 1},
         instance=instance,
-        partition_key=WEEK if spec.partitioned else None,
+        partition_key=WEEK if spec.partitions else None,
         raise_on_error=False,
     )
 
@@ -54,7 +52,7 @@ def test_every_job_gets_its_flat_config_and_says_what_it_lacks(
     said = failed.step_failure_data.error.to_string()
     # The instance of a test keeps its runs in SQLite.
     assert re.search(
-        "needs PostgreSQL" if spec.location.resources else f"{spec.location.prefix}_DATABASE_URL.* not set", said
+        "needs PostgreSQL" if spec.location.backends else f"{spec.location.prefix}_DATABASE_URL.* not set", said
     )
     assert result.dagster_run.run_config == {"dry_run": True, "max_rows": 1}
 
@@ -64,7 +62,7 @@ def test_a_key_that_no_job_has_is_refused_before_there_is_a_run(spec: JobSpec, i
     job = DEFINITIONS[spec.location.name].resolve_job_def(spec.name)
 
     with pytest.raises(dg.DagsterInvalidConfigError):
-        job.execute_in_process({"dry_runn": True}, instance=instance, partition_key=WEEK if spec.partitioned else None)
+        job.execute_in_process({"dry_runn": True}, instance=instance, partition_key=WEEK if spec.partitions else None)
 
 
 def test_the_weekly_report_is_made(in_use: Service, instance: dg.DagsterInstance) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
 
 from cath_dagster.cath.definitions import defs
-from tests.service import Service
+from tests.support.dagster_internals import ReconstructableRepository
+from tests.support.service import Service
 
 CODE = ReconstructableRepository.for_module("cath_dagster.cath.definitions", "defs")
 REPORT = dg.AssetKey(["cath", "media_application_report"])
@@ -145,7 +145,7 @@ def test_a_run_tells_what_each_rule_has_deleted_today_whoever_ran_it(
 def test_only_a_run_that_a_schedule_asked_for_is_polite_by_itself(
     cath: Service, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, schedule: str | None, pace: str
 ) -> None:
-    monkeypatch.setattr("cath_dagster.core.pace.LARGE_TABLE_BYTES", 1)
+    monkeypatch.setattr("cath_dagster.core.purge.pace.LARGE_TABLE_BYTES", 1)
     add_entries(cath, 3, 91)
 
     result = execute(instance, "clear_audit", {"as_of": cath.as_of.isoformat()}, schedule=schedule)

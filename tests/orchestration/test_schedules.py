@@ -6,16 +6,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.remote_origin import (  # a queued run cannot be made through a public name
-    RegisteredCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
 
-from cath_dagster.cath import LOCATION
+from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.orchestration.schedules import default_status
+from tests.support.dagster_internals import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 JOBS = (
     "clear_audit",
@@ -250,4 +246,4 @@ def test_a_word_that_says_nothing_about_the_schedules_is_refused(monkeypatch: py
     monkeypatch.setenv("CATH_SCHEDULES", "runing")
 
     with pytest.raises(ConfigurationError, match="running, stopped, standby"):
-        default_status(LOCATION)
+        default_status(CATH)

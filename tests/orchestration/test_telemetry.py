@@ -8,14 +8,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableRepository  # what a run worker loads a job from
 
-from cath_dagster.locations import LOCATIONS
 from cath_dagster.orchestration.console import LOGGERS
-from tests.collector import collecting, plain
-from tests.orchestration.test_dagster_cli import add_entries, command, root
-from tests.service import Service
-from tests.warm import run
+from cath_dagster.registry import locations
+from tests.support.collector import collecting, plain
+from tests.support.dagster_command import add_entries, command, root
+from tests.support.dagster_internals import ReconstructableRepository
+from tests.support.service import Service
+from tests.support.warm import run
 
 CODE = ReconstructableRepository.for_module("cath_dagster.cath.definitions", "defs")
 JSON = {"CATH_DAGSTER_LOG_FORMAT": "json"}
@@ -88,9 +88,9 @@ def test_a_run_prints_one_object_a_line(
     assert f"cath/{job} started, run {result.run_id}" in {line["message"] for line in said}
 
 
-@pytest.mark.parametrize("location", [location.name for location in LOCATIONS])
-def test_the_jobs_of_every_location_can_print_so(location: str) -> None:
-    module = importlib.import_module(f"cath_dagster.{location}.definitions")
+@pytest.mark.parametrize("package", [location.package for location in locations()])
+def test_the_jobs_of_every_location_can_print_so(package: str) -> None:
+    module = importlib.import_module(f"{package}.definitions")
     jobs = module.defs.resolve_all_job_defs()
 
     assert {job.name for job in jobs if job.loggers != LOGGERS} == set()

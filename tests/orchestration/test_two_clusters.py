@@ -10,11 +10,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.scheduler.instigation import TickStatus
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import ModuleTarget
-from dagster._daemon.daemon import SchedulerDaemon  # imports the scheduler in the only order that works
-from dagster._scheduler.scheduler import launch_scheduled_runs  # what the daemon calls every few seconds
+
+from cath_dagster.orchestration.internals.instigators import TickStatus
+from tests.support.dagster_internals import (
+    ModuleTarget,
+    SchedulerDaemon,
+    WorkspaceProcessContext,
+    launch_scheduled_runs,
+)
 
 pytestmark = [pytest.mark.daemon, pytest.mark.stack]
 

@@ -5,12 +5,13 @@ from datetime import timedelta
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.bon import LOCATION, OWNER
+from cath_dagster.bon import BON, OWNER
 from cath_dagster.bon.tables import invoice_items, invoice_payments, invoices
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Child, Planning, Purge
-from cath_dagster.core.settings import Days, PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.settings import Days, PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class DraftCleanupSettings(PurgeSettings):
@@ -50,7 +51,7 @@ def purges(planning: Planning, settings: DraftCleanupSettings) -> list[Purge]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=BON,
     name="draft_cleanup",
     cron="0 3 * * *",
     owner=OWNER,
@@ -62,13 +63,15 @@ SPEC = JobSpec(
     ),
     settings=DraftCleanupSettings,
     run=draft_cleanup,
-    purges=purges,
-    tables=("invoices", "invoice_items", "invoice_payments"),
-    privileges={
-        "invoices": ("SELECT", "UPDATE", "DELETE"),
-        "invoice_items": ("SELECT", "DELETE"),
-        "invoice_payments": ("SELECT", "DELETE"),
-        "shaam_audit_log": ("SELECT",),
-    },
-    age_columns={"invoices": "updated_at"},
+    database=DatabaseWork(
+        targets=("invoices", "invoice_items", "invoice_payments"),
+        purges=purges,
+        privileges={
+            "invoices": ("SELECT", "UPDATE", "DELETE"),
+            "invoice_items": ("SELECT", "DELETE"),
+            "invoice_payments": ("SELECT", "DELETE"),
+            "shaam_audit_log": ("SELECT",),
+        },
+        age_columns={"invoices": "updated_at"},
+    ),
 )

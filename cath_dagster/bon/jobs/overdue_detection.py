@@ -8,23 +8,24 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.bon import LOCATION, OWNER, messages
+from cath_dagster.bon import BON, OWNER, messages
 from cath_dagster.bon.overdue import BusinessDigest, read_digests, to_be_marked, to_be_reset
 from cath_dagster.bon.owners import Owner
 from cath_dagster.bon.tables import invoices
-from cath_dagster.core.forgetting import is_older, is_past_telling
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.mail import Message
-from cath_dagster.core.notices import Notice
-from cath_dagster.core.outcome import Outcome, Scalar
-from cath_dagster.core.purge import Revision
-from cath_dagster.core.settings import PacedSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.purge import Revision
+from cath_dagster.core.model.settings import PacedSettings
+from cath_dagster.core.outbox.forgetting import is_older, is_past_telling
+from cath_dagster.core.outbox.notices import Notice
+from cath_dagster.core.ports.mail import Message
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 JOB = "overdue_detection"
 TEMPLATE = "overdue_digest"
 SAME_AGAIN = "the next day's digest lists the same invoices again"
-CALENDAR = ZoneInfo(LOCATION.timezone)
+CALENDAR = ZoneInfo(BON.timezone)
 
 
 class OverdueDetectionSettings(PacedSettings):
@@ -49,7 +50,7 @@ def prepare(run: JobRun, settings: OverdueDetectionSettings) -> None:
 def overdue_detection(run: JobRun, settings: OverdueDetectionSettings) -> None:
     """Mark, reset, then send the day's digests; "today" is the date in Israel at the reference time."""
     day = run.as_of.astimezone(CALENDAR).date()
-    run.plan()
+    run.preflight()
     changed_at = {"updated_at": sa.func.now()}
     marked = run.revise(
         Revision(
@@ -83,8 +84,8 @@ def _digests(run: JobRun, day: date, rows: int) -> Iterator[Notice]:
         businesses, overdue = businesses + 1, overdue + found.count
         ownerless += not found.owners
         for owner in found.owners:
-            if not run.previews:
-                run.previews[TEMPLATE] = messages.overdue_digest(messages.masked(found.addressed_to(owner)))
+            if not run.account.previews:
+                run.account.previews[TEMPLATE] = messages.overdue_digest(messages.masked(found.addressed_to(owner)))
             yield _notice(found, owner, day)
     details: dict[str, Scalar] = {
         "businesses": businesses,
@@ -104,7 +105,7 @@ def _notice(found: BusinessDigest, owner: Owner, day: date) -> Notice:
             recipient=owner.email,
             template=TEMPLATE,
             render=partial(messages.overdue_digest, found.addressed_to(owner)),
-            reference=f"{LOCATION.name}/{JOB}/{subject_id}/{day}",
+            reference=f"{BON.name}/{JOB}/{subject_id}/{day}",
         ),
         # Two digests on one day are a nuisance, and tomorrow's says the same again.
         may_repeat=False,
@@ -112,7 +113,7 @@ def _notice(found: BusinessDigest, owner: Owner, day: date) -> Notice:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=BON,
     name=JOB,
     cron="0 6 * * *",
     owner=OWNER,
@@ -126,13 +127,17 @@ SPEC = JobSpec(
     settings=OverdueDetectionSettings,
     run=overdue_detection,
     prepare=prepare,
-    tables=("invoices",),
-    privileges={
-        "invoices": ("SELECT", "UPDATE"),
-        "businesses": ("SELECT",),
-        "user_businesses": ("SELECT",),
-        "users": ("SELECT",),
-    },
-    forgets=lambda run, settings: is_older(run.as_of),  # noqa: ARG005 - a job's settings have no say in it
-    without_mail="invoices are marked all the same, and their owners are not told",
+    database=DatabaseWork(
+        targets=("invoices",),
+        privileges={
+            "invoices": ("SELECT", "UPDATE"),
+            "businesses": ("SELECT",),
+            "user_businesses": ("SELECT",),
+            "users": ("SELECT",),
+        },
+    ),
+    mail=MailWork(
+        without_provider="invoices are marked all the same, and their owners are not told",
+        forgets=lambda run, settings: is_older(run.as_of),  # noqa: ARG005 - a job's settings have no say in it
+    ),
 )

@@ -1,11 +1,12 @@
 """Purge sessions that have expired; the service accepts none of them any more."""
 
-from cath_dagster.bon import LOCATION, OWNER
+from cath_dagster.bon import BON, OWNER
 from cath_dagster.bon.tables import sessions
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 def session_cleanup(run: JobRun, settings: PurgeSettings) -> None:
@@ -29,7 +30,7 @@ def purges(planning: Planning, settings: PurgeSettings) -> list[Purge]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=BON,
     name="session_cleanup",
     cron="0 4 * * *",
     owner=OWNER,
@@ -40,8 +41,10 @@ SPEC = JobSpec(
     ),
     settings=PurgeSettings,
     run=session_cleanup,
-    purges=purges,
-    tables=("sessions",),
-    privileges={"sessions": ("SELECT", "DELETE")},
-    age_columns={"sessions": "expires_at"},
+    database=DatabaseWork(
+        targets=("sessions",),
+        purges=purges,
+        privileges={"sessions": ("SELECT", "DELETE")},
+        age_columns={"sessions": "expires_at"},
+    ),
 )

@@ -7,39 +7,37 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.bon import LOCATION, OWNER, messages
+from cath_dagster.bon import BON, OWNER, messages
 from cath_dagster.bon.owners import owners_of
 from cath_dagster.bon.refusals import Judge, is_everybody
 from cath_dagster.bon.shaam import Ended, Ending, Refresher, is_due
 from cath_dagster.bon.tables import business_shaam_credentials as credentials
 from cath_dagster.bon.tables import businesses, users
 from cath_dagster.bon.token_cipher import TokenCipher
-from cath_dagster.core.breaker import Breaker
-from cath_dagster.core.forgetting import Asking, is_older
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.mail import Message
-from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import DONE, IMPATIENT, Notice, put_down
-from cath_dagster.core.outcome import Outcome, Scalar
+from cath_dagster.core.maintenance.tables import sent_notice
+from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.outbox.forgetting import Asking, is_older
+from cath_dagster.core.outbox.notices import DONE, IMPATIENT, Notice, enqueue
+from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
-from cath_dagster.core.settings import JobSettings
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.tally import IDS_SHOWN
-
-if TYPE_CHECKING:
-    from cath_dagster.adapters.oauth import ClientAuth
+from cath_dagster.core.ports.breaker import Breaker
+from cath_dagster.core.ports.mail import Message
+from cath_dagster.core.ports.tokens import ClientAuth
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 JOB = "shaam_token_refresh"
 TABLE = credentials.name
 TEMPLATE = "reauthorisation"
-CALENDAR = ZoneInfo(LOCATION.timezone)
+CALENDAR = ZoneInfo(BON.timezone)
 VARIABLES = ("SHAAM_TOKEN_URL", "SHAAM_CLIENT_ID", "SHAAM_CLIENT_SECRET", "SHAAM_ENCRYPTION_KEY")
 EVERYBODY = (
     "HTTP 4xx invalid_grant like most others: rather another client's id, or a fault of the provider, than so many revoked "
@@ -96,7 +94,7 @@ def prepare(run: JobRun, settings: ShaamTokenRefreshSettings) -> None:
 
 def shaam_token_refresh(run: JobRun, settings: ShaamTokenRefreshSettings) -> None:
     """Refresh every due credential; one that fails does not hold up the others. Then tell owners who must act."""
-    run.plan()
+    run.preflight()
     until = run.as_of + timedelta(minutes=settings.window_minutes)
     due = _read_due(run, until)
     if run.dry_run:
@@ -110,9 +108,10 @@ def _read_due(run: JobRun, until: datetime) -> list[UUID]:
     """Return the businesses whose tokens are due, the first to expire first; with `max_rows` no more than that."""
     query = sa.select(credentials.c.business_id).where(is_due(until)).order_by(credentials.c.token_expires_at)
     found = list(run.database.transaction(lambda connection: connection.scalars(query).all()))
-    if run.max_rows is not None and run.max_rows < len(found) and not run.dry_run:
-        run.note(f"max_rows reached: {len(found) - run.max_rows:,} credentials are left for the next run")
-        return found[: run.max_rows]
+    max_rows = run.request.options.max_rows
+    if max_rows is not None and max_rows < len(found) and not run.dry_run:
+        run.note(f"max_rows reached: {len(found) - max_rows:,} credentials are left for the next run")
+        return found[:max_rows]
     return found
 
 
@@ -123,7 +122,7 @@ class _Provider:
     url: str
     client_id: str
     client_secret: str = field(repr=False)
-    auth: "ClientAuth"
+    auth: ClientAuth
     cipher: TokenCipher = field(repr=False)
 
 
@@ -132,7 +131,7 @@ def _read_provider(run: JobRun) -> _Provider:
     # The client brings HTTP with it, which no other job needs.
     from cath_dagster.adapters.oauth import check_client_auth, check_token_url
 
-    given, prefix = run.require(*VARIABLES), LOCATION.prefix
+    given, prefix = run.require(*VARIABLES), BON.prefix
     return _Provider(
         url=check_token_url(given["SHAAM_TOKEN_URL"], f"{prefix}_SHAAM_TOKEN_URL"),
         client_id=given["SHAAM_CLIENT_ID"],
@@ -175,7 +174,7 @@ def _judge(run: JobRun, settings: ShaamTokenRefreshSettings, ended: Sequence[End
     refused = [each for each in ended if each.ending is Ending.REFUSED]
     others = [each for each in ended if each.ending is not Ending.REFUSED]
     answered = len(refused) + sum(1 for each in others if each.ending is Ending.REFRESHED)
-    if is_everybody(len(refused), answered) and not run.allow_large:
+    if is_everybody(len(refused), answered) and not run.request.options.allow_large:
         return [*others, *(Ended(each.business_id, Ending.FAILED, EVERYBODY) for each in refused)]
     judge = Judge(
         database=run.database, seconds=settings.settle_seconds, clock=run.clock, on_change=partial(_record_change, run)
@@ -189,7 +188,7 @@ def _refresh_each(run: JobRun, refresher: Refresher, due: Sequence[UUID], concur
     results = work_on(due, refresher.refresh, own=run.open_database, threads=concurrency, stop=stop)
     breaker = Breaker(limit=MAX_OUTAGES)
     for count, ended in enumerate(results, start=1):
-        breaker.hear(is_outage=ended.is_outage)
+        breaker.record(is_outage=ended.is_outage)
         if ended.is_outage:
             run.reporter.warning(f"{ended.error}; {breaker.in_a_row} in a row, no more are begun after {MAX_OUTAGES}")
         if breaker.is_open:
@@ -210,7 +209,7 @@ def _record_change(run: JobRun, connection: sa.Connection, ended: Ended) -> None
         _notice(f"{ended.business_id}/{user_id}", day)
         for _, user_id, _, _ in connection.execute(owners_of([ended.business_id]))
     ]
-    put_down(connection, notices, job=JOB, run_id=run.run_id, as_of=run.as_of)
+    enqueue(connection, notices, job=JOB, run_id=run.run_id, as_of=run.as_of)
 
 
 def _record_all(run: JobRun, due: Sequence[UUID], ended: Sequence[Ended], seconds: float) -> None:
@@ -280,7 +279,7 @@ def _notice(subject_id: str, day: date, business: str = "", email: str = "", nam
             recipient=email,
             template=TEMPLATE,
             render=partial(messages.reauthorisation, business, name),
-            reference=f"{LOCATION.name}/{JOB}/{subject_id}/{day}",
+            reference=f"{BON.name}/{JOB}/{subject_id}/{day}",
         ),
     )
 
@@ -291,7 +290,7 @@ def _now() -> datetime:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=BON,
     name=JOB,
     cron="*/15 * * * *",
     owner=OWNER,
@@ -304,15 +303,19 @@ SPEC = JobSpec(
     settings=ShaamTokenRefreshSettings,
     run=shaam_token_refresh,
     prepare=prepare,
-    tables=(TABLE,),
-    needs=VARIABLES,
+    required_variables=VARIABLES,
     max_runtime=timedelta(minutes=30),
-    privileges={
-        TABLE: ("SELECT", "UPDATE"),
-        "businesses": ("SELECT",),
-        "user_businesses": ("SELECT",),
-        "users": ("SELECT",),
-    },
-    forgets=_forgotten,
-    without_mail="tokens are refreshed all the same, and owners who must authorise again are not told",
+    database=DatabaseWork(
+        targets=(TABLE,),
+        privileges={
+            TABLE: ("SELECT", "UPDATE"),
+            "businesses": ("SELECT",),
+            "user_businesses": ("SELECT",),
+            "users": ("SELECT",),
+        },
+    ),
+    mail=MailWork(
+        without_provider="tokens are refreshed all the same, and owners who must authorise again are not told",
+        forgets=_forgotten,
+    ),
 )

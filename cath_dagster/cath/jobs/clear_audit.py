@@ -5,13 +5,14 @@ from datetime import timedelta
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.tables import audit_log, ingestion_log, notification_audit_log
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.settings import Days, PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import Days, PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 # Each table with the column by which its rows expire.
 LOGS = (
@@ -66,7 +67,7 @@ def expired_rows(planning: Planning, table: sa.Table, column: sa.ColumnElement[o
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="clear_audit",
     cron="0 1 * * *",
     owner=OWNER,
@@ -77,8 +78,10 @@ SPEC = JobSpec(
     ),
     settings=ClearAuditSettings,
     run=clear_audit,
-    purges=purges,
-    tables=("notification_audit_log", "audit_log", "ingestion_log"),
-    privileges={table.name: ("SELECT", "DELETE") for table, _ in LOGS},
-    age_columns={"notification_audit_log": "created_at", "audit_log": "timestamp", "ingestion_log": "timestamp"},
+    database=DatabaseWork(
+        targets=("notification_audit_log", "audit_log", "ingestion_log"),
+        purges=purges,
+        privileges={table.name: ("SELECT", "DELETE") for table, _ in LOGS},
+        age_columns={"notification_audit_log": "created_at", "audit_log": "timestamp", "ingestion_log": "timestamp"},
+    ),
 )

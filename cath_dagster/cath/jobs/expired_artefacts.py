@@ -1,13 +1,14 @@
 """Archive the metadata of artefacts no longer displayed, delete them and their files."""
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.artefacts import removal
 from cath_dagster.cath.tables import artefact
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class ExpiredArtefactsSettings(PurgeSettings):
@@ -35,7 +36,7 @@ def purges(planning: Planning, settings: ExpiredArtefactsSettings) -> list[Purge
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="expired_artefacts",
     cron="0 1 * * *",
     owner=OWNER,
@@ -49,13 +50,15 @@ SPEC = JobSpec(
     ),
     settings=ExpiredArtefactsSettings,
     run=expired_artefacts,
-    purges=purges,
-    tables=("artefact", "artefact_search"),
-    needs=("BLOB_URL",),
-    privileges={
-        "artefact": ("SELECT", "UPDATE", "DELETE"),
-        "artefact_search": ("SELECT", "DELETE"),
-        "maintenance.artefact_archive": ("SELECT", "INSERT"),
-    },
-    age_columns={"artefact": "display_to"},
+    required_variables=("BLOB_URL",),
+    database=DatabaseWork(
+        targets=("artefact", "artefact_search"),
+        purges=purges,
+        privileges={
+            "artefact": ("SELECT", "UPDATE", "DELETE"),
+            "artefact_search": ("SELECT", "DELETE"),
+            "maintenance.artefact_archive": ("SELECT", "INSERT"),
+        },
+        age_columns={"artefact": "display_to"},
+    ),
 )

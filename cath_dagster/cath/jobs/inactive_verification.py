@@ -9,18 +9,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath import inactive_users as rule_of
 from cath_dagster.cath.inactive_users import InactiveUserSettings, Rule
 from cath_dagster.cath.messages import full_name, idam_warning, media_warning
 from cath_dagster.cath.tables import notification_audit_log, subscription, subscription_list_type, user
-from cath_dagster.core.heap import is_any
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.mail import Message
-from cath_dagster.core.notices import Notice
-from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.purge import Child, Planning, Purge
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.outbox.notices import Notice
+from cath_dagster.core.ports.mail import Message
+from cath_dagster.core.postgres.expressions import is_any
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 MEDIA_VARIABLES = ("MEDIA_VERIFICATION_LINK",)
 IDAM_VARIABLES = ("CFT_SIGN_IN_LINK", "CRIME_SIGN_IN_LINK")
@@ -148,15 +149,15 @@ def _count_the_rest(run: JobRun, settings: InactiveUserSettings) -> None:
         rule_of.past_deletion(seen, settings, run.as_of), sa.not_(rule_of.is_deletable(settings, run.as_of))
     )
     unknown = count.where(sa.not_(rule_of.is_known_provenance(settings)))
-    run.record(Outcome(target="user", kept=run.read(waiting), skipped=run.read(unknown)))
-    deleted = sum(outcome.deleted for outcome in run.outcomes if outcome.target == "user")
+    run.record(Outcome(target="user", kept=run.count(waiting), skipped=run.count(unknown)))
+    deleted = sum(outcome.deleted for outcome in run.account.outcomes if outcome.target == "user")
     run.record(Outcome(target="identity_accounts", kept=deleted))
     if deleted:
         run.note(f"{deleted} accounts of deleted users were left at their identity providers")
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name=rule_of.JOB,
     cron="1 8 * * *",
     owner=OWNER,
@@ -170,15 +171,19 @@ SPEC = JobSpec(
     ),
     settings=InactiveUserSettings,
     run=inactive_verification,
-    purges=purges,
-    tables=("user", "subscription", "subscription_list_type", "notification_audit_log"),
-    privileges={
-        "user": ("SELECT", "UPDATE", "DELETE"),
-        "subscription": ("SELECT", "DELETE"),
-        "subscription_list_type": ("SELECT", "DELETE"),
-        "notification_audit_log": ("SELECT", "DELETE"),
-    },
-    age_columns={"user": "last_signed_in_date"},
-    forgets=rule_of.no_longer_matters,
-    without_mail="nobody is deleted who must be warned first",
+    database=DatabaseWork(
+        targets=("user", "subscription", "subscription_list_type", "notification_audit_log"),
+        purges=purges,
+        privileges={
+            "user": ("SELECT", "UPDATE", "DELETE"),
+            "subscription": ("SELECT", "DELETE"),
+            "subscription_list_type": ("SELECT", "DELETE"),
+            "notification_audit_log": ("SELECT", "DELETE"),
+        },
+        age_columns={"user": "last_signed_in_date"},
+    ),
+    mail=MailWork(
+        without_provider="nobody is deleted who must be warned first",
+        forgets=rule_of.no_longer_matters,
+    ),
 )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from cath_dagster.cath import LOCATION, OWNER, messages
+from cath_dagster.cath import CATH, OWNER, messages
 from cath_dagster.cath.media_report import (
     FOLDER,
     Report,
@@ -24,18 +24,19 @@ from cath_dagster.cath.media_report import (
     week_of,
 )
 from cath_dagster.cath.tables import media_application
-from cath_dagster.core.blobs import BlobMissingError, BlobNameError, BlobStore, BlobStoreError, Removal
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
-from cath_dagster.core.forgetting import Asking, is_older
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.mail import Delivery, Message
-from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import Notice
-from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.planning import PlannedPurge
-from cath_dagster.core.purge import Purge
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.maintenance.tables import sent_notice
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.outbox.forgetting import Asking, is_older
+from cath_dagster.core.outbox.notices import Notice
+from cath_dagster.core.ports.blobs import BlobMissingError, BlobNameError, BlobStore, BlobStoreError, Removal
+from cath_dagster.core.ports.mail import Delivery, Message
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork, Partitions
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.planning import PlannedPurge
+from cath_dagster.core.run.spec import JobSpec
 
 JOB = "media_reporting"
 TEMPLATE = "media_report"
@@ -109,7 +110,7 @@ def media_reporting(run: JobRun, settings: MediaReportingSettings) -> None:
     one that was delivered is not sent again, and rows are purged as the delivered report has them.
     """
     week = _week(run)
-    store = run.resources.reports()
+    store = run.backends.reports()
     report = render(week, run.database.transaction(lambda connection: read_applications(connection, week)))
     team = run.team_address(TEMPLATE) if report.applications else ""
     try:
@@ -140,7 +141,7 @@ def _last_week(as_of: datetime) -> str:
 
 
 def _week(run: JobRun) -> Week:
-    week = Week.of(run.partition or "")
+    week = Week.of(run.request.partition or "")
     if week.end > run.as_of:
         raise ConfigurationError(
             f"the week of {week} ends at {week.end.isoformat()}, after as_of {run.as_of.isoformat()}; "
@@ -196,7 +197,7 @@ def _store(run: JobRun, store: BlobStore, report: Report) -> Stored:
 
 
 def _deliver(run: JobRun, report: Report, stored: Stored, team: str) -> None:
-    is_too_large = not run.dry_run and len(report.csv) > run.resources.mailer().attachment_limit
+    is_too_large = not run.dry_run and len(report.csv) > run.backends.mailer().attachment_limit
     environment = messages.environment_name(run.optional("ENV_NAME"))
     message = Message(
         recipient=team,
@@ -318,7 +319,7 @@ def _stored_files(run: JobRun, store: BlobStore, settings: MediaReportingSetting
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name=JOB,
     cron="0 0 * * 1",
     owner=OWNER,
@@ -331,13 +332,16 @@ SPEC = JobSpec(
     ),
     settings=MediaReportingSettings,
     run=media_reporting,
-    tables=("media_application",),
-    needs=("REPORT_URL",),
-    default_partition=_last_week,
-    check_partition=Week.of,
+    required_variables=("REPORT_URL",),
     is_asset=True,
     max_runtime=timedelta(hours=1),
-    privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
-    forgets=_forgotten,
-    without_mail="reports are stored and not mailed, and no application is deleted that no mailed report has",
+    database=DatabaseWork(
+        targets=("media_application",),
+        privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},
+    ),
+    partitions=Partitions(default=_last_week, check=Week.of),
+    mail=MailWork(
+        without_provider="reports are stored and not mailed, and no application is deleted that no mailed report has",
+        forgets=_forgotten,
+    ),
 )

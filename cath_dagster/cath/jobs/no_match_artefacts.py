@@ -5,20 +5,21 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.artefacts import is_location, removal
 from cath_dagster.cath.messages import Sighting, environment_name, no_match_report
 from cath_dagster.cath.tables import artefact, artefact_archive
-from cath_dagster.core.forgetting import Asking, is_older
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.mail import Delivery, Message
-from cath_dagster.core.maintenance import sent_notice
-from cath_dagster.core.notices import Notice
-from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.settings import Days, PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.maintenance.tables import sent_notice
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import Days, PurgeSettings
+from cath_dagster.core.outbox.forgetting import Asking, is_older
+from cath_dagster.core.outbox.notices import Notice
+from cath_dagster.core.ports.mail import Delivery, Message
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 JOB = "no_match_artefacts"
 TEMPLATE = "no_match_report"
@@ -56,7 +57,7 @@ def no_match_artefacts(run: JobRun, settings: NoMatchArtefactsSettings) -> None:
     run.purge(planned)
     is_old = artefact.c.last_received_date < naive_utc(_cutoff(run, settings))
     to_review = (artefact.c.no_match, is_old, is_location(artefact.c.location_id))
-    kept = run.read(sa.select(sa.func.count()).select_from(artefact).where(*to_review))
+    kept = run.count(sa.select(sa.func.count()).select_from(artefact).where(*to_review))
     run.record(Outcome(target="artefact", kept=kept))
     run.drain_files()
 
@@ -152,7 +153,7 @@ def _sighted(table: sa.Table) -> tuple[sa.ColumnElement[str], ...]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name=JOB,
     cron="0 1 * * *",
     owner=OWNER,
@@ -166,17 +167,21 @@ SPEC = JobSpec(
     ),
     settings=NoMatchArtefactsSettings,
     run=no_match_artefacts,
-    purges=purges,
-    tables=("artefact", "artefact_search"),
-    needs=("BLOB_URL",),
-    privileges={
-        "artefact": ("SELECT", "UPDATE", "DELETE"),
-        "artefact_search": ("SELECT", "DELETE"),
-        "maintenance.artefact_archive": ("SELECT", "INSERT"),
-        "location": ("SELECT",),
-        "ingestion_log": ("SELECT",),
-    },
-    age_columns={"artefact": "last_received_date"},
-    forgets=_forgotten,
-    without_mail="artefacts are removed all the same, and the team is not told",
+    required_variables=("BLOB_URL",),
+    database=DatabaseWork(
+        targets=("artefact", "artefact_search"),
+        purges=purges,
+        privileges={
+            "artefact": ("SELECT", "UPDATE", "DELETE"),
+            "artefact_search": ("SELECT", "DELETE"),
+            "maintenance.artefact_archive": ("SELECT", "INSERT"),
+            "location": ("SELECT",),
+            "ingestion_log": ("SELECT",),
+        },
+        age_columns={"artefact": "last_received_date"},
+    ),
+    mail=MailWork(
+        without_provider="artefacts are removed all the same, and the team is not told",
+        forgets=_forgotten,
+    ),
 )

@@ -2,18 +2,19 @@
 
 from datetime import timedelta
 
-from cath_dagster.cath import LOCATION, OWNER
+from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.views import VIEWS
-from cath_dagster.core.blockers import find_lock_holders
-from cath_dagster.core.database import TimedOutError
 from cath_dagster.core.errors import DatabaseLostError, DatabaseStatementError, DatabaseUnavailableError
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.maintenance import SCHEMA
-from cath_dagster.core.outcome import Outcome
-from cath_dagster.core.settings import JobSettings
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.core.view import View
-from cath_dagster.core.views import refresh
+from cath_dagster.core.maintenance.tables import SCHEMA
+from cath_dagster.core.maintenance.view import View
+from cath_dagster.core.maintenance.views import refresh
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.postgres.blockers import find_lock_holders
+from cath_dagster.core.postgres.database import TimedOutError
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class RefreshViewsSettings(JobSettings):
@@ -26,7 +27,7 @@ def refresh_views(run: JobRun, settings: RefreshViewsSettings) -> None:
     One that is locked is tried once more when the others are done.
     """
     del settings
-    selected = [view for view in VIEWS if run.selection is None or view.name in run.selection]
+    selected = [view for view in VIEWS if run.request.selection is None or view.name in run.request.selection]
     locked = [view for view in selected if not _refresh(run, view, is_last=False)]
     run.reporter.progress("views", len(selected) - len(locked), len(selected))
     for view in locked:
@@ -68,7 +69,7 @@ def _who_holds(run: JobRun, view: View, reason: str) -> str:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="refresh_views",
     cron="0 2 * * *",
     owner=OWNER,
@@ -81,16 +82,18 @@ SPEC = JobSpec(
     ),
     settings=RefreshViewsSettings,
     run=refresh_views,
-    tables=tuple(view.name for view in VIEWS),
     max_runtime=timedelta(hours=1),
     is_asset=True,
-    needs_every_table=False,
-    privileges={
-        "artefact": ("SELECT",),
-        "location": ("SELECT",),
-        "user": ("SELECT",),
-        "subscription": ("SELECT",),
-        "maintenance": ("CREATE",),
-        "maintenance.artefact_archive": ("SELECT",),
-    },
+    database=DatabaseWork(
+        targets=tuple(view.name for view in VIEWS),
+        privileges={
+            "artefact": ("SELECT",),
+            "location": ("SELECT",),
+            "user": ("SELECT",),
+            "subscription": ("SELECT",),
+            "maintenance": ("CREATE",),
+            "maintenance.artefact_archive": ("SELECT",),
+        },
+        needs_every_table=False,
+    ),
 )

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from cath_dagster.cath import LOCATION, OWNER, inactive_users
+from cath_dagster.cath import CATH, OWNER, inactive_users
 from cath_dagster.cath.artefacts import is_location, location_number
 from cath_dagster.cath.inactive_users import InactiveUserSettings
 from cath_dagster.cath.tables import (
@@ -19,13 +19,14 @@ from cath_dagster.cath.tables import (
     subscription_list_type,
     user,
 )
-from cath_dagster.core.heap import is_any
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.optional import optional
-from cath_dagster.core.purge import Child, Planning, Purge, Revision
-from cath_dagster.core.settings import Days, PurgeSettings, plain_settings, read_settings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.optional_columns import optional
+from cath_dagster.core.model.purge import Child, Planning, Purge, Revision
+from cath_dagster.core.model.settings import Days, PurgeSettings, plain_settings, read_settings
+from cath_dagster.core.postgres.expressions import is_any
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class SubscriptionsSettings(PurgeSettings):
@@ -53,7 +54,7 @@ class SubscriptionsSettings(PurgeSettings):
 
 def subscriptions(run: JobRun, settings: SubscriptionsSettings) -> None:
     """Delete orphaned subscriptions, and take vanished list types out of list-type subscriptions."""
-    run.borrowed_settings |= plain_settings(_idle_settings(run))
+    run.account.borrowed_settings |= plain_settings(_idle_settings(run))
     for planned in run.plan(*purges(run, settings)):
         run.purge(planned)
     run.revise(_vanished_list_types(run, settings))
@@ -66,9 +67,7 @@ def purges(planning: Planning, settings: SubscriptionsSettings) -> list[Purge]:
 
 def _idle_settings(planning: Planning) -> InactiveUserSettings:
     """Return the settings of the job whose rule on idle users this one shares."""
-    return read_settings(
-        InactiveUserSettings, {}, location=LOCATION.name, job=inactive_users.JOB, environ=planning.environ
-    )
+    return read_settings(InactiveUserSettings, {}, location=CATH.name, job=inactive_users.JOB, environ=planning.environ)
 
 
 def _orphaned(planning: Planning, settings: SubscriptionsSettings, idle: InactiveUserSettings) -> Purge:
@@ -170,7 +169,7 @@ def _vanished_list_types(planning: Planning, settings: SubscriptionsSettings) ->
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CATH,
     name="subscriptions",
     cron="0 1 * * *",
     owner=OWNER,
@@ -185,14 +184,16 @@ SPEC = JobSpec(
     ),
     settings=SubscriptionsSettings,
     run=subscriptions,
-    purges=purges,
-    tables=("subscription", "notification_audit_log", "subscription_list_type"),
-    privileges={
-        "subscription": ("SELECT", "UPDATE", "DELETE"),
-        "notification_audit_log": ("SELECT", "DELETE"),
-        "subscription_list_type": ("SELECT", "UPDATE", "DELETE"),
-        "user": ("SELECT", "UPDATE"),
-        "location": ("SELECT", "UPDATE"),
-        "list_types": ("SELECT", "UPDATE"),
-    },
+    database=DatabaseWork(
+        targets=("subscription", "notification_audit_log", "subscription_list_type"),
+        purges=purges,
+        privileges={
+            "subscription": ("SELECT", "UPDATE", "DELETE"),
+            "notification_audit_log": ("SELECT", "DELETE"),
+            "subscription_list_type": ("SELECT", "UPDATE", "DELETE"),
+            "user": ("SELECT", "UPDATE"),
+            "location": ("SELECT", "UPDATE"),
+            "list_types": ("SELECT", "UPDATE"),
+        },
+    ),
 )

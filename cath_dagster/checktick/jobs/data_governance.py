@@ -1,28 +1,28 @@
 """Warn of deletions, soft-delete surveys whose retention is over, and delete for good those whose grace is over too."""
 
-from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
 
 import sqlalchemy as sa
 
-from cath_dagster.checktick import LOCATION, OWNER, retention
+from cath_dagster.checktick import CHECKTICK, OWNER, retention
+from cath_dagster.checktick.console_report import report_governance
 from cath_dagster.checktick.deletion import DEPENDENT, POLICY, TABLES, find_gaps
 from cath_dagster.checktick.erasure import Eraser, SurveyPurge, select_files
+from cath_dagster.checktick.exempt import as_details, find_exempt, why_not_hard_deleted, why_not_soft_deleted
 from cath_dagster.checktick.files_left import record_files_left
-from cath_dagster.checktick.groups import Worked, do_in_groups, group_by_weight
 from cath_dagster.checktick.marking import Marker
 from cath_dagster.checktick.retention import JOB, DataGovernanceSettings
-from cath_dagster.checktick.standing import as_details, find_standing, why_not_hard_deleted, why_not_soft_deleted
+from cath_dagster.checktick.survey_batches import fail_for_surveys, take_surveys
 from cath_dagster.checktick.tables import response, survey
 from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
-from cath_dagster.checktick.words import tell_governance
-from cath_dagster.core.heap import is_any
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.ledger import Plan
-from cath_dagster.core.outcome import Outcome, Scalar
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.spec import Change, JobSpec, Step
+from cath_dagster.core.ledger.ledger import Plan
+from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.purge.weighted_batches import WeightedBatches
+from cath_dagster.core.run.job_parts import Change, DatabaseWork, MailWork, Step
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 SURVEYS = survey.name
 SOFT_RULE = "closed surveys whose date of deletion has come"
@@ -70,28 +70,28 @@ def soft_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
     """Mark the closed surveys whose date has come as deleted; what stands in the way is counted and named."""
     due = retention.is_soft_deletable(run.as_of)
     past = sa.or_(retention.is_past_soft_deletion(run.as_of), retention.is_undated())
-    standing = run.database.transaction(partial(find_standing, why=why_not_soft_deleted(), is_past=past))
+    exempt = run.database.transaction(partial(find_exempt, why=why_not_soft_deleted(), is_past=past))
     ids = _find(run, due, survey.c.deletion_date)
     run.ledger.plan(Plan(table=SURVEYS, rule=SOFT_RULE, cutoff=run.as_of, matched=len(ids)))
     details: dict[str, Scalar] = {
-        **as_details("soft", standing),
+        **as_details("soft", exempt),
         "soft_unwarned": _count(run, due, ~has_warning()),
         "soft_with_open_request": _count(run, due, retention.has_open_request()),
     }
-    kept = sum(each.count for each in standing)
+    kept = sum(each.count for each in exempt)
     if run.dry_run:
         run.record(Outcome(target=SURVEYS, matched=len(ids), details={**details, "would_soft_delete": len(ids)}))
         return
     marker = Marker(
         ledger=run.ledger,
         as_of=run.as_of,
-        now=run.now,
+        now=run.request.now,
         grace=timedelta(days=settings.grace_days),
         rule=SOFT_RULE,
     )
-    worked = do_in_groups(run, _groups(run, ids, settings), len(ids), marker.mark)
+    batches = take_surveys(run, ids, settings, marker.mark)
     done = run.ledger.recorded().get(SURVEYS, {}).get("updated", 0)
-    _finish(run, worked, "soft_deleted", done=done, kept=kept, due=len(ids), details=details)
+    _finish(run, batches, "soft_deleted", done=done, kept=kept, due=len(ids), details=details)
 
 
 def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
@@ -101,29 +101,31 @@ def hard_delete(run: JobRun, settings: DataGovernanceSettings) -> None:
         retention.is_past_hard_deletion(run.as_of),
         sa.and_(survey.c.deleted_at.is_not(None), survey.c.hard_deletion_date.is_(None)),
     )
-    standing = run.database.transaction(partial(find_standing, why=why_not_hard_deleted(), is_past=past))
+    exempt = run.database.transaction(partial(find_exempt, why=why_not_hard_deleted(), is_past=past))
     ids = _find(run, due, survey.c.hard_deletion_date)
     is_frozen = sa.exists().where(response.c.survey_id == survey.c.id, response.c.is_frozen)
     details: dict[str, Scalar] = {
-        **as_details("hard", standing),
+        **as_details("hard", exempt),
         "hard_with_open_request": _count(run, due, retention.has_open_request()),
         "hard_with_frozen_response": _count(run, due, is_frozen),
     }
-    kept = sum(each.count for each in standing)
+    kept = sum(each.count for each in exempt)
     if run.dry_run:
         for planned in run.planned:
             run.purge(planned)
         run.record(Outcome(target=SURVEYS, details={**details, "would_hard_delete": len(ids)}))
         run.drain_files()
         return
-    eraser = Eraser(ledger=run.ledger, job=run.job, run_id=run.run_id, as_of=run.as_of, now=run.now, rule=HARD_RULE)
-    worked = do_in_groups(run, _groups(run, ids, settings), len(ids), eraser.erase)
+    eraser = Eraser(
+        ledger=run.ledger, job=run.job, run_id=run.run_id, as_of=run.as_of, now=run.request.now, rule=HARD_RULE
+    )
+    batches = take_surveys(run, ids, settings, eraser.erase)
     recorded = run.ledger.recorded()
     for table in DEPENDENT:
         counts = recorded.get(table.name, {})
         run.record(Outcome.of(table.name, {**counts, "matched": counts.get("deleted", 0)}))
     done = recorded.get(SURVEYS, {}).get("deleted", 0)
-    _finish(run, worked, "hard_deleted", done=done, kept=kept, due=len(ids), details=details)
+    _finish(run, batches, "hard_deleted", done=done, kept=kept, due=len(ids), details=details)
     run.drain_files()
 
 
@@ -134,29 +136,16 @@ def _find(run: JobRun, due: sa.ColumnElement[bool], date: sa.Column[object]) -> 
 
 
 def _count(run: JobRun, *conditions: sa.ColumnElement[bool]) -> int:
-    return run.read(sa.select(sa.func.count()).select_from(survey).where(*conditions))
-
-
-def _groups(run: JobRun, ids: list[int], settings: DataGovernanceSettings) -> Iterable[list[int]]:
-    """Return the surveys in groups that one transaction may take, no more of them than there is room for."""
-    room = run.room()
-    chosen = ids if room is None else ids[:room]
-    query = (
-        sa.select(response.c.survey_id, sa.func.count())
-        .where(is_any(response.c.survey_id, chosen))
-        .group_by(response.c.survey_id)
-    )
-    weights = run.database.transaction(lambda connection: dict(connection.execute(query).tuples().all()))
-    return group_by_weight(chosen, weights, settings.surveys_per_transaction)
+    return run.count(sa.select(sa.func.count()).select_from(survey).where(*conditions))
 
 
 def _finish(
-    run: JobRun, worked: Worked, purpose: str, *, done: int, kept: int, due: int, details: dict[str, Scalar]
+    run: JobRun, batches: WeightedBatches, purpose: str, *, done: int, kept: int, due: int, details: dict[str, Scalar]
 ) -> None:
     """Record what was done to the surveys, and fail the run for those that failed."""
-    run.take(done)
-    left = max(0, due - done - len(worked.failed)) if run.room() == 0 else 0
-    failed: dict[str, Scalar] = {f"not_{purpose}_ids": [str(key) for key in sorted(worked.failed)]}
+    run.account.take(done)
+    left = max(0, due - done - len(batches.failed)) if run.account.room() == 0 else 0
+    failed: dict[str, Scalar] = {f"not_{purpose}_ids": [str(key) for key in sorted(batches.failed)]}
     counts = run.ledger.recorded().get(SURVEYS, {})
     run.record(
         Outcome(
@@ -164,17 +153,17 @@ def _finish(
             matched=max(due, done),
             deleted=counts.get("deleted", 0),
             updated=counts.get("updated", 0),
-            failed=len(worked.failed),
+            failed=len(batches.failed),
             kept=kept,
             skipped=left,
-            batches=worked.batches,
-            longest_transaction_seconds=worked.longest_seconds,
-            details={**details, purpose: done, **(failed if worked.failed else {})},
+            batches=batches.runner.progress.batches,
+            longest_transaction_seconds=batches.runner.progress.longest_seconds,
+            details={**details, purpose: done, **(failed if batches.failed else {})},
         )
     )
     if left:
         run.note(f"max_rows reached: {left:,} surveys are left for the next run")
-    worked.tell(run, purpose.replace("_", "-"))
+    fail_for_surveys(run, batches, purpose.replace("_", "-"))
 
 
 def _privileges() -> dict[str, tuple[str, ...]]:
@@ -187,7 +176,7 @@ def _privileges() -> dict[str, tuple[str, ...]]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CHECKTICK,
     name=JOB,
     cron="0 2 * * *",
     owner=OWNER,
@@ -205,31 +194,35 @@ SPEC = JobSpec(
             name="send_warnings",
             run=send_warnings,
             summary="Warn owners 30, 7 and 1 days before a deletion, once for each survey, tier and date.",
-            tables=("mail",),
+            targets=("mail",),
         ),
         Step(
             name="soft_delete",
             run=soft_delete,
             summary="Mark closed surveys whose deletion date has come as deleted.",
-            tables=(SURVEYS,),
+            targets=(SURVEYS,),
         ),
         Step(
             name="hard_delete",
             run=hard_delete,
             summary="Delete for good what was soft-deleted 30 days ago, with all that goes along, and leave a record.",
             purges=True,
-            tables=(SURVEYS, *(table.name for table in DEPENDENT)),
+            targets=(SURVEYS, *(table.name for table in DEPENDENT)),
         ),
     ),
     prepare=prepare,
-    purges=purges,
-    change=change,
-    tables=(SURVEYS, *(table.name for table in DEPENDENT)),
-    needs=("MEDIA_URL",),
-    privileges=_privileges(),
-    age_columns={SURVEYS: "hard_deletion_date"},
-    forgets=no_longer_matters,
-    without_mail="surveys are deleted all the same, and their owners are not warned",
-    on_files_left=record_files_left,
-    report=tell_governance,
+    required_variables=("MEDIA_URL",),
+    database=DatabaseWork(
+        targets=(SURVEYS, *(table.name for table in DEPENDENT)),
+        purges=purges,
+        change=change,
+        privileges=_privileges(),
+        age_columns={SURVEYS: "hard_deletion_date"},
+        on_files_left=record_files_left,
+    ),
+    mail=MailWork(
+        without_provider="surveys are deleted all the same, and their owners are not warned",
+        forgets=no_longer_matters,
+    ),
+    console_report=report_governance,
 )

@@ -5,13 +5,14 @@ from datetime import timedelta
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.checktick import LOCATION, OWNER
+from cath_dagster.checktick import CHECKTICK, OWNER
+from cath_dagster.checktick.console_report import report_progress
 from cath_dagster.checktick.tables import progress
-from cath_dagster.checktick.words import tell_progress
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Planning, Purge
-from cath_dagster.core.settings import PurgeSettings
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
 
 
 class ProgressCleanupSettings(PurgeSettings):
@@ -44,7 +45,7 @@ def purges(planning: Planning, settings: ProgressCleanupSettings) -> list[Purge]
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=CHECKTICK,
     name="progress_cleanup",
     cron="0 3 * * *",
     owner=OWNER,
@@ -55,9 +56,11 @@ SPEC = JobSpec(
     ),
     settings=ProgressCleanupSettings,
     run=progress_cleanup,
-    purges=purges,
-    tables=("surveys_surveyprogress",),
-    privileges={"surveys_surveyprogress": ("SELECT", "DELETE")},
-    age_columns={"surveys_surveyprogress": "expires_at"},
-    report=tell_progress,
+    database=DatabaseWork(
+        targets=("surveys_surveyprogress",),
+        purges=purges,
+        privileges={"surveys_surveyprogress": ("SELECT", "DELETE")},
+        age_columns={"surveys_surveyprogress": "expires_at"},
+    ),
+    console_report=report_progress,
 )

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from cath_dagster.core.instants import naive_utc
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.purge import Child, Planning, Purge
-from cath_dagster.core.settings import Days, PurgeSettings
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.operations import LOCATION, OWNER
+from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.settings import Days, PurgeSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.operations import OPERATIONS, OWNER
 from cath_dagster.operations.tables import (
     alert,
     asset_check_executions,
@@ -167,7 +168,7 @@ def _has_newer_tick() -> sa.ColumnElement[bool]:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=OPERATIONS,
     name="clean_instance",
     # Before the purges of the night, and not in the hour in which most instances begin theirs.
     cron="20 0 * * *",
@@ -181,18 +182,20 @@ SPEC = JobSpec(
     ),
     settings=CleanInstanceSettings,
     run=clean_instance,
-    purges=purges,
-    tables=("runs", "event_logs", "job_ticks"),
-    privileges={
-        "runs": ("SELECT", "UPDATE", "DELETE"),
-        "event_logs": ("SELECT", "UPDATE", "DELETE"),
-        "asset_event_tags": ("SELECT", "DELETE"),
-        "asset_check_executions": ("SELECT", "UPDATE", "DELETE"),
-        "bulk_actions": ("SELECT", "UPDATE", "DELETE"),
-        "backfill_tags": ("SELECT", "DELETE"),
-        "asset_keys": ("SELECT",),
-        "run_tags": ("SELECT", "DELETE"),
-        "job_ticks": ("SELECT", "UPDATE", "DELETE"),
-        "maintenance.alert": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    },
+    database=DatabaseWork(
+        targets=("runs", "event_logs", "job_ticks"),
+        purges=purges,
+        privileges={
+            "runs": ("SELECT", "UPDATE", "DELETE"),
+            "event_logs": ("SELECT", "UPDATE", "DELETE"),
+            "asset_event_tags": ("SELECT", "DELETE"),
+            "asset_check_executions": ("SELECT", "UPDATE", "DELETE"),
+            "bulk_actions": ("SELECT", "UPDATE", "DELETE"),
+            "backfill_tags": ("SELECT", "DELETE"),
+            "asset_keys": ("SELECT",),
+            "run_tags": ("SELECT", "DELETE"),
+            "job_ticks": ("SELECT", "UPDATE", "DELETE"),
+            "maintenance.alert": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        },
+    ),
 )

@@ -2,15 +2,16 @@
 
 from pydantic import Field
 
-from cath_dagster.core.diagnosis import Finding, Level
-from cath_dagster.core.job_run import JobRun
-from cath_dagster.core.settings import JobSettings
-from cath_dagster.core.spec import JobSpec
-from cath_dagster.operations import LOCATION, OWNER
+from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.operations import OPERATIONS, OWNER
 
 
 class SelfCheckSettings(JobSettings):
-    """What is allowed and what shall load is no matter of one run: OPERATIONS_HEARTBEAT_SECONDS, OPERATIONS_LOCATIONS."""
+    """What is allowed and what should load is no matter of one run: OPERATIONS_HEARTBEAT_SECONDS, OPERATIONS_LOCATIONS."""
 
     wait_seconds: int = Field(
         default=30,
@@ -23,16 +24,16 @@ class SelfCheckSettings(JobSettings):
 
 def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
     """Look at everything, and fail with every problem that was found."""
-    # A command line that lists jobs imports this file, and shall not import the orchestrator with it.
+    # A command line that lists jobs imports this file, and should not import the orchestrator with it.
     from cath_dagster.operations.alerts import read_alert_settings
+    from cath_dagster.operations.backends import InstanceBackends
     from cath_dagster.operations.forgotten_locks import find_forgotten_locks
     from cath_dagster.operations.health import find_clock_skew, find_code_locations, find_heartbeats
     from cath_dagster.operations.patience import Patience
-    from cath_dagster.operations.resources import InstanceResources
 
-    if not isinstance(run.resources, InstanceResources):
-        raise TypeError(f"a run of {run.job} has the resources of {LOCATION.name}, not {type(run.resources).__name__}")
-    instance, alerts = run.resources.instance, read_alert_settings(run.environ)
+    if not isinstance(run.backends, InstanceBackends):
+        raise TypeError(f"a run of {run.job} has the backends of {OPERATIONS.name}, not {type(run.backends).__name__}")
+    instance, alerts = run.backends.instance, read_alert_settings(run.environ)
     patience = Patience(settings.wait_seconds, clock=run.clock)
     beats = patience.ask(lambda: list(find_heartbeats(instance, alerts, run.as_of)), _has_problem)
     found: list[Finding] = [
@@ -43,7 +44,7 @@ def self_check(run: JobRun, settings: SelfCheckSettings) -> None:
     ]
     for finding in found:
         remedy = f" ({finding.remedy})" if finding.remedy else ""
-        says = f"{finding.subject}: {finding.says}{remedy}"
+        says = f"{finding.subject}: {finding.message}{remedy}"
         if finding.level is Level.PROBLEM:
             run.fail(says)
         elif finding.level is Level.WARNING:
@@ -56,7 +57,7 @@ def _has_problem(findings: list[Finding]) -> bool:
 
 
 SPEC = JobSpec(
-    location=LOCATION,
+    location=OPERATIONS,
     name="self_check",
     cron="35 * * * *",
     owner=OWNER,
@@ -68,5 +69,7 @@ SPEC = JobSpec(
     ),
     settings=SelfCheckSettings,
     run=self_check,
-    tables=(),
+    database=DatabaseWork(
+        targets=(),
+    ),
 )

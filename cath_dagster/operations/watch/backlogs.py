@@ -6,11 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from cath_dagster.core.spec import JobSpec
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.trend import Point, Trend, find_trend
 from cath_dagster.operations.watch.look import Look, Seen
-from cath_dagster.operations.watched import all_specs
+from cath_dagster.registry import all_specs
 
 OTHERS = 5
 """Dry runs, and runs of other jobs on the same table, are observed as well: so many times as many are read."""
@@ -24,7 +24,7 @@ def watch_backlogs(look: Look) -> Seen:
         alert
         for spec in all_specs()
         if not spec.is_asset
-        for table in spec.tables
+        for table in spec.targets
         for alert in _of_table(look, spec, table, behind)
     ]
     return Seen(tuple(alerts), look.now.isoformat())
@@ -35,7 +35,7 @@ def _of_table(look: Look, spec: JobSpec, table: str, behind: dict[str, datetime]
     trend = find_trend(points, runs=look.settings.runs_behind)
     subject = f"{spec.key}:{table}"
     if trend is not None:
-        yield _tell(spec, table, trend)
+        yield _alert_of_backlog(spec, table, trend)
     elif subject in behind and points and points[-1].left <= 0:
         yield Alert(
             kind=Kind.FALLING_BEHIND,
@@ -73,7 +73,7 @@ def read_points(instance: dg.DagsterInstance, spec: JobSpec, table: str, *, runs
     return sorted(found[:runs], key=lambda point: point.at)
 
 
-def _tell(spec: JobSpec, table: str, trend: Trend) -> Alert:
+def _alert_of_backlog(spec: JobSpec, table: str, trend: Trend) -> Alert:
     first, last = trend.points[0], trend.last
     grown = (
         f"Over {len(trend.points)} runs the oldest row grew from {first.oldest_age_days:,.1f} to "

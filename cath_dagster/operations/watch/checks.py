@@ -1,4 +1,4 @@
-"""Find asset checks that failed, and such that pass again."""
+"""Find asset checks that failed, and those that pass again."""
 
 from datetime import UTC, datetime
 
@@ -29,13 +29,13 @@ def watch_checks(look: Look) -> Seen:
     failing = look.open_problems(Kind.CHECK_FAILED)
     alerts = []
     for record in records:
-        alert = _tell(record, failing)
+        alert = _alert_of_check(record, failing)
         if alert is not None:
             alerts.append(alert)
     return Seen(tuple(alerts), str(max([after, *(record.storage_id for record in records)])))
 
 
-def _tell(record: EventLogRecord, failing: dict[str, datetime]) -> Alert | None:
+def _alert_of_check(record: EventLogRecord, failing: dict[str, datetime]) -> Alert | None:
     """Return an alert for a check that failed, or for one that passes again; keep count of which fail."""
     event = record.event_log_entry.dagster_event
     data = event.event_specific_data if event is not None else None

@@ -9,16 +9,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import dagster as dg
-from dagster._core.scheduler.instigation import (  # no public names
-    InstigatorState,
-    InstigatorType,
-    ScheduleInstigatorData,
-)
 
-from cath_dagster.core.ticks import ticks as foretold
+from cath_dagster.core.model.ticks import ticks as foretold
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look
-from cath_dagster.operations.watched import SENSORS, all_specs
+from cath_dagster.operations.watched import SENSORS
+from cath_dagster.orchestration.internals.instigators import InstigatorState, InstigatorType, ScheduleInstigatorData
+from cath_dagster.registry import all_specs, locations
 
 SILENT = timedelta(days=1)
 """No sensor of anybody's rests for longer, and no version is rolled out for longer."""
@@ -29,13 +26,13 @@ TICKS_MISSED = 2
 def is_known(state: InstigatorState) -> bool:
     """Return whether this version has the schedule or sensor."""
     location, name = state.repository_selector.location_name, state.instigator_name
-    schedules = {spec.schedule_name for spec in all_specs() if spec.location.name == location}
+    schedules = {spec.schedule_name for spec in all_specs() if spec.location.name == location and spec.cron}
     return name in schedules or name in SENSORS.get(location, ())
 
 
 def is_ours(state: InstigatorState) -> bool:
     """Return whether this version has its code location."""
-    return state.repository_selector.location_name in {spec.location.name for spec in all_specs()}
+    return state.repository_selector.location_name in {location.name for location in locations()}
 
 
 def is_gone(instance: dg.DagsterInstance, state: InstigatorState, now: datetime) -> bool:
@@ -59,7 +56,7 @@ def last_ticked_at(instance: dg.DagsterInstance, state: InstigatorState) -> date
     return None
 
 
-def tell_ends(look: Look, kind: Kind, gone: dict[str, InstigatorState]) -> Iterator[Alert]:
+def alerts_of_ended(look: Look, kind: Kind, gone: dict[str, InstigatorState]) -> Iterator[Alert]:
     """Yield, for each problem of something that is gone, that it is over; what is told is told once."""
     for subject in look.open_problems(kind):
         if subject in gone:

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
-from cath_dagster.core.outcome import Status
-from cath_dagster.core.ticks import next_tick
+from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
-from cath_dagster.operations.watched import spec_of
 from cath_dagster.orchestration.jobs import QUEUE_KEY
+from cath_dagster.registry import spec_of
 
 WILL_RETRY, RETRY_RUN, RETRY_NUMBER = "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/retry_number"
 REPOSITORY = ".dagster/repository"
@@ -39,7 +39,7 @@ def watch_runs(look: Look) -> Seen:
     failed = look.instance.get_run_records(
         RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=look.since - OVERLAP), limit=MOST_RUNS
     )
-    alerts = [_tell(look, record) for record in failed if _is_end_of_chain(look, record)]
+    alerts = [_alert_of_run(look, record) for record in failed if _is_end_of_chain(look, record)]
     return Seen((*alerts, *_recoveries(look)), look.now.isoformat())
 
 
@@ -53,7 +53,7 @@ def _is_end_of_chain(look: Look, record: dg.RunRecord) -> bool:
     return tags[WILL_RETRY] != "true" or age > UNLAUNCHED
 
 
-def _tell(look: Look, record: dg.RunRecord) -> Alert:
+def _alert_of_run(look: Look, record: dg.RunRecord) -> Alert:
     run = record.dagster_run
     subject = job_key(run)
     failures = _failures(look.instance, run.run_id)
@@ -65,10 +65,8 @@ def _tell(look: Look, record: dg.RunRecord) -> Alert:
     if run.tags.get(WILL_RETRY) == "true":
         says.append("It was to be launched again, and was not: look at the daemon.")
     spec = spec_of(subject)
-    tick = next_tick(spec.cron, spec.location.timezone, look.now) if spec is not None else None
-    if spec is not None and tick is not None:
-        local = tick.astimezone(ZoneInfo(spec.location.timezone))
-        says.append(f"The next tick, at {local:%Y-%m-%d %H:%M %Z}, goes on where this run stopped.")
+    if spec is not None:
+        says += _what_goes_on(spec, look.now)
     return Alert(
         kind=Kind.RUN_REFUSED if is_refused else Kind.RUN_FAILED,
         subject=subject,
@@ -78,6 +76,14 @@ def _tell(look: Look, record: dg.RunRecord) -> Alert:
         at=_ended_at(record),
         path=f"/runs/{run.run_id}",
     )
+
+
+def _what_goes_on(spec: JobSpec, now: datetime) -> Iterator[str]:
+    if spec.cron is None:
+        yield f"It has {NO_SCHEDULE}: the next run that somebody starts goes on where this one stopped."
+    elif tick := spec.next_tick(now):
+        local = tick.astimezone(ZoneInfo(spec.location.timezone))
+        yield f"The next tick, at {local:%Y-%m-%d %H:%M %Z}, goes on where this run stopped."
 
 
 def job_key(run: dg.DagsterRun) -> str:

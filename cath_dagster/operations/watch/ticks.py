@@ -6,22 +6,22 @@ from itertools import takewhile
 from typing import Any
 
 import dagster as dg
-from dagster._core.scheduler.instigation import (  # ticks have no public names
+
+from cath_dagster.core.model.ticks import Cron
+from cath_dagster.core.model.ticks import ticks as foretold
+from cath_dagster.operations.alerts import Alert, Kind
+from cath_dagster.operations.watch.gone import alerts_of_ended, is_gone
+from cath_dagster.operations.watch.look import Look, Seen
+from cath_dagster.orchestration.internals.instigators import (
     InstigatorState,
     InstigatorTick,
     InstigatorType,
     ScheduleInstigatorData,
+    SerializableErrorInfo,
     TickStatus,
 )
-from dagster_shared.error import SerializableErrorInfo
-
-from cath_dagster.core.ticks import Cron
-from cath_dagster.core.ticks import ticks as foretold
-from cath_dagster.operations.alerts import Alert, Kind
-from cath_dagster.operations.watch.gone import is_gone, tell_ends
-from cath_dagster.operations.watch.look import Look, Seen
-from cath_dagster.operations.watched import all_specs
 from cath_dagster.orchestration.schedules import OVERLAP_SKIP
+from cath_dagster.registry import all_specs
 
 DELIVERY = "deliver_alerts"
 """The sensor that tells: that it failed cannot be told by itself, and `cath-dagster health` sees it."""
@@ -43,7 +43,7 @@ def watch_ticks(look: Look) -> Seen:
         if state.instigator_name != DELIVERY
         for alert in _of_instigator(look, state, failing.get(key_of(state)))
     ]
-    return Seen((*found, *tell_ends(look, Kind.TICK_FAILED, gone)), look.now.isoformat())
+    return Seen((*found, *alerts_of_ended(look, Kind.TICK_FAILED, gone)), look.now.isoformat())
 
 
 def running(instance: dg.DagsterInstance, now: datetime) -> tuple[list[InstigatorState], dict[str, InstigatorState]]:
@@ -109,7 +109,7 @@ def error_names(error: SerializableErrorInfo | None) -> str:
 
 
 def watch_schedules(look: Look) -> Seen:
-    """Look for jobs that should have run since the last look and did not, and for such that never get to it."""
+    """Look for jobs that should have run since the last look and did not, and for those that never get to it."""
     late = timedelta(minutes=look.settings.late_minutes)
     until = look.now - late
     since = datetime.fromisoformat(look.cursor) if look.cursor else look.now - FIRST_LOOK
@@ -126,7 +126,7 @@ def watch_schedules(look: Look) -> Seen:
             *_ran_again(look, state, idle.get(key_of(state))),
         )
     ]
-    return Seen((*alerts, *tell_ends(look, Kind.DID_NOT_RUN, gone)), until.isoformat())
+    return Seen((*alerts, *alerts_of_ended(look, Kind.DID_NOT_RUN, gone)), until.isoformat())
 
 
 def missed_ticks(
@@ -148,7 +148,7 @@ def cron_of(state: InstigatorState) -> tuple[Cron, str]:
     """Return a schedule's cron and the zone it is meant in: what Dagster keeps has no zone, and may be an older cron."""
     location, name = state.repository_selector.location_name, state.instigator_name
     for spec in all_specs():
-        if spec.location.name == location and spec.schedule_name == name:
+        if spec.cron and spec.location.name == location and spec.schedule_name == name:
             return spec.cron, spec.location.timezone
     data = state.instigator_data
     return (data.cron_schedule if isinstance(data, ScheduleInstigatorData) else ""), "UTC"

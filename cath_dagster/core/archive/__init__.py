@@ -1,0 +1,1 @@
+"""Keep what is deleted for as long as it may be undone."""

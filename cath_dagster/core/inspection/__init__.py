@@ -1,0 +1,1 @@
+"""Look at a database as a run would find it, and explain."""

@@ -1,0 +1,1 @@
+"""The schema of ours in a maintained database, its migrations, and the materialised views that we keep."""

@@ -1,0 +1,1 @@
+"""What a job says, and what comes of it: plain values, no connection."""

@@ -1,0 +1,1 @@
+"""Effects beyond the database: queued in the transaction that decides on them, done after its commit."""

@@ -1,0 +1,1 @@
+"""What a job asks of the outside: mail, files, tokens. No clients; those are adapters."""

@@ -1,0 +1,1 @@
+"""Hold what a job declares of its tables against the foreign keys that the catalogue has."""

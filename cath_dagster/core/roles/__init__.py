@@ -1,0 +1,1 @@
+"""What a database role needs, is given, and has."""

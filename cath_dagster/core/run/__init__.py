@@ -1,0 +1,1 @@
+"""Run a job: its specification, its plan, its record."""

@@ -1,0 +1,163 @@
+"""The specification of a job, from which its op, schedule, queue tag, CLI entry and documentation follow."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
+
+from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.model.ticks import is_cron, ticks
+from cath_dagster.core.run.job_parts import DatabaseWork, MailWork, Partitions, Step
+from cath_dagster.core.run.job_run import JobRun
+
+S = TypeVar("S", bound=JobSettings, default=Any)
+"""A job's settings; whoever handles jobs of any kind leaves them out."""
+NO_SCHEDULE = "no schedule"
+
+
+class SpecificationError(MaintenanceError):
+    """A job's file does not say what a job must say. Raised at load: a job that vanishes must be noticed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec(Generic[S]):
+    """All that is said about a job; what only some jobs have is a part of its own, None for the others.
+
+    `run` gets the run and the job's settings; it owns its transactions through the run. A job of several `steps` has
+    them in place of `run`, and `prepare` for what may refuse the run: it comes before the first write of any step.
+    """
+
+    location: CodeLocation
+    name: str
+    cron: str | None = None
+    """When it runs, in the location's zone; None for a job that people start."""
+    owner: str
+    summary: str
+    """One line: what it does, for lists."""
+    description: str
+    """What is deleted or sent, by which rule, and how to undo it; speaks to operators."""
+    settings: type[S]
+    run: Callable[[JobRun, S], None] | None = None
+    steps: tuple[Step[S], ...] = ()
+    prepare: Callable[[JobRun, S], None] | None = None
+    required_variables: tuple[str, ...] = ()
+    """The environment variables, without the location's prefix, that must be set for any run; the database's is implied."""
+    max_runtime: timedelta = timedelta(hours=4)
+    is_asset: bool = False
+    database: DatabaseWork[S] | None = None
+    partitions: Partitions | None = None
+    mail: MailWork[S] | None = None
+    console_report: Callable[[RunResult, bool], Sequence[str]] | None = None
+    """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
+
+    @property
+    def key(self) -> str:
+        """`<location>/<job>`: the queue's key."""
+        return f"{self.location.name}/{self.name}"
+
+    @property
+    def schedule_name(self) -> str:
+        return f"{self.name}_cron"
+
+    @property
+    def schedule(self) -> str:
+        """When it runs, in words for people."""
+        return self.cron or NO_SCHEDULE
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables, without the prefix, without which no run begins."""
+        return (*(("DATABASE_URL",) if self.database is not None else ()), *self.required_variables)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The tables a run reports on, the one with the rule first."""
+        return self.database.targets if self.database is not None else ()
+
+    @property
+    def privileges(self) -> Mapping[str, tuple[str, ...]]:
+        """What the job's role needs; see `DatabaseWork`."""
+        return self.database.privileges if self.database is not None else {}
+
+    def ticks(self, after: datetime) -> Iterator[datetime]:
+        """Yield every later tick than an instant, ascending, in UTC; none of a job without a schedule."""
+        return ticks(self.cron, self.location.timezone, after) if self.cron else iter(())
+
+    def next_tick(self, after: datetime) -> datetime | None:
+        """Return the first tick after an instant, in UTC; None where none ever comes."""
+        return next(self.ticks(after), None)
+
+    def parts(self, name: str | None = None) -> tuple[Step[S], ...]:
+        """Return the steps, one of them if it is named, or all of a job without steps as one that has no name."""
+        if self.run is not None:
+            return (Step(name="", run=self.run, summary=self.summary, targets=self.targets, purges=True),)
+        return tuple(step for step in self.steps if name in (None, step.name))
+
+    def purges_at(self, planning: Planning, settings: S) -> Sequence[Purge] | None:
+        """Return what a run with these settings would delete; None where only the run itself can tell."""
+        if self.database is None or self.database.purges is None:
+            return None
+        return self.database.purges(planning, settings)
+
+    def tables_used(self, planning: Planning, settings: S) -> Mapping[str, tuple[str, ...]]:
+        """Return what a run with these settings does to which tables; those whose purge is switched off are left out."""
+        purges = self.purges_at(planning, settings)
+        if purges is None:
+            return self.privileges
+        purged = {table.name for purge in purges for table in purge.every_table}
+        return {name: needs for name, needs in self.privileges.items() if name in purged or "DELETE" not in needs}
+
+
+def load_specs(location: CodeLocation) -> tuple[JobSpec, ...]:
+    """Import every module of `<location>.jobs` and return its `SPEC`, sorted by name.
+
+    Raises `SpecificationError` for a module without one, a name twice, or a name unlike its file's.
+    """
+    package = importlib.import_module(f"{location.package}.jobs")
+    specs = [_load_spec(f"{package.__name__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)]
+    _check_unique(specs)
+    return tuple(sorted(specs, key=lambda spec: spec.name))
+
+
+def _load_spec(module_name: str) -> JobSpec:
+    module = importlib.import_module(module_name)
+    spec = getattr(module, "SPEC", None)
+    if not isinstance(spec, JobSpec):
+        raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
+    if spec.name != module_name.rpartition(".")[2]:
+        raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
+    if spec.mail is not None and spec.database is None:
+        raise SpecificationError(f"{spec.key} sends mail and keeps its notices nowhere: database=DatabaseWork(…)")
+    if (spec.run is None) != bool(spec.steps):
+        raise SpecificationError(f"{spec.key} needs either run, or steps")
+    _check_cron(spec)
+    return spec
+
+
+def _check_cron(spec: JobSpec) -> None:
+    if spec.cron is not None and not is_cron(spec.cron):
+        raise SpecificationError(
+            f"{spec.key} has the cron {spec.cron!r}, of which the scheduler makes nothing; write it in five fields, like '0 1 * * *'"
+        )
+
+
+def _check_unique(specs: Iterable[JobSpec]) -> None:
+    seen: set[str] = set()
+    for spec in specs:
+        if spec.name in seen:
+            raise SpecificationError(f"two jobs are named {spec.name!r}")
+        seen.add(spec.name)
+
+
+def purged_tables(specs: Iterable[JobSpec]) -> list[str]:
+    """Return the service's tables from which any of the jobs deletes."""
+    wanted = {table for spec in specs for table, privileges in spec.privileges.items() if "DELETE" in privileges}
+    return sorted(table for table in wanted if "." not in table)

@@ -1,0 +1,1 @@
+"""CheckTick: the schema that its own migrations make, and rows for it."""
