@@ -35,8 +35,8 @@ run: $(VENV)/.installed-run ## Run all jobs once on a sample of about 200,000 ro
 dev: $(VENV)/.installed-run ## Open the UI and the daemon on the sample; Ctrl-C stops everything
 	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE)
 
-# One process more than there are cores: some tests wait for servers most of the time.
-PYTEST = $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') -rs
+# One process more than there are cores: some tests wait for servers most of the time. Those of one stack stay together.
+PYTEST = $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadgroup -rs
 
 test: install ## Run the whole suite
 	@$(PYTEST)

@@ -224,6 +224,7 @@ CATH_SCENARIOS: tuple[CathScenario, ...] = (
 )
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("scenario", CATH_SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_nothing_of_cath_comes_to_light_when(
     scenario: CathScenario, service: Service, exposure: Exposure, stack: ExitStack
@@ -345,6 +346,7 @@ BON_SCENARIOS: tuple[BonScenario, ...] = (
 )
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("scenario", BON_SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_nothing_of_bon_comes_to_light_when(
     scenario: BonScenario, bon: Bon, exposure: Exposure, stack: ExitStack, tmp_path: Path

@@ -71,6 +71,7 @@ def test_adds_the_trials_up() -> None:
     assert "| all | 2 | 1 | 0 | 2 | 1 | 1 | 0 |" in page
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("location", [location.name for location in locations()])
 def test_a_killed_job_is_finished_by_the_next_run(location: str) -> None:
     its_jobs = [key for key in jobs() if key.startswith(f"{location}/")]

@@ -13,7 +13,13 @@ from tests.browser.conftest import PATIENCE_MS
 from tests.support.stack import Dagster, add_entries, cath_stack, weeks_reported
 
 # A step that takes too long should fail by its own wait, with a picture, and not by the suite's limit.
-pytestmark = [pytest.mark.browser, pytest.mark.daemon, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.daemon,
+    pytest.mark.stack,
+    pytest.mark.timeout(400),
+    pytest.mark.xdist_group("browser"),
+]
 
 BACKFILL_MS = 120_000
 """The daemon looks for backfills every few seconds, and each week is a run of its own."""

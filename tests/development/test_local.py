@@ -10,6 +10,8 @@ import pytest
 from cath_dagster.development.local import Local, LocalError, forget_outside, kept_ports
 from tests.support.service import SilentReporter
 
+pytestmark = pytest.mark.stack
+
 SAMPLE = "cath"
 SCALE = 0.01
 

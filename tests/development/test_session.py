@@ -3,12 +3,15 @@
 import uuid
 
 import psycopg
+import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.development.local import Local
 from cath_dagster.development.session import Totals, read_totals
 from cath_dagster.operations import OPERATIONS
+
+pytestmark = pytest.mark.stack
 
 LEDGER_EVENT = """
 INSERT INTO maintenance.ledger_event (run_id, kind, location, job, table_name, dry_run, as_of, matched, deleted, kept)

@@ -13,6 +13,8 @@ from kubernetes.client.exceptions import ApiException
 from tests.kubernetes.api import NAMESPACE, Fault, KubernetesApi
 from tests.kubernetes.cluster import Cluster
 
+pytestmark = pytest.mark.stack
+
 IMAGE = "registry.example.org/tools:1"
 IGNORES_SIGTERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 

@@ -10,7 +10,7 @@ from tests.kubernetes.api import Fault
 from tests.kubernetes.conftest import Platform
 from tests.support.stack import ROWS, TERMINATE, add_entries
 
-pytestmark = [pytest.mark.daemon, pytest.mark.kubernetes]
+pytestmark = [pytest.mark.daemon, pytest.mark.kubernetes, pytest.mark.stack, pytest.mark.xdist_group("kubernetes")]
 
 DEADLINE_SECONDS = 90
 """Longer than a purge takes to be under way; a real cluster waits for it."""

@@ -254,6 +254,7 @@ def test_the_guard_refuses_to_take_most_of_the_history_unless_it_is_allowed(inst
     assert instance.count("runs") == 1
 
 
+@pytest.mark.stack
 def test_killed_in_its_midst_it_leaves_no_half_run_and_the_next_finishes(instance: Instance) -> None:
     for _ in range(40):
         instance.add_run(ended_at=days_ago(50))

@@ -148,6 +148,7 @@ def test_the_self_check_of_an_instance_at_work_succeeds(instance: Instance) -> N
 
 
 @pytest.mark.daemon
+@pytest.mark.stack
 def test_code_locations_are_asked_whether_they_load(instance: Instance) -> None:
     beat(instance)
     modules = {"operations": "cath_dagster.operations.definitions", "cath": "cath_dagster.nowhere"}

@@ -20,7 +20,7 @@ from tests.support.dagster_internals import ReconstructableRepository
 from tests.support.warm import COMMAND, WarmStack, run
 from tests.support.watches import WATCHES
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.stack]
 
 PROGRAMS = Path(sys.executable).parent
 

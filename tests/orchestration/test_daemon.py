@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, cath_stack, weeks_reported
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.stack, pytest.mark.xdist_group("daemon")]
 
 COUNT = "query { runsOrError { ... on Runs { count } } }"
 BACKFILL = """

@@ -15,6 +15,8 @@ from tests.support.held import hold, let_go
 from tests.support.service import Service
 from tests.support.warm import run, start
 
+pytestmark = pytest.mark.stack
+
 BY_MODULE = ("-m", "cath_dagster.cath.definitions")
 
 

@@ -96,6 +96,7 @@ def test_the_jobs_of_every_location_can_print_so(package: str) -> None:
     assert {job.name for job in jobs if job.loggers != LOGGERS} == set()
 
 
+@pytest.mark.stack
 def test_job_execute_prints_the_same_and_says_why_it_failed(service: Service, tmp_path: Path) -> None:
     add_entries(service, 3)
     service.environ["CATH_DATABASE_URL"] = "postgresql://someone@127.0.0.1:1/cath"

@@ -19,7 +19,7 @@ from tests.support.dagster_internals import (
     launch_scheduled_runs,
 )
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.stack]
 
 NIGHT = datetime(2026, 3, 31, 0, 59, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cath_dagster.adapters.terminal import err, out
@@ -40,9 +40,9 @@ def call(environ: Mapping[str, str], *arguments: str) -> Done:
             signal.signal(signal.SIGTERM, handler)
 
 
-def call_process(environ: Mapping[str, str], *arguments: str) -> Done:
-    """Call the command in a process of its own, as a shell does."""
-    return run([PROGRAM, *arguments], environ=environment(environ), modules=COMMAND)
+def call_process(environ: Mapping[str, str], *arguments: str, modules: Sequence[str] = COMMAND) -> Done:
+    """Call the command in a process of its own, as a shell does; `modules` are there already."""
+    return run([PROGRAM, *arguments], environ=environment(environ), modules=modules)
 
 
 @contextlib.contextmanager

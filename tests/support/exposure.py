@@ -14,9 +14,10 @@ import pytest
 
 from tests.bon.bon import KEY
 from tests.support.collector import Collector
-from tests.support.command import call_process as call
+from tests.support.command import call_process
 from tests.support.dagster_internals import ReconstructableRepository
 from tests.support.maintained import Maintained
+from tests.support.warm import TELEMETRY
 
 WORD = "Pl4nted"
 """Part of every secret, so that a piece of one is found as well."""
@@ -56,7 +57,7 @@ class Exposure:
                 assert at < 0, everything[max(0, at - 200) : at + 200]
 
     def _by_command(self, maintained: Maintained, *arguments: str) -> None:
-        done = call(maintained.environ, *arguments)
+        done = call_process(maintained.environ, *arguments, modules=TELEMETRY)
         assert done.returncode in (1, 2), done.stdout
         self.said += [done.stdout, done.stderr]
 

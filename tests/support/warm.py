@@ -38,6 +38,15 @@ COMMAND = (
     "requests",
 )
 """What `cath-dagster` imports; nothing of Dagster's is among it."""
+TELEMETRY = (
+    *COMMAND,
+    "opentelemetry.sdk.metrics",
+    "opentelemetry.sdk.trace.export",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "dagster",
+)
+"""What it imports besides where it sends telemetry: how often a schedule ticks it asks Dagster."""
 DAGSTER = (
     *COMMAND,
     "dagster._cli",
