@@ -1,6 +1,7 @@
 """The command `cath-dagster`, as a person or a script calls it."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -148,7 +149,9 @@ def test_run_tells_people_how_and_at_what_pace_it_worked(service: Service) -> No
     (told,) = [line for line in done.stdout.splitlines() if line.startswith("ingestion_log: ")]
     assert told.startswith("ingestion_log: by the heap, polite, at work ")
     assert "s of rest" in done.stdout
-    assert "12,000 dead rows to 0" in " ".join(done.stdout.split())
+    # A page that the closing scan prunes has none any more, and how many it prunes depends on whose snapshots are open.
+    (dead,) = re.findall(r"([\d,]+) dead rows to 0", " ".join(done.stdout.split()))
+    assert 0 < int(dead.replace(",", "")) <= 12_000
 
 
 def test_run_shows_a_table_to_people(service: Service) -> None:
