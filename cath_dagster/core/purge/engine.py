@@ -1,6 +1,6 @@
 """Delete by a purge, change by a revision: in short transactions, every matching row and no other.
 
-A purge that needs nothing but its own rows walks the heap, or an index where few match (`way_in`). A predicate that
+A purge that needs nothing but its own rows walks the heap, or an index where few match (`access_path`). A predicate that
 reads other rows would be worked out anew for every range; such purges take keys. Batches are sized by time, since
 what a row costs is unknown before some are deleted: a foreign key without an index scans its whole table for each.
 """

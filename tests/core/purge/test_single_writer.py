@@ -93,7 +93,7 @@ def test_a_walk_alone_on_the_server_looks_at_nothing_twice_and_knows_what_is_lef
     assert looks.count == 0
 
 
-def test_a_write_to_whatever_table_ends_the_solitude(alone: Entries, looks: Looks) -> None:
+def test_a_write_to_whatever_table_is_a_second_writer(alone: Entries, looks: Looks) -> None:
     fill(alone)
 
     purge(alone, lambda: alone.sql.execute("CREATE TABLE another ()"))
