@@ -13,7 +13,7 @@ from cath_dagster.core.model.purge import Child, Hold, Purge
 from cath_dagster.core.model.relation import Effect, Reference, Relation
 from cath_dagster.core.postgres.catalogue import find_missing_privileges
 from cath_dagster.core.postgres.identifiers import quote
-from cath_dagster.core.postgres.relations import read_references, read_relations
+from cath_dagster.core.postgres.relations import one_look, read_references, read_relations
 from cath_dagster.core.references.declarations import children_of, find_heirs, find_mistakes
 from cath_dagster.core.references.holds import with_holds
 
@@ -49,6 +49,11 @@ def examine(connection: sa.Connection, purge: Purge, *, allowed: Collection[str]
     """Return what the foreign keys to the purge's tables mean for it; `allowed` names cascades that may take rows."""
     if purge.is_checked_apart:
         return Examined(purge)
+    with one_look():
+        return _examine(connection, purge, allowed)
+
+
+def _examine(connection: sa.Connection, purge: Purge, allowed: Collection[str]) -> Examined:
     mistakes = find_mistakes(connection, purge)
     if mistakes:
         return Examined(purge, refusals=tuple(mistakes))
