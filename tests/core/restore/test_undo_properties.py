@@ -243,11 +243,18 @@ class Site:
             engine.dispose()
 
     def contents(self) -> dict[str, dict[str, bytes]]:
-        """Return by table every row by its key, as the server sends it in binary."""
+        """Return by table every row by its key, as the server sends it in binary; of items without `references`."""
+        rows = {table: f"{table}" for table in self.example.schema.tables}
+        rows["item"] = "(SELECT id, at, is_old, owner_id, word, twice FROM item) AS item"
         return {
-            table: dict(self.sql.execute(f"SELECT {self.key(table)}, record_send({table}) FROM {table}").fetchall())
-            for table in self.example.schema.tables
+            table: dict(self.sql.execute(f"SELECT {self.key(table)}, record_send({table}) FROM {source}").fetchall())
+            for table, source in rows.items()
         }
+
+    def references(self) -> dict[str, dict[str, str | None]]:
+        """Return by item, and by the table that it is in, which row it refers to by a key that sets null."""
+        query = "SELECT id::text, beside::text, main_id::text FROM item"
+        return {key: {"item": beside, "part": main} for key, beside, main in self.sql.execute(query).fetchall()}
 
     def key(self, table: str) -> str:
         if table == "part" and self.example.schema.has_long_child:
@@ -333,7 +340,7 @@ def foretold(result: RunResult) -> dict[str, tuple[int, int, int]]:
 
 def hold_to_its_word(url: str, sql: psycopg.Connection[Any], example: Example) -> None:
     site = Site(url, sql, example)
-    before = site.contents()
+    before, referred = site.contents(), site.references()
     some = {table: sorted(found)[:3] for table, found in before.items() if table != "mention"}
     foreseen = {(table, key): site.explain(table, key, now=AS_OF) for table, keys in some.items() for key in keys}
 
@@ -359,6 +366,7 @@ def hold_to_its_word(url: str, sql: psycopg.Connection[Any], example: Example) -
         return
     done = site.restore(result.run_id, dry_run=False)
     check_restore(site, before, meanwhile, gone, foretelling, done)
+    check_references(site, referred, gone["item"] - set(meanwhile["item"]), is_whole=not done.left_out)
 
 
 def check_explanations(
@@ -402,6 +410,15 @@ def check_restore(
         assert isinstance(reasons, list)
         assert sum(int(reason.partition(":")[0].replace(",", "")) for reason in reasons) == outcome.failed
     json.dumps(done.as_json())
+
+
+def check_references(site: Site, before: dict[str, dict[str, str | None]], gone: set[str], *, is_whole: bool) -> None:
+    """A reference that an earlier batch had set to null is set again, if the row that it names has come back too."""
+    rows, now = site.contents(), site.references()
+    for key in gone & set(now):
+        for table, named in before[key].items():
+            is_lost = named is not None and named not in rows.get(table, {}) and not is_whole
+            assert now[key][table] == named or (now[key][table] is None and is_lost), f"{key} refers to another {table}"
 
 
 @pytest.fixture
