@@ -36,7 +36,7 @@ dev: $(VENV)/.installed-run ## Open the UI and the daemon on the sample; Ctrl-C 
 	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE)
 
 # One process more than there are cores: some tests wait for servers most of the time. Those of one stack stay together.
-PYTEST = $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadgroup -rs
+PYTEST = $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadgroup -rs $(if $(COVERAGE),--cov --cov-report=term)
 
 test: install ## Run the whole suite
 	@$(PYTEST)
