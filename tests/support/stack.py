@@ -134,7 +134,7 @@ class Dagster:
     def log(self, run_id: str) -> str:
         return "\n".join(event.get("message", "") for event in self.ask(LOG, id=run_id)["events"])
 
-    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
         wait_until(condition, what, self.stack, seconds=seconds)
 
     def purge_underway(self) -> str:
