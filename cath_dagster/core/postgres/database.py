@@ -145,6 +145,10 @@ class Database:
             pause *= 2
         raise AssertionError("unreachable")
 
+    def count(self, query: sa.Select[tuple[int]]) -> int:
+        """Return the one number that a query counts, read in a transaction of its own."""
+        return self.transaction(lambda connection: connection.scalar(query)) or 0
+
     def autocommit(self, *statements: str) -> None:
         """Execute statements that no transaction may hold, on a connection of their own.
 

@@ -197,7 +197,6 @@ def new_run(
             as_of=config.options.as_of,
         ),
         backends=backends,
-        reporter=reporter,
         clock=clock,
         on_files_left=spec.database.on_files_left if spec.database is not None else None,
     )

@@ -61,7 +61,6 @@ class JobRun:
     database: Database
     ledger: Ledger
     backends: Backends
-    reporter: Reporter
     clock: Callable[[], float]
     on_files_left: "Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None" = None
     """Told of files that are left to be done by hand, in the transaction that notes them."""
@@ -90,6 +89,11 @@ class JobRun:
     @property
     def dry_run(self) -> bool:
         return self.request.options.dry_run
+
+    @property
+    def reporter(self) -> Reporter:
+        """Where the run says what it does."""
+        return self.account.reporter
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -133,7 +137,7 @@ class JobRun:
 
     def count(self, query: sa.Select[tuple[int]]) -> int:
         """Return the one number a query counts."""
-        return self.database.transaction(lambda connection: connection.scalar(query)) or 0
+        return self.database.count(query)
 
     @contextlib.contextmanager
     def open_database(self) -> Iterator[Database]:

@@ -104,15 +104,12 @@ class Planner:
         protected = self.database.transaction(lambda connection: tables_left_alone(connection, as_of))
         spared = [spare(purge, protected, as_of) for purge in purges]
         for before, after in zip(purges, spared, strict=True):
-            kept = 0 if after is before else self._count(count_spared(before, after))
+            kept = 0 if after is before else self.database.count(count_spared(before, after))
             if kept:
                 table = before.table.name
                 self.record.add(Outcome(target=table, kept=kept))
                 self.record.note(f"{kept:,} rows of {table} match and are left alone: they were restored lately")
         return spared
-
-    def _count(self, query: sa.Select[tuple[int]]) -> int:
-        return self.database.transaction(lambda connection: connection.scalar(query)) or 0
 
     def _examine(self, purges: Sequence[Purge], connection: sa.Connection) -> list[Examined]:
         return [examine(connection, purge, allowed=self.request.purging.allowed_cascades) for purge in purges]

@@ -38,8 +38,7 @@ def record_dry_purge(record: RunRecord, database: Database, planned: PlannedPurg
         _, path = purge.files(purge.predicate).subquery().c
         # A file that is queued already counts where the queue is counted.
         not_queued = path.not_in(sa.select(file_outbox.c.path))
-        files = sa.select(sa.func.count(path.distinct())).where(not_queued)
-        count = database.transaction(lambda connection: connection.scalar(files)) or 0
+        count = database.count(sa.select(sa.func.count(path.distinct())).where(not_queued))
         if purge.undo is None:
             record.add(Outcome(target="files", matched=count))
         else:

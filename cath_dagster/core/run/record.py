@@ -32,11 +32,12 @@ class RunRecord:
     """In a dry run, the files that the run would queue for the end of their window."""
     deleted_today: dict[str, int] = field(default_factory=dict)
     """By rule, once the ledger is closed."""
-    _taken: int = 0
+    taken: int = 0
+    """Rows that were changed, as `max_rows` counts them."""
 
     def turn_to_step(self, taken: int) -> None:
         """Begin the outcomes and failures of another step; the others have changed so many rows."""
-        self.outcomes, self.failures, self._taken = [], [], taken
+        self.outcomes, self.failures, self.taken = [], [], taken
 
     def add(self, outcome: Outcome) -> None:
         """Add an outcome; of a dry run only what matched."""
@@ -62,19 +63,14 @@ class RunRecord:
             raise error(". ".join(reasons))
         self.would_refuse = ". ".join((*([self.would_refuse] if self.would_refuse else ()), *reasons))
 
-    @property
-    def taken(self) -> int:
-        """Rows that were changed, as `max_rows` counts them."""
-        return self._taken
-
     def take(self, rows: int) -> None:
         """Count rows that were changed against `max_rows`."""
-        self._taken += rows
+        self.taken += rows
 
     def room(self) -> int | None:
         """Return how many more rows this run may change, None without `max_rows`."""
         most = self.options.max_rows
-        return None if most is None else max(0, most - self._taken)
+        return None if most is None else max(0, most - self.taken)
 
     def unrecorded(self, recorded: Mapping[str, Mapping[str, int]], table: str) -> dict[str, int]:
         """Return what the ledger has of a table beyond the outcomes added so far."""
