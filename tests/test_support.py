@@ -1,6 +1,7 @@
 """What tests share is in `tests/support`: no test module is imported by another."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,5 +23,16 @@ def test_no_test_module_is_imported_by_another() -> None:
     }
 
     found = {(str(path), name) for path in TESTS.rglob("*.py") for name in imported(path) if name in modules}
+
+    assert found == set()
+
+
+FIXED_ROLE = re.compile(r"CREATE ROLE (?!\{|\"|another\"|careful )\w+")
+"""A role's name in a statement: not a placeholder, not what must be refused, not one on a server of its own."""
+
+
+def test_no_role_has_a_fixed_name() -> None:
+    """Roles belong to the server, which the workers share: two tests that make one of the same name fail by turns."""
+    found = {(str(path), name) for path in TESTS.rglob("*.py") for name in FIXED_ROLE.findall(path.read_text())}
 
     assert found == set()

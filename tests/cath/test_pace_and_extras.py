@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.purge.access_path import describe_access
+from tests.support.roles import role_in
 from tests.support.service import Service, outcome
 
 
@@ -80,19 +82,15 @@ def test_refuses_what_its_role_could_not_do_before_it_deletes_anything(service: 
     )
     service.connection.execute("CREATE TABLE audit_log_all PARTITION OF audit_log DEFAULT")
     add_entries(service, 10)
-    service.connection.execute(
-        """
-        CREATE ROLE sweeper LOGIN;
-        GRANT USAGE ON SCHEMA maintenance TO sweeper;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, maintenance TO sweeper;
-        """
-    )
-    service.environ["CATH_DATABASE_URL"] = service.url.replace("postgres@", "sweeper@")
     config: dict[str, Any] = {extra: True}
-    try:
+    with role_in(service.url, service.connection) as sweeper:
+        for grant in (
+            "GRANT USAGE ON SCHEMA maintenance TO {}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, maintenance TO {}",
+        ):
+            service.connection.execute(sql.SQL(grant).format(sql.Identifier(sweeper.name)))
+        service.environ["CATH_DATABASE_URL"] = sweeper.url
         result = service.run("clear_audit", **config)
-    finally:
-        service.connection.execute("DROP OWNED BY sweeper; DROP ROLE sweeper")
 
     assert result.status is Status.REFUSED
     assert result.error is not None
