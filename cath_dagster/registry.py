@@ -16,6 +16,7 @@ PACKAGES = (
     "cath_dagster.cath",
     "cath_dagster.bon",
     "cath_dagster.checktick",
+    "cath_dagster.cloudmake",
     "cath_dagster.operations",
 )
 """In the order in which people see them."""

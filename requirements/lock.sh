@@ -12,7 +12,7 @@ compile --extra run --constraint requirements/dev.txt --output-file requirements
 # What builds the package itself in the image, and docopt, of which there is no wheel.
 printf 'hatchling>=1.27\nsetuptools\n' | "$uv" pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --constraint requirements/dev.txt --output-file requirements/build.txt
-compile --extra azure --constraint requirements/runtime.txt --output-file requirements/azure.txt
+compile --extra azure --extra cloudmake --extra scan --constraint requirements/runtime.txt --output-file requirements/azure.txt
 # What installs the rest, many times as fast as pip.
 printf 'uv\n' | "$uv" pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --constraint requirements/dev.txt --output-file requirements/install.txt

@@ -39,7 +39,8 @@ from cath_dagster.adapters.instruments import (
     measure_result,
 )
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.telemetry import PARENT, trace_id
 
 SERVICE = "cath-dagster"

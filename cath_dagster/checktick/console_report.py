@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from cath_dagster.checktick.exempt import Reason
-from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.model.scalar import Scalar
 
 DRY_RUN = "DRY RUN MODE - No changes will be made"
 PHASES = ("soft", "hard")

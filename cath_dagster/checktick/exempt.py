@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from cath_dagster.checktick.retention import is_held, is_republished, is_undated
 from cath_dagster.checktick.tables import survey
-from cath_dagster.core.model.outcome import Scalar
+from cath_dagster.core.model.scalar import Scalar
 
 IDS_SHOWN = 50
 

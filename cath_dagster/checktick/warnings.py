@@ -19,7 +19,8 @@ from cath_dagster.checktick.retention import (
 from cath_dagster.checktick.tables import survey, user
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.maintenance.tables import sent_notice
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import SETTLED, Notice, not_settled
 from cath_dagster.core.ports.mail import Content, Message

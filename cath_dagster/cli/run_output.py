@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cath_dagster.adapters.terminal import err, out
-from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Scalar, Status
+from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.purge.access_path import describe_access
 
 _STATUS_STYLES = {Status.SUCCESS: "green", Status.FAILED: "red", Status.REFUSED: "yellow"}

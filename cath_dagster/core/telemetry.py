@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Protocol
 
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.scalar import Scalar
 
 PARENT = "TRACEPARENT"
 """The environment variable with the W3C trace context of whoever started the process."""

@@ -8,6 +8,7 @@ from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.run.job_parts import Step
 from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.orchestration.checks import evaluations
 from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.internals.jobs import FlatPartitionedAssetJob, UnresolvedAssetJobDefinition
 from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG
@@ -41,10 +42,11 @@ def build_op_job(spec: JobSpec) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
         tags={"owner": spec.owner},
     )
-    def work(context: dg.OpExecutionContext) -> None:
+    def work(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
         result = run_job(context, spec)
+        yield from evaluations(spec, result)
         raise_unless_successful(result)
-        context.add_output_metadata(run_metadata(result))
+        yield dg.Output(None, metadata=run_metadata(result))
 
     @dg.job(
         name=spec.name,

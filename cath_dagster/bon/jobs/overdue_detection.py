@@ -12,8 +12,9 @@ from cath_dagster.bon import BON, OWNER, messages
 from cath_dagster.bon.overdue import BusinessDigest, read_digests, to_be_marked, to_be_reset
 from cath_dagster.bon.owners import Owner
 from cath_dagster.bon.tables import invoices
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Revision
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.settings import PacedSettings
 from cath_dagster.core.outbox.forgetting import is_older, is_past_telling
 from cath_dagster.core.outbox.notices import Notice

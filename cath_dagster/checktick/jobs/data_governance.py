@@ -17,8 +17,9 @@ from cath_dagster.checktick.survey_batches import fail_for_surveys, take_surveys
 from cath_dagster.checktick.tables import response, survey
 from cath_dagster.checktick.warnings import check_mail, find_due, has_warning, no_longer_matters, send_warnings
 from cath_dagster.core.ledger.ledger import Plan
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.purge.weighted_batches import WeightedBatches
 from cath_dagster.core.run.job_parts import Change, DatabaseWork, MailWork, Step
 from cath_dagster.core.run.job_run import JobRun

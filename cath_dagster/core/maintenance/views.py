@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from cath_dagster.core.maintenance.tables import SCHEMA, view_state
 from cath_dagster.core.maintenance.view import ExistingView, View, check_droppable, read_columns, read_existing
 from cath_dagster.core.maintenance.view_grants import Grant, give, read_grants
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.postgres.database import Database, Limits
 
 LIMITS = Limits(lock_seconds=5, statement_seconds=3_600)

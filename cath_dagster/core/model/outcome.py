@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+from cath_dagster.core.model.check import CheckResult
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.mail import Content
-
-Scalar = str | int | float | bool | None | list[str]
 
 COUNTS = (
     "matched", "deleted", "archived", "updated", "restored", "notified", "undelivered", "failed", "kept", "skipped",
@@ -116,6 +116,8 @@ class RunResult:
     """Where telemetry is sent, the trace of the run."""
     undoes: str | None = None
     """Of a restore, the run whose deletions it puts back."""
+    checks: tuple[CheckResult, ...] = ()
+    """How what the job judges came out."""
 
     @property
     def left_out(self) -> int:
@@ -145,6 +147,7 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             "trace_id": self.trace_id,
             "undoes": self.undoes,
+            "checks": [check.as_json() for check in self.checks],
         }
 
 

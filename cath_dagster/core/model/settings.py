@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.instants import as_utc
-from cath_dagster.core.model.outcome import Scalar
+from cath_dagster.core.model.scalar import Scalar
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No service is older, and no retention period may lead before the calendar."""
@@ -40,6 +40,16 @@ class JobSettings(BaseModel):
 
     load_only: ClassVar[frozenset[str]] = frozenset()
     """Names that only the environment sets, because they are needed before any run."""
+
+
+class GatedSettings(JobSettings):
+    """What every job that judges what it measures may be told."""
+
+    gate: bool = Field(
+        default=False,
+        description="End the run failed where a check does not pass, as a pipeline wants it. By default a limit that is "
+        "broken is a result: the run succeeds and the asset check fails.",
+    )
 
 
 class Pace(enum.StrEnum):

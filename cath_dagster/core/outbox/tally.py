@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.mail import Delivery, Receipt
 
 IDS_SHOWN = 50

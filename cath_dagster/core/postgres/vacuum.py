@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.model.outcome import Scalar
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.identifiers import qualified_name
 

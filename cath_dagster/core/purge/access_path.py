@@ -14,8 +14,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import Executable
 
-from cath_dagster.core.model.outcome import Scalar
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.postgres.expressions import rebind
 from cath_dagster.core.postgres.heap import Heap, read_heaps
 from cath_dagster.core.postgres.identifiers import qualified_name

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cath_dagster.core.model.outcome import Scalar
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Limits
 from cath_dagster.core.postgres.pressure import look

@@ -13,7 +13,8 @@ from functools import partial
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError, MaintenanceError, RefusedError
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.model.outcome import Outcome, RunResult, Scalar, Status, collect
+from cath_dagster.core.model.outcome import Outcome, RunResult, Status, collect
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.followers import require_writes
 from cath_dagster.core.restore.archive_sql import Name, Part, explain_absence, read_parts

@@ -108,6 +108,7 @@ def execute(
         is_counted=ended.is_counted,
         deleted_today=run.account.deleted_today,
         trace_id=current_trace_id(),
+        checks=tuple(run.account.checks),
     )
     reporter.ended(result)
     return result

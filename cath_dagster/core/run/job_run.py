@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from operator import length_hint
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,8 +21,10 @@ from cath_dagster.core.errors import (
     PreflightError,
 )
 from cath_dagster.core.ledger.ledger import Ledger
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.check import Check, CheckResult, Verdict
+from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge, Revision
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.outbox import files, forgetting
 from cath_dagster.core.outbox.left_files import Leaving, LeftFile
 from cath_dagster.core.outbox.notices import Notice, NoticeSender, Patience, not_settled
@@ -115,6 +118,10 @@ class JobRun:
     def record(self, outcome: Outcome) -> None:
         """Record what became of a table or an effect; in a dry run only what matched."""
         self.account.add(outcome)
+
+    def judge(self, check: Check[Any], verdict: Verdict, *, gates: bool = False) -> None:
+        """Record how one of the job's checks came out; with `gates` one that did not pass fails the run."""
+        self.account.judge(CheckResult.of(check, verdict), gates=gates)
 
     def refuse(self, reasons: Sequence[str]) -> None:
         """Refuse the run if there are reasons to; in a dry run only keep them.

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.maintenance.tables import file_outbox
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.purge.pace import Pacer

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cath_dagster.core.errors import RefusedError
-from cath_dagster.core.model.outcome import Outcome, Scalar
+from cath_dagster.core.model.check import CheckResult
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.settings import ResolvedOptions
 from cath_dagster.core.ports.mail import Content
 from cath_dagster.core.run.backends import Reporter
@@ -30,6 +32,8 @@ class RunRecord:
     """What was found to match, per table, before the first write."""
     files_to_hold: int = 0
     """In a dry run, the files that the run would queue for the end of their window."""
+    checks: list[CheckResult] = field(default_factory=list)
+    """How what the job judges came out so far."""
     deleted_today: dict[str, int] = field(default_factory=dict)
     """By rule, once the ledger is closed."""
     taken: int = 0
@@ -54,6 +58,12 @@ class RunRecord:
         said = one_line(message)
         self.failures.append(said)
         self.reporter.warning(said)
+
+    def judge(self, result: CheckResult, *, gates: bool) -> None:
+        """Record how a check came out; one that did not pass fails the run where it `gates`, and is noted elsewhere."""
+        self.checks.append(result)
+        if not result.passed:
+            (self.fail if gates else self.note)(f"{result.check}: {result.message}")
 
     def refuse(self, error: type[RefusedError], reasons: Sequence[str]) -> None:
         """Raise the error if there are reasons to; in a dry run only keep them."""

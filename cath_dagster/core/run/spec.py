@@ -10,11 +10,13 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.model.check import Check
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.model.ticks import is_cron, ticks
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_parts import DatabaseWork, MailWork, Partitions, Step
 from cath_dagster.core.run.job_run import JobRun
 
@@ -55,6 +57,8 @@ class JobSpec(Generic[S]):
     database: DatabaseWork[S] | None = None
     partitions: Partitions | None = None
     mail: MailWork[S] | None = None
+    checks: tuple[Check[Database], ...] = ()
+    """What the job judges; each about an asset of the location."""
     console_report: Callable[[RunResult, bool], Sequence[str]] | None = None
     """What the command line prints of a run in words of the job's own; the flag asks for all there is to say."""
 

@@ -1,0 +1,1 @@
+"""CloudMake's jobs, one file each."""
