@@ -1,6 +1,6 @@
-"""One exchange with a provider over HTTP, with nothing that a client does by itself: no redirect, no cookie, no second try.
+"""One exchange with a provider over HTTP: no redirect, no cookie, no second attempt, a bounded answer in a bounded time.
 
-The answer is read within its time and up to a bound, whatever the other side sends. Nothing of a request is in an error.
+What is sent may be secret. So it goes by https alone, or to this very machine, and no failure says anything of it.
 """
 
 import ipaddress
@@ -18,24 +18,21 @@ from urllib3.exceptions import HTTPError
 
 from cath_dagster.core.errors import ConfigurationError
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""The longest answer that any question of ours has; more is something else."""
 
-
-class NoAnswerError(Exception):
-    """Nothing came, or broke off: nobody knows whether the request was carried out. Free of what was sent."""
+class UnreachableError(Exception):
+    """No answer came, or not all of it; whether the request was acted on, nobody knows."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, whatever its status."""
+    """An answer as it came; the names of headers in whatever case."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """Return the body's value, None where it is no JSON: a proxy's page, or half of an answer."""
+        """Return the body's JSON, None where it is none, such as a page of HTML."""
         try:
             return json.loads(self.content)
         except ValueError:
@@ -43,63 +40,60 @@ class Answer:
 
 
 class Exchange:
-    """A provider's interface below one address; several threads may use it at once."""
+    """Connections to one provider; several threads may use it at once."""
 
-    def __init__(self, url: str, *, variable: str, headers: Mapping[str, str], timeout: float) -> None:
-        """`headers` show who we are; `timeout` is in seconds, to connect, and for the whole answer from then on.
-
-        Raises `ConfigurationError`, naming the variable, for an address by which they should not travel.
-        """
-        self._url = check_url(url, variable).rstrip("/")
-        self._headers = dict(headers)
+    def __init__(self, *, timeout: float, max_bytes: int, connections: int = 4) -> None:
+        """`timeout` is in seconds: to connect, for the answer to begin, and from then on to come to its end."""
         self._timeout = timeout
+        self._max_bytes = max_bytes
         self._session = requests.Session()
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections, max_retries=0)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, adapter)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # A function, so that no .netrc file is asked for credentials of its own.
-        self._session.auth = lambda request: request
 
     def close(self) -> None:
         self._session.close()
 
-    def request(self, method: str, path: str, *, body: object = None) -> Answer:
-        """Send one request and return what came; raise `NoAnswerError` where nothing did."""
+    def ask(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """Send one request and return the answer, whatever its status; raise `UnreachableError` where none came."""
+
+        def authenticate(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            # As a function, so that no .netrc file puts another header in the place of ours.
+            request.headers.update(headers)
+            return request
+
         try:
             with self._session.request(
-                method,
-                f"{self._url}{path}",
-                json=body,
-                headers=self._headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
+                method, url, data=body, auth=authenticate, timeout=self._timeout, allow_redirects=False, stream=True
             ) as response:
-                return Answer(response.status_code, dict(response.headers), self._read(response))
+                return Answer(response.status_code, response.headers, self._read(response))
         except requests.ConnectTimeout:
-            raise NoAnswerError("it cannot be reached") from None
+            raise UnreachableError("cannot be reached") from None
         except requests.Timeout:
-            raise NoAnswerError(f"no answer within {self._timeout:g} s") from None
+            raise UnreachableError(f"gave no answer within {self._timeout:g} s") from None
         except (requests.RequestException, HTTPError, OSError):
-            raise NoAnswerError("it cannot be reached, or broke off") from None
+            raise UnreachableError("cannot be reached, or broke off") from None
 
     def _read(self, response: requests.Response) -> bytes:
-        """Return the body, all of it within the timeout: one that drips would hold up a run for hours."""
+        """Return the answer's body, all of it within the timeout, however slowly it drips."""
         until, content = time.monotonic() + self._timeout, b""
-        while len(content) < MAX_ANSWER_BYTES and (part := response.raw.read1(MAX_ANSWER_BYTES, decode_content=True)):
+        while part := response.raw.read1(self._max_bytes, decode_content=True):
             content += part
+            if len(content) > self._max_bytes:
+                raise UnreachableError(f"answered more than {self._max_bytes:,} bytes")
             if time.monotonic() > until:
                 raise requests.Timeout
-        return content[:MAX_ANSWER_BYTES]
+        return content
 
 
-def check_url(url: str, variable: str) -> str:
-    """Return the URL; raise `ConfigurationError` unless it is https, or leads to this very machine."""
+def check_url(url: str, variable: str, example: str) -> str:
+    """Return the URL without a slash at its end; raise `ConfigurationError` unless it is https, or leads to this machine."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     is_local = host == "localhost"
     with suppress(ValueError):
         is_local = is_local or ipaddress.ip_address(host).is_loopback
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_local)):
-        raise ConfigurationError(
-            f"{variable} must be a URL like https://provider.example/api; credentials travel by it"
-        )
-    return url
+        raise ConfigurationError(f"{variable} must be a URL like {example}; secrets travel by it")
+    return url.rstrip("/")

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
-from cath_dagster.adapters.exchange import Answer, Exchange, NoAnswerError
+from cath_dagster.adapters.exchange import Answer, Exchange, UnreachableError, check_url
 from cath_dagster.core.ports.resources import ResourceError
 
 TIMEOUT_SECONDS = 10.0
+MAX_ANSWER_BYTES = 1024 * 1024
+"""What answers a DELETE has a few kilobytes."""
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
@@ -18,20 +20,23 @@ _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 class _Removing:
     """Deletes by path."""
 
-    def __init__(self, url: str, *, variable: str, headers: Mapping[str, str]) -> None:
-        self._exchange = Exchange(url, variable=variable, headers=headers, timeout=TIMEOUT_SECONDS)
+    def __init__(self, url: str, *, headers: Mapping[str, str]) -> None:
+        self._url = url
+        self._headers = headers
+        self._exchange = Exchange(timeout=TIMEOUT_SECONDS, max_bytes=MAX_ANSWER_BYTES)
 
     def close(self) -> None:
         self._exchange.close()
 
     def _delete(self, *segments: str, query: str = "") -> bool:
         """Return whether there was one; raise `ResourceError` where it may still be there."""
-        path = "".join(f"/{quote(segment, safe='')}" for segment in segments) + query
+        path = "".join(f"/{quote(segment, safe='')}" for segment in segments)
         try:
-            answer = self._exchange.request("DELETE", path)
-        except NoAnswerError as error:
-            raise ResourceError(str(error), is_outage=True) from None
-        if answer.status in _GONE:
+            answer = self._exchange.ask("DELETE", f"{self._url}{path}{query}", headers=self._headers)
+        except UnreachableError as error:
+            raise ResourceError(f"it {error}", is_outage=True) from None
+        # A proxy's page is not the provider's word that there is none.
+        if answer.status in _GONE and isinstance(answer.json(), dict):
             return False
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise refusal(answer)
@@ -43,8 +48,8 @@ class CloudflarePages(_Removing):
 
     URL = "https://api.cloudflare.com/client/v4"
 
-    def __init__(self, token: str, *, account: str, url: str, variable: str) -> None:
-        super().__init__(url, variable=variable, headers={"Authorization": f"Bearer {token}"})
+    def __init__(self, token: str, *, account: str, url: str) -> None:
+        super().__init__(url, headers={"Authorization": f"Bearer {token}"})
         self._account = account
 
     def delete_deployment(self, project: str, deployment_id: str) -> bool:
@@ -60,8 +65,8 @@ class Neon(_Removing):
 
     URL = "https://console.neon.tech/api/v2"
 
-    def __init__(self, key: str, *, url: str, variable: str) -> None:
-        super().__init__(url, variable=variable, headers={"Authorization": f"Bearer {key}"})
+    def __init__(self, key: str, *, url: str) -> None:
+        super().__init__(url, headers={"Authorization": f"Bearer {key}"})
 
     def delete_branch(self, project: str, branch_id: str) -> bool:
         """Delete a branch with its compute endpoints; return whether there was one."""
@@ -73,8 +78,8 @@ class Postman(_Removing):
 
     URL = "https://api.getpostman.com"
 
-    def __init__(self, key: str, *, url: str, variable: str) -> None:
-        super().__init__(url, variable=variable, headers={"X-Api-Key": key})
+    def __init__(self, key: str, *, url: str) -> None:
+        super().__init__(url, headers={"X-Api-Key": key})
 
     def delete_environment(self, environment_id: str) -> bool:
         """Delete an environment; return whether there was one."""

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 
 from cath_dagster.cloudmake.leftovers import Leftover, Provider
+from cath_dagster.core.ports.github import GitHub, GitHubError
 from cath_dagster.core.ports.resources import ResourceError
 from cath_dagster.core.run.job_run import JobRun
 
@@ -36,12 +38,11 @@ def open_remover(run: JobRun, provider: Provider) -> Iterator[Remove]:
 def _open_cloudflare(run: JobRun, stack: ExitStack) -> Remove:
     from cath_dagster.adapters.preview_providers import CloudflarePages
 
-    given, (url, variable) = (
-        run.require(*CREDENTIALS[Provider.CLOUDFLARE]),
-        _address(run, "CLOUDFLARE", CloudflarePages.URL),
-    )
+    given = run.require(*CREDENTIALS[Provider.CLOUDFLARE])
     client = CloudflarePages(
-        given["CLOUDFLARE_API_TOKEN"], account=given["CLOUDFLARE_ACCOUNT_ID"], url=url, variable=variable
+        given["CLOUDFLARE_API_TOKEN"],
+        account=given["CLOUDFLARE_ACCOUNT_ID"],
+        url=_address(run, "CLOUDFLARE_API_URL", CloudflarePages.URL),
     )
     stack.callback(client.close)
     return lambda leftover: client.delete_deployment(_pages_project(leftover), leftover.resource_id)
@@ -50,8 +51,7 @@ def _open_cloudflare(run: JobRun, stack: ExitStack) -> Remove:
 def _open_neon(run: JobRun, stack: ExitStack) -> Remove:
     from cath_dagster.adapters.preview_providers import Neon
 
-    url, variable = _address(run, "NEON", Neon.URL)
-    client = Neon(run.require("NEON_API_KEY")["NEON_API_KEY"], url=url, variable=variable)
+    client = Neon(run.require("NEON_API_KEY")["NEON_API_KEY"], url=_address(run, "NEON_API_URL", Neon.URL))
     stack.callback(client.close)
     return lambda leftover: client.delete_branch(_neon_project(leftover), leftover.resource_id)
 
@@ -59,15 +59,35 @@ def _open_neon(run: JobRun, stack: ExitStack) -> Remove:
 def _open_postman(run: JobRun, stack: ExitStack) -> Remove:
     from cath_dagster.adapters.preview_providers import Postman
 
-    url, variable = _address(run, "POSTMAN", Postman.URL)
-    client = Postman(run.require("POSTMAN_API_KEY")["POSTMAN_API_KEY"], url=url, variable=variable)
+    client = Postman(run.require("POSTMAN_API_KEY")["POSTMAN_API_KEY"], url=_address(run, "POSTMAN_API_URL", Postman.URL))
     stack.callback(client.close)
     return lambda leftover: client.delete_environment(leftover.resource_id)
 
 
-def _address(run: JobRun, name: str, usual: str) -> tuple[str, str]:
-    variable = f"{name}_API_URL"
-    return run.optional(variable) or usual, f"CLOUDMAKE_{variable}"
+def _open_github(run: JobRun, stack: ExitStack) -> Remove:
+    from cath_dagster.adapters.github import GitHubClient, check_api_url, check_token
+
+    token = check_token(run.require("GITHUB_TOKEN")["GITHUB_TOKEN"], "CLOUDMAKE_GITHUB_TOKEN")
+    client = GitHubClient(check_api_url(run.optional("GITHUB_API_URL"), "CLOUDMAKE_GITHUB_API_URL"), token)
+    stack.callback(client.close)
+    return lambda leftover: _delete_environment(client, leftover)
+
+
+def _delete_environment(client: GitHub, leftover: Leftover) -> bool:
+    try:
+        repository = find_repository(leftover.integrations, leftover.configs)
+        return client.delete_environment(repository, leftover.resource_id)
+    except UnknownRepositoryError as error:
+        raise ResourceError(f"project {leftover.project_id} {error}") from None
+    except GitHubError as error:
+        is_refused = error.status == HTTPStatus.UNAUTHORIZED
+        raise ResourceError(str(error), ends_all=error.is_limit or is_refused, is_outage=error.is_outage) from None
+
+
+def _address(run: JobRun, variable: str, usual: str) -> str:
+    from cath_dagster.adapters.exchange import check_url
+
+    return check_url(run.optional(variable) or usual, f"CLOUDMAKE_{variable}", usual)
 
 
 def _pages_project(leftover: Leftover) -> str:
@@ -107,6 +127,7 @@ def _one(leftover: Leftover, *, names: tuple[str, ...]) -> str | None:
 
 _OPEN: Mapping[Provider, Callable[[JobRun, ExitStack], Remove]] = {
     Provider.CLOUDFLARE: _open_cloudflare,
+    Provider.GITHUB: _open_github,
     Provider.NEON: _open_neon,
     Provider.POSTMAN: _open_postman,
 }

@@ -1,26 +1,16 @@
 """Which GitHub repository a project has, by the three places in which the service writes it down."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.ports.github import Repository
 
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PLACES = "integration_configs (github: owner, repo) or projects.integrations (github.owner and .repo, or githubRepo)"
 
 
 class UnknownRepositoryError(MaintenanceError):
     """A project has no repository, or more than one."""
-
-
-@dataclass(frozen=True)
-class Repository:
-    owner: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.owner}/{self.name}"
 
 
 def find_repository(integrations: Mapping[str, object], configs: Sequence[Mapping[str, object]]) -> Repository:
@@ -42,12 +32,12 @@ def find_repository(integrations: Mapping[str, object], configs: Sequence[Mappin
 def _named(integrations: Mapping[str, object], configs: Sequence[Mapping[str, object]]) -> Iterator[Repository]:
     for place in (*configs, integrations.get("github")):
         if isinstance(place, Mapping):
-            yield from _repository(place.get("owner"), place.get("repo"))
+            yield from _repository(f"{place.get('owner')}/{place.get('repo')}")
     if isinstance(named := integrations.get("githubRepo"), str):
-        owner, _, name = named.partition("/")
-        yield from _repository(owner, name)
+        yield from _repository(named)
 
 
-def _repository(owner: object, name: object) -> Iterator[Repository]:
-    if isinstance(owner, str) and isinstance(name, str) and _NAME.fullmatch(owner) and _NAME.fullmatch(name):
-        yield Repository(owner, name)
+def _repository(text: str) -> Iterator[Repository]:
+    """Yield the repository that a text names; nothing for what cannot be one, which counts as not named."""
+    with suppress(ValueError):
+        yield Repository.parse(text)
