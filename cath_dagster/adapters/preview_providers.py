@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
-from cath_dagster.adapters.exchange import Answer, Exchange, UnreachableError, check_url
+from cath_dagster.adapters.exchange import Answer, Exchange, UnreachableError
 from cath_dagster.core.ports.resources import ResourceError
 
 TIMEOUT_SECONDS = 10.0

@@ -1,11 +1,14 @@
 """Who removes what a preview leaves at which provider: where credentials are set, and where its project is known there."""
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 
+from cath_dagster.cloudmake.github import open_github
 from cath_dagster.cloudmake.leftovers import Leftover, Provider
+from cath_dagster.cloudmake.repositories import UnknownRepositoryError, find_repository
 from cath_dagster.core.ports.github import GitHub, GitHubError
 from cath_dagster.core.ports.resources import ResourceError
 from cath_dagster.core.run.job_run import JobRun
@@ -59,17 +62,16 @@ def _open_neon(run: JobRun, stack: ExitStack) -> Remove:
 def _open_postman(run: JobRun, stack: ExitStack) -> Remove:
     from cath_dagster.adapters.preview_providers import Postman
 
-    client = Postman(run.require("POSTMAN_API_KEY")["POSTMAN_API_KEY"], url=_address(run, "POSTMAN_API_URL", Postman.URL))
+    client = Postman(
+        run.require("POSTMAN_API_KEY")["POSTMAN_API_KEY"], url=_address(run, "POSTMAN_API_URL", Postman.URL)
+    )
     stack.callback(client.close)
     return lambda leftover: client.delete_environment(leftover.resource_id)
 
 
 def _open_github(run: JobRun, stack: ExitStack) -> Remove:
-    from cath_dagster.adapters.github import GitHubClient, check_api_url, check_token
-
-    token = check_token(run.require("GITHUB_TOKEN")["GITHUB_TOKEN"], "CLOUDMAKE_GITHUB_TOKEN")
-    client = GitHubClient(check_api_url(run.optional("GITHUB_API_URL"), "CLOUDMAKE_GITHUB_API_URL"), token)
-    stack.callback(client.close)
+    # What GitHub puts off the next run does: nobody waits for an environment to go.
+    client = stack.enter_context(open_github(run.environ, sleep=time.sleep, retries=0))
     return lambda leftover: _delete_environment(client, leftover)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cath_dagster.cloudmake.jobs.preview_archival import NO_EXPIRED_PREVIEW
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.development.simulators.github import GitHubServer
 from cath_dagster.development.simulators.previews import HANG_UP, SILENCE, PreviewProviders
 from tests.cloudmake.cloudmake import CloudMake
 from tests.support.maintained import outcome
@@ -226,6 +227,35 @@ def test_only_a_preview_s_own_github_environment_is_due(cloudmake: CloudMake) ->
     archive(cloudmake)
 
     assert [row[:2] for row in outbox(cloudmake)] == [("github", "preview-a")]
+
+
+def test_a_preview_s_github_environment_goes_and_others_of_the_repository_stay(cloudmake: CloudMake) -> None:
+    integrations = psycopg.types.json.Jsonb({"githubRepo": "example/shop"})
+    project = cloudmake.add_project(integrations=integrations)
+    with GitHubServer() as github:
+        github.add_repository("example/shop", "preview-a", "prod", "preview-b")
+        cloudmake.environ.update(CLOUDMAKE_GITHUB_API_URL=github.url, CLOUDMAKE_GITHUB_TOKEN=github.token)
+        cloudmake.add_preview(project, name="preview-a", github_environment_id=1)
+        cloudmake.add_preview(project, name="preview-b", github_environment_id=3, hours=-1)
+
+        result = archive(cloudmake)
+
+        assert result.error is None
+        assert github.environments("example/shop") == ["prod", "preview-b"]
+
+
+def test_a_project_of_two_repositories_loses_no_environment(cloudmake: CloudMake) -> None:
+    project = cloudmake.add_project(integrations=psycopg.types.json.Jsonb({"githubRepo": "example/shop"}))
+    config = psycopg.types.json.Jsonb({"owner": "example", "repo": "other"})
+    cloudmake.insert("integration_configs", project_id=project, provider="github", config=config)
+    cloudmake.add_preview(project, name="preview-a", github_environment_id=1)
+    with GitHubServer() as github:
+        cloudmake.environ.update(CLOUDMAKE_GITHUB_API_URL=github.url, CLOUDMAKE_GITHUB_TOKEN=github.token)
+
+        result = archive(cloudmake)
+
+        assert "has several repositories, example/other, example/shop" in (result.error or "")
+        assert github.requests == []
 
 
 @pytest.mark.parametrize(
