@@ -5,7 +5,7 @@ import os
 import random
 import string
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,8 +38,8 @@ class Repository:
         made.git("init", "-q", "-b", "main", *options)
         return made
 
-    def git(self, *arguments: str, check: bool = True, **variables: str) -> str:
-        """Run git with nothing of the user's own settings."""
+    def git(self, *arguments: str, check: bool = True, variables: Mapping[str, str] | None = None) -> str:
+        """Run git with nothing of the user's own settings; without `check` return the exit code and all that it said."""
         at = f"{FIRST_COMMIT_AT + 60 * next(self._minutes)} +0000"
         settings = {
             **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
@@ -51,7 +51,7 @@ class Repository:
             "GIT_COMMITTER_EMAIL": "somebody@example.org",
             "GIT_AUTHOR_DATE": at,
             "GIT_COMMITTER_DATE": at,
-            **variables,
+            **(variables or {}),
         }
         command = ["git", "-c", "protocol.file.allow=always", "-c", "advice.detachedHead=false", *arguments]
         done = subprocess.run(command, cwd=self.path, env=settings, capture_output=True, text=True, check=False)

@@ -73,8 +73,9 @@ def test_a_finding_fails_the_check_and_with_the_gate_the_run(scanned: Scanned) -
     assert (result.status, gated.status) == (Status.SUCCESS, Status.FAILED)
     assert (check.passed, check.severity, check.details["found"]) == (False, "error", 1)
     assert "1 secrets found (1 in the newest tree, 0 in the history alone); rotate them first" in check.message
-    (finding,) = outcome(result, ASSET).details["findings"]  # type: ignore[misc,union-attr]
-    assert finding.startswith(f"betterleaks.github-pat  folder/secret:2  {commit[:12]}  ")
+    findings = outcome(result, ASSET).details["findings"]
+    assert isinstance(findings, list)
+    assert findings[0].startswith(f"betterleaks.github-pat  folder/secret:2  {commit[:12]}  ")
 
 
 def test_what_could_not_be_read_fails_the_run_whatever_the_gate_says(scanned: Scanned) -> None:

@@ -45,17 +45,17 @@ def test_pre_commit_lets_no_secret_into_a_commit_of_another_repository(tmp_path:
     for arguments in (("validate-manifest", str(MANIFEST)), ("install",)):
         _pre_commit(repository, variables, *arguments)
     repository.git("add", "--all")
-    first = repository.git("commit", "-m", "first", check=False, **variables)
+    first = repository.git("commit", "-m", "first", check=False, variables=variables)
     repository.write("secret", f"{TOKEN}\n")
     repository.git("add", "secret")
 
-    refused = repository.git("commit", "-m", "second", check=False, **variables)
+    refused = repository.git("commit", "-m", "second", check=False, variables=variables)
     repository.write("secret", "nothing\n")
     repository.git("add", "secret")
-    repository.git("commit", "-m", "second", **variables)
+    repository.git("commit", "-m", "second", variables=variables)
     repository.write("secret", f"{TOKEN}\n")
-    all_changes = repository.git("commit", "-a", "-m", "third", check=False, **variables)
-    one_file = repository.git("commit", "-m", "third", "secret", check=False, **variables)
+    all_changes = repository.git("commit", "-a", "-m", "third", check=False, variables=variables)
+    one_file = repository.git("commit", "-m", "third", "secret", check=False, variables=variables)
 
     assert first.startswith("0 ")
     for said in (refused, all_changes, one_file):

@@ -39,14 +39,16 @@ class Layout:
         return frozenset(shallow.read_text().split()) if shallow.is_file() else frozenset()
 
     @property
-    def is_unborn(self) -> bool:
-        """Whether HEAD names a branch that has no commit yet."""
-        kind, found, ref = (self.git_dir / "HEAD").read_text().strip().partition("ref: ")
-        if kind or not found:
-            return False
-        packed = self.common_dir / "packed-refs"
+    def head(self) -> str | None:
+        """The commit that is checked out; None on a branch that has none yet."""
+        named, found, ref = (self.git_dir / "HEAD").read_text().strip().partition("ref: ")
+        if named or not found:
+            return named or None
+        loose, packed = self.common_dir / ref, self.common_dir / "packed-refs"
+        if loose.is_file():
+            return loose.read_text().strip()
         lines = packed.read_text().splitlines() if packed.is_file() else []
-        return not (self.common_dir / ref).is_file() and not any(line.endswith(f" {ref}") for line in lines)
+        return next((line.partition(" ")[0] for line in lines if line.endswith(f" {ref}")), None)
 
     @property
     def operation(self) -> str | None:

@@ -193,7 +193,7 @@ class _Scan:
     def _look_at_history(self, layout: Layout) -> str:
         if layout.boundary:
             self._unread.append(f"the history before this shallow clone; {UNSHALLOW}")
-        newest = [] if layout.is_unborn else list(self._tried(layout, Scope(mode="snapshot")))
+        newest = [] if layout.head is None else list(self._tried(layout, Scope(mode="snapshot")))
         origins = {
             origin.commit for version in newest if isinstance(version, FileVersion) for origin in version.origins
         }
