@@ -251,6 +251,22 @@ def test_a_query_that_takes_too_long_is_not_measured_and_fails_the_run(measured:
     assert {query for _, query, way, _, _ in measured.kept() if way == "administrator"} == NAMES - {"admin_sessions"}
 
 
+def test_a_session_that_is_lost_in_the_midst_is_opened_anew_and_leaves_no_row(measured: Measured) -> None:
+    cloudmake = measured.cloudmake
+    settings = {"SEED_ROWS": "2500", "ITERATIONS": "20", "GATE": "false"}
+    cloudmake.environ |= {f"CLOUDMAKE_{JOB.upper()}_{name}": value for name, value in settings.items()}
+    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
+
+    result = cloudmake.run_beside(
+        JOB,
+        ("LOCK TABLE polar_customers IN SHARE MODE", []),
+        then=[(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {waiting}", [])],
+    )
+
+    assert (result.status, len(measured.kept())) == (Status.SUCCESS, 2 * len(QUERIES))
+    assert [cloudmake.count(table) for table in TABLES] == [0] * 5
+
+
 def test_a_dry_run_measures_nothing_and_keeps_nothing(measured: Measured) -> None:
     result = measured.run(dry_run=True, seed_rows=2_500)
 

@@ -99,9 +99,9 @@ class _UnseededError(Exception):
 
 
 def prepare(run: JobRun, settings: AdminQueryBenchmarkSettings) -> None:
-    """Look whether it is said where the run works, and as whom it measures."""
+    """Look whether it is said where the run works."""
+    del settings
     read_environment(run)
-    _role(run, settings)
 
 
 def admin_query_benchmark(run: JobRun, settings: AdminQueryBenchmarkSettings) -> None:
