@@ -29,7 +29,7 @@ def build_measured_assets(spec: JobSpec, assets: Sequence[dg.AssetSpec]) -> dg.A
         name=f"{spec.name}_assets",
         specs=[asset.replace_attributes(skippable=True) for asset in assets],
         check_specs=[check_spec(spec.location, check) for check in judged],
-        # Otherwise Dagster fails a run that judges nothing: a dry run, and a tick that finds nothing to measure.
+        # What may be left out: a dry run, and one that came to no result, make nothing and judge nothing.
         can_subset=True,
         config_schema=config_schema(spec),
         op_tags={"owner": spec.owner},
