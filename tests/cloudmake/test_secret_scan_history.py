@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cath_dagster.cloudmake.scan.request import What
-from cath_dagster.core.errors import ConfigurationError, MaintenanceError, RefusedError
+from cath_dagster.core.errors import ConfigurationError, RefusedError
 from tests.cloudmake.planted import Repository, github_token
 from tests.cloudmake.scanning import looked, places, scan
 
@@ -108,7 +108,7 @@ def test_looks_at_what_the_commits_of_a_range_brought_and_at_no_other(repository
 def test_a_range_that_cannot_be_read_is_an_error_and_not_clean(repository: Repository) -> None:
     repository.commit(kept="nothing\n")
 
-    with pytest.raises(MaintenanceError, match="not-a-commit"):
+    with pytest.raises(RefusedError, match=r"the range not-a-commit\.\.HEAD cannot be read"):
         scan(repository.path, what=What.RANGE, since="not-a-commit")
 
 
@@ -145,13 +145,27 @@ def test_refuses_to_look_at_what_is_staged_with_conflicts_and_looks_once_they_ar
     repository.commit(file="ours\n")
     repository.git("merge", "side", check=False)
 
-    with pytest.raises(RefusedError, match="in the midst of a merge, with conflicts"):
+    with pytest.raises(RefusedError, match="in the midst of a merge: resolve and add what conflicts"):
         scan(repository.path, what=What.STAGED)
 
     repository.write("file", f"{TOKEN}\n")
     repository.git("add", "file")
     assert set(places(scan(repository.path, what=What.STAGED))) == {"file"}
     assert scan(repository.path).is_clean
+
+
+def test_refuses_a_sparse_index_with_what_helps(repository: Repository) -> None:
+    repository.commit(**{"inside/file": "nothing\n", "outside/file": "nothing\n"})
+    repository.git("sparse-checkout", "init", "--cone", "--sparse-index")
+    repository.git("sparse-checkout", "set", "inside")
+    repository.write("inside/staged", f"{TOKEN}\n")
+    repository.git("add", "inside/staged")
+
+    with pytest.raises(RefusedError, match="git sparse-checkout reapply --no-sparse-index"):
+        scan(repository.path, what=What.STAGED)
+
+    repository.git("sparse-checkout", "reapply", "--no-sparse-index")
+    assert set(places(scan(repository.path, what=What.STAGED))) == {"inside/staged"}
 
 
 def test_works_in_a_worktree_on_a_detached_head_and_in_a_bare_repository(

@@ -173,18 +173,21 @@ class _Scan:
         try:
             versions = list(self._read(layout, Scope(mode="staged")))
         except UnreadableRepositoryError as error:
-            if layout.operation and "conflict" in str(error).lower():
-                raise RefusedError(
-                    f"{layout.top} is in the midst of {layout.operation}, with conflicts that are not resolved; resolve and "
-                    "add them, then scan again"
-                ) from None
-            raise
+            raise RefusedError(
+                f"what is staged in {layout.top} cannot be read: {error}{_remedy(layout, error)}"
+            ) from None
         self.collector.look(versions, commit=STAGED, is_present=True)
         return "what is staged"
 
     def _look_at_range(self, layout: Layout) -> str:
         scope = Scope(mode="history", refs=(self.asked.until,), since=self.asked.since or None)
-        self.collector.look(self._read(layout, scope), is_present=False)
+        try:
+            self.collector.look(self._read(layout, scope), is_present=False)
+        except UnreadableRepositoryError as error:
+            ends = f"{self.asked.since}..{self.asked.until}"
+            raise RefusedError(
+                f"the range {ends} cannot be read: {error}; see that this clone has both commits"
+            ) from None
         if cut := self.collector.commits & layout.boundary:
             self._unread.append(f"the history before {min(cut)[:12]}, where this shallow clone ends; {UNSHALLOW}")
         self._mark_newest(layout, self.asked.until)
@@ -248,6 +251,14 @@ class _Scan:
 
 
 UNSHALLOW = "git fetch --unshallow"
+
+
+def _remedy(layout: Layout, error: UnreadableRepositoryError) -> str:
+    """Return what to do about an index that cannot be read."""
+    said = str(error).lower()
+    if "conflict" in said and layout.operation:
+        return f"; it is in the midst of {layout.operation}: resolve and add what conflicts, then scan again"
+    return "; git sparse-checkout reapply --no-sparse-index" if "sparse" in said else ""
 
 
 def _walk(root: Path, unread: list[str]) -> Iterator[Path]:
