@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cloudmake.benchmark.queries import QUERIES, TABLES, nearest_rank
+from cath_dagster.cloudmake.benchmark.results import as_text
 from cath_dagster.cloudmake.benchmark.role import Guise, disguised
 from cath_dagster.core.model.outcome import RunResult, Status
 from tests.cloudmake.cloudmake import CloudMake
@@ -105,6 +106,10 @@ def test_measures_both_ways_on_rows_that_do_not_stay_and_says_what_policies_cost
     assert (slow.status, slow.checks[0].passed) == (Status.FAILED, False)
     assert "sc_004_admin_p95: p95 above 0.001 ms: newest_users" in str(slow.error)
     assert [measured.cloudmake.count(table) for table in (*TABLES, "organizations")] == [0] * 6
+    shown = as_text(result, verbose=True)
+    assert [line.split()[0] for line in shown[1:7]] == [query.name for query in QUERIES]
+    assert {"called for each row:", "called once instead:"} <= set(shown)
+    assert as_text(measured.run(dry_run=True), verbose=True) == []
 
 
 @pytest.mark.both_versions

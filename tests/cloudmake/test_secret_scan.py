@@ -11,7 +11,7 @@ import pytest
 
 from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cloudmake import assets
-from cath_dagster.cloudmake.jobs.secret_scan import ASSET, NO_SECRET_FOUND, SPEC
+from cath_dagster.cloudmake.jobs.secret_scan import ASSET, NO_SECRET_FOUND, SPEC, findings_as_text
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.run.execution import execute
 from cath_dagster.development.local import REPOSITORY
@@ -75,6 +75,7 @@ def test_a_finding_fails_the_check_and_with_the_gate_the_run(scanned: Scanned) -
     assert "1 secrets found (1 in the newest tree, 0 in the history alone); rotate them first" in check.message
     findings = outcome(result, ASSET).details["findings"]
     assert isinstance(findings, list)
+    assert findings_as_text(result, verbose=False) == findings
     assert findings[0].startswith(f"betterleaks.github-pat  folder/secret:2  {commit[:12]}  ")
 
 

@@ -58,7 +58,7 @@ def _filters(node: dict[str, Any], table: str) -> Iterator[tuple[str, str]]:
 
 def read_policies(connection: sa.Connection) -> list[Policy]:
     rows = connection.execute(_POLICIES, {"tables": list(TABLES)})
-    return [Policy(row.tablename, row.policyname, row.qual) for row in rows]
+    return [Policy(row.tablename, row.policyname, " ".join(row.qual.split())) for row in rows]
 
 
 def fingerprint(policies: Sequence[Policy]) -> str:

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cath_dagster.cloudmake.benchmark.measuring import Measured
+from cath_dagster.cloudmake.benchmark.queries import QUERIES
 from cath_dagster.core.model.check import Verdict
+from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.scalar import Scalar
 
 OWNER = "owner"
+PER_ROW, ONCE = "called_for_each_row", "called_once_instead"
+_LINE = "{:<22}{:>12}{:>12}{:>16}{:>16}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ class Results:
         details |= {f"{table}_rows": count for table, count in self.rows.items()}
         details |= {"revision": self.revision, "policies": self.policies, "seeded": self.seeded}
         if self.per_row:
-            details |= {"called_for_each_row": self.per_row, "called_once_instead": list(self.remedies)}
+            details |= {PER_ROW: self.per_row, ONCE: list(self.remedies)}
         return details
 
     def judge(self, target_ms: float) -> Verdict:
@@ -71,3 +75,19 @@ class Results:
         said = [f"p95 above {target_ms:g} ms: {', '.join(slow)}"] * bool(slow)
         said += [f"not measured: {', '.join(self.unmeasured)}"] * bool(self.unmeasured)
         return Verdict(not said, "; ".join(said), {"slowest_p95_ms": max(p95.values(), default=0.0)})
+
+
+def as_text(result: RunResult, verbose: bool) -> list[str]:
+    """Return a run's numbers as a table, and the statements that help; the filters where all there is to say is asked for."""
+    details = next((outcome.details for outcome in result.outcomes), {})
+    if result.dry_run or not any(name.endswith("_p95_ms") for name in details):
+        return []
+    lines = [_LINE.format("milliseconds", "p50", "p95", "p50 as owner", "p95 as owner")]
+    for query in QUERIES:
+        ways = (f"{query.name}{way}_{rank}_ms" for way in ("", "_as_owner") for rank in ("p50", "p95"))
+        lines.append(_LINE.format(query.name, *(f"{details[way]:.1f}" if way in details else "–" for way in ways)))
+    for name in (PER_ROW, ONCE) if verbose else (ONCE,):
+        shown = details.get(name)
+        if isinstance(shown, list) and shown:
+            lines += ["", f"{name.replace('_', ' ')}:", *(f"  {line}" for line in shown)]
+    return [*lines, ""]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HEADINGS = ("rule", "file:line", "commit", "fingerprint", "where")
 
 Where = Annotated[
-    Path, typer.Argument(metavar="[PATH]", help="A repository, a folder in one, or files that are in none.")
+    Path, typer.Argument(metavar="PATH", help="A repository, a folder in one, or files that are in none.")
 ]
 BaselineFile = Annotated[
     Path | None, typer.Option("--baseline", metavar="FILE", help="The known findings; .secrets-baseline by default.")

@@ -10,7 +10,7 @@ from cath_dagster.cloudmake.scan.key import read_key
 from cath_dagster.cloudmake.scan.report import ScanReport
 from cath_dagster.cloudmake.scan.request import MEGABYTE, ScanRequest, read_what
 from cath_dagster.core.model.check import Check, Severity, Verdict
-from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.model.settings import GatedSettings
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.postgres.database import Database
@@ -74,6 +74,13 @@ def secret_scan(run: JobRun, settings: SecretScanSettings) -> None:
         run.note(reason)
 
 
+def findings_as_text(result: RunResult, verbose: bool) -> list[str]:
+    """Return what a run found, a line each, and what it did not look into where all there is to say is asked for."""
+    details = next((outcome.details for outcome in result.outcomes if outcome.target == ASSET), {})
+    shown = [details.get(name) for name in (("findings", "skipped") if verbose else ("findings",))]
+    return [line for lines in shown if isinstance(lines, list) for line in lines]
+
+
 def _request(run: JobRun, settings: SecretScanSettings) -> ScanRequest:
     path, state = Path(run.require(PATH)[PATH]), run.optional(STATE)
     what, since, until = read_what(is_staged=settings.staged, commits=settings.range, is_all=settings.all)
@@ -122,4 +129,5 @@ SPEC = JobSpec(
     max_runtime=timedelta(minutes=30),
     is_asset=True,
     checks=(NO_SECRET_FOUND,),
+    console_report=findings_as_text,
 )
