@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cath_dagster.core.errors import ConfigurationError, MaintenanceError
 
 if TYPE_CHECKING:
+    # An optional part, in native code.
     from kingfisher_sdk import GitInput, Scanner
 
 ANY_NAME = "file"

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.cloudmake.scan.accepting import accept
+from cath_dagster.cloudmake.scan.key import read_key
+from cath_dagster.cloudmake.scan.looking import look
+from cath_dagster.cloudmake.scan.report import Finding, ScanReport
+from cath_dagster.cloudmake.scan.request import MEGABYTE, ScanRequest, What, read_what
 from cath_dagster.console.exits import FAILED
 from cath_dagster.console.options import Json
-
-if TYPE_CHECKING:
-    # The scanner is an optional part.
-    from cath_dagster.cloudmake.scan.report import Finding, ScanReport
+from cath_dagster.console.output import print_json
+from cath_dagster.core.untrusted_text import one_line
 
 HEADINGS = ("rule", "file:line", "commit", "fingerprint", "where")
 
@@ -44,12 +48,6 @@ def scan(
 
     Nothing of a value is shown. Exit code 1 where one is found, and where something could not be read.
     """
-    from cath_dagster.adapters.mounted import MountedEnvironment
-    from cath_dagster.cloudmake.scan.key import read_key
-    from cath_dagster.cloudmake.scan.looking import look
-    from cath_dagster.cloudmake.scan.request import MEGABYTE, ScanRequest, read_what
-    from cath_dagster.console.output import print_json
-
     environ = MountedEnvironment()
     what, since, until = read_what(is_staged=staged, commits=commits, is_all=everything)
     state = environ.get("CLOUDMAKE_SCAN_STATE")
@@ -103,11 +101,6 @@ def baseline(
 
     Lines that are there keep their reasons; those that know nothing any more go.
     """
-    from cath_dagster.adapters.mounted import MountedEnvironment
-    from cath_dagster.cloudmake.scan.accepting import accept
-    from cath_dagster.cloudmake.scan.key import read_key
-    from cath_dagster.cloudmake.scan.request import MEGABYTE, ScanRequest, What
-
     environ = MountedEnvironment()
     asked = ScanRequest(path=path, what=What.ALL, max_bytes=max_file_mb * MEGABYTE)
     accepted = accept(
@@ -124,7 +117,7 @@ def baseline(
         typer.echo(f"{accepted.left} findings of other files are left: cath-dagster secrets scan shows them")
 
 
-def _print(report: "ScanReport") -> None:
+def _print(report: ScanReport) -> None:
     for row in _aligned([HEADINGS, *map(_row, report.found)] if report.found else []):
         typer.echo(row)
     typer.echo(
@@ -137,13 +130,12 @@ def _print(report: "ScanReport") -> None:
         typer.echo(note)
 
 
-def _row(finding: "Finding") -> tuple[str, ...]:
+def _row(finding: Finding) -> tuple[str, ...]:
     where = "newest tree" if finding.is_present else "history"
     return (finding.rule, finding.place, finding.commit[:12], finding.fingerprint, where)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    from cath_dagster.core.untrusted_text import one_line
 
     plain = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]

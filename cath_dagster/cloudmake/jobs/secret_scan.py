@@ -7,6 +7,7 @@ from pydantic import Field
 
 from cath_dagster.cloudmake import CLOUDMAKE, OWNER
 from cath_dagster.cloudmake.scan.key import read_key
+from cath_dagster.cloudmake.scan.looking import look
 from cath_dagster.cloudmake.scan.report import ScanReport
 from cath_dagster.cloudmake.scan.request import MEGABYTE, ScanRequest, read_what
 from cath_dagster.core.model.check import Check, Severity, Verdict
@@ -57,9 +58,6 @@ def secret_scan(run: JobRun, settings: SecretScanSettings) -> None:
     if run.optional(PATH) is None and run.request.is_scheduled:
         run.note(f"{CLOUDMAKE.prefix}_{PATH} is not set: there is no repository to scan here")
         return
-    # The scanner is an optional part, and its rules take a while to load.
-    from cath_dagster.cloudmake.scan.looking import look
-
     started = run.clock()
     looked = look(_request(run, settings), read_key(run.environ), run.environ)
     report = looked.report
