@@ -3,11 +3,12 @@
 import random
 import re
 import string
+import sys
 from base64 import b64encode
 
 import pytest
 
-from cath_dagster.adapters.secret_scanner import NAMED
+from cath_dagster.adapters.secret_scanner import NAMED, ScannerMissingError, SecretScanner
 from cath_dagster.cloudmake.scan.looking import RULES, load_scanner
 from tests.cloudmake.planted import UPPER, github_token, made_up
 
@@ -116,3 +117,10 @@ def test_no_value_is_in_what_a_finding_shows() -> None:
     (found,) = load_scanner().scan("file", token.encode())
 
     assert token not in repr(found)
+
+
+def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kingfisher_sdk", None)
+
+    with pytest.raises(ScannerMissingError, match=r"pip install 'cath-dagster\[scan\]'"):
+        SecretScanner(())

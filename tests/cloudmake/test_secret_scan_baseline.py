@@ -8,6 +8,7 @@ import pytest
 
 from cath_dagster.cloudmake.scan.baseline import FILE_NAME
 from cath_dagster.cloudmake.scan.key import ScanKey, read_key
+from cath_dagster.cloudmake.scan.request import What
 from cath_dagster.core.errors import ConfigurationError
 from tests.cloudmake.planted import Repository, github_token
 from tests.cloudmake.scanning import KEY, KEY_TEXT, places, scan
@@ -63,6 +64,20 @@ def test_findings_are_taken_by_file_and_lines_keep_their_reasons_until_they_know
     assert before == {"known": "the first reason", "folder/with space": "the second"}
     assert noted == ("1 lines of the baseline know nothing that is here",)
     assert third.stdout.endswith("0 lines added, 1 kept, 1 dropped\n")
+
+
+def test_what_a_hook_would_refuse_is_taken_before_the_commit_and_no_line_goes(repository: Repository) -> None:
+    accept(repository, "--because", "rotated")
+    repository.write("new", f"{TOKEN}\n")
+    repository.git("add", "new", FILE_NAME)
+    before = scan(repository.path, what=What.STAGED)
+
+    done = accept(repository, "--because", "a test's value", "--staged")
+
+    assert [each.path for each in before.found] == ["new"]
+    assert done.stdout.endswith("1 lines added, 2 kept, 0 dropped\n")
+    assert scan(repository.path, what=What.STAGED).is_clean
+    assert [each.path for each in scan(repository.path / "new").known] == ["new"]
 
 
 def test_the_baseline_shows_nothing_of_a_value_and_cannot_be_tried_out_without_the_key(repository: Repository) -> None:

@@ -235,6 +235,21 @@ def test_a_file_that_cannot_be_read_is_no_clean_one(tmp_path: Path, monkeypatch:
     assert report.unread == (f"{tmp_path / 'forbidden'} (Permission denied)",)
 
 
+@pytest.mark.parametrize("content", ["gitdir: nowhere\n", "no repository's\n"])
+def test_a_git_file_that_leads_nowhere_is_no_repository(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".git").write_text(content)
+
+    with pytest.raises(ConfigurationError, match="in no git repository"):
+        scan(tmp_path, what=What.ALL)
+
+
+def test_a_repository_of_another_hash_is_not_clean(tmp_path: Path) -> None:
+    repository = Repository.make(tmp_path / "sha256", "--object-format=sha256")
+    repository.commit(file=f"{TOKEN}\n")
+
+    assert not scan(repository.path).is_clean
+
+
 def test_a_shallow_clone_is_not_clean_for_its_history_and_for_a_range_only_within_it(
     repository: Repository, tmp_path: Path
 ) -> None:

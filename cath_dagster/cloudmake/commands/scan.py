@@ -86,6 +86,9 @@ def baseline(
         list[str] | None,
         typer.Option("--only", metavar="FILE", help="Take findings of this file alone; may be repeated."),
     ] = None,
+    staged: Annotated[
+        bool, typer.Option("--staged", help="Take what is staged, before the commit that a hook would refuse.")
+    ] = False,
     made_up: Annotated[
         bool,
         typer.Option(
@@ -102,7 +105,8 @@ def baseline(
     Lines that are there keep their reasons; those that know nothing any more go.
     """
     environ = MountedEnvironment()
-    asked = ScanRequest(path=path, what=What.ALL, max_bytes=max_file_mb * MEGABYTE)
+    what = What.STAGED if staged else What.ALL
+    asked = ScanRequest(path=path, what=what, max_bytes=max_file_mb * MEGABYTE)
     accepted = accept(
         asked,
         read_key(environ),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cath_dagster.cloudmake.scan.baseline import Baseline, new_baseline, read_baseline, write_baseline
 from cath_dagster.cloudmake.scan.key import ScanKey
-from cath_dagster.cloudmake.scan.looking import Looked, baseline_path, look
-from cath_dagster.cloudmake.scan.request import ScanRequest
+from cath_dagster.cloudmake.scan.looking import baseline_path, look
+from cath_dagster.cloudmake.scan.request import ScanRequest, What
 from cath_dagster.core.errors import ConfigurationError, RefusedError
 
 
@@ -49,13 +49,15 @@ def accept(
         for (file_path, _), line in looked.lines.items()
         if not only or file_path in only
     ]
-    write_baseline(path, before.with_lines((*looked.used, *taken)))
+    # Of a part of the repository nobody can say which lines know nothing.
+    kept = looked.used if asked.what is What.ALL else before.lines
+    write_baseline(path, before.with_lines((*kept, *taken)))
     return Accepted(
         path=path,
         added=len(taken),
-        kept=len(looked.used),
-        dropped=len(before.lines) - len(looked.used),
-        left=_left(looked, len(taken)),
+        kept=len(kept),
+        dropped=len(before.lines) - len(kept),
+        left=len(looked.report.found) - len(taken),
     )
 
 
@@ -71,7 +73,3 @@ def _there(path: Path, key: ScanKey, *, is_made_up: bool) -> Baseline:
             f"{path} is {kind} already; {'leave --made-up out' if is_made_up else 'say --made-up'}"
         )
     return there
-
-
-def _left(looked: Looked, taken: int) -> int:
-    return len(looked.report.found) - taken

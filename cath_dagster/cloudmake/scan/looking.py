@@ -60,7 +60,10 @@ def look(asked: ScanRequest, key: ScanKey, environ: Mapping[str, str], *, baseli
     """
     if not asked.path.exists():
         raise ConfigurationError(f"{asked.path} does not exist")
-    layout = find_layout(asked.path) if asked.path.is_dir() else None
+    try:
+        layout = find_layout(asked.path) if asked.path.is_dir() else None
+    except OSError as error:
+        raise UnreadableRepositoryError(f"{error.filename} cannot be read ({error.strerror})") from None
     if layout is None and asked.what is not What.NEW:
         raise ConfigurationError(f"{asked.path} is in no git repository, so that it has nothing {asked.what}")
     path = baseline_path(asked)
@@ -84,10 +87,14 @@ def baseline_path(asked: ScanRequest) -> Path:
         if not asked.baseline.is_file():
             raise ConfigurationError(f"the baseline {asked.baseline} does not exist")
         return asked.baseline
-    folder = asked.path if asked.path.is_dir() else asked.path.parent
+    return _top(asked.path) / FILE_NAME
+
+
+def _top(path: Path) -> Path:
+    """Return from where paths are told: the repository's root, or the folder itself."""
+    folder = path if path.is_dir() else path.parent
     layout = find_layout(folder)
-    top = layout.top if layout else folder
-    return top / FILE_NAME
+    return layout.top if layout else folder
 
 
 def _memory(asked: ScanRequest, layout: Layout | None, baseline: Path, collector: Collector) -> Memory | None:
@@ -159,8 +166,7 @@ class _Scan:
                 return None
             if path.stat().st_size > self.asked.max_bytes:
                 return PassedOver("", "max_blob_size")
-            base = self.asked.path if self.asked.path.is_dir() else self.asked.path.parent
-            return FileVersion(str(path.relative_to(base)), "", (), path.read_bytes())
+            return FileVersion(_told(path, _top(self.asked.path)), "", (), path.read_bytes())
         except OSError as error:
             self._unread.append(f"{path} ({error.strerror})")
             return None
@@ -259,6 +265,14 @@ def _remedy(layout: Layout, error: UnreadableRepositoryError) -> str:
     if "conflict" in said and layout.operation:
         return f"; it is in the midst of {layout.operation}: resolve and add what conflicts, then scan again"
     return "; git sparse-checkout reapply --no-sparse-index" if "sparse" in said else ""
+
+
+def _told(path: Path, top: Path) -> str:
+    """Return a file's path from the top, which is a resolved one of a repository."""
+    try:
+        return str(path.relative_to(top))
+    except ValueError:
+        return str(path.resolve().relative_to(top.resolve()))
 
 
 def _walk(root: Path, unread: list[str]) -> Iterator[Path]:
