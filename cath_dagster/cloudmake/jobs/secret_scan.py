@@ -42,7 +42,7 @@ class SecretScanSettings(GatedSettings):
     all: bool = Field(default=False, description="Look at the whole history, whatever is remembered.")
     baseline: str = Field(
         default="",
-        description="The file of findings that are known, each with a reason, from the repository's root. By default "
+        description="The file of findings that are known, each with a reason, from CLOUDMAKE_SCAN_PATH. By default "
         ".secrets-baseline, where there is one.",
     )
     max_file_mb: int = Field(
