@@ -86,6 +86,13 @@ def test_measures_both_ways_on_rows_that_do_not_stay_and_says_what_policies_cost
     commit = repository.commit(**{"db/migrations/0001.sql": "SELECT 1"})
     measured.cloudmake.environ["CLOUDMAKE_MIGRATIONS_PATH"] = str(repository.path / "db/migrations")
 
+    for days in (730, 731):
+        measured.cloudmake.connection.execute(
+            "INSERT INTO maintenance.benchmark (run_id, measured_at, query, measured_as, iterations, p50_ms, p95_ms, target_ms)"
+            " VALUES (%s, %s, 'x', 'owner', 1, 1, 1, 1)",
+            [str(days), measured.cloudmake.ago(days=days)],
+        )
+
     result = measured.run(seed_rows=2_500, target_ms=0.001, gate=True)
 
     details = outcome(result, JOB).details
@@ -94,6 +101,7 @@ def test_measures_both_ways_on_rows_that_do_not_stay_and_says_what_policies_cost
     assert "sc_004_admin_p95: p95 above 0.001 ms: newest_users" in str(result.error)
     assert {(query, way) for _, query, way, _, _ in kept} == {(n, w) for n in NAMES for w in ("administrator", "owner")}
     assert {row[4] for row in kept} == {commit}
+    assert {row[0] for row in measured.kept()} == {result.run_id, "730"}
     assert (details["users_rows"], details["admin_audit_logs_rows"], details["seeded"]) == (2_500, 10_000, 2_500)
     assert {name for name in details if name.endswith("_p95_ms")} == {
         f"{name}{way}_p95_ms" for name in NAMES for way in ("", "_as_owner")

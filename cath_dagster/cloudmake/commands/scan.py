@@ -124,14 +124,12 @@ def baseline(
 def _print(report: ScanReport) -> None:
     for row in _aligned([HEADINGS, *map(_row, report.found)] if report.found else []):
         typer.echo(row)
-    typer.echo(
-        f"{report.verdict}. Looked at {report.looked_at}: {report.files:,} file versions, {report.commits:,} commits, "
-        f"{len(report.known)} findings known"
-    )
+    looked = f"{report.files:,} file versions, {report.commits:,} commits, {len(report.known)} findings known"
+    typer.echo(one_line(f"{report.verdict}. Looked at {report.looked_at}: {looked}"))
     for why, count in report.skipped.items():
         typer.echo(f"{count:,} x {why}")
     for note in report.notes:
-        typer.echo(note)
+        typer.echo(one_line(note))
 
 
 def _row(finding: Finding) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ ROLE = "BENCHMARK_ROLE"
 REPOSITORIES = ("MIGRATIONS_PATH", "SCAN_PATH")
 """Where the service's own repository may be, whose revision a result belongs to."""
 USER_ID = "{user_id}"
+KEPT = timedelta(days=730)
+"""How long results are kept: a year before and after a yearly review."""
 ADMIN_P95: Check[Database] = Check(
     name="sc_004_admin_p95",
     asset=JOB,
@@ -223,14 +225,15 @@ def _end(
 
 
 def _keep(connection: sa.Connection, run: JobRun, settings: AdminQueryBenchmarkSettings, results: Results) -> None:
-    """Write the results, in place of those that this run has written before the answer to its commit was lost."""
+    """Write the results, in place of those that this run has written before an answer was lost, and delete old ones."""
     common = {
         "run_id": run.run_id,
         "measured_at": run.as_of,
         "iterations": settings.iterations,
         "target_ms": settings.target_ms,
     }
-    connection.execute(sa.delete(benchmark).where(benchmark.c.run_id == run.run_id))
+    is_over = sa.or_(benchmark.c.run_id == run.run_id, benchmark.c.measured_at < run.as_of - KEPT)
+    connection.execute(sa.delete(benchmark).where(is_over))
     if rows := [common | row for row in results.as_rows()]:
         connection.execute(sa.insert(benchmark), rows)
 

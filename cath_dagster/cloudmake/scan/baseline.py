@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,8 +46,11 @@ class Baseline:
         """Return the line that knows a value in a file."""
         if self.key is None or not self.lines:
             return None
-        fingerprint = self.key.fingerprint(value)
-        return next((line for line in self.lines if (line.path, line.fingerprint) == (path, fingerprint)), None)
+        return self._by_place.get((path, self.key.fingerprint(value)))
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, str], Known]:
+        return {(line.path, line.fingerprint): line for line in self.lines}
 
     def with_lines(self, lines: Iterable[Known]) -> "Baseline":
         return replace(self, lines=tuple(sorted(lines)))

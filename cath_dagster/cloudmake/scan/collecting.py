@@ -33,6 +33,8 @@ class Collector:
     baseline: Baseline
     found: dict[tuple[str, str], tuple[int, Finding]] = field(default_factory=dict)
     """By path and fingerprint, each with the instant of its commit."""
+    paths: set[str] = field(default_factory=set)
+    """The files in which something was found."""
     used: set[Known] = field(default_factory=set)
     """The baseline's lines that know something."""
     lines: dict[tuple[str, str], Known] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class Collector:
         return sorted((each for _, each in self.found.values()), key=lambda each: (each.path, each.line, each.rule))
 
     def _keep(self, found: Found, path: str, commit: str, at: int) -> None:
+        self.paths.add(path)
         known = self.baseline.find(path, found.value)
         fingerprint = self.key.fingerprint(found.value)
         if known:
@@ -95,8 +98,7 @@ class Collector:
             self.found[key] = (at, replace(finding, line=found.line, is_present=True))
 
     def _again(self, version: FileVersion) -> Sequence[Found]:
-        has_any = any(path == version.path for path, _ in self.found)
-        return self.scanner.scan(version.path, version.content) if has_any else ()
+        return self.scanner.scan(version.path, version.content) if version.path in self.paths else ()
 
     def _sort(self, version: FileVersion) -> None:
         """Count what of a file the scanner does not see."""
