@@ -150,9 +150,9 @@ def decrypt(message: bytes, password: str) -> Opened:
     Raises `WrongKeyError`, `DamagedError`, or `FramingError` for what is no message of this kind.
     """
     derivation, body = _read_message(message)
-    cipher, key = derivation.cipher, derivation.derive(password.encode())
+    key = derivation.derive(password.encode())
     if derivation.encrypted_key:
-        cipher, key = _read_session_key(_decipher(key, derivation.encrypted_key))
+        key = _read_session_key(_decipher(key, derivation.encrypted_key))
     plain = _decipher(key, body)
     if len(plain) < _PREFIX + len(_CHECKSUM) + 20:
         raise DamagedError("it is cut short: it holds nothing")
@@ -224,11 +224,11 @@ def _count(coded: int) -> int:
     return (16 + (coded & 15)) << ((coded >> 4) + 6)
 
 
-def _read_session_key(plain: bytes) -> tuple[int, bytes]:
-    """Return the cipher and key that stand encrypted in the message; under a wrong key that is noise."""
+def _read_session_key(plain: bytes) -> bytes:
+    """Return the key that stands encrypted in the message, with its cipher; under a wrong key that is noise."""
     if KEY_BYTES.get(plain[0]) != len(plain) - 1:
         raise WrongKeyError("it is under another key, or by a cipher other than AES")
-    return plain[0], plain[1:]
+    return plain[1:]
 
 
 def _decipher(key: bytes, encrypted: bytes) -> bytes:

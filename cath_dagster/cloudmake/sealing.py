@@ -22,6 +22,11 @@ SHORTEST_KEY: Final = 32
 FINGERPRINT_DIGITS: Final = 8
 
 
+def row_identity(table: str, *key: object) -> str:
+    """Return what a sealed value is bound to: its table and primary key, as `stored_secret/<project>/<environment>/<name>`."""
+    return "/".join((table, *map(str, key)))
+
+
 class UnopenedError(MaintenanceError):
     """A sealed value opens under none of the keys, or is not in its own row. The message says nothing of its content."""
 
@@ -38,12 +43,12 @@ class Sealed:
 class MasterKey:
     """A master key: the text under which the service's own values are encrypted, and the key that ours are sealed with."""
 
-    def __init__(self, text: str, variable: str) -> None:
-        """`variable` names where the text comes from.
+    def __init__(self, text: str, variable: str, *, shortest: int = SHORTEST_KEY) -> None:
+        """`variable` names where the text comes from; one that only reads may be as short as the service once took it.
 
         Raises `MaintenanceError` for one that is too short to be a key.
         """
-        if len(text) < SHORTEST_KEY:
+        if len(text) < shortest:
             raise MaintenanceError(
                 f"{variable} has {len(text)} characters, a master key has {SHORTEST_KEY} or more; "
                 "make one with: cath-dagster keys generate --out FILE"
@@ -58,7 +63,7 @@ class MasterKey:
         return f"MasterKey({self.fingerprint})"
 
     def seal(self, plaintext: bytes, identity: str) -> Sealed:
-        """Seal a value for the row of an identity, such as `stored_secret/<project>/<environment>/<name>`."""
+        """Seal a value for the row of an identity; see `row_identity`."""
         nonce = os.urandom(NONCE_BYTES)
         return Sealed(self.fingerprint, nonce, AESGCM(self._key).encrypt(nonce, plaintext, identity.encode()))
 
