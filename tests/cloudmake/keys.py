@@ -7,6 +7,7 @@ from cath_dagster.cloudmake.master_key.variables import NEW, OLD
 from cath_dagster.cloudmake.openpgp import decrypt, encrypt, from_column, to_column
 from cath_dagster.cloudmake.openpgp_packets import OpenPgpError
 from cath_dagster.cloudmake.sealing import MasterKey, Sealed, UnopenedError, row_identity
+from cath_dagster.cloudmake.signing_keys.signing_key import Algorithm, make_key
 from tests.cloudmake.cloudmake import CloudMake
 
 NEW_KEY, OLD_KEY, OTHER_KEY = ("".join([part] * 16) for part in ("new-", "old-", "lost"))
@@ -18,6 +19,23 @@ def set_keys(cloudmake: CloudMake, new: str | None = NEW_KEY, old: str | None = 
     """Say which keys a run knows."""
     for name, value in ((NEW, new), (OLD, old)):
         cloudmake.environ[f"CLOUDMAKE_{name}"] = value or ""
+
+
+def add_signing_key(
+    cloudmake: CloudMake, *, days: float, retired_days: float | None = None, key: str = NEW_KEY, **values: Any
+) -> str:
+    """Add a signing key that was made so many days before `as_of`, and is active unless it was retired; return its kid."""
+    made = make_key(Algorithm(values.pop("algorithm", "ES256")))
+    row = {
+        "kid": made.kid,
+        "encrypted_secret": to_column(encrypt(made.secret.encode(), key)),
+        "algorithm": made.algorithm.value,
+        "active": retired_days is None,
+        "created_at": cloudmake.ago(days=days),
+        "rotated_at": None if retired_days is None else cloudmake.ago(days=retired_days),
+    }
+    kid: str = cloudmake.insert("jwt_keys", **{**row, **values})
+    return kid
 
 
 def add_metadata(cloudmake: CloudMake, key: str = OLD_KEY, *, text: str = PLAINTEXT, kind: str = "u") -> uuid.UUID:

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from typing import Any
 
 import psycopg
 import pytest
@@ -40,7 +41,7 @@ def add_signing_key(cloudmake: CloudMake, key: str = OLD_KEY) -> None:
     cloudmake.insert("jwt_keys", kid=str(uuid.uuid4()), encrypted_secret=stored)
 
 
-def rotate(cloudmake: CloudMake, **config: object) -> RunResult:
+def rotate(cloudmake: CloudMake, **config: Any) -> RunResult:
     return cloudmake.run(JOB, confirm=True, **config)
 
 

@@ -1,8 +1,12 @@
 """OpenPGP messages under a password: what is written is read, what is not understood is refused by name, never guessed."""
 
+import hashlib
 import zlib
 
 import pytest
+from cryptography.hazmat.decrepit.ciphers.modes import CFB
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,8 +31,8 @@ def sealed(plain: bytes, *, skesk: bytes = SKESK, password: str = KEY, tail: byt
     derivation = openpgp._read_derivation(skesk)
     prefix = bytes(range(16))
     body = prefix + prefix[-2:] + plain + b"\xd3\x14"
-    body += openpgp.hashlib.sha1(body).digest() if tail is None else tail
-    cipher = openpgp.Cipher(openpgp.AES(derivation.derive(password.encode())), openpgp.CFB(bytes(16)))
+    body += hashlib.sha1(body).digest() if tail is None else tail
+    cipher = Cipher(AES(derivation.derive(password.encode())), CFB(bytes(16)))
     encryptor = cipher.encryptor()
     return write_packet(3, skesk) + write_packet(18, b"\x01" + encryptor.update(body) + encryptor.finalize())
 
@@ -153,11 +157,11 @@ def test_keys_made_in_other_ways_are_read(skesk: bytes) -> None:
 def test_a_key_that_is_encrypted_in_the_message_is_read_and_under_a_wrong_one_said_so() -> None:
     session_key = bytes(range(32))
     outer = openpgp._read_derivation(SKESK)
-    encryptor = openpgp.Cipher(openpgp.AES(outer.derive(KEY.encode())), openpgp.CFB(bytes(16))).encryptor()
+    encryptor = Cipher(AES(outer.derive(KEY.encode())), CFB(bytes(16))).encryptor()
     skesk = SKESK + encryptor.update(b"\x09" + session_key) + encryptor.finalize()
     body = bytes(16) + bytes(2) + literal(b"content") + b"\xd3\x14"
-    body += openpgp.hashlib.sha1(body).digest()
-    encryptor = openpgp.Cipher(openpgp.AES(session_key), openpgp.CFB(bytes(16))).encryptor()
+    body += hashlib.sha1(body).digest()
+    encryptor = Cipher(AES(session_key), CFB(bytes(16))).encryptor()
     message = write_packet(3, skesk) + write_packet(18, b"\x01" + encryptor.update(body) + encryptor.finalize())
 
     assert decrypt(message, KEY).content == b"content"

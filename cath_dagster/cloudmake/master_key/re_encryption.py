@@ -20,7 +20,7 @@ from cath_dagster.cloudmake.sealing import Keyring
 from cath_dagster.core.errors import IncompleteRunError
 from cath_dagster.core.postgres.database import Database, Limits, TimedOutError
 
-LIMITS = Limits(lock_seconds=0.05, statement_seconds=0.2)
+LIMITS = Limits(lock_seconds=0.05, statement_seconds=0.1)
 """A batch takes some milliseconds; one that would hold rows for longer is rolled back and tried in halves."""
 IDLE_PASSES = 10
 """Passes in a row that bring nothing further, a second apart: a row that is held for so long is left to the next run."""
@@ -60,6 +60,8 @@ class ReEncryption:
     """How many values may be written at most."""
     sleep: Callable[[float], None] = time.sleep
     progress: Progress = field(default_factory=Progress)
+    _began: float = field(default_factory=time.perf_counter)
+    """When the newest transaction began."""
     _ours: set[bytes] = field(default_factory=set)
     """What this run has written, by a hash of each: known to be under the new key without opening it again."""
 
@@ -117,20 +119,21 @@ class ReEncryption:
         """Write a batch in one transaction, in halves where it takes too long; return how many were written."""
         if not changes:
             return 0
-        started = time.perf_counter()
         try:
             written = self.database.transaction(partial(self._write_in, changes), limits=LIMITS)
         except TimedOutError:
             half = len(changes) // 2
             return sum(self._write(part) for part in (changes[:half], changes[half:])) if half else 0
         finally:
-            self.progress.longest_seconds = max(self.progress.longest_seconds, time.perf_counter() - started)
+            seconds = time.perf_counter() - self._began
+            self.progress.longest_seconds = max(self.progress.longest_seconds, seconds)
         self.progress.written += written
         self.progress.batches += 1
         self._ours.update(_hash(stored) for _, stored in changes)
         return written
 
     def _write_in(self, changes: Sequence[Change], connection: sa.Connection) -> int:
+        self._began = time.perf_counter()
         written = self.table.write(connection, changes)
         if written:
             self.on_written(connection, written)
