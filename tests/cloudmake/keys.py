@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from cath_dagster.cloudmake.master_key.variables import NEW, OLD
+from cath_dagster.cloudmake.keyring import NEW, OLD
 from cath_dagster.cloudmake.openpgp import decrypt, encrypt, from_column, to_column
 from cath_dagster.cloudmake.openpgp_packets import OpenPgpError
 from cath_dagster.cloudmake.sealing import MasterKey, Sealed, UnopenedError, row_identity
@@ -18,7 +18,7 @@ KEYS = {"new": MasterKey(NEW_KEY, "new"), "old": MasterKey(OLD_KEY, "old"), "oth
 def set_keys(cloudmake: CloudMake, new: str | None = NEW_KEY, old: str | None = OLD_KEY) -> None:
     """Say which keys a run knows."""
     for name, value in ((NEW, new), (OLD, old)):
-        cloudmake.environ[f"CLOUDMAKE_{name}"] = value or ""
+        cloudmake.environ[name] = value or ""
 
 
 def add_signing_key(

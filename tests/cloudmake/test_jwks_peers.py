@@ -88,8 +88,8 @@ def test_jose_verifies_by_the_document_and_sees_a_rotation(
         second = sign(cloudmake, "second")
         through_grace = [jose.verify(first), jose.verify(second)]
 
-        later = {"as_of": cloudmake.as_of + timedelta(hours=1)}
-        cloudmake.run(JOB, confirm=True, emergency=True, algorithm=algorithm, **later)
+        later = cloudmake.as_of + timedelta(hours=1)
+        cloudmake.run(JOB, confirm=True, emergency=True, algorithm=algorithm, as_of=later)
         third = sign(cloudmake, "third")
         after_emergency = [jose.verify(third), jose.verify(first), jose.verify(second)]
 

@@ -164,8 +164,9 @@ def test_keys_that_cannot_be_used_are_named_before_anything_is_done(
 
     result = rotate(cloudmake)
 
-    assert result.status == "failed"
+    assert result.status != "success"
     assert says in (result.error or "")
+    assert (result.error or "").count("KEY_OLD") <= 1
     assert under(cloudmake) == ["old"]
 
 

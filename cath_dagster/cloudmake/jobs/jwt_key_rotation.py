@@ -5,8 +5,9 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from cath_dagster.cloudmake import CLOUDMAKE, OWNER
-from cath_dagster.cloudmake.environment import VARIABLE, Environment, read_environment, require_confirm
-from cath_dagster.cloudmake.master_key.variables import NEW, read_keyring
+from cath_dagster.cloudmake.environment import VARIABLE as ENVIRONMENT
+from cath_dagster.cloudmake.environment import Environment, read_environment, require_confirm
+from cath_dagster.cloudmake.keyring import VARIABLE, read_keyring
 from cath_dagster.cloudmake.signing_keys.compliance import judge_rotation
 from cath_dagster.cloudmake.signing_keys.settings import JwtKeyRotationSettings
 from cath_dagster.cloudmake.signing_keys.work import DOCUMENT, KEYS, KeyWork, judge_document, open_store
@@ -98,7 +99,7 @@ SPEC = JobSpec(
     settings=JwtKeyRotationSettings,
     run=jwt_key_rotation,
     prepare=prepare,
-    required_variables=(VARIABLE, NEW),
+    required_variables=(ENVIRONMENT, VARIABLE),
     is_asset=True,
     database=DatabaseWork(
         targets=(KEYS,),

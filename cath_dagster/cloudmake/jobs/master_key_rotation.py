@@ -9,13 +9,15 @@ from pydantic import Field
 from cath_dagster.adapters.environment import open_backends
 from cath_dagster.cloudmake import CLOUDMAKE, OWNER
 from cath_dagster.cloudmake.audit import audit
-from cath_dagster.cloudmake.environment import VARIABLE, read_environment, require_confirm
+from cath_dagster.cloudmake.environment import VARIABLE as ENVIRONMENT
+from cath_dagster.cloudmake.environment import read_environment, require_confirm
+from cath_dagster.cloudmake.keyring import NEW, OLD, VARIABLE, read_keyring
 from cath_dagster.cloudmake.master_key import record
 from cath_dagster.cloudmake.master_key.counting import KeyCounts, count_by_key, total
 from cath_dagster.cloudmake.master_key.re_encryption import Progress, ReEncryption
 from cath_dagster.cloudmake.master_key.values import ENCRYPTED, EncryptedTable
-from cath_dagster.cloudmake.master_key.variables import NEW, OLD, read_keyring
 from cath_dagster.cloudmake.sealing import Keyring
+from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.settings import JobSettings
@@ -107,15 +109,19 @@ def verify(run: JobRun, settings: MasterKeyRotationSettings) -> None:
     if verdict.passed:
         run.database.transaction(lambda connection: _finish(run, connection, keyring, counts))
         run.note(
-            f"every value opens under the new key {keyring.new.fingerprint}: {CLOUDMAKE.prefix}_{OLD} may be removed "
-            "wherever it is set"
+            f"every value opens under the new key {keyring.new.fingerprint}: {OLD} may be removed wherever it is set"
         )
     run.judge(MASTER_KEY_AGE, record.judge_age(run.database, run.as_of))
 
 
 def _both_keys(run: JobRun) -> Keyring:
-    run.require(NEW, OLD)
-    return read_keyring(run.environ)
+    """Return both keys; refuse the run where there is but one."""
+    keyring = read_keyring(run.environ)
+    if keyring.old is None and not run.environ.get(OLD):
+        raise PreflightError(f"{OLD} not set; while the keys are changed, the one that was is set as this")
+    if keyring.old is None:
+        raise PreflightError(f"{NEW} and {OLD} are one key; make a new one by: cath-dagster keys generate --out FILE")
+    return keyring
 
 
 def _fingerprint(keyring: Keyring) -> str:
@@ -133,7 +139,7 @@ def _unopened(counts: Mapping[str, KeyCounts]) -> list[str]:
     """Return what opens under neither key, by table."""
     return [
         f"{found.neither:,} values of {name} open under neither key, such as {'; '.join(found.unopened)}: set the key that "
-        f"they are under as {CLOUDMAKE.prefix}_{OLD}, or delete what nobody can read any more"
+        f"they are under as {OLD}, or delete what nobody can read any more"
         for name, found in counts.items()
         if found.neither
     ]
@@ -143,8 +149,8 @@ def _foreign_key(run: JobRun, keyring: Keyring, found: KeyCounts) -> list[str]:
     """Return why the old key is none, where it opens nothing that is there and no rotation from it is known."""
     if found.old or not found.new or run.database.transaction(lambda c: record.is_known(c, keyring)):
         return []
-    says = f"{CLOUDMAKE.prefix}_{OLD} ({_fingerprint(keyring)}) opens none of the {found.new:,} values"
-    return [f"{says}, all of which are under {CLOUDMAKE.prefix}_{NEW} ({keyring.new.fingerprint}): look which is which"]
+    says = f"{OLD} ({_fingerprint(keyring)}) opens none of the {found.new:,} values"
+    return [f"{says}, all of which are under {NEW} ({keyring.new.fingerprint}): look which is which"]
 
 
 def _room(run: JobRun, settings: MasterKeyRotationSettings) -> int | None:
@@ -277,7 +283,7 @@ SPEC = JobSpec(
         ),
     ),
     prepare=prepare,
-    required_variables=(VARIABLE, NEW),
+    required_variables=(ENVIRONMENT, VARIABLE),
     database=DatabaseWork(targets=TARGETS, privileges=_privileges()),
     checks=(ONE_MASTER_KEY, MASTER_KEY_AGE),
 )

@@ -8,8 +8,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from cath_dagster.cloudmake import CLOUDMAKE
-from cath_dagster.cloudmake.master_key.variables import NEW
+from cath_dagster.cloudmake.keyring import NEW
 from cath_dagster.cloudmake.openpgp import encrypt, to_column
 from cath_dagster.cloudmake.openpgp_packets import OpenPgpError
 from cath_dagster.cloudmake.sealing import Keyring
@@ -118,9 +117,7 @@ class KeyWork:
             try:
                 open_secret(key, self.keyring)
             except OpenPgpError as error:
-                of_service = (
-                    f"look whether {CLOUDMAKE.prefix}_{NEW} ({self.keyring.new.fingerprint}) is the service's own"
-                )
+                of_service = f"look whether {NEW} ({self.keyring.new.fingerprint}) is the service's own"
                 return [f"the active signing key {key.kid} does not open: {error}; {of_service}; {ANYWAY}"]
         return []
 
