@@ -232,6 +232,18 @@ def test_in_an_emergency_every_other_key_is_gone_at_once(cloudmake: CloudMake) -
     assert [changes["is_emergency"] for _, changes in cloudmake.audit()] == [True, True]
 
 
+def test_the_key_before_may_sign_again(cloudmake: CloudMake) -> None:
+    before = add_signing_key(cloudmake, days=90)
+    cloudmake.run(JOB)
+    new = active(cloudmake)
+    cloudmake.connection.execute("UPDATE jwt_keys SET active = true, rotated_at = NULL WHERE kid = %s", [before])
+
+    result = cloudmake.run(JOB, keep=before, max_age_days=120)
+
+    assert (active(cloudmake), stored(cloudmake)[new]) == (before, (False, cloudmake.as_of))
+    assert verdicts(result) == {"jwks_holds_no_secret": True, "sc_011_key_rotation": True}
+
+
 # Announced before it signs
 
 
