@@ -20,6 +20,16 @@ from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
+from cath_dagster.cloudmake.openpgp_derivation import (
+    AES_256,
+    HASHES,
+    ITERATED,
+    KEY_BYTES,
+    SHA_256,
+    Derivation,
+    count_of,
+    read_derivation,
+)
 from cath_dagster.cloudmake.openpgp_packets import (
     COMPRESSED,
     LITERAL,
@@ -34,20 +44,12 @@ from cath_dagster.cloudmake.openpgp_packets import (
     write_packet,
 )
 
-KEY_BYTES: Final = {7: 16, 8: 24, 9: 32}
-"""Of AES-128, -192 and -256, by OpenPGP's numbers."""
-OTHER_CIPHERS: Final = {1: "IDEA", 2: "Triple DES", 3: "CAST5", 4: "Blowfish", 10: "Twofish"}
-AES_256: Final = 9
-HASHES: Final = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
-SHA_256: Final = 8
-SIMPLE, SALTED, ITERATED = 0, 1, 3
 TEXT: Final = "u"
 """The kind of literal data that is text in UTF-8; `pgp_sym_decrypt` takes it and `t`, and refuses `b`."""
 KINDS: Final = "btu"
 MOST_BYTES: Final = 16 * 1024 * 1024
 """No secret is as long; what would become longer unpacked was made to fill the memory."""
 _BLOCK: Final = 16
-_CHUNK: Final = 256 * 1024
 _PREFIX: Final = _BLOCK + 2
 _CHECKSUM: Final = b"\xd3\x14"
 _FIRST_HEADS: Final = frozenset((0xCB, 0xC8, *range(0xAC, 0xB0), *range(0xA0, 0xA4)))
@@ -64,37 +66,6 @@ class Opened:
 
     content: bytes = field(repr=False)
     kind: str = TEXT
-
-
-@dataclass(frozen=True)
-class _Derivation:
-    """How a key is made of a password: each message has its own salt."""
-
-    cipher: int
-    hash_name: str
-    salt: bytes = b""
-    count: int = 0
-    encrypted_key: bytes = b""
-
-    def derive(self, password: bytes) -> bytes:
-        material = self.salt + password
-        count = max(self.count, len(material))
-        # In one piece where it can be: the hash lets other threads run meanwhile.
-        piece = material * max(1, min(count, _CHUNK) // len(material) + 1) if material else b""
-        size, derived = KEY_BYTES[self.cipher], b""
-        for zeros in range(size):
-            derived += self._digest(bytes(zeros), piece, count)
-            if len(derived) >= size:
-                break
-        return derived[:size]
-
-    def _digest(self, zeros: bytes, piece: bytes, count: int) -> bytes:
-        digest = hashlib.new(self.hash_name, zeros, usedforsecurity=False)
-        while count > len(piece):
-            digest.update(piece)
-            count -= len(piece)
-        digest.update(memoryview(piece)[:count])
-        return digest.digest()
 
 
 def to_column(message: bytes) -> str:
@@ -133,7 +104,7 @@ def encrypt(content: bytes, password: str, *, kind: str = TEXT) -> bytes:
     """
     coded = 0x60 | os.urandom(1)[0] & 0x1F
     salt = os.urandom(8)
-    key = _Derivation(AES_256, HASHES[SHA_256], salt, _count(coded)).derive(password.encode())
+    key = Derivation(AES_256, HASHES[SHA_256], salt, count_of(coded)).derive(password.encode())
     prefix = os.urandom(_BLOCK)
     literal = write_packet(LITERAL, kind.encode() + bytes(5) + content)
     plain = prefix + prefix[-2:] + literal + _CHECKSUM
@@ -166,13 +137,13 @@ def decrypt(message: bytes, password: str) -> Opened:
     return _read_literal(plain[_PREFIX:-22])
 
 
-def _read_message(message: bytes) -> tuple[_Derivation, bytes]:
+def _read_message(message: bytes) -> tuple[Derivation, bytes]:
     """Return how the key is made, and what is encrypted by it."""
-    derivation: _Derivation | None = None
+    derivation: Derivation | None = None
     packets = _without_markers(message)
     for tag, body in packets:
         if tag == SYMMETRIC_KEY and derivation is None:
-            derivation = _read_derivation(body)
+            derivation = read_derivation(body)
         elif tag == PROTECTED and derivation is not None:
             if body[:1] != b"\x01":
                 raise FramingError(f"{name_of(PROTECTED)} of version {body[0] if body else 'none'}; version 1 is read")
@@ -188,40 +159,6 @@ def _read_message(message: bytes) -> tuple[_Derivation, bytes]:
 
 def _without_markers(message: bytes) -> Iterator[tuple[int, bytes]]:
     return ((tag, body) for tag, body in read_packets(message) if tag != MARKER)
-
-
-def _read_derivation(body: bytes) -> _Derivation:
-    if len(body) < 4:  # noqa: PLR2004 - version, cipher, kind of derivation and hash
-        raise DamagedError("it is cut short: it does not say how its key is made")
-    version, cipher, kind, hash_number = body[:4]
-    if version != 4:  # noqa: PLR2004 - the version of RFC 4880
-        raise FramingError(f"{name_of(SYMMETRIC_KEY)} of version {version}; version 4 is read")
-    if kind not in (SIMPLE, SALTED, ITERATED):
-        raise FramingError(f"its key is made of the password in the way {kind}; ways 0, 1 and 3 are read")
-    if hash_number not in HASHES:
-        raise FramingError(f"its key is made by the hash {hash_number}, which is not read")
-    salt_ends = 4 if kind == SIMPLE else 12
-    ends = salt_ends + (kind == ITERATED)
-    if len(body) < ends:
-        raise DamagedError("it is cut short: it does not say how its key is made")
-    return _Derivation(
-        _check_cipher(cipher),
-        HASHES[hash_number],
-        salt=body[4:salt_ends],
-        count=_count(body[salt_ends]) if kind == ITERATED else 0,
-        encrypted_key=body[ends:],
-    )
-
-
-def _check_cipher(cipher: int) -> int:
-    if cipher not in KEY_BYTES:
-        raise FramingError(f"it is encrypted by {OTHER_CIPHERS.get(cipher, f'the cipher {cipher}')}; AES is read")
-    return cipher
-
-
-def _count(coded: int) -> int:
-    """Return how many bytes are hashed; section 3.7.1.3."""
-    return (16 + (coded & 15)) << ((coded >> 4) + 6)
 
 
 def _read_session_key(plain: bytes) -> bytes:

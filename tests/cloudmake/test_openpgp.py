@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cath_dagster.cloudmake import openpgp
 from cath_dagster.cloudmake.openpgp import Opened, WrongKeyError, decrypt, encrypt, from_column, to_column
+from cath_dagster.cloudmake.openpgp_derivation import count_of, read_derivation
 from cath_dagster.cloudmake.openpgp_packets import (
     DamagedError,
     FramingError,
@@ -28,7 +28,7 @@ ENCRYPTED = b"\xd2\x02\x01x"
 
 def sealed(plain: bytes, *, skesk: bytes = SKESK, password: str = KEY, tail: bytes | None = None) -> bytes:
     """Return a message around packets that nobody else writes."""
-    derivation = openpgp._read_derivation(skesk)
+    derivation = read_derivation(skesk)
     prefix = bytes(range(16))
     body = prefix + prefix[-2:] + plain + b"\xd3\x14"
     body += hashlib.sha1(body).digest() if tail is None else tail
@@ -63,7 +63,7 @@ def test_a_key_costs_as_much_as_one_of_pgcrypto_s_and_is_as_long_as_aes_256_want
     for _ in range(40):
         ((_, skesk), _) = read_packets(encrypt(b"", KEY))
         assert skesk[:4] == bytes((4, 9, 3, 8))
-        assert 65_536 <= openpgp._count(skesk[-1]) <= 253_952
+        assert 65_536 <= count_of(skesk[-1]) <= 253_952
 
 
 def test_neither_key_nor_content_is_in_what_is_shown_of_a_message() -> None:
@@ -156,7 +156,7 @@ def test_keys_made_in_other_ways_are_read(skesk: bytes) -> None:
 
 def test_a_key_that_is_encrypted_in_the_message_is_read_and_under_a_wrong_one_said_so() -> None:
     session_key = bytes(range(32))
-    outer = openpgp._read_derivation(SKESK)
+    outer = read_derivation(SKESK)
     encryptor = Cipher(AES(outer.derive(KEY.encode())), CFB(bytes(16))).encryptor()
     skesk = SKESK + encryptor.update(b"\x09" + session_key) + encryptor.finalize()
     body = bytes(16) + bytes(2) + literal(b"content") + b"\xd3\x14"

@@ -1,12 +1,10 @@
 """Bring every value that is encrypted under the old master key under the new one, while services read both."""
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import sqlalchemy as sa
 from pydantic import Field
 
-from cath_dagster.adapters.environment import open_backends
 from cath_dagster.cloudmake import CLOUDMAKE, OWNER
 from cath_dagster.cloudmake.audit import audit
 from cath_dagster.cloudmake.environment import VARIABLE as ENVIRONMENT
@@ -14,11 +12,12 @@ from cath_dagster.cloudmake.environment import read_environment, require_confirm
 from cath_dagster.cloudmake.keyring import NEW, OLD, VARIABLE, read_keyring
 from cath_dagster.cloudmake.master_key import record
 from cath_dagster.cloudmake.master_key.counting import KeyCounts, count_by_key, total
+from cath_dagster.cloudmake.master_key.judging import judge_counts, judge_keys, name_unopened, tell
 from cath_dagster.cloudmake.master_key.re_encryption import Progress, ReEncryption
 from cath_dagster.cloudmake.master_key.values import ENCRYPTED, EncryptedTable
 from cath_dagster.cloudmake.sealing import Keyring
 from cath_dagster.core.errors import PreflightError
-from cath_dagster.core.model.check import Check, Severity, Verdict
+from cath_dagster.core.model.check import Check, Severity
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.postgres.database import Database
@@ -63,8 +62,8 @@ def check_keys(run: JobRun, settings: MasterKeyRotationSettings) -> None:
             # What is written is counted by the step that writes.
             due = found.old if run.dry_run else 0
             run.record(Outcome(target=name, matched=due, details=found.as_details("_before")))
-    run.note(f"{_told(counts)}; the new key is {keyring.new.fingerprint}, the old one {_fingerprint(keyring)}")
-    run.refuse([*_unopened(counts), *_foreign_key(run, keyring, total(counts))])
+    run.note(f"{tell(counts)}; the new key is {keyring.new.fingerprint}, the old one {_fingerprint(keyring)}")
+    run.refuse([*name_unopened(counts), *_foreign_key(run, keyring, total(counts))])
     require_confirm(
         run,
         is_given=settings.confirm or not total(counts).old,
@@ -104,7 +103,7 @@ def verify(run: JobRun, settings: MasterKeyRotationSettings) -> None:
     for name, each in counts.items():
         if each.total:
             run.record(Outcome(target=name, details=each.as_details()))
-    verdict = _one_key(counts)
+    verdict = judge_counts(counts)
     run.judge(ONE_MASTER_KEY, verdict, gates=not (is_part and not found.neither))
     if verdict.passed:
         run.database.transaction(lambda connection: _finish(run, connection, keyring, counts))
@@ -126,23 +125,6 @@ def _both_keys(run: JobRun) -> Keyring:
 
 def _fingerprint(keyring: Keyring) -> str:
     return keyring.old.fingerprint if keyring.old is not None else "not set"
-
-
-def _told(counts: Mapping[str, KeyCounts]) -> str:
-    found = total(counts)
-    return (
-        f"{found.new:,} values are under the new key, {found.old:,} under the old one, {found.neither:,} under neither"
-    )
-
-
-def _unopened(counts: Mapping[str, KeyCounts]) -> list[str]:
-    """Return what opens under neither key, by table."""
-    return [
-        f"{found.neither:,} values of {name} open under neither key, such as {'; '.join(found.unopened)}: set the key that "
-        f"they are under as {OLD}, or delete what nobody can read any more"
-        for name, found in counts.items()
-        if found.neither
-    ]
 
 
 def _foreign_key(run: JobRun, keyring: Keyring, found: KeyCounts) -> list[str]:
@@ -196,18 +178,16 @@ def _record(run: JobRun, table: EncryptedTable, progress: Progress, seconds: flo
             details={"passes": progress.passes},
         )
     )
+    if progress.left and not progress.is_capped:
+        run.fail(
+            f"{progress.left:,} values of {table.name} are under the old key still: their rows are held, or something goes on "
+            "writing under it; look who does, and run it again"
+        )
     if progress.unopened_count:
         run.fail(
             f"{progress.unopened_count:,} values of {table.name} open under neither key, such as "
             f"{'; '.join(progress.unopened)}: they came while the run was at work, and are as they were"
         )
-
-
-def _one_key(counts: Mapping[str, KeyCounts]) -> Verdict:
-    found = total(counts)
-    details = {f"{name}_{key}": count for name, each in counts.items() for key, count in each.as_details().items()}
-    message = "; ".join([_told(counts), *_unopened(counts)]) if found.old or found.neither else ""
-    return Verdict(passed=not message, message=message, details=details)
 
 
 def _finish(run: JobRun, connection: sa.Connection, keyring: Keyring, counts: Mapping[str, KeyCounts]) -> None:
@@ -218,12 +198,6 @@ def _finish(run: JobRun, connection: sa.Connection, keyring: Keyring, counts: Ma
         audit(connection, DONE, run_id=run.run_id, changes={**changes, "values": under_new})
 
 
-def judge_keys(database: Database, as_of: datetime) -> Verdict:
-    """Judge whether every value is under the master key of the environment."""
-    del as_of
-    return _one_key(count_by_key(database, read_keyring(open_backends(CLOUDMAKE).environ)))
-
-
 def _privileges() -> dict[str, tuple[str, ...]]:
     ours = {
         f"maintenance.{table.name}" for table in (each.table for each in ENCRYPTED) if table.schema == "maintenance"
@@ -231,7 +205,7 @@ def _privileges() -> dict[str, tuple[str, ...]]:
     needs = dict.fromkeys([*TARGETS, *sorted(ours)], ("SELECT", "UPDATE"))
     return {
         **needs,
-        "admin_audit_logs": ("INSERT",),
+        "admin_audit_logs": ("SELECT", "INSERT"),
         "maintenance.master_key_rotation": ("SELECT", "INSERT", "UPDATE"),
     }
 

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from cath_dagster.cloudmake.master_key.counting import SHOWN, THREADS, read_all, work_ahead
 from cath_dagster.cloudmake.master_key.values import EncryptedTable, Under, Value
 from cath_dagster.cloudmake.sealing import Keyring
-from cath_dagster.core.errors import IncompleteRunError
 from cath_dagster.core.postgres.database import Database, Limits, TimedOutError
 
 LIMITS = Limits(lock_seconds=0.05, statement_seconds=0.1)
@@ -25,6 +24,8 @@ LIMITS = Limits(lock_seconds=0.05, statement_seconds=0.1)
 IDLE_PASSES = 10
 """Passes in a row that bring nothing further, a second apart: a row that is held for so long is left to the next run."""
 PAUSE_SECONDS = 1.0
+MOST_PASSES = 50
+"""Something that goes on writing under the old key would keep the work from its end."""
 
 Change = tuple[Value, tuple[Any, ...]]
 OnWritten = Callable[[sa.Connection, int], None]
@@ -41,6 +42,8 @@ class Progress:
     longest_seconds: float = 0.0
     unopened: list[str] = field(default_factory=list)
     unopened_count: int = 0
+    left: int = 0
+    """How many the last pass found under the old key and could not write."""
     is_capped: bool = False
     """Whether it ended because the run may write no more."""
 
@@ -66,35 +69,32 @@ class ReEncryption:
     """What this run has written, by a hash of each: known to be under the new key without opening it again."""
 
     def run(self) -> Progress:
-        """Go on until a whole pass finds no value under the old key, or no more may be written."""
+        """Go on until a whole pass finds no value under the old key, no more may be written, or it comes no further."""
         idle = 0
         with ThreadPoolExecutor(THREADS) as pool:
-            while idle < IDLE_PASSES:
+            while idle < IDLE_PASSES and self.progress.passes < MOST_PASSES:
                 before = self.progress.written
-                left = self._pass(pool)
-                if not left or self.progress.is_capped:
-                    return self.progress
+                self.progress.left = 0
+                if not self._pass(pool) or self.progress.is_capped:
+                    break
                 if self.progress.written == before:
                     idle += 1
                     self.sleep(PAUSE_SECONDS)
-        raise IncompleteRunError(
-            f"{left:,} values of {self.table.name} are under the old key still: their rows are held, or written again "
-            "under it; look who does, and run it again"
-        )
+        return self.progress
 
     def _pass(self, pool: ThreadPoolExecutor) -> int:
-        """Read the whole table once; return how many values were found under the old key and are not written."""
+        """Read the whole table once; return how many values were found under the old key."""
         self.progress.passes += 1
-        self.progress.unopened_count = 0
-        left = 0
+        self.progress.unopened_count, self.progress.unopened = 0, []
+        found = 0
         for changes, unopened in work_ahead(read_all(self.database, self.table, self.batch), self._renew, pool):
             self._note(unopened)
-            taken = self._within_room(changes)
-            left += len(changes) - self._write(taken)
+            found += len(changes)
+            self.progress.left += len(changes) - self._write(self._within_room(changes))
             self.say(self.progress.written)
             if self.progress.is_capped:
                 break
-        return left
+        return found
 
     def _renew(self, values: list[Value]) -> tuple[list[Change], list[str]]:
         """Return what those that are under the old key become, and which open under neither. Run by the pool."""
@@ -119,6 +119,7 @@ class ReEncryption:
         """Write a batch in one transaction, in halves where it takes too long; return how many were written."""
         if not changes:
             return 0
+        self._began = time.perf_counter()
         try:
             written = self.database.transaction(partial(self._write_in, changes), limits=LIMITS)
         except TimedOutError:

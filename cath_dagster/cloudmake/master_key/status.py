@@ -37,7 +37,7 @@ def _advice(keyring: Keyring, found: KeyCounts) -> str:
     if found.neither:
         return "What opens under neither key keeps master_key_rotation from its work."
     if found.old:
-        return f"{found.old:,} values are to be brought under the new key: cath-dagster run master_key_rotation"
+        return f"{found.old:,} values are to be brought under the new key: cath-dagster run master_key_rotation --set confirm=true"
     if keyring.old is not None:
         return f"Nothing is under the old key: {OLD} may be removed wherever it is set."
     return "Every value is under the key that is set."

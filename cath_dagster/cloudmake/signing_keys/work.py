@@ -138,7 +138,8 @@ class KeyWork:
                 f"{rotated.kid_in} is published, and signs from the first run after {due:%Y-%m-%d %H:%M} UTC on"
             )
         else:
-            self.run.note(f"{rotated.kid_in} signs now; in place of {', '.join(rotated.kids_out) or 'none'}")
+            out = ", ".join(rotated.kids_out)
+            self.run.note(f"{rotated.kid_in} signs now, {f'in place of {out}' if out else 'where none did'}")
 
 
 def open_store(run: JobRun) -> BlobStore | None:
