@@ -5,6 +5,7 @@ value that was copied into another row is refused. The key is derived from the m
 by a fingerprint that says nothing of it. Neither key nor plaintext is in any representation.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +21,8 @@ NONCE_BYTES: Final = 12
 SHORTEST_KEY: Final = 32
 """Characters of a master key at least; `cath-dagster keys generate` writes 64."""
 FINGERPRINT_DIGITS: Final = 8
+ROUNDS: Final = 600_000
+"""What OWASP asks of PBKDF2 for passwords."""
 
 
 def row_identity(table: str, *key: object) -> str:
@@ -56,7 +59,7 @@ class MasterKey:
         self.text: Final = text
         self._key = HKDF(SHA256(), 32, salt=None, info=b"cath-dagster sealed values").derive(text.encode())
         digest = Hash(SHA256())
-        digest.update(b"cath-dagster fingerprint" + self._key)
+        digest.update(b"cath-dagster fingerprint" + (self._key if len(text) >= SHORTEST_KEY else _stretch(text)))
         self.fingerprint: Final = digest.finalize().hex()[:FINGERPRINT_DIGITS]
 
     def __repr__(self) -> str:
@@ -75,6 +78,11 @@ class MasterKey:
             raise UnopenedError(
                 f"{identity} does not open under the master key {self.fingerprint}; it is under {value.key_id}"
             ) from None
+
+
+def _stretch(text: str) -> bytes:
+    """Return what names a key that could be guessed: whoever reads its fingerprint shall not try guesses by it."""
+    return hashlib.pbkdf2_hmac("sha256", text.encode(), b"cath-dagster short key", ROUNDS)
 
 
 @dataclass(frozen=True)

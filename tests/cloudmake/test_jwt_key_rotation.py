@@ -201,6 +201,14 @@ def test_consent_rotates_before_the_time_once(cloudmake: CloudMake) -> None:
     assert active(cloudmake) == new
 
 
+def test_a_consent_that_stands_in_the_environment_rotates_at_no_tick(cloudmake: CloudMake) -> None:
+    cloudmake.environ |= {f"CLOUDMAKE_JWT_KEY_ROTATION_{name}": "true" for name in ("CONFIRM", "EMERGENCY")}
+    before = add_signing_key(cloudmake, days=3)
+
+    assert cloudmake.run(JOB, is_scheduled=True).status == "success"
+    assert active(cloudmake) == before
+
+
 @pytest.mark.parametrize("environment", ["staging", "dev"])
 def test_elsewhere_a_tick_is_skipped_and_a_run_wants_consent(cloudmake: CloudMake, environment: str) -> None:
     cloudmake.environ["CLOUDMAKE_ENVIRONMENT"] = environment

@@ -19,6 +19,8 @@ from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
+BY_HAND = "cath-dagster run jwt_key_rotation --set confirm=true"
+
 
 def prepare(run: JobRun, settings: JwtKeyRotationSettings) -> None:
     """Look at every variable that the work goes by."""
@@ -31,12 +33,15 @@ def prepare(run: JobRun, settings: JwtKeyRotationSettings) -> None:
 def jwt_key_rotation(run: JobRun, settings: JwtKeyRotationSettings) -> None:
     """Rotate where it is due, publish, and delete what is past its grace; elsewhere than in production only by consent."""
     environment = read_environment(run)
-    if environment is not Environment.PRODUCTION and run.request.is_scheduled and not settings.confirm:
-        run.note(
-            f"skipped: keys are rotated in production, and this is {environment}; run it with confirm to do it here"
-        )
-        return
-    if environment is not Environment.PRODUCTION:
+    if run.request.is_scheduled:
+        # A consent that stands in the environment would rotate every day.
+        settings = settings.model_copy(update={"confirm": False, "emergency": False})
+        if environment is not Environment.PRODUCTION:
+            run.note(
+                f"skipped: keys rotate by themselves in production, and this is {environment}; to rotate: {BY_HAND}"
+            )
+            return
+    elif environment is not Environment.PRODUCTION:
         require_confirm(
             run, is_given=settings.confirm, because=f"this is {environment}, where keys are rotated by hand"
         )
