@@ -51,7 +51,8 @@ def test_a_rotation_of_signing_keys_leaves_one_that_signs(
 def test_a_rotation_of_the_master_key_leaves_every_value_readable_and_goes_on(cloudmake: CloudMake) -> None:
     set_keys(cloudmake)
     seen = set()
-    for place in itertools.count(1):
+    # The first three write nothing but that the run has begun.
+    for place in itertools.count(4):
         cloudmake.connection.execute(
             "DELETE FROM jwt_keys; DELETE FROM secrets_metadata; DELETE FROM maintenance.stored_secret;"
             "DELETE FROM maintenance.wrapped_key; DELETE FROM maintenance.master_key_rotation; DELETE FROM admin_audit_logs"

@@ -2,14 +2,19 @@
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
+from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cloudmake.master_key import re_encryption
+from cath_dagster.cloudmake.master_key.values import ENCRYPTED
 from cath_dagster.cloudmake.openpgp import decrypt, encrypt, from_column, to_column
+from cath_dagster.cloudmake.sealing import Keyring
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.postgres.database import Database
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.keys import (
     KEYS,
@@ -320,6 +325,43 @@ def test_a_row_that_is_held_is_waited_for_and_the_others_are_done(cloudmake: Clo
     assert under(cloudmake) == ["new", "new", "new", "old"]
     assert rotate(cloudmake).status == "success"
     assert under(cloudmake) == ["new"] * 4
+
+
+def test_two_runs_at_once_do_it_once(cloudmake: CloudMake) -> None:
+    for _ in range(30):
+        add_metadata(cloudmake)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: rotate(cloudmake, batch=3), range(2)))
+
+    assert "success" in {result.status for result in results}
+    assert sum(result.changed for result in results) == 30
+    assert under(cloudmake) == ["new"] * 30
+    assert len(cloudmake.audit()) == 2
+
+
+def test_two_that_hold_no_lock_of_the_job_write_each_value_once(cloudmake: CloudMake) -> None:
+    """As when one has lost its connection, and the job's lock with it, and goes on for a while."""
+    for number in range(60):
+        add_metadata(cloudmake, text=str(number))
+    (table,) = (table for table in ENCRYPTED if table.name == "secrets_metadata")
+
+    def work(_: int) -> int:
+        engine = open_engine(cloudmake.url, variable="URL", application_name="one")
+        with Database(engine) as database:
+            re_encryption_of_one = re_encryption.ReEncryption(
+                database=database,
+                keyring=Keyring(KEYS["new"], KEYS["old"]),
+                table=table,
+                batch=7,
+                on_written=lambda connection, written: None,
+                say=lambda done: None,
+            )
+            return re_encryption_of_one.run().written
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(work, range(2))) == 60
+    assert sorted(opens(cloudmake)) == sorted(("new", str(number)) for number in range(60))
 
 
 def test_the_age_of_the_key_is_judged_by_the_last_rotation(cloudmake: CloudMake) -> None:

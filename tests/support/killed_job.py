@@ -4,6 +4,7 @@ What an open transaction has done is undone by a kill. So these places are right
 written, and right after it, which is the same as before the next one's first statement.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -12,9 +13,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cath_dagster import registry
 from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.core.run.execution import execute
+from cath_dagster.core.run.spec import JobSpec
 from tests.support.maintained import SilentReporter
 
 WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -44,8 +45,8 @@ class Killer:
 
 def main() -> int:
     """Return 0 where the run came to its end before the place."""
-    job, places, as_of, config, environ = sys.argv[1:6]
-    spec = registry.find_spec(job)
+    module, places, as_of, config, environ = sys.argv[1:6]
+    spec: JobSpec = importlib.import_module(module).SPEC
     Killer(int(places)).watch()
     result = execute(
         spec,

@@ -15,12 +15,13 @@ ROOT = Path(__file__).parents[2]
 
 def kill_at(maintained: Maintained, job: str, place: int, **config: Any) -> bool:
     """Run a job in a process of its own and kill it at a place; return whether it came so far."""
-    arguments = [job, str(place), maintained.as_of.isoformat(), json.dumps(config), json.dumps(maintained.environ)]
+    module = f"{maintained.location.package}.jobs.{job}"
+    arguments = [module, str(place), maintained.as_of.isoformat(), json.dumps(config), json.dumps(maintained.environ)]
     done = run(
         [sys.executable, "-m", "tests.support.killed_job", *arguments],
         environ=environment(),
         folder=ROOT,
-        modules=COMMAND,
+        modules=(*COMMAND, module, "cath_dagster.core.run.execution", "tests.support.maintained"),
     )
     assert done.returncode in (0, -signal.SIGKILL), f"{done.stdout} {done.stderr}"
     return done.returncode != 0
