@@ -16,6 +16,7 @@ from cath_dagster.cloudmake.master_key.judging import judge_counts, judge_keys, 
 from cath_dagster.cloudmake.master_key.re_encryption import Progress, ReEncryption
 from cath_dagster.cloudmake.master_key.values import ENCRYPTED, EncryptedTable
 from cath_dagster.cloudmake.sealing import Keyring
+from cath_dagster.core import telemetry
 from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.model.check import Check, Severity
 from cath_dagster.core.model.outcome import Outcome
@@ -82,7 +83,9 @@ def re_encrypt(run: JobRun, settings: MasterKeyRotationSettings) -> None:
     for table in ENCRYPTED:
         started = run.clock()
         total_count = run.count(table.count())
-        progress = _work(run, keyring, table, settings.batch, room, total_count).run()
+        with telemetry.span("batches", target=table.name, rule=RULE) as span:
+            progress = _work(run, keyring, table, settings.batch, room, total_count).run()
+            span.set_attributes(changed=progress.written, batches=progress.batches)
         room = None if room is None else room - progress.written
         run.account.take(progress.written)
         if total_count:
