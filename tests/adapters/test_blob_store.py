@@ -108,7 +108,7 @@ class AzureHandler(BaseHTTPRequestHandler):
         match self.command, query.get("comp"):
             case "POST", ["batch"]:
                 self.delete_batch(content)
-            case "PUT", None if path in self.azure.blobs:
+            case "PUT", None if path in self.azure.blobs and self.headers["If-None-Match"] == "*":
                 self.refuse(409, "BlobAlreadyExists")
             case "PUT", None:
                 self.azure.blobs[path] = content
