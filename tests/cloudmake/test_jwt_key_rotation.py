@@ -9,6 +9,8 @@ from typing import Any
 import jwt
 import psycopg
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from cath_dagster.cloudmake import CLOUDMAKE
 from cath_dagster.cloudmake.jobs.jwt_key_rotation import SC_011
@@ -17,6 +19,7 @@ from cath_dagster.cloudmake.signing_keys.jwks import find_secrets
 from cath_dagster.cloudmake.signing_keys.signing_key import thumbprint
 from cath_dagster.console.database import open_database
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.postgres import database
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.keys import NEW_KEY, OLD_KEY, OTHER_KEY, add_signing_key, set_keys
 from tests.support.maintained import outcome
@@ -272,6 +275,19 @@ def test_a_key_may_be_published_a_day_before_it_signs(cloudmake: CloudMake) -> N
     assert [action for action, _ in cloudmake.audit()] == ["key_announcement", "key_rotation"]
 
 
+def test_one_that_was_published_is_taken_by_a_rotation_before_the_time_once(cloudmake: CloudMake) -> None:
+    add_signing_key(cloudmake, days=89)
+    cloudmake.run(JOB, publish_ahead_hours=24)
+    later: dict[str, Any] = {"as_of": cloudmake.as_of + timedelta(hours=2), "confirm": True}
+
+    cloudmake.run(JOB, **later)
+    signing = active(cloudmake)
+    cloudmake.run(JOB, **later)
+
+    assert len(stored(cloudmake)) == 2
+    assert active(cloudmake) == signing == kids(cloudmake)[0]
+
+
 # Several, none that opens, another kind
 
 
@@ -396,9 +412,9 @@ def test_what_is_not_as_it_should_be_is_judged_without_a_run(cloudmake: CloudMak
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cloudmake.environ.items():
             patch.setenv(name, value)
-        with open_database(CLOUDMAKE, "test") as database:
+        with open_database(CLOUDMAKE, "test") as opened:
             assert SC_011.evaluate is not None
-            verdict = SC_011.evaluate(database, cloudmake.as_of)
+            verdict = SC_011.evaluate(opened, cloudmake.as_of)
 
     assert not verdict.passed
     assert verdict.message == (
@@ -418,6 +434,27 @@ def test_two_runs_at_once_rotate_once(cloudmake: CloudMake) -> None:
 
     assert len(stored(cloudmake)) == 2
     assert active(cloudmake) != before
+    assert len(cloudmake.audit()) == 1
+
+
+def test_a_commit_whose_answer_is_lost_is_not_done_twice(cloudmake: CloudMake, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = add_signing_key(cloudmake, days=3)
+    real = database._in_transaction
+    lost: list[str] = []
+
+    def lose_once(connection: sa.Connection, work: Any, is_read_only: bool) -> Any:
+        answer = real(connection, work, is_read_only)
+        if not lost and len(stored(cloudmake)) == 2:
+            lost.append("the answer")
+            raise OperationalError("", {}, psycopg.OperationalError("lost"), connection_invalidated=True)
+        return answer
+
+    monkeypatch.setattr(database, "_in_transaction", lose_once)
+    result = cloudmake.run(JOB, confirm=True)
+
+    assert (result.error, lost) == (None, ["the answer"])
+    assert len(stored(cloudmake)) == 2
+    assert outcome(result, "jwt_keys").details["kid_in"] == active(cloudmake) != before
     assert len(cloudmake.audit()) == 1
 
 

@@ -132,7 +132,8 @@ def test_a_table_that_pgcrypto_filled_is_rotated_and_read_by_it(cloudmake: Cloud
 
 @pytest.fixture
 def gpg() -> Iterator["Gpg"]:
-    program = find_program("gpg", "gnupg")
+    program = find_program("gpg", "gpg")
+    find_program("gpg-agent", "gpg-agent")
     # A short path: the agent's socket lies in it.
     home = Path(tempfile.mkdtemp(prefix="gpg-"))
     try:

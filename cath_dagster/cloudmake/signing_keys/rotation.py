@@ -43,13 +43,16 @@ class Rules:
         if active is None:
             return Step.ROTATE
         if self.is_forced:
-            # A second run at the same instant changes nothing.
-            return Step.ROTATE if active.created_at < self.as_of else Step.NOTHING
+            return Step.NOTHING if self._is_done(keys, active) else Step.ROTATE
         if self.as_of >= self.due_at(active) and self._was_announced(keys):
             return Step.ROTATE
         if self.publish_ahead and not keys.announced and self.as_of >= self.due_at(active) - self.publish_ahead:
             return Step.ANNOUNCE
         return Step.NOTHING
+
+    def _is_done(self, keys: StoredKeys, active: StoredKey) -> bool:
+        """Return whether a rotation by hand has been done at this very instant: a second one changes nothing."""
+        return active.created_at >= self.as_of or any(key.rotated_at == self.as_of for key in keys.keys)
 
     def _was_announced(self, keys: StoredKeys) -> bool:
         return not self.publish_ahead or any(
