@@ -112,13 +112,13 @@ class KeyWork:
             self.run.fail(failure)
 
     def _unopened(self, keys: StoredKeys) -> Sequence[str]:
-        """Return that the active key does not open: a new one would be under a key that the service does not know."""
-        for key in keys.active:
+        """Return that a key that signs, or is to, does not open: a new one would be under a key that the service has not."""
+        for key in (*keys.active, *keys.announced):
             try:
                 open_secret(key, self.keyring)
             except OpenPgpError as error:
                 of_service = f"look whether {NEW} ({self.keyring.new.fingerprint}) is the service's own"
-                return [f"the active signing key {key.kid} does not open: {error}; {of_service}; {ANYWAY}"]
+                return [f"the signing key {key.kid} does not open: {error}; {of_service}; {ANYWAY}"]
         return []
 
     def _age(self, keys: StoredKeys) -> dict[str, Scalar]:
