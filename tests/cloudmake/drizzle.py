@@ -1,0 +1,38 @@
+"""drizzle-kit and drizzle-orm, as a test calls them."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.support.peers import PEERS, find_node, find_peer
+
+Done = subprocess.CompletedProcess[str]
+
+
+def drizzle_migrate(url: str, folder: Path) -> Done:
+    """Apply a folder by drizzle-orm's migrator."""
+    find_peer("drizzle-orm")
+    given = conninfo_to_dict(url)
+    connection = {"host": given.get("host"), "port": int(given.get("port") or 5432), "user": given.get("user")}
+    connection |= {"database": given.get("dbname"), "password": given.get("password")}
+    command = [find_node(), PEERS / "drizzle_migrate.mjs", folder, json.dumps(connection)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def generate(home: Path, schema: str, name: str) -> Path:
+    """Let drizzle-kit write the next migration for a schema in TypeScript; return the folder of migrations."""
+    package = find_peer("drizzle-kit")
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "schema.ts").write_text(schema)
+    (home / "drizzle.config.json").write_text(
+        json.dumps({"dialect": "postgresql", "schema": "./schema.ts", "out": "./migrations"})
+    )
+    modules = home / "node_modules"
+    if not modules.exists():
+        modules.symlink_to(PEERS / "node_modules")
+    command = [find_node(), package / "bin.cjs", "generate", "--name", name]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home / "migrations"
