@@ -102,15 +102,17 @@ async def connect(
 
     _quiet_the_sdk()
     token = _answer.set(_Answer())
-    is_connected = False
+    starting: McpEndpoint | None = endpoint
     # One scope around all: a scope that ends before the SDK's own tasks do would be an error of its own.
     with anyio.CancelScope(deadline=anyio.current_time() + connect_seconds) as limit:
         try:
             async with _open(endpoint) as client:
-                limit.deadline, is_connected = math.inf, True
+                limit.deadline, starting = math.inf, None
+                # What was answered while connecting explains nothing that breaks later.
+                _answer.set(_Answer())
                 yield McpConnection(client, call_seconds)
         except Exception as error:  # noqa: BLE001 - translated, or raised again as it is
-            raise _translate(error, None if is_connected else endpoint) from None
+            raise _translate(error, starting) from None
         finally:
             _answer.reset(token)
     if limit.cancelled_caught:
@@ -200,7 +202,7 @@ def _translate(error: BaseException, connecting_to: McpEndpoint | None = None) -
     if isinstance(first, McpError):
         return first
     answer = _answer.get() or _Answer()
-    if answer.status is not None and answer.status >= HTTPStatus.BAD_REQUEST:
+    if answer.status is not None and answer.status >= HTTPStatus.MULTIPLE_CHOICES:
         return McpError.of_status(answer.status, answer.retry_after)
     fault = _fault(first, connecting_to)
     return first if fault is None else McpError(fault if answer.is_mcp else McpFault.NOT_MCP)
@@ -253,5 +255,5 @@ def _read_tool(tool: Any) -> McpTool:
 
 def _quiet_the_sdk() -> None:
     """Keep what servers say, and addresses that may hold a key, out of the logs: the SDK writes both there."""
-    for name in ("mcp", "httpx2", "httpcore2"):
+    for name in ("client", "mcp", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
