@@ -17,7 +17,7 @@ def drizzle_migrate(url: str, folder: Path) -> Done:
     given = conninfo_to_dict(url)
     connection = {"host": given.get("host"), "port": int(given.get("port") or 5432), "user": given.get("user")}
     connection |= {"database": given.get("dbname"), "password": given.get("password")}
-    command = [find_node(), PEERS / "drizzle_migrate.mjs", folder, json.dumps(connection)]
+    command = [str(find_node()), str(PEERS / "drizzle_migrate.mjs"), str(folder), json.dumps(connection)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -32,7 +32,7 @@ def generate(home: Path, schema: str, name: str) -> Path:
     modules = home / "node_modules"
     if not modules.exists():
         modules.symlink_to(PEERS / "node_modules")
-    command = [find_node(), package / "bin.cjs", "generate", "--name", name]
+    command = [str(find_node()), str(package / "bin.cjs"), "generate", "--name", name]
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return home / "migrations"

@@ -128,20 +128,23 @@ def _read_indexes(catalogue: _Catalogue) -> None:
         relation = catalogue.tables[row.indrelid]
         columns = [
             [
-                catalogue.columns[row.indrelid].get(number, "") or relation.canonical(expression),
+                catalogue.columns[row.indrelid].get(number, ""),
                 "desc" if option & _DESCENDING else "",
                 _nulls(option),
                 operator_class or "",
             ]
-            for number, expression, option, operator_class in zip(
-                row.numbers, row.expressions, row.options, row.classes, strict=True
-            )
+            for number, option, operator_class in zip(row.numbers, row.options, row.classes, strict=True)
         ]
         catalogue.facts.add(
             relation.shown,
             f"index {relation.shown}.{row.name}",
             {
                 "columns": json.dumps(columns),
+                **{
+                    f"expression {place}": relation.canonical(expression)
+                    for place, expression in enumerate(row.expressions, start=1)
+                    if expression
+                },
                 "method": row.method,
                 "unique": flag(row.indisunique),
                 "predicate": relation.canonical(row.predicate),

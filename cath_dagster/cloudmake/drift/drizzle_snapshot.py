@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cath_dagster.cloudmake.drift.expressions import canonical
-from cath_dagster.cloudmake.drift.schema_facts import YES, SchemaFacts, cut, flag, listed, shown
+from cath_dagster.cloudmake.drift.schema_facts import YES, Kind, SchemaFacts, Written, cut, flag, listed, shown
 from cath_dagster.cloudmake.drift.source import UnreadableError
 from cath_dagster.cloudmake.drift.types import SERIALS, type_name
 from cath_dagster.core.postgres.session import SERVICE
@@ -103,21 +103,35 @@ class _Table:
         }
         for column in self._parts("columns"):
             self._add("column", column["name"], self._column(column))
+            self._note("column", column["name"], "default", Kind.DEFAULT, column.get("default"), column["name"])
         self._add_keys()
         for each in self._parts("foreignKeys"):
             self._add_foreign_key(each)
         for each in self._parts("indexes"):
             self._add("index", cut(each["name"]), self._index(each))
+            self._note("index", cut(each["name"]), "predicate", Kind.PREDICATE, each.get("where"))
+            for aspect, text in _expressions(each).items():
+                self._note("index", cut(each["name"]), aspect, Kind.INDEX, text)
         for each in self._parts("checkConstraints"):
             self._add("check", cut(each["name"]), {"expression": self._canonical(each["value"])})
+            self._note("check", cut(each["name"]), "expression", Kind.CHECK, each["value"])
         for each in policies:
             self._add("policy", cut(each["name"]), self._policy(each))
+            self._note("policy", cut(each["name"]), "using", Kind.USING, each.get("using"))
+            self._note("policy", cut(each["name"]), "with check", Kind.WITH_CHECK, each.get("withCheck"))
 
     def _parts(self, kind: str) -> list[Mapping[str, Any]]:
         return list((self.item.get(kind) or {}).values())
 
     def _add(self, kind: str, name: str, aspects: Mapping[str, str]) -> None:
         self.facts.add(self.name, f"{kind} {self.name}.{name}", aspects)
+
+    def _note(self, kind: str, name: str, aspect: str, where: Kind, text: object, column: str = "") -> None:
+        """Keep an expression that a person wrote, so that the server can be asked what it means."""
+        if isinstance(text, str):
+            self.facts.written[f"{kind} {self.name}.{name}", aspect] = Written(
+                schema=_schema(self.item), table=self.item["name"], kind=where, text=text, column=column
+            )
 
     def _canonical(self, text: object) -> str:
         written = str(text).lower() if isinstance(text, bool) else str(text)
@@ -163,6 +177,7 @@ class _Table:
         where = index.get("where")
         return {
             "columns": json.dumps([self._index_column(each) for each in index["columns"]]),
+            **{aspect: self._canonical(text) for aspect, text in _expressions(index).items()},
             "method": index.get("method") or "btree",
             "unique": flag(index.get("isUnique")),
             "predicate": self._canonical(where) if where else "",
@@ -171,10 +186,9 @@ class _Table:
         }
 
     def _index_column(self, column: Mapping[str, Any]) -> list[str]:
-        written = column["expression"]
         operator_class = column.get("opclass") or ""
         return [
-            self._canonical(written) if column.get("isExpression") else written,
+            "" if column.get("isExpression") else column["expression"],
             "" if column.get("asc", True) else "desc",
             "nulls first" if column.get("nulls") == "first" else "",
             "" if operator_class in self.default_classes else operator_class,
@@ -189,6 +203,15 @@ class _Table:
         }
         roles = policy.get("to") or ["public"]
         return aspects if _WHOEVER_ASKS & set(roles) else {**aspects, "roles": listed(sorted(roles))}
+
+
+def _expressions(index: Mapping[str, Any]) -> dict[str, str]:
+    """Return the expressions of an index, by what each is told as."""
+    return {
+        f"expression {place}": column["expression"]
+        for place, column in enumerate(index["columns"], start=1)
+        if column.get("isExpression")
+    }
 
 
 def _type(written: str, schema: str | None) -> str:

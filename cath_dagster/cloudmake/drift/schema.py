@@ -5,8 +5,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cath_dagster.cloudmake.drift.catalogue import default_operator_classes, read_catalogue
+from cath_dagster.cloudmake.drift.deparsing import deparse
 from cath_dagster.cloudmake.drift.drizzle_snapshot import Snapshot, read_newest_snapshot
-from cath_dagster.cloudmake.drift.schema_facts import OURS, SchemaFacts, compare_schemas
+from cath_dagster.cloudmake.drift.schema_facts import OURS, SchemaFacts, compare_schemas, doubtful, restate
 from cath_dagster.cloudmake.drift.source import Look, Source, Surroundings, UnreadableError, whole
 
 VARIABLE = "MIGRATIONS_PATH"
@@ -17,17 +18,20 @@ def look(surroundings: Surroundings) -> Look:
     variable = f"{surroundings.prefix}_{VARIABLE}"
     snapshot = read_newest_snapshot(Path(surroundings.variable(VARIABLE)), variable)
     database = surroundings.opened()
-    declared, real = database.transaction(lambda connection: _read(connection, snapshot))
+    declared, real = database.transaction(lambda connection: read_both(connection, snapshot))
     return whole("schema", compare_schemas(declared, real), declared=declared.count)
 
 
-def _read(connection: sa.Connection, snapshot: Snapshot) -> tuple[SchemaFacts, SchemaFacts]:
+def read_both(connection: sa.Connection, snapshot: Snapshot) -> tuple[SchemaFacts, SchemaFacts]:
+    """Return what is declared, in the server's words where ours leave a doubt, and what is there."""
     try:
         declared = snapshot.facts(default_operator_classes(connection))
         schemas = snapshot.schemas - OURS
     except (AttributeError, KeyError, TypeError):
         raise UnreadableError(f"{snapshot.name} is not as drizzle-kit writes it; generate it anew") from None
-    return declared, read_catalogue(connection, schemas)
+    real = read_catalogue(connection, schemas)
+    restate(declared, deparse(connection, doubtful(declared, real)))
+    return declared, real
 
 
 SOURCE = Source(name="schema", look=look, variables=(VARIABLE,), needs_database=True)

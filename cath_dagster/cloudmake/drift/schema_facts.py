@@ -1,5 +1,6 @@
 """A database's schema as things and aspects, the same whether a snapshot declares it or a catalogue has it."""
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,13 +15,39 @@ BOOKKEEPING = frozenset({"_migration_log"})
 """Tables of the service's own runner of migrations."""
 
 
+class Kind(enum.StrEnum):
+    """Where in a table an expression stands."""
+
+    DEFAULT = "default"
+    CHECK = "check"
+    INDEX = "index"
+    PREDICATE = "predicate"
+    USING = "using"
+    WITH_CHECK = "with check"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """An expression as somebody wrote it; `column` is whose default it is."""
+
+    schema: str
+    table: str
+    kind: Kind
+    text: str
+    column: str = ""
+
+
 @dataclass
 class SchemaFacts:
-    """What one side says. `of_tables` are the columns, keys, indexes and the like of each table."""
+    """What one side says. `of_tables` are the columns, keys, indexes and the like of each table.
+
+    `written` has, by thing and aspect, the expressions that a person wrote.
+    """
 
     tables: dict[str, Aspects] = field(default_factory=dict)
     of_tables: dict[str, dict[str, Aspects]] = field(default_factory=dict)
     others: dict[str, Aspects] = field(default_factory=dict)
+    written: dict[tuple[str, str], Written] = field(default_factory=dict)
 
     def add(self, table: str, thing: str, aspects: Mapping[str, str]) -> None:
         self.of_tables.setdefault(table, {})[thing] = aspects
@@ -42,6 +69,25 @@ def compare_schemas(declared: SchemaFacts, real: SchemaFacts) -> Difference:
     """Return how they differ; of a table that one side lacks, the table alone is named."""
     both = frozenset(declared.tables.keys() & real.tables.keys())
     return compare(declared.things(both), real.things(both))
+
+
+def doubtful(declared: SchemaFacts, real: SchemaFacts) -> dict[tuple[str, str], Written]:
+    """Return the expressions whose one form differs from the other side's: they may mean the same all the same."""
+    both = frozenset(declared.tables.keys() & real.tables.keys())
+    wanted, found = declared.things(both), real.things(both)
+    return {
+        (thing, aspect): written
+        for (thing, aspect), written in declared.written.items()
+        if thing in wanted and thing in found and wanted[thing][aspect] != found[thing].get(aspect)
+    }
+
+
+def restate(declared: SchemaFacts, forms: Mapping[tuple[str, str], str]) -> None:
+    """Put the server's form of expressions in the place of ours."""
+    for things in declared.of_tables.values():
+        for thing, aspects in things.items():
+            own = {aspect: forms[thing, aspect] for aspect in aspects if (thing, aspect) in forms}
+            things[thing] = {**aspects, **own}
 
 
 def shown(schema: str, name: str) -> str:

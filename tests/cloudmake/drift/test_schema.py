@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
-from cath_dagster.cloudmake.drift.catalogue import default_operator_classes, read_catalogue
 from cath_dagster.cloudmake.drift.comparison import Difference
 from cath_dagster.cloudmake.drift.drizzle_snapshot import read_newest_snapshot
+from cath_dagster.cloudmake.drift.schema import read_both
 from cath_dagster.cloudmake.drift.schema_facts import compare_schemas
 from cath_dagster.cloudmake.drift.source import UnreadableError
 from tests.cloudmake.drizzle import generate
@@ -43,8 +43,7 @@ def drift(engine: sa.Engine, statements: str = "", *, folder: Path = DECLARED) -
     snapshot = read_newest_snapshot(folder, "MIGRATIONS_PATH")
     with engine.connect() as connection, connection.begin() as transaction:
         connection.exec_driver_sql(statements or "SELECT 1", execution_options={"no_parameters": True})
-        declared = snapshot.facts(default_operator_classes(connection))
-        found = compare_schemas(declared, read_catalogue(connection, snapshot.schemas))
+        found = compare_schemas(*read_both(connection, snapshot))
         transaction.rollback()
     return found
 
@@ -82,7 +81,7 @@ def test_what_was_applied_as_declared_is_no_drift(engine: sa.Engine) -> None:
         ("DROP INDEX idx_a; CREATE INDEX idx_a ON users (email DESC, role)", "changed", ["index users.idx_a (columns)"]),
         ("DROP INDEX idx_op; CREATE INDEX idx_op ON users (email)", "changed", ["index users.idx_op (columns)"]),
         ("DROP INDEX idx_gin; CREATE INDEX idx_gin ON users USING hash (meta)", "changed", ["index users.idx_gin (method)"]),
-        ("DROP INDEX idx_expr; CREATE INDEX idx_expr ON users (upper(email))", "changed", ["index users.idx_expr (columns, predicate, unique)"]),
+        ("DROP INDEX idx_expr; CREATE INDEX idx_expr ON users (upper(email))", "changed", ["index users.idx_expr (expression 1, predicate, unique)"]),
         ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_gin'::regclass", "changed", ["index users.idx_gin (validity)"]),
         ("ALTER TABLE users DROP CONSTRAINT age_check", "removed", ["check users.age_check"]),
         ("ALTER TABLE users ADD CHECK (age < 9)", "added", ["check users.users_age_check"]),
@@ -143,6 +142,70 @@ def test_the_newest_snapshot_is_that_of_the_highest_number(tmp_path: Path) -> No
         (tmp_path / "meta" / f"{number}_snapshot.json").write_text(json.dumps(document))
 
     assert read_newest_snapshot(tmp_path, "MIGRATIONS_PATH").name == "10000_snapshot.json"
+
+
+REWRITTEN = [
+    ("column users.iv", "default", "interval '36 hours'", "ALTER TABLE users ALTER iv SET DEFAULT interval '36 hours'"),
+    (
+        "column users.ts",
+        "default",
+        "now() - '90 minutes'::interval",
+        "ALTER TABLE users ALTER ts SET DEFAULT now() - interval '90 min'",
+    ),
+    ("check users.age_check", "expression", "case when age in (1,2) then ok end", ""),
+    ("policy users.p_sel", "using", "(select count(*) from rls r) > 0 and id = (select gen_random_uuid())", ""),
+    ("policy users.p_upd", "with check", "exists (select 1 from rls where rls.id = age)", ""),
+    ("index users.idx_expr", "expression 1", "coalesce(email, 'none')", ""),
+    ("index users.idx_expr", "predicate", "(age, 1) in ((1, 1), (2, 2))", ""),
+]
+
+
+def declaring(folder: Path, thing: str, aspect: str, text: str) -> Path:
+    """Copy the declaration with another expression."""
+    shutil.copytree(DECLARED, folder, dirs_exist_ok=True)
+    file = folder / "meta" / "0000_snapshot.json"
+    document = json.loads(file.read_text())
+    kind, _, name = thing.partition(" users.")
+    places = {"column": "columns", "check": "checkConstraints", "policy": "policies", "index": "indexes"}
+    item = document["tables"]["public.users"][places[kind]][name]
+    if aspect == "expression 1":
+        item["columns"][0]["expression"] = text
+    else:
+        item[{"expression": "value", "with check": "withCheck", "predicate": "where"}.get(aspect, aspect)] = text
+    file.write_text(json.dumps(document))
+    return folder
+
+
+def applying(thing: str, aspect: str, text: str) -> str:
+    """Return the SQL that makes the database as declared."""
+    index = "DROP INDEX idx_expr; CREATE UNIQUE INDEX idx_expr ON users"
+    return {
+        "check users.age_check": f"ALTER TABLE users DROP CONSTRAINT age_check, ADD CONSTRAINT age_check CHECK ({text})",
+        "policy users.p_sel": f"ALTER POLICY p_sel ON users USING ({text})",
+        "policy users.p_upd": f"ALTER POLICY p_upd ON users WITH CHECK ({text})",
+        "index users.idx_expr": f"{index} (({text})) WHERE ok = true AND age IN (1, 2)"
+        if aspect == "expression 1"
+        else f"{index} (lower(email)) WHERE {text}",
+    }[thing]
+
+
+@pytest.mark.parametrize(("thing", "aspect", "text", "statements"), REWRITTEN)
+def test_of_an_expression_that_postgresql_writes_otherwise_it_has_the_last_word(
+    engine: sa.Engine, tmp_path: Path, thing: str, aspect: str, text: str, statements: str
+) -> None:
+    folder = declaring(tmp_path, thing, aspect, text)
+
+    assert drift(engine, statements or applying(thing, aspect, text), folder=folder) == Difference()
+    assert f"{thing} (" in " ".join(drift(engine, folder=folder).changed)
+
+
+@pytest.mark.parametrize("text", ["true); CREATE TABLE planted (id int); SELECT (1", "nowhere = 1", "true) -- ", "("])
+def test_an_expression_that_is_none_is_drift_and_nothing_of_it_is_run(
+    engine: sa.Engine, tmp_path: Path, text: str
+) -> None:
+    folder = declaring(tmp_path, "check users.age_check", "expression", text)
+
+    assert drift(engine, folder=folder) == Difference(changed=("check users.age_check (expression)",))
 
 
 @pytest.mark.stack
