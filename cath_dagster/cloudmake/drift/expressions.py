@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 _TOKEN = re.compile(
     r"""
@@ -34,11 +35,19 @@ Tokens = list[str]
 
 def canonical(text: str, *, qualifiers: Collection[str] = ()) -> str:
     """Return an expression in the one form; a name that one of the qualifiers, such as its table's, stands before is its own."""
-    tokens = list(_words(text))
-    tokens = _without_casts(tokens)
-    tokens = _without_qualifiers(tokens, qualifiers)
-    tokens = _rewritten(tokens)
-    return _logic(tokens)
+    # A schema has the same few defaults over and over.
+    return _canonical(text, frozenset(qualifiers) if "." in text else frozenset())
+
+
+@lru_cache(maxsize=4_096)
+def _canonical(text: str, qualifiers: frozenset[str]) -> str:
+    tokens = _without_qualifiers(_without_casts(list(_words(text))), qualifiers)
+    return _logic(_rewritten(tokens))
+
+
+def forget() -> None:
+    """Forget the forms of expressions that were seen before."""
+    _canonical.cache_clear()
 
 
 def _words(text: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The names of types: as people write them, brought to those that PostgreSQL itself writes."""
 
 import re
+from functools import lru_cache
 
 _ARRAY = re.compile(r"(?:\s*\[\d*\])+$")
 _BRACKETS = re.compile(r"\s*\(\s*(\d+(?:\s*,\s*-?\d+)?)\s*\)")
@@ -24,6 +25,7 @@ _ALIASES = {
 SERIALS = {"smallserial": "smallint", "serial": "integer", "bigserial": "bigint"}
 
 
+@lru_cache(maxsize=1_024)
 def type_name(written: str) -> str:
     """Return a type as `format_type` writes it, in lower case and without quotes; arrays have one dimension to it."""
     text = written.replace('"', "").strip().lower()
