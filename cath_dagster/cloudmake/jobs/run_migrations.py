@@ -65,13 +65,15 @@ class RunMigrationsSettings(JobSettings):
 
 def prepare(run: JobRun, settings: RunMigrationsSettings) -> None:
     """Look at the environment and the folder."""
-    if read_environment(run) is Environment.PRODUCTION:
-        require_confirm(run, is_given=settings.confirm, because="this is production")
+    read_environment(run)
     run.refuse(_read_folder(run, settings).refusals)
 
 
 def run_migrations(run: JobRun, settings: RunMigrationsSettings) -> None:
     """Apply what is pending; in a dry run show its SQL."""
+    # The doctor prepares as well, and has nothing to confirm.
+    if read_environment(run) is Environment.PRODUCTION:
+        require_confirm(run, is_given=settings.confirm, because="this is production")
     layout = _layout(_read_folder(run, settings), settings)
     decision = applying.look(run.database, layout)
     for note in decision.notes:
