@@ -30,7 +30,10 @@ def fetch_json(url: str, variable: str, *, timeout: float) -> Any:
             raise DocumentError(str(error)) from None
     if answer.status != HTTPStatus.OK:
         raise DocumentError(f"was answered with HTTP {answer.status}")
-    document = answer.json()
+    try:
+        document = answer.json()
+    except RecursionError:
+        raise DocumentError("is nested too deeply to be one") from None
     if document is None:
         raise DocumentError("is no JSON")
     return document

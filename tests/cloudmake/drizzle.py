@@ -14,11 +14,31 @@ Done = subprocess.CompletedProcess[str]
 def drizzle_migrate(url: str, folder: Path) -> Done:
     """Apply a folder by drizzle-orm's migrator."""
     find_peer("drizzle-orm")
-    given = conninfo_to_dict(url)
-    connection = {"host": given.get("host"), "port": int(given.get("port") or 5432), "user": given.get("user")}
-    connection |= {"database": given.get("dbname"), "password": given.get("password")}
-    command = [str(find_node()), str(PEERS / "drizzle_migrate.mjs"), str(folder), json.dumps(connection)]
+    command = [str(find_node()), str(PEERS / "drizzle_migrate.mjs"), str(folder), json.dumps(_connection(url))]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def drizzle_kit_migrate(url: str, home: Path) -> Done:
+    """Apply the migrations of a home by drizzle-kit's own command."""
+    find_peer("pg")
+    config = json.loads((home / "drizzle.config.json").read_text())
+    given = {name: str(value) for name, value in _connection(url).items() if value}
+    config["dbCredentials"] = {**given, "port": int(given["port"]), "ssl": False}
+    (home / "migrate.config.json").write_text(json.dumps(config))
+    command = [
+        str(find_node()),
+        str(find_peer("drizzle-kit") / "bin.cjs"),
+        "migrate",
+        "--config",
+        "migrate.config.json",
+    ]
+    return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=120, check=False)
+
+
+def _connection(url: str) -> dict[str, object]:
+    given = conninfo_to_dict(url)
+    names = {"host": "host", "user": "user", "password": "password", "database": "dbname"}
+    return {"port": int(given.get("port") or 5432), **{name: given.get(libpq) for name, libpq in names.items()}}
 
 
 def generate(home: Path, schema: str, name: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloudmake.cloudmake import CloudMake
-from tests.cloudmake.drizzle import drizzle_migrate, generate
+from tests.cloudmake.drizzle import drizzle_kit_migrate, drizzle_migrate, generate
 from tests.cloudmake.migration_folder import MigrationFolder
 from tests.support.maintained import outcome
 
@@ -39,6 +39,8 @@ def test_ours_and_drizzles_alternate_and_write_down_the_same(cloudmake: CloudMak
 
     assert len(ours) == 3
     assert drizzle_migrate(cloudmake.url, folder).returncode == 0
+    kit = drizzle_kit_migrate(cloudmake.url, tmp_path)
+    assert kit.returncode == 0, kit.stdout + kit.stderr
     assert rows(cloudmake) == ours
     assert cloudmake.run(JOB, confirm=True, dry_run=True).would_refuse is None
     cloudmake.connection.execute("DROP SCHEMA drizzle CASCADE; DROP TABLE shirts; DROP TYPE size")

@@ -18,6 +18,7 @@ from cath_dagster.cloudmake.jobs.spec_drift import no_open_drift, resolved_withi
 from cath_dagster.core.model.outcome import RunResult
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.documents import DocumentServer
+from tests.cloudmake.drizzle import generate
 from tests.support.maintained import outcome
 
 JOB = "spec_drift"
@@ -374,6 +375,7 @@ def test_several_specifications_are_one_declaration(cloudmake: CloudMake, served
         (200, '{"error": "unauthorised"}', "no OpenAPI document"),
         (200, '{"swagger": "2.0", "paths": {}}', "no OpenAPI document"),
         (200, "", "no JSON"),
+        (200, "[" * 100_000, "nested too deeply"),
         (404, "{}", "HTTP 404"),
         (500, json.dumps(SERVED), "HTTP 500"),
         (302, json.dumps(SERVED), "HTTP 302"),
@@ -454,6 +456,36 @@ def test_the_schema_is_compared_with_the_newest_snapshot(cloudmake: CloudMake, t
     assert result.status == "success"
     assert "table projects" in snapshots(cloudmake)[0][4]["added"]
     assert not any("maintenance" in name for name in snapshots(cloudmake)[0][4]["added"])
+
+
+@pytest.mark.stack
+def test_from_drizzle_kit_to_the_database_and_back(cloudmake: CloudMake, tmp_path: Path) -> None:
+    cloudmake.connection.execute("DROP SCHEMA public CASCADE; DROP SCHEMA auth CASCADE; CREATE SCHEMA public")
+    head = 'import { pgTable, jsonb, text, timestamp, uuid, index } from "drizzle-orm/pg-core";'
+    shirts = (
+        'export const shirts = pgTable("shirts", { name: text("name").default("it\'s"), made: timestamp("made") });'
+    )
+    drifts = """export const drifts = pgTable("mcp_drift_snapshots", {
+        id: uuid("id").primaryKey().defaultRandom(), server: text("server_name").notNull(), diff: jsonb("diff_json").notNull(),
+        detected: timestamp("detected_at", { withTimezone: true }).notNull().defaultNow(),
+        resolved: timestamp("resolved_at", { withTimezone: true }), status: text("status").notNull().default("detected"),
+    }, (t) => [index("by_server").on(t.server, t.detected)]);"""
+    cloudmake.environ["CLOUDMAKE_MIGRATIONS_PATH"] = str(generate(tmp_path, head + drifts, "drifts"))
+
+    def drift_now() -> list[str]:
+        result = cloudmake.run(JOB, sources="schema")
+        assert result.status == "success", result.error
+        diff = cloudmake.rows(f"SELECT diff_json FROM {TABLE} WHERE resolved_at IS NULL")
+        return [name for (row,) in diff for kind in ("added", "removed", "changed") for name in row[kind]]
+
+    assert cloudmake.run("run_migrations", confirm=True).error is None
+    assert drift_now() == []
+    generate(tmp_path, head + drifts + shirts, "shirts")
+    assert drift_now() == ["table shirts"]
+    assert cloudmake.run("run_migrations", confirm=True).error is None
+    assert drift_now() == []
+    cloudmake.connection.execute("ALTER TABLE shirts ALTER name SET DEFAULT 'its', ADD price int")
+    assert drift_now() == ["column shirts.price", "column shirts.name (default)"]
 
 
 # MCP servers

@@ -216,7 +216,8 @@ _CONSTRAINTS = sa.text(
     FROM pg_constraint
     LEFT JOIN pg_class AS target ON target.oid = confrelid
     LEFT JOIN pg_namespace AS target_schema ON target_schema.oid = target.relnamespace
-    WHERE conrelid = ANY(:tables) AND contype IN ('p', 'u', 'c', 'f')
+    -- A key to a partitioned table has another one to each of its partitions.
+    WHERE conrelid = ANY(:tables) AND contype IN ('p', 'u', 'c', 'f') AND conparentid = 0
     """
 )
 _INDEXES = sa.text(

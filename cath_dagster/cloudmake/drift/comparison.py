@@ -38,9 +38,9 @@ class Difference:
 def compare(declared: Things, real: Things) -> Difference:
     """Return how what is there differs; an aspect of which the declaration says nothing may be as it is."""
     return Difference(
-        added=tuple(sorted(real.keys() - declared.keys())),
-        removed=tuple(sorted(declared.keys() - real.keys())),
-        changed=tuple(_changed(declared, real)),
+        added=tuple(map(_storable, sorted(real.keys() - declared.keys()))),
+        removed=tuple(map(_storable, sorted(declared.keys() - real.keys()))),
+        changed=tuple(map(_storable, _changed(declared, real))),
     )
 
 
@@ -49,6 +49,11 @@ def _changed(declared: Things, real: Things) -> Iterator[str]:
         aspects = [aspect for aspect, value in declared[name].items() if real[name].get(aspect) != value]
         if aspects:
             yield f"{name} ({', '.join(sorted(aspects))})"
+
+
+def _storable(name: str) -> str:
+    """Return a name without what PostgreSQL keeps in no text: a document may have anything in a name."""
+    return name.encode(errors="replace").decode().replace("\0", "?")
 
 
 def digest(value: object) -> str:

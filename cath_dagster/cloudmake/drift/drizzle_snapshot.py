@@ -30,8 +30,10 @@ class Snapshot:
 
     @property
     def schemas(self) -> frozenset[str]:
-        named = {_schema(item) for kind in ("tables", "enums", "sequences", "views") for item in self._items(kind)}
-        return frozenset({SERVICE, *named, *self.document.get("schemas", {}).values()})
+        # A view that Drizzle only reads is somebody else's, and so is its schema.
+        kinds = ("tables", "enums", "sequences", "views")
+        items = (item for kind in kinds for item in self._items(kind) if not item.get("isExisting"))
+        return frozenset({SERVICE, *map(_schema, items), *self.document.get("schemas", {}).values()})
 
     def facts(self, default_classes: Collection[str]) -> SchemaFacts:
         """Return it as things; an index's operator class that is its type's own goes without saying."""
@@ -42,7 +44,7 @@ class Snapshot:
             facts.others[f"enum {shown(_schema(item), item['name'])}"] = {"values": json.dumps(item["values"])}
         for item in self._items("sequences"):
             facts.others[f"sequence {shown(_schema(item), cut(item['name']))}"] = {}
-        for item in self._items("views"):
+        for item in filter(lambda item: _schema(item) in self.schemas, self._items("views")):
             kind = "materialized view" if item.get("materialized") else "view"
             facts.others[f"{kind} {shown(_schema(item), item['name'])}"] = {}
         for item in self._items("tables"):
@@ -50,8 +52,7 @@ class Snapshot:
         return facts
 
     def _items(self, kind: str) -> Iterator[Mapping[str, Any]]:
-        # Drizzle knows columns of a view that exists already, and nothing of the view itself.
-        return (item for item in self.document.get(kind, {}).values() if not item.get("isExisting"))
+        return iter(self.document.get(kind, {}).values())
 
 
 def read_newest_snapshot(path: Path, variable: str) -> Snapshot:

@@ -39,7 +39,7 @@ def _load(file: Path, name: str) -> Any:
     try:
         content = file.read_text(encoding="utf-8-sig")
         return json.loads(content) if file.suffix == ".json" else yaml.load(content, Loader=_loader())  # noqa: S506 - the safe one
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         raise UnreadableError(f"{name} cannot be read as {'JSON' if file.suffix == '.json' else 'YAML'}") from None
 
 

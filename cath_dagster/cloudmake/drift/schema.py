@@ -18,8 +18,14 @@ def look(surroundings: Surroundings) -> Look:
     variable = f"{surroundings.prefix}_{VARIABLE}"
     snapshot = read_newest_snapshot(Path(surroundings.variable(VARIABLE)), variable)
     database = surroundings.opened()
-    declared, real = database.transaction(lambda connection: read_both(connection, snapshot))
+    declared, real = database.transaction(lambda connection: _read_at_once(connection, snapshot))
     return whole("schema", compare_schemas(declared, real), declared=declared.count)
+
+
+def _read_at_once(connection: sa.Connection, snapshot: Snapshot) -> tuple[SchemaFacts, SchemaFacts]:
+    """Return both as of one instant: a migration that commits between two queries is no drift."""
+    connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+    return read_both(connection, snapshot)
 
 
 def read_both(connection: sa.Connection, snapshot: Snapshot) -> tuple[SchemaFacts, SchemaFacts]:

@@ -15,6 +15,10 @@ def test_names_what_is_more_less_and_otherwise_sorted() -> None:
     assert not compare(declared, declared)
 
 
+def test_a_name_that_no_table_could_keep_is_told_all_the_same() -> None:
+    assert compare({}, {"a\0b": {}, "c\ud800": {}}).added == ("a?b", "c?")
+
+
 def test_a_hash_is_of_the_keys_sorted_at_every_depth() -> None:
     assert digest({"a": [{"b": 1, "c": 2.0}]}) == digest({"a": [{"c": 2, "b": 1.0}]})
     assert digest({"a": [1, 2]}) != digest({"a": [2, 1]})

@@ -102,12 +102,16 @@ def test_what_was_applied_as_declared_is_no_drift(engine: sa.Engine) -> None:
         ("ALTER POLICY p_sel ON users TO CURRENT_USER", "changed", ["policy users.p_sel (roles)"]),
         ("DROP SEQUENCE my_seq", "removed", ["sequence my_seq"]),
         ("CREATE VIEW extra AS SELECT 1 AS one", "added", ["view extra"]),
+        (
+            "CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parted FOR VALUES IN (1); ALTER TABLE rls ADD FOREIGN KEY (id) REFERENCES parted",
+            "added",
+            ["foreign key rls (id) to parted (id)", "table parted"],
+        ),
         # What is none of the declaration's business
         ("CREATE SCHEMA maintenance; CREATE TABLE maintenance.t (id int)", "added", []),
         ("CREATE SCHEMA auth; CREATE TABLE auth.t (id int)", "added", []),
         ("CREATE TABLE _migration_log (id int)", "added", []),
         ("CREATE EXTENSION vector", "added", []),
-        ("CREATE TABLE parted (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parted FOR VALUES IN (1)", "added", ["table parted"]),
     ],
 )  # fmt: skip
 def test_a_change_by_sql_is_found(engine: sa.Engine, statements: str, kind: str, names: list[str]) -> None:
@@ -208,7 +212,28 @@ def test_an_expression_that_is_none_is_drift_and_nothing_of_it_is_run(
     assert drift(engine, folder=folder) == Difference(changed=("check users.age_check (expression)",))
 
 
+def test_a_view_that_drizzle_only_reads_is_declared_and_its_schema_is_not(engine: sa.Engine, tmp_path: Path) -> None:
+    shutil.copytree(DECLARED, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "meta" / "0000_snapshot.json"
+    document = json.loads(file.read_text())
+    for schema in ("public", "auth"):
+        view: dict[str, object] = {
+            "name": "extra",
+            "schema": schema,
+            "isExisting": True,
+            "materialized": False,
+            "columns": {},
+        }
+        document["views"][f"{schema}.extra"] = view
+    file.write_text(json.dumps(document))
+
+    found = drift(engine, "CREATE VIEW extra AS SELECT 1; CREATE SCHEMA auth; CREATE TABLE auth.t ()", folder=tmp_path)
+
+    assert found == Difference()
+
+
 @pytest.mark.stack
+@pytest.mark.both_versions
 def test_what_drizzle_kit_generates_today_is_no_drift_either(databases: Databases, tmp_path: Path) -> None:
     folder = generate(tmp_path, (DECLARED / "schema.ts").read_text(), "first")
     with databases.copy() as url:
