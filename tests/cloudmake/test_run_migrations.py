@@ -90,6 +90,7 @@ def test_percent_signs_dollars_colons_and_several_statements_of_a_part_mean_them
         "CREATE TABLE a (t text DEFAULT '100%s :b $1 %(x)s'); INSERT INTO a DEFAULT VALUES; SELECT * FROM a;\n"
         "CREATE FUNCTION f() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN '%'; END $$; SELECT 5 % 3",
         "",
+        "-- Custom SQL migration file, put your code below! --",
         "INSERT INTO a VALUES (f())",
     )
 
@@ -278,6 +279,7 @@ def test_a_migration_that_was_written_down_twice_is_a_note(cloudmake: CloudMake,
         ('{"entries": [{"tag": "../x", "when": 1}]}', "../x"),
         ('{"entries": [{"tag": "x", "when": "1"}]}', "milliseconds"),
         ('{"entries": [{"tag": "x", "when": true}]}', "milliseconds"),
+        ('{"entries": [{"tag": "x", "when": 99999999999999999999}]}', "milliseconds"),
         ('{"entries": [7]}', "tag"),
     ],
 )
@@ -503,6 +505,33 @@ def state(cloudmake: CloudMake, layout: str) -> tuple[int, bool, bool]:
 def undo(cloudmake: CloudMake, layout: str) -> None:
     table = "drizzle.__drizzle_migrations" if layout == "drizzle" else "_migration_log"
     cloudmake.connection.execute(f"DROP TABLE a, b; DELETE FROM {table}")
+
+
+def test_a_connection_that_is_cut_in_its_midst_is_made_anew_and_applies_it_once(
+    cloudmake: CloudMake, folder: MigrationFolder
+) -> None:
+    cloudmake.connection.execute("CREATE SEQUENCE cuts")
+    folder.add("0000_a", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+    folder.add(
+        "0001_b",
+        "DO $$ BEGIN IF nextval('cuts') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; END $$",
+        "CREATE TABLE b (id int)",
+    )
+
+    result = migrate(cloudmake)
+
+    assert (result.error, outcome(result, "migrations").updated) == (None, 2)
+    assert (cloudmake.count("a"), cloudmake.value("SELECT last_value FROM cuts")) == (1, 2)
+    assert len(written_down(cloudmake)) == 2
+
+
+def test_a_copy_from_standard_input_is_an_error_and_undone(cloudmake: CloudMake, folder: MigrationFolder) -> None:
+    folder.add("0000_a", "CREATE TABLE a (id int)", "COPY a FROM STDIN")
+
+    result = migrate(cloudmake)
+
+    assert (result.status, "0000_a, part 2 of 2" in (result.error or "")) == ("failed", True)
+    assert exists(cloudmake, "a") == [False]
 
 
 def test_two_runs_at_once_apply_it_once(cloudmake: CloudMake, folder: MigrationFolder) -> None:

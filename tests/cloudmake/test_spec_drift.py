@@ -238,7 +238,7 @@ def test_tables_that_a_database_lacks_are_no_drift_and_nothing_compared_is_no_su
 
 
 def test_what_cannot_be_read_keeps_its_row_and_fails_the_run_after_the_rest(cloudmake: CloudMake, root: Path) -> None:
-    add_version(cloudmake, 1, {"brand": "#fff"})
+    add_version(cloudmake, 1, "no tokens")
     add_artifact(cloudmake, "gone.ts", sha256(b"x"))
     before = {"source": "tokens", "added": ["token brand"], "removed": [], "changed": []}
     cloudmake.insert(TABLE, server_name="spec:tokens", diff_json=Jsonb(before), detected_at=cloudmake.ago(days=9))
@@ -280,11 +280,22 @@ def test_a_changed_value_at_any_depth_is_drift_and_the_order_of_keys_is_none(clo
     assert "#ff" not in json.dumps(changed.as_json()) + str(snapshots(cloudmake)) + str(cloudmake.reporter.lines)
 
 
-def test_a_version_may_be_a_list_of_tokens(cloudmake: CloudMake) -> None:
-    add_version(cloudmake, 1, [{"name": "a", "category": "radius", "value": 4}])
-    add_token(cloudmake, "a", 4)
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        [{"name": "a", "category": "color", "value": {"hex": 4}}],
+        {"a": {"value": {"hex": 4}, "version": 1}},
+        {"a": {"hex": 4}},
+    ],
+)
+def test_a_version_may_hold_tokens_or_their_values_alone(cloudmake: CloudMake, snapshot: object) -> None:
+    add_version(cloudmake, 1, snapshot)
+    add_token(cloudmake, "a", {"hex": 4})
+    same = cloudmake.run(JOB, dry_run=True)
+    cloudmake.connection.execute("""UPDATE design_tokens SET value = '{"hex": 5}'""")
 
-    assert counts(cloudmake.run(JOB), "spec:tokens") == (0, 0, 1)
+    assert counts(same, "spec:tokens") == (0, 0, 0)
+    assert counts(cloudmake.run(JOB, dry_run=True), "spec:tokens") == (0, 0, 1)
 
 
 # Artifacts

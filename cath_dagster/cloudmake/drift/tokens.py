@@ -25,15 +25,14 @@ def _read(connection: sa.Connection) -> tuple[Things, Things]:
 
 
 def _declared(snapshot: object) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield the tokens of a snapshot: by name, or as a list of tokens that have one."""
+    """Yield the tokens of a snapshot: by name, each with its value or no more than that, or as a list of tokens."""
     if snapshot is None:
         return
     items = snapshot.items() if isinstance(snapshot, dict) else _named(snapshot)
     for name, token in items:
-        if not isinstance(token, dict) or "value" not in token:
-            raise UnreadableError(f"the newest design_token_versions.snapshot has {name!r} without a value")
-        aspects = {"value": digest(token["value"])}
-        yield f"token {name}", {**aspects, **({"category": str(token["category"])} if "category" in token else {})}
+        told = token if isinstance(token, dict) and "value" in token else {"value": token}
+        category = {"category": str(told["category"])} if "category" in told else {}
+        yield f"token {name}", {"value": digest(told["value"]), **category}
 
 
 def _named(snapshot: object) -> Iterator[tuple[str, Any]]:

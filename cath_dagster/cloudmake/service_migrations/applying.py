@@ -11,6 +11,7 @@ from cath_dagster.cloudmake.service_migrations import history, plain_log
 from cath_dagster.cloudmake.service_migrations.history import Decision
 from cath_dagster.cloudmake.service_migrations.migration import Migration
 from cath_dagster.core.errors import (
+    DatabaseLostError,
     DatabaseStatementError,
     DatabaseUnavailableError,
     IncompleteRunError,
@@ -110,9 +111,16 @@ class Applier:
     def _transact(self) -> dict[str, float]:
         try:
             return self.database.transaction(self._apply)
+        except DatabaseLostError as error:
+            # The answer to a commit may be what was lost.
+            raise DatabaseLostError(
+                f"{self._where()}{error}; it is whole or not at all, and the next run finds out"
+            ) from None
         except (DatabaseStatementError, DatabaseUnavailableError) as error:
-            where = f"{self._at_work}: " if self._at_work else ""
-            raise type(error)(f"{where}{error}; {NOTHING_CHANGED}") from None
+            raise type(error)(f"{self._where()}{error}; {NOTHING_CHANGED}") from None
+
+    def _where(self) -> str:
+        return f"{self._at_work}: " if self._at_work else ""
 
     def _create(self, connection: sa.Connection) -> None:
         """Create the table where it is missing; IF NOT EXISTS itself fails where another session does the same just now."""

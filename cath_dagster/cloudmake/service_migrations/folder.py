@@ -13,6 +13,8 @@ from cath_dagster.core.errors import ConfigurationError
 
 JOURNAL = Path("meta") / "_journal.json"
 DIALECT = "postgresql"
+LATEST = 2**53
+"""Numbers beyond are not whole to JavaScript."""
 _NUMBERED = re.compile(r"\d+_.*\.sql")
 """The names that drizzle-kit gives to files."""
 
@@ -86,7 +88,7 @@ def _tag(entry: object, variable: str) -> str:
     when = entry.get("when") if isinstance(entry, dict) else None
     if not isinstance(tag, str) or not tag or Path(tag).name != tag:
         raise ConfigurationError(f"{variable}: an entry of {JOURNAL} has the tag {tag!r}; a file's name is needed")
-    if isinstance(when, bool) or not isinstance(when, int):
+    if isinstance(when, bool) or not isinstance(when, int) or not 0 <= when < LATEST:
         raise ConfigurationError(f"{variable}: {tag} has the `when` {when!r} in {JOURNAL}; milliseconds are needed")
     return tag
 
