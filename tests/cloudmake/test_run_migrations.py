@@ -5,22 +5,20 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 
 from cath_dagster.core.model.outcome import RunResult
 from tests.cloudmake.cloudmake import CloudMake
+from tests.cloudmake.killed import is_killed_at
 from tests.cloudmake.migration_folder import FIRST_WHEN, MigrationFolder
 from tests.support.maintained import outcome
 from tests.support.waiting import wait_until
 
 JOB = "run_migrations"
-KILLED = 9
 
 
 @pytest.fixture
@@ -453,24 +451,7 @@ def test_max_rows_counts_plain_files(cloudmake: CloudMake, folder: MigrationFold
 # Killed, and two at once
 
 
-def killed_at(cloudmake: CloudMake, number: int, **config: Any) -> bool:
-    """Run in a process of its own that ends without a word before its so-manieth statement; return whether it did."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == KILLED
-    code = 1
-    with suppress(BaseException):
-        seen = iter(range(1, number + 1))
-
-        @sa.event.listens_for(sa.Engine, "before_cursor_execute")
-        def count(*_: object) -> None:
-            if next(seen) == number:
-                os._exit(KILLED)
-
-        code = int(migrate(cloudmake, **config).status != "success")
-    os._exit(code)
-
-
+@pytest.mark.stack
 @pytest.mark.parametrize("layout", ["drizzle", "files"])
 def test_killed_at_any_statement_the_next_run_finds_all_of_a_transaction_or_nothing(
     cloudmake: CloudMake, folder: MigrationFolder, layout: str
@@ -479,7 +460,7 @@ def test_killed_at_any_statement_the_next_run_finds_all_of_a_transaction_or_noth
     for name in ("a", "b"):
         folder.add(f"000_{name}", script.format(name), f"INSERT INTO {name} VALUES (2)")
     number, states = 1, set()
-    while killed_at(cloudmake, number, layout=layout):
+    while is_killed_at(number, lambda: migrate(cloudmake, layout=layout)):
         states.add(state(cloudmake, layout))
         number += 1
         assert number < 200

@@ -19,6 +19,7 @@ from cath_dagster.core.model.outcome import RunResult
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.documents import DocumentServer
 from tests.cloudmake.drizzle import generate
+from tests.cloudmake.killed import is_killed_at
 from tests.support.maintained import outcome
 
 JOB = "spec_drift"
@@ -178,32 +179,16 @@ def test_the_checks_are_answered_by_the_database_alone(cloudmake: CloudMake) -> 
     assert (later.passed, "github" in later.message) == (False, True)
 
 
-def test_a_run_that_is_cut_at_any_statement_leaves_no_second_open_row(
-    cloudmake: CloudMake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.stack
+def test_killed_at_any_statement_there_is_one_open_row_or_none(cloudmake: CloudMake) -> None:
     add_token(cloudmake, "brand", "#fff")
-    for number in range(1, 60):
-        pid = os.fork()
-        if not pid:
-            end_at(number)
-            os._exit(int(cloudmake.run(JOB).status != "success"))
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
-            break
+    number = 1
+    while is_killed_at(number, lambda: cloudmake.run(JOB)):
+        assert [row[:2] for row in snapshots(cloudmake)] in ([], [("spec:tokens", "detected")])
+        number += 1
 
     assert number > 10
     assert [row[:2] for row in snapshots(cloudmake)] == [("spec:tokens", "detected")]
-
-
-def end_at(number: int) -> None:
-    """Let this process end without a word before its so-manieth statement."""
-    import sqlalchemy as sa
-
-    seen = iter(range(1, number + 1))
-
-    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
-    def count(*_: object) -> None:
-        if next(seen, number) == number:
-            os._exit(9)
 
 
 # Which sources are looked at
