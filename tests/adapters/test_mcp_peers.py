@@ -28,7 +28,7 @@ def serving() -> Iterator[McpAddress]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environ = {**os.environ, "PORT": str(port)}
-    command = [find_node(), script(), "streamableHttp"]
+    command = [str(find_node()), script(), "streamableHttp"]
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: is_listening(port) or process.poll() is not None, "the server never listened")
