@@ -101,6 +101,8 @@ class McpSimulator:
     def __init__(self, *, reply: McpReply | None = None, port: int = 0) -> None:
         self.reply = reply
         """What every request gets, if nothing comes next of its own."""
+        self.on_request: Callable[[str], None] = _ignore
+        """Told of each request before it is answered."""
         self._port = port
         self._next: deque[McpReply] = deque()
         self._lock = threading.Lock()
@@ -139,6 +141,11 @@ class McpSimulator:
         with self._lock:
             self._next.extend(replies)
 
+    def forget(self) -> None:
+        """Forget what was asked so far."""
+        with self._lock:
+            self._asked.clear()
+
     def recover(self) -> None:
         """Answer as usual again."""
         self.reply = None
@@ -171,12 +178,20 @@ class McpSimulator:
         self._thread.join()
         self._server = self._thread = None
 
+    def cut_off(self) -> None:
+        """End every connection without an answer, and listen no more; `stop` comes after."""
+        for server in self._server.servers:
+            server.close()
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+
     def _around(self, app: Application) -> Application:
         async def answer(scope: Message, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 return await app(scope, receive, send)
             body = await _read(receive)
             reply = self._take(scope, body)
+            self.on_request(_method(body))
             if reply is not None and await self._instead(reply, send):
                 return None
             return await app(scope, _again(body, receive), send)
@@ -206,6 +221,10 @@ class McpSimulator:
         await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
         await send({"type": "http.response.body", "body": reply.body.encode()})
         return True
+
+
+def _ignore(method: str) -> None:
+    del method
 
 
 async def _read(receive: Receive) -> bytes:
