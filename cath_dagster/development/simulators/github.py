@@ -1,0 +1,518 @@
+"""GitHub on loopback, for samples and tests: secrets in sealed boxes, comments, environments, quotas, and faults on demand.
+
+It can open what was sealed for it, and so shows what a value was; GitHub itself never does.
+"""
+
+import argparse
+import base64
+import json
+import re
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from types import TracebackType
+from typing import Any, Self, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from cath_dagster.core.ports.github import Place, Scope
+from cath_dagster.development.simulators.loopback import LoopbackServer
+
+JSON, HTML = "application/json; charset=utf-8", "text/html"
+MOST_SECRETS = 100
+RETRY_AFTER = "Retry-After"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    kind: str = JSON
+
+    @property
+    def content(self) -> bytes:
+        if self.body is None:
+            return b""
+        return self.body.encode() if isinstance(self.body, str) else json.dumps(self.body).encode()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What becomes of one request: an answer of its own, or none; with `is_done` only after it was acted on."""
+
+    answer: Answer | None = None
+    seconds: float = 0
+    is_done: bool = False
+
+
+@dataclass
+class StoredSecret:
+    sealed: bytes
+    created_at: datetime
+    updated_at: datetime
+
+
+class Keeper:
+    """The secrets of one place, and the key pair that they are sealed for."""
+
+    def __init__(self, key_id: str) -> None:
+        from nacl.public import PrivateKey
+
+        self.key_id = key_id
+        self.secrets: dict[str, StoredSecret] = {}
+        self._private = PrivateKey.generate()
+
+    @property
+    def public_key(self) -> str:
+        return base64.b64encode(bytes(self._private.public_key)).decode()
+
+    @property
+    def private_key(self) -> str:
+        """In base64, for another program that should open what is here."""
+        return base64.b64encode(bytes(self._private)).decode()
+
+    def seal(self, value: bytes) -> bytes:
+        from nacl.public import SealedBox
+
+        return SealedBox(self._private.public_key).encrypt(value)
+
+    def open(self, sealed: bytes) -> bytes:
+        """Return what was sealed; raise `nacl.exceptions.CryptoError` if it was for another place."""
+        from nacl.public import SealedBox
+
+        return SealedBox(self._private).decrypt(sealed)
+
+
+class Repo:
+    def __init__(self, name: str, environments: tuple[str, ...]) -> None:
+        self.name = name
+        self.keepers = {Place(scope): Keeper(f"{name} {scope}") for scope in Scope if scope is not Scope.ENVIRONMENT}
+        self.comments: dict[int, dict[int, str]] = {}
+        for environment in environments:
+            self.add_environment(environment)
+
+    def add_environment(self, name: str) -> None:
+        self.keepers[Place(Scope.ENVIRONMENT, name)] = Keeper(f"{self.name} environment {name}")
+
+    @property
+    def environments(self) -> list[str]:
+        return [place.environment for place in self.keepers if place.environment]
+
+
+class GitHubServer:
+    """GitHub's API on 127.0.0.1; `start` and `stop` it, or use it as a context manager.
+
+    Faults are planted for single requests: the first fault whose pattern is found in `METHOD /path` is used up by it.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str = "planted-github-token",  # noqa: S107 - made up
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        port: int = 0,
+    ) -> None:
+        self.token = token
+        self.limit, self.remaining = 5_000, 5_000
+        self.reset_at = int(now().timestamp()) + 3_600
+        self.counts = True
+        """Whether there are quotas at all; an installation of one's own may have none."""
+        self.is_read_only = False
+        """Whether the token may read alone, as one of a fork's pull request."""
+        self.login = "cloudmake"
+        self.before_answer: Callable[[Request], None] = lambda _: None
+        """Called when a request was acted on and its answer not yet sent."""
+        self.stopping = threading.Event()
+        self._clock = now
+        self._ahead = timedelta()
+        self._port = port
+        self._lock = threading.RLock()
+        self._repositories: dict[str, Repo] = {}
+        self._requests: list[Request] = []
+        self._faults: deque[tuple[re.Pattern[str], Fault]] = deque()
+        self._comment_id = 1_000
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        if self._server is None:
+            raise RuntimeError("GitHub is not started")
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def requests(self) -> list[Request]:
+        """What was asked so far."""
+        with self._lock:
+            return list(self._requests)
+
+    @property
+    def writes(self) -> list[str]:
+        """What was asked so far that changes anything, as `METHOD /path`."""
+        return [str(each) for each in self.requests if each.method != "GET"]
+
+    def start(self) -> None:
+        self.stopping.clear()
+        self._server = _Server(self, self._port)
+        self._port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop at once: requests that hang are cut off."""
+        if self._server is None or self._thread is None:
+            return
+        self.stopping.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.cut_off()
+        self._server.server_close()
+        self._server = self._thread = None
+
+    # What is there, and what people do by hand
+
+    def add_repository(self, name: str, *environments: str) -> None:
+        """Add `owner/name`, with environments of these names."""
+        self._repositories[name] = Repo(name, environments)
+
+    def remove_repository(self, name: str) -> None:
+        del self._repositories[name]
+
+    def keeper(self, repository: str, place: str = "actions") -> Keeper:
+        """Return who keeps the secrets of a place, such as `codespaces` or `environment:production`."""
+        return self._repositories[repository].keepers[Place.parse(place)]
+
+    def plant(self, repository: str, place: str, name: str, value: bytes) -> None:
+        """Write a secret as a person would, a second after anything before."""
+        self.pass_time(1)
+        keeper = self.keeper(repository, place)
+        self._store(keeper, name, keeper.seal(value))
+
+    def pass_time(self, seconds: float) -> None:
+        self._ahead += timedelta(seconds=seconds)
+
+    def values(self, repository: str, place: str = "actions") -> dict[str, bytes]:
+        """Return what was sealed for a place, by name; raise if one of them was sealed for another."""
+        keeper = self.keeper(repository, place)
+        with self._lock:
+            return {name: keeper.open(secret.sealed) for name, secret in sorted(keeper.secrets.items())}
+
+    def environments(self, repository: str) -> list[str]:
+        return self._repositories[repository].environments
+
+    def comments(self, repository: str, issue: int) -> list[str]:
+        return list(self._repositories[repository].comments.get(issue, {}).values())
+
+    def add_comment(self, repository: str, issue: int, body: str) -> int:
+        with self._lock:
+            self._comment_id += 1
+            self._repositories[repository].comments.setdefault(issue, {})[self._comment_id] = body
+            return self._comment_id
+
+    # What goes wrong
+
+    def fail_next(
+        self,
+        status: int,
+        *,
+        pattern: str = "",
+        message: str | None = "Something is wrong",
+        headers: Mapping[str, str] | None = None,
+        times: int = 1,
+    ) -> None:
+        """Answer requests so, with a page of HTML where there is no message."""
+        page = "<html><body>planted page</body></html>"
+        answer = Answer(
+            status, page if message is None else {"message": message}, headers or {}, HTML if message is None else JSON
+        )
+        self._add(pattern, Fault(answer), times)
+
+    def limit_next(
+        self, status: int = 403, *, retry_after: int | None = None, pattern: str = "", times: int = 1
+    ) -> None:
+        """Answer as by a secondary limit, which may say for how long."""
+        headers = {} if retry_after is None else {RETRY_AFTER: str(retry_after)}
+        message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+        self.fail_next(status, pattern=pattern, message=message, headers=headers, times=times)
+
+    def answer_next(self, answer: Answer, *, pattern: str = "") -> None:
+        self._add(pattern, Fault(answer), 1)
+
+    def close_next(self, *, pattern: str = "", is_done: bool = False, times: int = 1) -> None:
+        """Close the connection without an answer, with `is_done` after the request was acted on."""
+        self._add(pattern, Fault(is_done=is_done), times)
+
+    def hang_next(self, seconds: float, *, pattern: str = "", times: int = 1) -> None:
+        """Say nothing for so long, and close the connection then."""
+        self._add(pattern, Fault(seconds=seconds), times)
+
+    def recover(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def _add(self, pattern: str, fault: Fault, times: int) -> None:
+        with self._lock:
+            self._faults.extend([(re.compile(pattern), fault)] * times)
+
+    # How it answers
+
+    def take(self, request: Request) -> Answer | None:
+        """Return the answer to a request, None for no answer."""
+        with self._lock:
+            self._requests.append(request)
+            fault = self._take_fault(request)
+        if fault is not None and not fault.is_done:
+            self.stopping.wait(fault.seconds)
+            return fault.answer and self._with_quota(fault.answer)
+        with self._lock:
+            answer = self._answer(request)
+        self.before_answer(request)
+        return None if fault is not None else self._with_quota(answer)
+
+    def _take_fault(self, request: Request) -> Fault | None:
+        for index, (pattern, fault) in enumerate(self._faults):
+            if pattern.search(str(request)):
+                del self._faults[index]
+                return fault
+        return None
+
+    def _answer(self, request: Request) -> Answer:
+        if request.headers.get("authorization") != f"Bearer {self.token}":
+            return _refusal(401, "Bad credentials")
+        if request.path == "/rate_limit":
+            return self._rate_limit()
+        if self.counts:
+            if self.remaining == 0:
+                return _refusal(403, "API rate limit exceeded for user ID 1.")
+            self.remaining -= 1
+        if self.is_read_only and request.method != "GET":
+            return _refusal(403, "Resource not accessible by integration")
+        return self._route(request)
+
+    def _rate_limit(self) -> Answer:
+        if not self.counts:
+            return _refusal(404, "Rate limiting is not enabled.")
+        core = {
+            "limit": self.limit,
+            "used": self.limit - self.remaining,
+            "remaining": self.remaining,
+            "reset": self.reset_at,
+        }
+        return Answer(200, {"resources": {"core": core, "graphql": {**core, "remaining": self.limit, "used": 0}}})
+
+    def _route(self, request: Request) -> Answer:
+        found = re.fullmatch("/repos/([^/]+/[^/]+)/(.+)", request.path)
+        repository = self._repositories.get(found[1]) if found else None
+        if found is None or repository is None:
+            return _refusal(404, "Not Found")
+        routes: dict[str, Callable[..., Answer]] = {
+            "(actions|codespaces|dependabot)/secrets(?:/([^/]+))?": self._scope_secrets,
+            "environments/([^/]+)/secrets(?:/([^/]+))?": self._environment_secrets,
+            "environments(?:/([^/]+))?": self._environments,
+            "issues/([0-9]+)/comments": self._comments,
+            "issues/comments/([0-9]+)": self._comment,
+        }
+        for pattern, work in routes.items():
+            if parts := re.fullmatch(pattern, found[2]):
+                return work(request, repository, *(part and unquote(part) for part in parts.groups()))
+        return _refusal(404, "Not Found")
+
+    def _scope_secrets(self, request: Request, repository: Repo, scope: str, name: str | None) -> Answer:
+        return self._secrets(request, repository.keepers[Place(Scope(scope))], name)
+
+    def _environment_secrets(self, request: Request, repository: Repo, environment: str, name: str | None) -> Answer:
+        keeper = repository.keepers.get(Place(Scope.ENVIRONMENT, environment))
+        return _refusal(404, "Not Found") if keeper is None else self._secrets(request, keeper, name)
+
+    def _secrets(self, request: Request, keeper: Keeper, name: str | None) -> Answer:
+        if name is None:
+            shown = [_show_secret(each, secret) for each, secret in sorted(keeper.secrets.items())]
+            return self._page(request, shown, "secrets")
+        if name == "public-key":
+            return Answer(200, {"key_id": keeper.key_id, "key": keeper.public_key})
+        name = name.upper()
+        if request.method == "PUT":
+            return self._put(keeper, name, request.body)
+        secret = keeper.secrets.get(name)
+        if secret is None:
+            return _refusal(404, "Not Found")
+        if request.method == "DELETE":
+            del keeper.secrets[name]
+            return Answer(204)
+        return Answer(200, _show_secret(name, secret))
+
+    def _put(self, keeper: Keeper, name: str, body: Mapping[str, Any]) -> Answer:
+        is_name = re.fullmatch("[A-Z_][A-Z0-9_]*", name) and not name.startswith("GITHUB_")
+        is_new = name not in keeper.secrets
+        if not is_name or body.get("key_id") != keeper.key_id or (is_new and len(keeper.secrets) >= MOST_SECRETS):
+            return _refusal(422, "Validation Failed")
+        self._store(keeper, name, base64.b64decode(body["encrypted_value"]))
+        return Answer(201, {}) if is_new else Answer(204)
+
+    def _store(self, keeper: Keeper, name: str, sealed: bytes) -> None:
+        # GitHub shows whole seconds.
+        now = (self._clock() + self._ahead).replace(microsecond=0)
+        with self._lock:
+            before = keeper.secrets.get(name)
+            keeper.secrets[name] = StoredSecret(sealed, now if before is None else before.created_at, now)
+
+    def _environments(self, request: Request, repository: Repo, name: str | None) -> Answer:
+        if name is None:
+            shown = [{"id": number, "name": each} for number, each in enumerate(repository.environments, start=1)]
+            return self._page(request, shown, "environments")
+        place = Place(Scope.ENVIRONMENT, name)
+        if place not in repository.keepers:
+            return _refusal(404, "Not Found")
+        if request.method == "DELETE":
+            del repository.keepers[place]
+            return Answer(204)
+        return Answer(200, {"name": name})
+
+    def _comments(self, request: Request, repository: Repo, issue: str) -> Answer:
+        if request.method == "POST":
+            comment_id = self.add_comment(repository.name, int(issue), request.body["body"])
+            return Answer(201, self._show_comment(comment_id, request.body["body"]))
+        comments = repository.comments.get(int(issue), {})
+        return self._page(request, [self._show_comment(*each) for each in comments.items()])
+
+    def _comment(self, request: Request, repository: Repo, comment_id: str) -> Answer:
+        number = int(comment_id)
+        for comments in repository.comments.values():
+            if number in comments:
+                if request.method == "PATCH":
+                    comments[number] = request.body["body"]
+                return Answer(200, self._show_comment(number, comments[number]))
+        return _refusal(404, "Not Found")
+
+    def _show_comment(self, comment_id: int, body: str) -> dict[str, object]:
+        return {"id": comment_id, "body": body, "user": {"login": self.login}}
+
+    def _page(self, request: Request, items: list[dict[str, object]], name: str | None = None) -> Answer:
+        """Return the page that was asked for, and where the next one is."""
+        size, page = min(int(request.query.get("per_page", 30)), 100), int(request.query.get("page", 1))
+        some = items[(page - 1) * size : page * size]
+        links = {}
+        if page * size < len(items):
+            here = f"{self.url}{request.path}?per_page={size}&page="
+            links = {"Link": f'<{here}{page + 1}>; rel="next", <{here}{-(-len(items) // size)}>; rel="last"'}
+        return Answer(200, some if name is None else {"total_count": len(items), name: some}, links)
+
+    def _with_quota(self, answer: Answer) -> Answer:
+        if not self.counts:
+            return answer
+        quota = {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Used": str(self.limit - self.remaining),
+            "X-RateLimit-Reset": str(self.reset_at),
+            "X-RateLimit-Resource": "core",
+        }
+        return Answer(answer.status, answer.body, {**quota, **answer.headers}, answer.kind)
+
+
+def _refusal(status: int, message: str) -> Answer:
+    return Answer(status, {"message": message, "documentation_url": "https://docs.github.com/rest"})
+
+
+def _show_secret(name: str, secret: StoredSecret) -> dict[str, object]:
+    return {"name": name, "created_at": _show(secret.created_at), "updated_at": _show(secret.updated_at)}
+
+
+def _show(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _Server(LoopbackServer):
+    def __init__(self, github: GitHubServer, port: int) -> None:
+        self.github = github
+        super().__init__(port, _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Head and body in one packet, or the client waits for the second.
+    wbufsize = -1
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing."""
+
+    def _serve(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = urlsplit(self.path)
+        request = Request(
+            method=self.command,
+            # So GitHub's own client asks an installation of one's own.
+            path=parts.path.removeprefix("/api/v3"),
+            query={name: values[0] for name, values in parse_qs(parts.query).items()},
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=json.loads(content) if content else {},
+        )
+        answer = cast("_Server", self.server).github.take(request)
+        if answer is None:
+            self.close_connection = True
+            return
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if answer.body is not None:
+            self.send_header("Content-Type", answer.kind)
+        if answer.status != 204:  # noqa: PLR2004 - HTTP's own
+            self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - as the base class calls them
+
+
+def _read_repositories(given: list[str]) -> Iterator[tuple[str, list[str]]]:
+    for each in given:
+        name, _, environments = each.partition(":")
+        yield name, [part for part in environments.split(",") if part]
+
+
+def main() -> None:
+    """Serve until the process is ended, saying where on standard output."""
+    parser = argparse.ArgumentParser(prog="python -m cath_dagster.development.simulators.github", description=__doc__)
+    parser.add_argument("repositories", nargs="+", help="owner/name, or owner/name:environment,environment")
+    parser.add_argument("--token", default="planted-github-token", help="the token that it takes")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with GitHubServer(token=given.token) as server:
+        for name, environments in _read_repositories(given.repositories):
+            server.add_repository(name, *environments)
+        print(server.url, flush=True)  # noqa: T201 - who started it reads the address
+        while True:
+            time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()
