@@ -192,7 +192,7 @@ def test_a_server_that_cannot_start_has_failed_wholly_and_the_others_are_measure
     assert result.status == "failed"
     assert "a could not be measured, not_started" in str(result.error)
     assert verdicts(result) == {"sc_021_list_p95": False, "within_alert_limits": False}
-    assert [check.details["servers"] for check in result.checks] == [["a"], ["a"]]
+    assert all("a" in check.subjects for check in result.checks)
 
 
 def test_a_call_that_timed_out_counts_with_its_time_out_and_a_dead_server_is_not_asked_a_hundred_times(

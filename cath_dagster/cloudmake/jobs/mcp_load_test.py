@@ -1,6 +1,6 @@
 """Measure how fast every MCP server answers and how often it fails, and judge it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -153,10 +153,13 @@ def _judge(run: JobRun, settings: McpLoadTestSettings, measured: Sequence[Measur
     if run.dry_run:
         return []
     thresholds = configured_thresholds(run)
-    slow = [f"{each.server}: {each.p95_ms:.0f} ms" for each in measured if each.p95_ms > LIST_P95_MS]
+    slow = {each.server: f"{each.server}: {each.p95_ms:.0f} ms" for each in measured if each.p95_ms > LIST_P95_MS}
     run.judge(LIST_P95, _verdict(slow, f"tools/list takes more than {LIST_P95_MS} ms"), gates=settings.gate)
     broken = _broken(measured, thresholds, settings)
-    told = [each.says for each in broken if each.level >= Level.ALERT]
+    told: dict[str, str] = {}
+    for each in broken:
+        if each.level >= Level.ALERT:
+            told[each.server] = f"{told[each.server]}; {each.says}" if each.server in told else each.says
     run.judge(WITHIN_LIMITS, _verdict(told, "beyond the limits"), gates=settings.gate)
     for each in broken:
         if each.level is Level.WARNING:
@@ -169,11 +172,10 @@ def _broken(measured: Sequence[Measurement], thresholds: Thresholds, settings: M
     return [broken for each in measured for broken in broken_limits(each, thresholds, alert)]
 
 
-def _verdict(found: Sequence[str], what: str) -> Verdict:
+def _verdict(found: Mapping[str, str], what: str) -> Verdict:
     if not found:
         return Verdict(passed=True)
-    servers = sorted({says.partition(":")[0] for says in found})
-    return Verdict(passed=False, message=f"{what}: {'; '.join(found)}", details={"servers": servers})
+    return Verdict(passed=False, message=f"{what}: {'; '.join(found.values())}", subjects=tuple(found))
 
 
 def _record(

@@ -43,7 +43,7 @@ class Looked:
 
     server: str
     fault: McpFault | None
-    """Why it did not answer when it was last asked; None where it did, or was asked by others."""
+    """Why it did not answer when it was last asked; None where it did, or was asked by others alone."""
     asked: int
     transitions: tuple[tuple[str, str], ...] = ()
 
@@ -68,17 +68,26 @@ class Watch:
 
     def look(self, servers: Sequence[Server]) -> list[Looked]:
         """Look at all servers at once, each in a thread of its own: one that hangs holds up no other."""
+        return self._each(servers, lambda server: _Look(self, server).until_known())
+
+    def ask_once(self, servers: Sequence[Server]) -> list[Looked]:
+        """Ask every server once, all at once, and record nothing."""
+
+        def look(server: Server) -> Looked:
+            error = self.asked(server)
+            return Looked(server=server.name, fault=None if error is None else error.fault, asked=1)
+
+        return self._each(servers, look)
+
+    def _each(self, servers: Sequence[Server], work: Callable[[Server], Looked]) -> list[Looked]:
         looked = work_on(
             servers,
-            lambda _, server: self._look(server),
+            lambda _, server: work(server),
             own=contextlib.nullcontext,
             threads=max(1, len(servers)),
             stop=self._stop,
         )
         return sorted(looked, key=lambda each: each.server)
-
-    def _look(self, server: Server) -> Looked:
-        return _Look(self, server).until_known()
 
     def recorded(self, work: Callable[[sa.Connection], T]) -> T:
         with self._lock:
@@ -137,13 +146,12 @@ class _Look:
 
     def _is_known(self) -> bool:
         """Return whether it has answered, and so often that its breaker is closed."""
-        return self._error is None and self._state == CLOSED
+        return self._state == CLOSED and (self._error is None or self._error.fault in MISCONFIGURED)
 
     def _ask(self) -> None:
         name, now = self._server.name, self._watch.now()
         if not self._watch.recorded(lambda connection: breaker.allow(connection, name, now)):
             # Another caller asks it, or it is left alone for a while: what comes of that is in its breaker.
-            self._error = None
             self._see(self._watch.recorded(lambda connection: breaker.read(connection, [name])[name]))
             return
         self._asked += 1
