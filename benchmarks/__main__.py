@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks import foreground, purge, report
 from benchmarks.audit_log import AuditLog
+from benchmarks.cloudmake_servers import measure_servers
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
@@ -109,12 +110,18 @@ def _tokens(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | No
     yield from measure_tokens(cluster, rounds=rounds, say=say)
 
 
+def _servers(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_servers(cluster, rounds=rounds, say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
     "surveys": _surveys,
     "marking": _marking,
     "tokens": _tokens,
+    "servers": _servers,
 }
 
 

@@ -97,7 +97,7 @@ def test_servers_that_answer_are_asked_once_and_are_well(
     assert breakers(cloudmake, "state, last_success_at, probed_at") == dict.fromkeys(
         ("a", "b"), ("CLOSED", cloudmake.as_of, cloudmake.as_of)
     )
-    assert simulator.asked["tools/list"] == 4
+    assert simulator.asked["tools/list"] == 2
     assert outcome(result, "circuit_breaker").details == {"open_breakers": 0, "degraded_servers": 0}
     assert outages(cloudmake) == []
 
@@ -347,7 +347,7 @@ def test_a_server_that_hangs_delays_only_itself(
         if server.name == "hangs":
             raise McpError(McpFault.TIMEOUT)
 
-    monkeypatch.setattr(configuration, "read_tools", ask)
+    monkeypatch.setattr(configuration, "check_answers", ask)
 
     result = run(cloudmake, clock, dry_run=True)
 

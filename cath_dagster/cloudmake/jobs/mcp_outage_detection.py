@@ -120,7 +120,7 @@ def _watch(run: JobRun, settings: McpOutageDetectionSettings, clock: _Clock) -> 
             )
 
     return Watch(
-        ask=configuration.read_tools,
+        ask=configuration.check_answers,
         transaction=run.database.transaction,
         now=clock.now,
         sleep=run.patience.sleep,

@@ -56,6 +56,13 @@ def read_tools(server: Server, *, connect_seconds: float = 30, call_seconds: flo
     return mcp_client.read_tools(server.endpoint, connect_seconds=connect_seconds, call_seconds=call_seconds)
 
 
+def check_answers(server: Server, *, connect_seconds: float, call_seconds: float) -> None:
+    """Ask a server whether it is there; raise `McpError` with the reason where it does not answer."""
+    from cath_dagster.adapters import mcp_client
+
+    mcp_client.check_answers(server.endpoint, connect_seconds=connect_seconds, call_seconds=call_seconds)
+
+
 def configured_servers(run: JobRun, chosen: str = "") -> tuple[Server, ...]:
     """Return the servers of the configuration, sorted by name, or those chosen by name with commas between.
 

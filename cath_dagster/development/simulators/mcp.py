@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -271,14 +272,22 @@ def main() -> None:
     """Serve over standard input and output, or on loopback until the process is ended, saying where."""
     parser = argparse.ArgumentParser(prog="python -m cath_dagster.development.simulators.mcp", description=__doc__)
     parser.add_argument("transport", choices=("stdio", "http"))
-    parser.add_argument("--seconds", type=float, default=0, help="how long each answer takes, over HTTP")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        help="over HTTP, a server for each: how long its answers take",
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if given.transport == "stdio":
         asyncio.run(_serve_standard_input())
         return
-    with McpSimulator(reply=McpReply(seconds=given.seconds)) as simulator:
-        print(simulator.url, flush=True)  # noqa: T201 - who started it reads the address
+    with contextlib.ExitStack() as stack:
+        for seconds in given.seconds:
+            simulator = stack.enter_context(McpSimulator(reply=McpReply(seconds=seconds)))
+            print(simulator.url, flush=True)  # noqa: T201 - who started it reads the addresses
         while True:
             time.sleep(1)
 
