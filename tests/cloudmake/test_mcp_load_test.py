@@ -10,6 +10,7 @@ from unittest.mock import ANY
 
 import pytest
 
+from cath_dagster.cloudmake.servers.console import report
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.development.simulators.mcp import BROKEN, UNAUTHORIZED, McpReply, McpSimulator, too_many
 from tests.cloudmake.clock import SleptClock, run_by
@@ -170,6 +171,7 @@ def test_a_dry_run_says_which_tools_would_be_called_and_calls_none(
 
     details = outcome(result, TABLE).details
     assert details["tools"] == ["a: catalogue.get"]
+    assert report(result, False)[0] == "tools that would be called: a: catalogue.get"  # noqa: FBT003 - as it is called
     assert details["refused_tools"] == ["a: catalogue.wipe, the server says that it may destroy"]
     assert outcome(result, TABLE).matched == 2
     assert set(simulator.asked) == {"server/discover", "tools/list"}
@@ -190,7 +192,7 @@ def test_a_server_that_cannot_start_has_failed_wholly_and_the_others_are_measure
     ]
     assert cloudmake.value(f"SELECT p95_latency_ms FROM {TABLE} WHERE server_name = 'a'") == 10_000
     assert result.status == "failed"
-    assert "a could not be measured, not_started" in str(result.error)
+    assert "a could not be measured: not_started" in str(result.error)
     assert verdicts(result) == {"sc_021_list_p95": False, "within_alert_limits": False}
     assert all("a" in check.subjects for check in result.checks)
 

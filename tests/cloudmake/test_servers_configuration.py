@@ -70,7 +70,9 @@ def test_reads_a_server_at_an_address(path: Path) -> None:
 def test_names_every_variable_that_is_missing_and_reads_none_without_the_prefix(path: Path) -> None:
     write(path, {"a": {"command": "a", "env": {"X": "${ONE}"}}, "b": {"url": "https://b.example/${TWO}"}})
 
-    with pytest.raises(MissingConfigurationError, match=r"^CLOUDMAKE_ONE, CLOUDMAKE_TWO not set"):
+    with pytest.raises(
+        MissingConfigurationError, match=r"^CLOUDMAKE_ONE, CLOUDMAKE_TWO not set; .* has \$\{ONE\}, \$\{TWO\}$"
+    ):
         read_servers(path, {"ONE": "1", "CLOUDMAKE_TWO": ""})
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from cath_dagster.cloudmake import CLOUDMAKE, OWNER
 from cath_dagster.cloudmake.environment import Environment, read_environment
 from cath_dagster.cloudmake.servers.configuration import VARIABLE, Server, configured_servers
+from cath_dagster.cloudmake.servers.console import report
 from cath_dagster.cloudmake.servers.limits import Broken, Level, broken_limits
 from cath_dagster.cloudmake.servers.load import Load, LoadTest
 from cath_dagster.cloudmake.servers.load_rows import write_calls, write_metrics, write_refused
@@ -134,7 +135,6 @@ def _measure(run: JobRun, settings: McpLoadTestSettings, server: Server, began: 
     measured = test.run()
     if not run.dry_run:
         _write(run, measured)
-        run.reporter.info(_says(measured))
     return measured
 
 
@@ -188,6 +188,7 @@ def _record(
     }
     if not run.dry_run:
         details |= {
+            "servers": [_says(each) for each in measured],
             "limits_broken": [each.says for each in broken],
             "errors": [f"{each.server}: {count} x {kind}" for each in measured for kind, count in each.errors.items()],
             "cut_short": [f"{each.server}: {each.cut_short}" for each in measured if each.cut_short],
@@ -232,7 +233,7 @@ def _fail(run: JobRun, measured: Sequence[Measurement]) -> None:
     """Tell what could not be measured, or may not be: that is never good, whatever the limits."""
     for each in measured:
         if each.not_started is not None:
-            run.fail(f"{each.server} could not be measured, {each.not_started}; the others are")
+            run.fail(f"{each.server} could not be measured: {each.not_started}")
         for tool, why in each.refused.items():
             run.fail(
                 f"{each.server}: {tool} is named in loadTools and was not called, because {why}; take it out of loadTools"
@@ -258,6 +259,7 @@ SPEC = JobSpec(
     required_variables=("ENVIRONMENT", VARIABLE),
     is_asset=True,
     checks=(LIST_P95, WITHIN_LIMITS),
+    console_report=report,
     database=DatabaseWork(
         targets=(TABLE, CALLS),
         privileges={TABLE: ("SELECT", "INSERT", "UPDATE"), CALLS: ("INSERT",)},

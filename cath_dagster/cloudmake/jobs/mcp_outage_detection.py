@@ -11,6 +11,7 @@ from cath_dagster.cloudmake import CLOUDMAKE, OWNER
 from cath_dagster.cloudmake.servers import breaker, configuration, outages, verdict
 from cath_dagster.cloudmake.servers.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 from cath_dagster.cloudmake.servers.configuration import Server, configured_servers
+from cath_dagster.cloudmake.servers.console import report
 from cath_dagster.cloudmake.servers.watch import Looked, Watch
 from cath_dagster.core import telemetry
 from cath_dagster.core.model.outcome import Outcome
@@ -244,6 +245,7 @@ SPEC = JobSpec(
     required_variables=(configuration.VARIABLE,),
     max_runtime=timedelta(minutes=15),
     checks=(verdict.CHECK,),
+    console_report=report,
     database=DatabaseWork(
         targets=(BREAKERS, OUTAGES),
         privileges={

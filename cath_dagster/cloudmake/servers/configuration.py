@@ -88,7 +88,7 @@ class _Variables:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._missing: set[str] = set()
+        self._missing: dict[str, str] = {}
 
     def fill(self, text: str, where: str) -> str:
         filled = _REFERENCE.sub(lambda found: self._value(found[1]), text)
@@ -98,15 +98,16 @@ class _Variables:
 
     def check(self, path: Path) -> None:
         if self._missing:
+            named = ", ".join(sorted(self._missing.values()))
             raise MissingConfigurationError(
-                f"{', '.join(sorted(self._missing))} not set; {path} names what these hold as ${{…}}, the prefix left out"
+                f"{', '.join(sorted(self._missing))} not set; set it in the environment of the run: {path} has {named}"
             )
 
     def _value(self, name: str) -> str:
         variable = name if name.startswith(f"{CLOUDMAKE.prefix}_") else f"{CLOUDMAKE.prefix}_{name}"
         value = self._environ.get(variable)
         if not value:
-            self._missing.add(variable)
+            self._missing[variable] = f"${{{name}}}"
         return value or ""
 
 
