@@ -10,6 +10,7 @@ import importlib
 import logging
 import math
 import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,8 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cath_dagster.core.ports.mcp import McpAddress, McpEndpoint, McpError, McpFault, McpProcess, McpTool
 
 if TYPE_CHECKING:
-    import ssl
-
+    # Seconds of imports, for those alone who open a connection.
     import httpx2
     from mcp import Client
     from mcp.client._transport import Transport
@@ -197,7 +197,7 @@ def _http_client(endpoint: McpAddress) -> "httpx2.AsyncClient":
 
 
 @functools.cache
-def _trust() -> "ssl.SSLContext":
+def _trust() -> ssl.SSLContext:
     """Return whom we trust: reading the certificates takes longer than all the rest of a connection."""
     import httpx2
 

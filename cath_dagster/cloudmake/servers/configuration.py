@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cath_dagster.adapters import mcp_client
 from cath_dagster.cloudmake import CLOUDMAKE
 from cath_dagster.cloudmake.servers.json_files import load_json, mapping, object_of, string, strings
 from cath_dagster.core.errors import ConfigurationError, MissingConfigurationError
@@ -51,15 +52,11 @@ class Server:
 
 def read_tools(server: Server, *, connect_seconds: float = 30, call_seconds: float = 10) -> tuple[McpTool, ...]:
     """Return the tools that a server has now, sorted by name; raise `McpError` with the reason where it does not tell."""
-    from cath_dagster.adapters import mcp_client
-
     return mcp_client.read_tools(server.endpoint, connect_seconds=connect_seconds, call_seconds=call_seconds)
 
 
 def check_answers(server: Server, *, connect_seconds: float, call_seconds: float) -> None:
     """Ask a server whether it is there; raise `McpError` with the reason where it does not answer."""
-    from cath_dagster.adapters import mcp_client
-
     mcp_client.check_answers(server.endpoint, connect_seconds=connect_seconds, call_seconds=call_seconds)
 
 

@@ -1,18 +1,16 @@
 """Measure one MCP server: its list of tools in turn and many at once, then the tools that may be called for it."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cath_dagster.adapters.mcp_client import McpConnection, connect
 from cath_dagster.cloudmake.servers.configuration import Server
 from cath_dagster.cloudmake.servers.measurement import LIST, Call, Measurement, Phase
 from cath_dagster.cloudmake.servers.permission import permit
 from cath_dagster.core.ports.mcp import McpError, McpFault, McpTool
-
-if TYPE_CHECKING:
-    from cath_dagster.adapters.mcp_client import McpConnection
 
 CALLS_OF_A_TOOL = 20
 MINUTE = 60.0
@@ -133,18 +131,14 @@ class LoadTest:
                 self._lose(error)
                 self._tell()
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator["McpConnection"]:
-        from cath_dagster.adapters.mcp_client import connect
-
-        async with connect(
+    def _connected(self) -> AbstractAsyncContextManager[McpConnection]:
+        return connect(
             self.server.endpoint,
             connect_seconds=self.load.connect_timeout_seconds,
             call_seconds=self.load.timeout_seconds,
-        ) as connection:
-            yield connection
+        )
 
-    async def _work(self, connection: "McpConnection") -> None:
+    async def _work(self, connection: McpConnection) -> None:
         while self._rounds and self._measured.cut_short is None:
             current = self._rounds[0]
             await self._all_calls(connection, current)
@@ -154,7 +148,7 @@ class LoadTest:
                 if current.phase is Phase.WARM_UP:
                     self._add_tools()
 
-    async def _all_calls(self, connection: "McpConnection", current: Round) -> None:
+    async def _all_calls(self, connection: McpConnection, current: Round) -> None:
         import anyio
 
         async def take_turns() -> None:
@@ -166,7 +160,7 @@ class LoadTest:
             for _ in range(min(current.at_once, current.left)):
                 group.start_soon(take_turns)
 
-    async def _call(self, connection: "McpConnection", current: Round) -> None:
+    async def _call(self, connection: McpConnection, current: Round) -> None:
         was_held = await self._rate.turn()
         key, began = object(), self.clock()
         self._under_way[id(key)] = (current, began, was_held)
@@ -179,7 +173,7 @@ class LoadTest:
         del self._under_way[id(key)]
         self._add(current, began, fault, was_held=was_held)
 
-    async def _ask(self, connection: "McpConnection", current: Round) -> None:
+    async def _ask(self, connection: McpConnection, current: Round) -> None:
         if current.arguments is not None:
             await connection.call(current.tool, current.arguments)
         elif current.phase is Phase.WARM_UP:

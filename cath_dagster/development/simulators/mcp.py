@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    # Seconds of imports, for those alone who start a server.
     from mcp.server import Server
 
 JSON, HTML = "application/json", "text/html"
