@@ -112,13 +112,16 @@ def _note_missed(run: JobRun, servers: Sequence[Server], before: Mapping[str, Br
 
 def _watch(run: JobRun, settings: McpOutageDetectionSettings, clock: _Clock) -> Watch:
     def tell(server: str, before: str, found: Breaker) -> None:
-        with telemetry.span(
-            "breaker", server=server, before=before, state=found.state, failures=found.failures, code=found.detail
-        ):
-            run.reporter.info(
-                f"breaker server={server} before={before} state={found.state} failures={found.failures} "
-                f"code={found.detail or 'none'}"
-            )
+        values: dict[str, Scalar] = {
+            "server": server,
+            "before": before,
+            "state": found.state,
+            "failures": found.failures,
+            "code": found.detail,
+        }
+        with telemetry.span("breaker", **values):
+            said = " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+            run.reporter.info(f"breaker {said}", **values)
 
     return Watch(
         ask=configuration.check_answers,

@@ -75,7 +75,7 @@ class CallRate:
                 self._began.popleft()
                 continue
             was_held = True
-            await anyio.to_thread.run_sync(self._sleep, left)
+            await anyio.to_thread.run_sync(self._sleep, left, abandon_on_cancel=True)
         self._began.append(self._clock())
         return was_held
 

@@ -1,8 +1,9 @@
 """Write down what was measured of MCP servers: a row a day and server, and a row for every call."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,35 +28,28 @@ def write_calls(
     rows = [
         {
             "tool_name": call.tool,
-            "server_name": server,
-            "actor_type": ACTOR,
             "duration_ms": round(1000 * call.seconds),
             "success": call.fault is None,
             "error_code": None if call.fault is None else str(call.fault),
-            "correlation_id": correlation(run_id),
             "timestamp": began_at + timedelta(seconds=call.began),
             "rate_limit_applied": call.was_held or call.fault is McpFault.RATE_LIMITED,
         }
         for call in calls
     ]
-    if rows:
-        connection.execute(sa.insert(invocations), rows)
+    _write(connection, server, rows, run_id)
 
 
 def write_refused(connection: sa.Connection, server: str, tools: Iterable[str], *, at: datetime, run_id: str) -> None:
     """Write a row for every tool that was named and not called."""
-    for tool in tools:
-        values = {"duration_ms": 0, "success": False, "error_code": REFUSED, "rate_limit_applied": False}
-        connection.execute(
-            sa.insert(invocations).values(
-                tool_name=tool,
-                server_name=server,
-                actor_type=ACTOR,
-                correlation_id=correlation(run_id),
-                timestamp=at,
-                **values,
-            )
-        )
+    nothing = {"duration_ms": 0, "success": False, "error_code": REFUSED, "rate_limit_applied": False}
+    _write(connection, server, [{"tool_name": tool, "timestamp": at, **nothing} for tool in tools], run_id)
+
+
+def _write(connection: sa.Connection, server: str, rows: Sequence[Mapping[str, Any]], run_id: str) -> None:
+    """Write rows without reading them back: the role may insert here, and no more."""
+    shared = {"server_name": server, "actor_type": ACTOR, "correlation_id": correlation(run_id)}
+    if rows:
+        connection.execute(sa.insert(invocations).inline(), [{**shared, **row} for row in rows])
 
 
 def write_metrics(connection: sa.Connection, measured: Measurement, as_of: datetime) -> None:

@@ -93,6 +93,10 @@ class Watch:
         with self._lock:
             return self.transaction(work)
 
+    def tell(self, server: str, before: str, found: Breaker) -> None:
+        with self._lock:
+            self.on_change(server, before, found)
+
     def asked(self, server: Server) -> McpError | None:
         """Ask once, and return why there was no answer."""
         # Less than the time after which another caller may ask in our place.
@@ -183,5 +187,5 @@ class _Look:
     def _see(self, found: Breaker) -> None:
         if found.state != self._state:
             self._transitions.append((self._state, found.state))
-            self._watch.on_change(self._server.name, self._state, found)
+            self._watch.tell(self._server.name, self._state, found)
             self._state = found.state
