@@ -98,7 +98,12 @@ def test_servers_that_answer_are_asked_once_and_are_well(
         ("a", "b"), ("CLOSED", cloudmake.as_of, cloudmake.as_of)
     )
     assert simulator.asked["tools/list"] == 2
-    assert outcome(result, "circuit_breaker").details == {"open_breakers": 0, "degraded_servers": 0}
+    assert outcome(result, "circuit_breaker").details == {
+        "open_breakers": 0,
+        "degraded_servers": 0,
+        "outages_begun": 0,
+        "outages_ended": 0,
+    }
     assert outages(cloudmake) == []
 
 

@@ -21,7 +21,7 @@ from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
-BREAKERS, OUTAGES = "circuit_breaker", "mcp_outage"
+TABLE = "circuit_breaker"
 
 
 class McpOutageDetectionSettings(GatedSettings):
@@ -143,7 +143,7 @@ def _look_only(
     """Ask every server once, and tell how it is and how its breaker stands; nothing is recorded."""
     looked = _watch(run, settings, clock).ask_once(servers) if settings.probe else []
     details = _states(before, run.as_of, settings.threshold) | _unanswered(looked)
-    run.record(Outcome(target=BREAKERS, matched=len(servers), details=details))
+    run.record(Outcome(target=TABLE, matched=len(servers), details=details))
 
 
 def _settle(
@@ -172,18 +172,19 @@ def _record(
 ) -> None:
     details = _states(found, clock.now(), settings.threshold) | _unanswered(looked)
     details |= {
+        "outages_begun": len(begun),
+        "outages_ended": len(ended),
         "transitions": [f"{each.server}: {before} to {after}" for each in looked for before, after in each.transitions],
         "recovered": [f"{each.server} after {each.lasted.total_seconds():.0f} s" for each in ended],
     }
     run.record(
         Outcome(
-            target=BREAKERS,
+            target=TABLE,
             matched=len(found),
             seconds=run.clock() - clock.began,
             details={name: value for name, value in details.items() if value != []},
         )
     )
-    run.record(Outcome(target=OUTAGES, matched=len(begun) + len(ended), updated=len(begun) + len(ended)))
     for each in ended:
         run.note(f"{each.server} has recovered after {each.lasted.total_seconds():.0f} s")
 
@@ -250,7 +251,7 @@ SPEC = JobSpec(
     checks=(verdict.CHECK,),
     console_report=report,
     database=DatabaseWork(
-        targets=(BREAKERS, OUTAGES),
+        targets=(TABLE,),
         privileges={
             "maintenance.circuit_breaker": ("SELECT", "INSERT", "UPDATE"),
             "maintenance.mcp_outage": ("SELECT", "INSERT", "UPDATE"),

@@ -126,6 +126,17 @@ class McpSimulator:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/mcp"
 
+    def configuration(self) -> dict[str, Any]:
+        """Return a service's `mcp/config.json` with this server, and one that is started; two tools may be called."""
+        module = ["-m", "cath_dagster.development.simulators.mcp", "stdio"]
+        tools = {"catalogue.get": {}, "catalogue.search": {"words": "entry"}}
+        return {
+            "mcpServers": {
+                "catalogue": {"url": self.url, "loadTools": tools},
+                "started": {"command": sys.executable, "args": module},
+            }
+        }
+
     @property
     def asked(self) -> Counter[str]:
         """How often each method of the protocol was asked; of a tool's call the tool's name."""
