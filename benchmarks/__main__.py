@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks import foreground, purge, report
 from benchmarks.audit_log import AuditLog
 from benchmarks.cloudmake_drift import measure_drift
+from benchmarks.cloudmake_servers import measure_servers
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
@@ -115,6 +116,11 @@ def _drift(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | Non
     yield from measure_drift(cluster, rounds=rounds, say=say)
 
 
+def _servers(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_servers(cluster, rounds=rounds, say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
@@ -122,6 +128,7 @@ SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[R
     "marking": _marking,
     "tokens": _tokens,
     "drift": _drift,
+    "servers": _servers,
 }
 
 

@@ -5,24 +5,30 @@ time around everything, no cache, the HTTP status that it loses, and errors that
 """
 
 import contextlib
+import functools
+import importlib
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cath_dagster.core.ports.mcp import McpAddress, McpEndpoint, McpError, McpFault, McpProcess, McpTool
 
 if TYPE_CHECKING:
+    # Seconds of imports, for those alone who open a connection.
     import httpx2
     from mcp import Client
     from mcp.client._transport import Transport
+
+T = TypeVar("T")
 
 MAX_PAGES = 100
 """A server whose list of tools never ends, or goes in circles, is at fault."""
@@ -100,7 +106,7 @@ async def connect(
     """
     import anyio
 
-    _quiet_the_sdk()
+    _load_the_sdk()
     token = _answer.set(_Answer())
     starting: McpEndpoint | None = endpoint
     # One scope around all: a scope that ends before the SDK's own tasks do would be an error of its own.
@@ -124,13 +130,28 @@ def read_tools(endpoint: McpEndpoint, *, connect_seconds: float = 30, call_secon
 
     For callers without an event loop; several threads may ask different servers at once.
     """
+    tools = _ask(endpoint, lambda connection: connection.tools(), connect_seconds, call_seconds)
+    return tuple(sorted(tools, key=lambda tool: tool.name))
+
+
+def check_answers(endpoint: McpEndpoint, *, connect_seconds: float, call_seconds: float) -> None:
+    """Ask a server for its tools, the first page of them; raise as `read_tools` does."""
+    _ask(endpoint, lambda connection: connection.list_once(), connect_seconds, call_seconds)
+
+
+def _ask(
+    endpoint: McpEndpoint,
+    question: Callable[[McpConnection], Awaitable[T]],
+    connect_seconds: float,
+    call_seconds: float,
+) -> T:
     import anyio
 
-    async def ask() -> tuple[McpTool, ...]:
+    async def ask() -> T:
         async with connect(endpoint, connect_seconds=connect_seconds, call_seconds=call_seconds) as connection:
-            return await connection.tools()
+            return await question(connection)
 
-    return tuple(sorted(anyio.run(ask), key=lambda tool: tool.name))
+    return anyio.run(ask)
 
 
 @contextlib.asynccontextmanager
@@ -166,10 +187,21 @@ def _http(endpoint: McpAddress, client: "httpx2.AsyncClient") -> "Transport":
 def _http_client(endpoint: McpAddress) -> "httpx2.AsyncClient":
     import httpx2
 
-    # Every question has a limit of ours around it.
     return httpx2.AsyncClient(
-        headers=dict(endpoint.headers), timeout=httpx2.Timeout(None), event_hooks={"response": [_note_answer]}
+        headers=dict(endpoint.headers),
+        verify=_trust(),
+        # Every question has a limit of ours around it.
+        timeout=httpx2.Timeout(None),
+        event_hooks={"response": [_note_answer]},
     )
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """Return whom we trust: reading the certificates takes longer than all the rest of a connection."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 async def _note_answer(response: "httpx2.Response") -> None:
@@ -253,7 +285,9 @@ def _read_tool(tool: Any) -> McpTool:
     )
 
 
-def _quiet_the_sdk() -> None:
-    """Keep what servers say, and addresses that may hold a key, out of the logs: the SDK writes both there."""
+def _load_the_sdk() -> None:
+    """Import it before any time is counted, and keep what servers say, and addresses that may hold a key, out of the logs."""
+    for name in ("httpx2", "mcp", "mcp.client.stdio", "mcp.client.streamable_http"):
+        importlib.import_module(name)
     for name in ("client", "mcp", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

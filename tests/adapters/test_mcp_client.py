@@ -120,12 +120,12 @@ def test_a_server_that_nobody_runs_is_unreachable() -> None:
 
 def test_a_server_that_goes_in_the_midst_ends_the_connection_with_an_error_of_ours() -> None:
     async def ask() -> None:
-        async with connect(McpAddress(url=simulator.url), connect_seconds=30, call_seconds=30) as connection:
+        async with connect(McpAddress(url=going.url), connect_seconds=30, call_seconds=30) as connection:
             await connection.list_once()
-            simulator.stop()
+            going.stop()
             await connection.list_once()
 
-    with McpSimulator() as simulator, pytest.raises(McpError) as raised:
+    with McpSimulator() as going, pytest.raises(McpError) as raised:
         anyio.run(ask)
 
     assert raised.value.fault is McpFault.UNREACHABLE

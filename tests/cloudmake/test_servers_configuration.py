@@ -30,7 +30,7 @@ def test_reads_a_server_that_is_started(path: Path) -> None:
                 "command": "node",
                 "args": ["server.js", "--org=${ORG}"],
                 "env": {"GITHUB_TOKEN": "${GITHUB_TOKEN}", "MODE": "plain"},
-                "cwd": "..",
+                "cwd": "sub",
                 "tools": ["github.listRepos"],
                 "loadTools": {"github.listRepos": {"limit": 1}},
             }
@@ -46,7 +46,7 @@ def test_reads_a_server_that_is_started(path: Path) -> None:
                 command="node",
                 args=("server.js", "--org=acme"),
                 env={"GITHUB_TOKEN": "made-up", "MODE": "plain"},
-                cwd=path.parent / "..",
+                cwd=path.parent.parent / "sub",
             ),
             tools=("github.listRepos",),
             load_tools={"github.listRepos": {"limit": 1}},
@@ -70,7 +70,9 @@ def test_reads_a_server_at_an_address(path: Path) -> None:
 def test_names_every_variable_that_is_missing_and_reads_none_without_the_prefix(path: Path) -> None:
     write(path, {"a": {"command": "a", "env": {"X": "${ONE}"}}, "b": {"url": "https://b.example/${TWO}"}})
 
-    with pytest.raises(MissingConfigurationError, match=r"^CLOUDMAKE_ONE, CLOUDMAKE_TWO not set"):
+    with pytest.raises(
+        MissingConfigurationError, match=r"^CLOUDMAKE_ONE, CLOUDMAKE_TWO not set; .* has \$\{ONE\}, \$\{TWO\}$"
+    ):
         read_servers(path, {"ONE": "1", "CLOUDMAKE_TWO": ""})
 
 
@@ -138,3 +140,14 @@ def test_headers_travel_in_the_clear_on_this_machine_alone(path: Path, host: str
     write(path, {"a": {"url": f"http://{host}:1/mcp", "headers": {"X": "y"}}})
 
     assert read_servers(path, {})[0].name == "a"
+
+
+def test_commands_are_meant_from_the_root_of_the_service(path: Path) -> None:
+    write(path, {"a": {"command": "node", "args": ["./mcp/servers/a/index.js"]}})
+    elsewhere = path.parent.parent / "servers.json"
+    elsewhere.write_text(path.read_text())
+
+    for file in (path, elsewhere):
+        assert read_servers(file, {})[0].endpoint == McpProcess(
+            command="node", args=("./mcp/servers/a/index.js",), cwd=path.parent.parent
+        )

@@ -1,22 +1,23 @@
 """Read which MCP servers there are from the service's own `mcp/config.json`; what is not understood is refused, not guessed.
 
-`mcpServers` has a server by name: `command`, `args`, `env` and `cwd` for one that is started, `url` and `headers` for one
-that is spoken to over streamable HTTP; `tools`, the names that it should have, and `loadTools`, the tools that may be
+`mcpServers` has a server by name: `command`, `args`, `env` and `cwd` for one that is started, in the folder that holds the
+service's `mcp` unless `cwd` names another below or beside it; `url` and `headers` for one that is spoken to over HTTP; `tools`, the names that it should have, and `loadTools`, the tools that may be
 called to measure it with the arguments to call them with. `${NAME}` in any of the strings stands for the variable
 `CLOUDMAKE_NAME`.
 """
 
 import ipaddress
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
+from cath_dagster.adapters import mcp_client
 from cath_dagster.cloudmake import CLOUDMAKE
+from cath_dagster.cloudmake.servers.json_files import load_json, mapping, object_of, string, strings
 from cath_dagster.core.errors import ConfigurationError, MissingConfigurationError
 from cath_dagster.core.ports.mcp import McpAddress, McpEndpoint, McpProcess, McpTool
 from cath_dagster.core.run.job_run import JobRun
@@ -29,8 +30,6 @@ _OF_ADDRESS = frozenset({"url", "headers"})
 _OF_BOTH = frozenset({"type", "tools", "loadTools"})
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "streamableHttp": "url"}
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +52,12 @@ class Server:
 
 def read_tools(server: Server, *, connect_seconds: float = 30, call_seconds: float = 10) -> tuple[McpTool, ...]:
     """Return the tools that a server has now, sorted by name; raise `McpError` with the reason where it does not tell."""
-    from cath_dagster.adapters import mcp_client
-
     return mcp_client.read_tools(server.endpoint, connect_seconds=connect_seconds, call_seconds=call_seconds)
+
+
+def check_answers(server: Server, *, connect_seconds: float, call_seconds: float) -> None:
+    """Ask a server whether it is there; raise `McpError` with the reason where it does not answer."""
+    mcp_client.check_answers(server.endpoint, connect_seconds=connect_seconds, call_seconds=call_seconds)
 
 
 def configured_servers(run: JobRun, chosen: str = "") -> tuple[Server, ...]:
@@ -69,8 +71,8 @@ def configured_servers(run: JobRun, chosen: str = "") -> tuple[Server, ...]:
 
 def read_servers(path: Path, environ: Mapping[str, str], chosen: str = "") -> tuple[Server, ...]:
     """Return the servers of a file; see `configured_servers`."""
-    given = _object(_load(path), f"{path}", {"mcpServers", "$schema"})
-    entries = _mapping(given.get("mcpServers"), f"{path}: mcpServers")
+    given = object_of(load_json(path, VARIABLE), f"{path}", {"mcpServers", "$schema"})
+    entries = mapping(given.get("mcpServers"), f"{path}: mcpServers")
     names = _choose(path, entries, chosen)
     variables = _Variables(environ)
     servers = tuple(_server(name, entries[name], variables, path) for name in names)
@@ -83,7 +85,7 @@ class _Variables:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._missing: set[str] = set()
+        self._missing: dict[str, str] = {}
 
     def fill(self, text: str, where: str) -> str:
         filled = _REFERENCE.sub(lambda found: self._value(found[1]), text)
@@ -93,15 +95,16 @@ class _Variables:
 
     def check(self, path: Path) -> None:
         if self._missing:
+            named = ", ".join(sorted(self._missing.values()))
             raise MissingConfigurationError(
-                f"{', '.join(sorted(self._missing))} not set; {path} names what these hold as ${{…}}, the prefix left out"
+                f"{', '.join(sorted(self._missing))} not set; set it in the environment of the run: {path} has {named}"
             )
 
     def _value(self, name: str) -> str:
         variable = name if name.startswith(f"{CLOUDMAKE.prefix}_") else f"{CLOUDMAKE.prefix}_{name}"
         value = self._environ.get(variable)
         if not value:
-            self._missing.add(variable)
+            self._missing[variable] = f"${{{name}}}"
         return value or ""
 
 
@@ -115,37 +118,20 @@ def _choose(path: Path, entries: Mapping[str, Any], chosen: str) -> list[str]:
     return sorted(wanted or entries)
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
-    except OSError as error:
-        raise ConfigurationError(f"{CLOUDMAKE.prefix}_{VARIABLE} names {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is not JSON: {error}") from None
-
-
-def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
-    return found
-
-
 def _server(name: str, given: Any, variables: _Variables, path: Path) -> Server:
     where = f"{path}: {name}"
     if not name.strip() or len(name) > LONGEST_NAME:
         raise ConfigurationError(f"{where} is no name of a server; it may have 1 to {LONGEST_NAME} characters")
-    entry = _object(given, where, _OF_PROCESS | _OF_ADDRESS | _OF_BOTH)
+    entry = object_of(given, where, _OF_PROCESS | _OF_ADDRESS | _OF_BOTH)
     kind = _kind(entry, where)
     endpoint: McpEndpoint = (
-        _process(entry, where, variables, path.parent) if kind == "command" else _address(entry, where, variables)
+        _process(entry, where, variables, _root(path)) if kind == "command" else _address(entry, where, variables)
     )
     return Server(
         name=name,
         endpoint=endpoint,
-        tools=None if entry.get("tools") is None else tuple(_strings(entry["tools"], f"{where}: tools")),
-        load_tools=_load_tools(entry.get("loadTools") or {}, f"{where}: loadTools"),
+        tools=None if entry.get("tools") is None else tuple(strings(entry["tools"], f"{where}: tools")),
+        load_tools=load_tools_of(entry.get("loadTools") or {}, f"{where}: loadTools"),
     )
 
 
@@ -166,18 +152,24 @@ def _kind(entry: Mapping[str, Any], where: str) -> str:
 
 
 def _process(entry: Mapping[str, Any], where: str, variables: _Variables, folder: Path) -> McpProcess:
-    args = _strings(entry.get("args") or [], f"{where}: args")
-    cwd = entry.get("cwd")
+    args = strings(entry.get("args") or [], f"{where}: args")
+    cwd = string(entry.get("cwd", "."), f"{where}: cwd")
     return McpProcess(
-        command=variables.fill(_string(entry["command"], f"{where}: command"), f"{where}: command"),
+        command=variables.fill(string(entry["command"], f"{where}: command"), f"{where}: command"),
         args=tuple(variables.fill(each, f"{where}: args") for each in args),
         env=_filled(entry.get("env") or {}, f"{where}: env", variables),
-        cwd=None if cwd is None else folder / variables.fill(_string(cwd, f"{where}: cwd"), f"{where}: cwd"),
+        cwd=folder / variables.fill(cwd, f"{where}: cwd"),
     )
 
 
+def _root(path: Path) -> Path:
+    """Return the folder from which the service's commands are meant: its root, where the file is its `mcp/config.json`."""
+    folder = path.absolute().parent
+    return folder.parent if folder.name == "mcp" else folder
+
+
 def _address(entry: Mapping[str, Any], where: str, variables: _Variables) -> McpAddress:
-    url = variables.fill(_string(entry["url"], f"{where}: url"), f"{where}: url")
+    url = variables.fill(string(entry["url"], f"{where}: url"), f"{where}: url")
     headers = _filled(entry.get("headers") or {}, f"{where}: headers", variables)
     parts = urlsplit(url)
     # Not shown: a variable may have put a key into it.
@@ -194,41 +186,12 @@ def _is_local(host: str) -> bool:
     return host == "localhost"
 
 
-def _load_tools(given: Any, where: str) -> Mapping[str, Mapping[str, Any]]:
-    return {name: _mapping(arguments, f"{where}: {name}") for name, arguments in _mapping(given, where).items()}
+def load_tools_of(given: Any, where: str) -> Mapping[str, Mapping[str, Any]]:
+    return {name: mapping(arguments, f"{where}: {name}") for name, arguments in mapping(given, where).items()}
 
 
 def _filled(given: Any, where: str, variables: _Variables) -> dict[str, str]:
     return {
-        name: variables.fill(_string(value, f"{where}: {name}"), f"{where}: {name}")
-        for name, value in _mapping(given, where).items()
+        name: variables.fill(string(value, f"{where}: {name}"), f"{where}: {name}")
+        for name, value in mapping(given, where).items()
     }
-
-
-def _object(given: Any, where: str, known: Iterable[str]) -> dict[str, Any]:
-    entry = _mapping(given, where)
-    unknown = sorted(set(entry) - set(known))
-    if unknown:
-        raise ConfigurationError(
-            f"{where} has {', '.join(unknown)}, which mean nothing here; known: {', '.join(sorted(known))}"
-        )
-    return entry
-
-
-def _mapping(given: Any, where: str) -> dict[str, Any]:
-    return _checked(given, where, "an object", lambda: isinstance(given, dict), dict)
-
-
-def _string(given: Any, where: str) -> str:
-    return _checked(given, where, "a string", lambda: isinstance(given, str) and bool(given), str)
-
-
-def _strings(given: Any, where: str) -> list[str]:
-    is_list = isinstance(given, list) and all(isinstance(each, str) for each in given)
-    return _checked(given, where, "a list of strings", lambda: is_list, list)
-
-
-def _checked(given: Any, where: str, wanted: str, is_fine: Callable[[], bool], kind: Callable[[Any], T]) -> T:
-    if not is_fine():
-        raise ConfigurationError(f"{where} must be {wanted}, and is {type(given).__name__}")
-    return kind(given)

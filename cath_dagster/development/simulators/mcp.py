@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    # Seconds of imports, for those alone who start a server.
     from mcp.server import Server
 
 JSON, HTML = "application/json", "text/html"
@@ -101,6 +103,8 @@ class McpSimulator:
     def __init__(self, *, reply: McpReply | None = None, port: int = 0) -> None:
         self.reply = reply
         """What every request gets, if nothing comes next of its own."""
+        self.on_request: Callable[[str], None] = _ignore
+        """Told of each request before it is answered."""
         self._port = port
         self._next: deque[McpReply] = deque()
         self._lock = threading.Lock()
@@ -122,6 +126,17 @@ class McpSimulator:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/mcp"
 
+    def configuration(self) -> dict[str, Any]:
+        """Return a service's `mcp/config.json` with this server, and one that is started; two tools may be called."""
+        module = ["-m", "cath_dagster.development.simulators.mcp", "stdio"]
+        tools = {"catalogue.get": {}, "catalogue.search": {"words": "entry"}}
+        return {
+            "mcpServers": {
+                "catalogue": {"url": self.url, "loadTools": tools},
+                "started": {"command": sys.executable, "args": module},
+            }
+        }
+
     @property
     def asked(self) -> Counter[str]:
         """How often each method of the protocol was asked; of a tool's call the tool's name."""
@@ -138,6 +153,11 @@ class McpSimulator:
         """Answer the next requests so, each of which takes the first reply that is for its method."""
         with self._lock:
             self._next.extend(replies)
+
+    def forget(self) -> None:
+        """Forget what was asked so far."""
+        with self._lock:
+            self._asked.clear()
 
     def recover(self) -> None:
         """Answer as usual again."""
@@ -171,12 +191,20 @@ class McpSimulator:
         self._thread.join()
         self._server = self._thread = None
 
+    def cut_off(self) -> None:
+        """End every connection without an answer, and listen no more; `stop` comes after."""
+        for server in self._server.servers:
+            server.close()
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+
     def _around(self, app: Application) -> Application:
         async def answer(scope: Message, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 return await app(scope, receive, send)
             body = await _read(receive)
             reply = self._take(scope, body)
+            self.on_request(_method(body))
             if reply is not None and await self._instead(reply, send):
                 return None
             return await app(scope, _again(body, receive), send)
@@ -206,6 +234,10 @@ class McpSimulator:
         await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
         await send({"type": "http.response.body", "body": reply.body.encode()})
         return True
+
+
+def _ignore(method: str) -> None:
+    del method
 
 
 async def _read(receive: Receive) -> bytes:
@@ -252,14 +284,22 @@ def main() -> None:
     """Serve over standard input and output, or on loopback until the process is ended, saying where."""
     parser = argparse.ArgumentParser(prog="python -m cath_dagster.development.simulators.mcp", description=__doc__)
     parser.add_argument("transport", choices=("stdio", "http"))
-    parser.add_argument("--seconds", type=float, default=0, help="how long each answer takes, over HTTP")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        help="over HTTP, a server for each: how long its answers take",
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if given.transport == "stdio":
         asyncio.run(_serve_standard_input())
         return
-    with McpSimulator(reply=McpReply(seconds=given.seconds)) as simulator:
-        print(simulator.url, flush=True)  # noqa: T201 - who started it reads the address
+    with contextlib.ExitStack() as stack:
+        for seconds in given.seconds:
+            simulator = stack.enter_context(McpSimulator(reply=McpReply(seconds=seconds)))
+            print(simulator.url, flush=True)  # noqa: T201 - who started it reads the addresses
         while True:
             time.sleep(1)
 
