@@ -16,6 +16,7 @@ from benchmarks import foreground, purge, report
 from benchmarks.audit_log import AuditLog
 from benchmarks.cloudmake_drift import measure_drift
 from benchmarks.cloudmake_servers import measure_servers
+from benchmarks.cloudmake_keys import measure_keys
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
@@ -121,6 +122,12 @@ def _servers(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | N
     yield from measure_servers(cluster, rounds=rounds, say=say)
 
 
+def _keys(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    # On a server of its own: the embedded one has no pgcrypto.
+    del cluster, publish
+    yield from measure_keys(rounds=min(3, rounds), say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
@@ -129,6 +136,7 @@ SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[R
     "tokens": _tokens,
     "drift": _drift,
     "servers": _servers,
+    "keys": _keys,
 }
 
 
