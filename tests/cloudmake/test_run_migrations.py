@@ -305,8 +305,8 @@ def test_production_needs_a_confirmation_and_a_dry_run_does_not(cloudmake: Cloud
 
     refused, dry = cloudmake.run(JOB), cloudmake.run(JOB, dry_run=True)
 
-    assert (refused.status, "--confirm" in (refused.error or "")) == ("refused", True)
-    assert (dry.status, "--confirm" in (dry.would_refuse or "")) == ("success", True)
+    assert (refused.status, "confirm" in (refused.error or "")) == ("refused", True)
+    assert (dry.status, "confirm" in (dry.would_refuse or "")) == ("success", True)
     assert exists(cloudmake, "a") == [False]
 
 
