@@ -14,7 +14,9 @@ from rich.table import Table
 
 from benchmarks import foreground, purge, report
 from benchmarks.audit_log import AuditLog
+from benchmarks.cloudmake_drift import measure_drift
 from benchmarks.cloudmake_keys import measure_keys
+from benchmarks.cloudmake_servers import measure_servers
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
@@ -110,6 +112,16 @@ def _tokens(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | No
     yield from measure_tokens(cluster, rounds=rounds, say=say)
 
 
+def _drift(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_drift(cluster, rounds=rounds, say=say)
+
+
+def _servers(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_servers(cluster, rounds=rounds, say=say)
+
+
 def _keys(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
     # On a server of its own: the embedded one has no pgcrypto.
     del cluster, publish
@@ -122,6 +134,8 @@ SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[R
     "surveys": _surveys,
     "marking": _marking,
     "tokens": _tokens,
+    "drift": _drift,
+    "servers": _servers,
     "keys": _keys,
 }
 

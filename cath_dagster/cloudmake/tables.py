@@ -205,6 +205,35 @@ github_api_quotas = sa.Table(
     sa.Column("updated_at", _INSTANT, nullable=False),
 )
 
+spec_artifacts = sa.Table(
+    "spec_artifacts",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("artifact_path", sa.Text, nullable=False),
+    sa.Column("checksum", sa.Text, nullable=False),
+    sa.Column("created_at", _NAIVE, nullable=False),
+    sa.Column("updated_at", _NAIVE, nullable=False),
+)
+
+_CATEGORIES = ("color", "spacing", "typography", "radius", "elevation", "glass", "semantic")
+design_tokens = sa.Table(
+    "design_tokens",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("category", _enum("token_category", *_CATEGORIES), nullable=False),
+    sa.Column("value", JSONB, nullable=False),
+)
+
+design_token_versions = sa.Table(
+    "design_token_versions",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("snapshot", JSONB, nullable=False),
+    sa.Column("created_at", _INSTANT, nullable=False),
+)
+
 circuit_breaker = sa.Table(
     "circuit_breaker",
     OUR_METADATA,

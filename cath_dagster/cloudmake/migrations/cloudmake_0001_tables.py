@@ -1,5 +1,7 @@
 """Create the tables of CloudMake's jobs: breakers and outages, what is left at providers, secrets and keys, measurements."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -11,10 +13,12 @@ depends_on = None
 
 SCHEMA = "maintenance"
 INSTANT = sa.DateTime(timezone=True)
+BREAKER = Path(__file__).with_name("cloudmake_0001_breaker.sql")
 
 
 def upgrade() -> None:
     _create_outages()
+    op.get_bind().exec_driver_sql(BREAKER.read_text(encoding="utf-8"))
     _create_cleanup()
     _create_secrets()
     _create_measurements()
