@@ -32,8 +32,9 @@ _STATUS = (
 
 @dataclass(frozen=True)
 class Ended:
-    """A secret in one place."""
+    """A secret of ours in one place, where it may have another name."""
 
+    secret: str
     target: str
     name: str
     ending: Ending

@@ -32,7 +32,8 @@ class Means:
     github: GitHub
     budget: Budget
     hasher: Hasher = field(repr=False)
-    recording: Recording
+    recording: Recording | None = None
+    """None where nothing is done that would be recorded."""
     run_id: str
     as_of: datetime
     force: bool
@@ -76,12 +77,10 @@ class ProjectWork:
         due = [each.wanted.place for each in judged if each.ended is None]
         may_write = not due or self._by.budget.has_room(requests=self._at.requests_to_write(due), writes=len(due))
         ended = [each.ended or self._write_or_leave(secret, each, may_write) for each in judged]
-        if not self._by.dry_run:
-            seconds = self._by.clock() - started
+        if (recording := self._by.recording) is not None:
+            seconds, quota = self._by.clock() - started, self._by.budget.quota
             self._by.database.transaction(
-                lambda connection: self._by.recording.secret(
-                    connection, self._draft, secret, ended, self._rows, self._by.budget.quota, seconds
-                )
+                lambda connection: recording.secret(connection, self._draft, secret, ended, self._rows, quota, seconds)
             )
         return ended
 
@@ -89,7 +88,7 @@ class ProjectWork:
         """Look at GitHub for one place, and tell what is to be done there."""
 
         def end(ending: Ending, error: str | None = None) -> _Judged:
-            return _Judged(wanted, Ended(wanted.target, wanted.name, ending, error))
+            return _Judged(wanted, Ended(secret.mapping.name, wanted.target, wanted.name, ending, error))
 
         if wanted.value is None:
             return end(Ending.MISSING if wanted.is_missing else Ending.FAILED, wanted.fault)
@@ -113,13 +112,13 @@ class ProjectWork:
         return end(Ending.SKIPPED) if action is Action.SKIP else end(Ending.CONFLICT, CONFLICT)
 
     def _write_or_leave(self, secret: WantedSecret, judged: _Judged, may_write: bool) -> Ended:
-        wanted = judged.wanted
+        wanted, name = judged.wanted, secret.mapping.name
         # A limit may have ended the writing between two places of one secret.
         if not may_write or self._by.budget.ended:
-            return Ended(wanted.target, wanted.name, Ending.LEFT)
+            return Ended(name, wanted.target, wanted.name, Ending.LEFT)
         if self._by.dry_run:
-            return Ended(wanted.target, wanted.name, Ending.SYNCED)
-        return self._write(secret.mapping.name, wanted, judged.remote)
+            return Ended(name, wanted.target, wanted.name, Ending.SYNCED)
+        return self._write(name, wanted, judged.remote)
 
     def _write(self, secret: str, wanted: Wanted, remote: RemoteSecret | None) -> Ended:
         assert wanted.value is not None  # noqa: S101 - what has no value was judged before
@@ -131,11 +130,13 @@ class ProjectWork:
             in_doubt = True
             is_new, written = self._at.put(place, wanted.name, value)
         except GitHubError as error:
-            return Ended(wanted.target, wanted.name, Ending.FAILED, error.says, in_doubt=in_doubt)
+            return Ended(secret, wanted.target, wanted.name, Ending.FAILED, error.says, in_doubt=in_doubt)
         except LeftError:
-            return Ended(wanted.target, wanted.name, Ending.LEFT, in_doubt=in_doubt)
+            return Ended(secret, wanted.target, wanted.name, Ending.LEFT, in_doubt=in_doubt)
         value_hash = self._by.hasher.hash(self._project.project_id, wanted.name, value)
-        return Ended(wanted.target, wanted.name, Ending.SYNCED, remote=written, value_hash=value_hash, is_new=is_new)
+        return Ended(
+            secret, wanted.target, wanted.name, Ending.SYNCED, remote=written, value_hash=value_hash, is_new=is_new
+        )
 
     def _announce(self, secret: str, wanted: Wanted, remote: RemoteSecret | None) -> None:
         sent_at, after = self._by.now(), remote.updated_at if remote else None
@@ -154,22 +155,20 @@ class ProjectWork:
             started = self._by.clock()
             ended = [self._remove(row) for row in rows]
             yield from ended
-            if not self._by.dry_run:
-                seconds = self._by.clock() - started
-                self._record_removal(name, ended, seconds)
+            self._record_removal(name, ended, self._by.clock() - started)
 
     def _record_removal(self, name: str, ended: Sequence[Ended], seconds: float) -> None:
-        self._by.database.transaction(
-            lambda connection: self._by.recording.removal(
-                connection, self._draft, name, ended, self._rows, self._by.budget.quota, seconds
+        if (recording := self._by.recording) is not None:
+            quota = self._by.budget.quota
+            self._by.database.transaction(
+                lambda connection: recording.removal(connection, self._draft, name, ended, self._rows, quota, seconds)
             )
-        )
 
     def _remove(self, row: Known) -> Ended:
         place = Place.parse(row.target)
 
         def end(ending: Ending, error: str | None = None) -> Ended:
-            return Ended(row.target, row.name_at_target, ending, error, in_doubt=True)
+            return Ended(row.secret_name, row.target, row.name_at_target, ending, error, in_doubt=True)
 
         try:
             remote = self._at.find(place, row.name_at_target)

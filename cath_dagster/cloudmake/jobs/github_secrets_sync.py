@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
-from pydantic import Field
 
 from cath_dagster.cloudmake import CLOUDMAKE, OWNER
 from cath_dagster.cloudmake.environment import read_environment
@@ -19,9 +18,10 @@ from cath_dagster.cloudmake.github_secrets.budget import Budget
 from cath_dagster.cloudmake.github_secrets.drafts import Draft, Drafting, find_refusal
 from cath_dagster.cloudmake.github_secrets.endings import Ended, Ending
 from cath_dagster.cloudmake.github_secrets.exclusions import read_exclusions
-from cath_dagster.cloudmake.github_secrets.hashes import HashKind, read_hasher
+from cath_dagster.cloudmake.github_secrets.hashes import read_hasher
 from cath_dagster.cloudmake.github_secrets.projects import choose, read_projects
 from cath_dagster.cloudmake.github_secrets.recording import Recording
+from cath_dagster.cloudmake.github_secrets.settings import JOB, GithubSecretsSyncSettings
 from cath_dagster.cloudmake.github_secrets.sources import open_source
 from cath_dagster.cloudmake.github_secrets.synchronising import Means, ProjectWork
 from cath_dagster.cloudmake.github_secrets.targets import count_written_lately
@@ -31,61 +31,14 @@ from cath_dagster.cloudmake.keyring import read_keyring
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
-from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.ports.github import GitHub, GitHubError
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 
-JOB = "github_secrets_sync"
 TABLE = "secret_mappings"
 ACTOR = "SYSTEM_ACTOR_ID"
-
-
-class GithubSecretsSyncSettings(JobSettings):
-    """Which projects' secrets go to GitHub, and how hard GitHub is leant on."""
-
-    projects: str = Field(
-        default="",
-        description="Only these projects, by slug or id, with commas between; all active ones by default.",
-    )
-    force: bool = Field(
-        default=False,
-        description="Overwrite, and delete, what somebody else has written at GitHub since, or before the first time. "
-        "Without it that is a conflict, and stays as it is.",
-    )
-    environment_names: str = Field(
-        default="",
-        description="What environments are called at GitHub where it is not dev, staging and production, such as "
-        "production=prod in repositories that provisioning made.",
-    )
-    reserve: int = Field(
-        default=100, ge=0, le=100_000, description="Requests of GitHub's hourly quota that are left to others."
-    )
-    max_writes_per_hour: int = Field(
-        default=5_000,
-        ge=0,
-        le=1_000_000,
-        description="Secrets written or deleted at GitHub within an hour, by all runs.",
-    )
-    writes_per_minute: int = Field(
-        default=60,
-        ge=1,
-        le=6_000,
-        description="GitHub's secondary limits ask for a second between two writes; more at once brings them about.",
-    )
-    retries: int = Field(
-        default=3,
-        ge=0,
-        le=10,
-        description="Further attempts at what got no answer, a 5xx or a 429, after 1, 2, 4 seconds and so on.",
-    )
-    hash: HashKind = Field(
-        default=HashKind.HMAC,
-        description="What is written to secret_mappings.value_hash: hmac, or sha256 for a database whose service writes "
-        "hashes there itself. A plain SHA-256 tells anybody who can read it which of some likely values it is.",
-    )
 
 
 @dataclass(frozen=True)
@@ -208,19 +161,20 @@ def _means(
 ) -> Means:
     keyring = read_keyring(run.environ)
     hasher = run.database.transaction(lambda connection: read_hasher(connection, keyring, may_write=not run.dry_run))
+    recording = Recording(
+        ledger=run.ledger,
+        events=_events(run, prepared),
+        hasher=hasher,
+        hash_kind=settings.hash,
+        names=prepared.drafting.names,
+        now=_now,
+    )
     return Means(
         database=run.database,
         github=github,
         budget=budget,
         hasher=hasher,
-        recording=Recording(
-            ledger=run.ledger,
-            events=_events(run, prepared),
-            hasher=hasher,
-            hash_kind=settings.hash,
-            names=prepared.drafting.names,
-            now=_now,
-        ),
+        recording=None if run.dry_run else recording,
         run_id=run.run_id,
         as_of=run.as_of,
         force=settings.force,
@@ -244,9 +198,9 @@ def _of_project(run: JobRun, means: Means, draft: Draft) -> Iterator[Ended]:
         run.note(
             f"{draft.project.slug}: {draft.left_there} secrets are at GitHub by us, wanted there no longer, and left"
         )
-    if not run.dry_run:
+    if (recording := means.recording) is not None:
         seconds = run.clock() - started
-        run.database.transaction(lambda connection: means.recording.project(connection, draft, ended, seconds))
+        run.database.transaction(lambda connection: recording.project(connection, draft, ended, seconds))
     _say_failures(run, draft, ended)
 
 
@@ -329,7 +283,8 @@ SPEC = JobSpec(
             "secret_exclusion_patterns": ("SELECT",),
             "secret_sync_events": ("SELECT", "INSERT"),
             "maintenance.secret_target": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-            "maintenance.stored_secret": ("SELECT",),
+            # More than a run needs: `cath-dagster secrets put` and `delete` log in as the same role.
+            "maintenance.stored_secret": ("SELECT", "INSERT", "UPDATE", "DELETE"),
             "maintenance.wrapped_key": ("SELECT", "INSERT"),
         },
     ),
