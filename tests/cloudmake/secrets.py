@@ -46,7 +46,7 @@ class Secrets:
         self.github.add_repository(f"acme/{slug}", *environments)
         return project_id
 
-    def map(self, project_id: uuid.UUID, name: str, *scopes: str, **values: Any) -> None:
+    def map(self, project_id: uuid.UUID, name: str, *scopes: str, **values: Any) -> "Secrets":
         """Map a secret into scopes, into Actions alone unless told otherwise."""
         source, *targets = scopes or ("actions",)
         row = {
@@ -58,8 +58,9 @@ class Secrets:
             "created_at": self.cloudmake.ago(days=9).replace(tzinfo=None),
         }
         self.cloudmake.insert("secret_mappings", **{**row, **values})
+        return self
 
-    def put(self, project_id: uuid.UUID, name: str, value: str | bytes, environment: str = "") -> None:
+    def put(self, project_id: uuid.UUID, name: str, value: str | bytes, environment: str = "") -> "Secrets":
         """Store a value."""
         content = value.encode() if isinstance(value, str) else value
         keyring = read_keyring(self.cloudmake.environ)
@@ -67,11 +68,11 @@ class Secrets:
             database.transaction(
                 lambda connection: store.put(connection, keyring, project_id, environment, name, content)
             )
+        return self
 
-    def add(self, project_id: uuid.UUID, name: str, value: str, *scopes: str) -> None:
+    def add(self, project_id: uuid.UUID, name: str, value: str, *scopes: str) -> "Secrets":
         """Map a secret and store its value."""
-        self.map(project_id, name, *scopes)
-        self.put(project_id, name, value)
+        return self.map(project_id, name, *scopes).put(project_id, name, value)
 
     def exclude(self, pattern: str, project_id: uuid.UUID | None = None) -> uuid.UUID:
         pattern_id: uuid.UUID = self.cloudmake.insert(

@@ -10,7 +10,7 @@ import pytest
 from cath_dagster.cli.roles import Roles, give_roles
 from cath_dagster.cloudmake import CLOUDMAKE
 from cath_dagster.core.model.outcome import Status
-from cath_dagster.development.simulators.github import Request
+from cath_dagster.development.simulators.github_repositories import Request
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.secrets import JOB, Secrets
 from tests.support.roles import Role, role_in

@@ -1,11 +1,15 @@
 """Secrets on their way to a GitHub that listens: what is written where, what is skipped, what is refused."""
 
+import hashlib
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.cloudmake.github_secrets.validity import judge
 from cath_dagster.core.model.outcome import Status
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.secrets import SCOPES, Secrets, check, counts
@@ -213,12 +217,12 @@ BROKEN: list[tuple[str, Callable[[Secrets, uuid.UUID], object], str]] = [
     ("two", lambda s, p: s.cloudmake.insert("integration_configs", project_id=p, provider="github", config='{"owner": "acme", "repo": "elsewhere"}'), "different repositories"),
     ("gone", lambda s, p: s.github.remove_repository("acme/broken"), "has no such thing"),
     ("scope", lambda s, p: s.map(p, "ELSEWHERE", "cloudflare"), "'cloudflare' is no scope"),
-    ("empty", lambda s, p: (s.map(p, "EMPTY"), s.put(p, "EMPTY", "")), "empty"),
-    ("long", lambda s, p: (s.map(p, "LONG"), s.put(p, "LONG", "x" * 49_153)), "49,153 bytes"),
-    ("bytes", lambda s, p: (s.map(p, "BYTES"), s.put(p, "BYTES", b"\xff")), "no text"),
+    ("empty", lambda s, p: s.map(p, "EMPTY").put(p, "EMPTY", ""), "empty"),
+    ("long", lambda s, p: s.map(p, "LONG").put(p, "LONG", "x" * 49_153), "49,153 bytes"),
+    ("bytes", lambda s, p: s.map(p, "BYTES").put(p, "BYTES", b"\xff"), "no text"),
     ("environment", lambda s, p: s.add(p, "X_PROD", "planted"), "environment:production: GitHub has no such thing"),
-    ("collision", lambda s, p: (s.add(p, "X_PROD", "planted"), s.add(p, "X_PRODUCTION", "planted")), "several secrets would be X"),
-    ("two values", lambda s, p: (s.add(p, "X_DEV", "planted"), s.put(p, "X", "other", "dev")), "two values"),
+    ("collision", lambda s, p: s.add(p, "X_PROD", "planted").add(p, "X_PRODUCTION", "planted"), "several secrets would be X"),
+    ("two values", lambda s, p: s.add(p, "X_DEV", "planted").put(p, "X", "other", "dev"), "two values"),
     ("another key", lambda s, p: s.cloudmake.connection.execute("UPDATE maintenance.stored_secret SET sealed = sealed || '\\x00' WHERE project_id = %s", [p]), "does not open"),
 ]  # fmt: skip
 
@@ -266,8 +270,6 @@ def test_a_place_that_is_full_takes_what_it_has_and_nothing_new(secrets: Secrets
 def test_a_repository_is_found_wherever_the_service_wrote_it(
     secrets: Secrets, source: dict[str, Any], repository: str | None
 ) -> None:
-    import json
-
     shop = secrets.add_project("shop", integrations=json.dumps(source))
     secrets.add(shop, "API_KEY", "planted")
     if repository:
@@ -456,8 +458,6 @@ def test_a_variable_that_is_missing_or_unusable_is_named_before_anything_is_aske
 
 
 def test_a_hash_of_the_services_own_counts_as_equal_and_is_replaced_by_the_next_write(secrets: Secrets) -> None:
-    import hashlib
-
     shop = secrets.add_project("shop")
     plain = {value: hashlib.sha256(value.encode()).hexdigest() for value in ("planted", "planted anew")}
     secrets.map(shop, "API_KEY", value_hash=plain["planted"])
@@ -497,9 +497,6 @@ def test_a_secret_that_was_never_written_is_not_valid_once_it_had_its_night(secr
     result = secrets.sync(max_rows=0)
     assert check(result) == (True, "")
     secrets.cloudmake.connection.execute("DELETE FROM maintenance.secret_target")
-
-    from cath_dagster.adapters.environment import EnvironmentBackends
-    from cath_dagster.cloudmake.github_secrets.validity import judge
 
     with EnvironmentBackends("CLOUDMAKE", secrets.cloudmake.environ).database("test") as database:
         verdict = judge(database, secrets.cloudmake.as_of)
