@@ -1,4 +1,7 @@
-"""Log lines as JSON, one object a line, for machines that collect them; on standard error, as all that is no result."""
+"""Log lines as JSON, one object a line, for machines that collect them; on standard error, as all that is no result.
+
+The form is Pino's, by which collectors and viewers know them: `level` as a word, `time` in ISO 8601, `msg`, then our own.
+"""
 
 import json
 import sys
@@ -15,6 +18,8 @@ from cath_dagster.core.telemetry import trace_id
 
 VARIABLE = "CATH_DAGSTER_LOG_FORMAT"
 TEXT, JSON = "text", "json"
+LEVELS = {"warning": "warn", "critical": "fatal"}
+"""Pino's words for the levels that Python calls otherwise."""
 
 
 def is_json(environ: Mapping[str, str]) -> bool:
@@ -36,9 +41,10 @@ def run_fields(location: str | None, job: str | None, run_id: str | None, enviro
 
 
 def json_line(level: str, message: str, at: datetime, **fields: Any) -> str:
-    """Return one line; fields without a value are left out."""
+    """Return one line in Pino's form; fields without a value are left out."""
     told = {name: value for name, value in fields.items() if value is not None}
-    head = {"timestamp": at.isoformat(timespec="milliseconds"), "level": level.lower(), "message": message}
+    name = LEVELS.get(level.lower(), level.lower())
+    head = {"level": name, "time": at.isoformat(timespec="milliseconds"), "msg": message}
     return json.dumps(head | told, default=str)
 
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cath_dagster.adapters.terminal import err, out
+from cath_dagster.core.model.check import Severity
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.purge.access_path import describe_access
@@ -32,6 +33,11 @@ def print_result(result: RunResult, *, outcomes: bool = True, with_error: bool =
     undo_until = {outcome.details.get("undo_until") for outcome in result.outcomes} - {None}
     if undo_until and not result.dry_run:
         out.print(f"undo until {max(map(str, undo_until))}: cath-dagster restore {result.run_id}", markup=False)
+    for check in result.checks:
+        style, word = (
+            ("green", "passed") if check.passed else ("red" if check.severity is Severity.ERROR else "yellow", "failed")
+        )
+        out.print(f"check {check.check}: [{style}]{word}[/]")
     for note in result.notes:
         out.print(f"note: {note}", markup=False)
     if result.would_refuse:

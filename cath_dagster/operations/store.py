@@ -94,6 +94,16 @@ class AlertStore:
         start = f"{kind.value}:"
         return {row.fingerprint.removeprefix(start): row.raised_at for row in rows if not row.is_over}
 
+    def ended_problems(self, kind: Kind) -> dict[str, datetime]:
+        """Return the subjects of a kind of which an end was told, with the instant of the newest."""
+        query = (
+            sa.select(alert.c.fingerprint, sa.func.max(alert.c.raised_at))
+            .where(alert.c.kind == kind.value, alert.c.is_over)
+            .group_by(alert.c.fingerprint)
+        )
+        rows = self._database.transaction(lambda connection: connection.execute(query).all())
+        return {row[0].removeprefix(f"{kind.value}:"): row[1] for row in rows}
+
     def seal(self, *, now: datetime, interval: timedelta) -> None:
         """Decide which messages go now; what comes later is a message of its own."""
         self._database.transaction(lambda connection: _seal(connection, now, interval))

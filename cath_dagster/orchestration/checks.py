@@ -33,7 +33,7 @@ def check_result(location: CodeLocation, result: CheckResult) -> dg.AssetCheckRe
         check_name=result.check,
         severity=SEVERITIES[result.severity],
         description=result.message or None,
-        metadata=dict(result.details),
+        metadata=result.shown,
     )
 
 
@@ -48,7 +48,7 @@ def evaluations(spec: JobSpec, result: RunResult) -> Iterator[dg.AssetCheckEvalu
             passed=check.passed,
             severity=SEVERITIES[check.severity],
             description=check.message or None,
-            metadata=dict(check.details),
+            metadata=check.shown,
         )
 
 

@@ -29,6 +29,8 @@ def build_measured_assets(spec: JobSpec, assets: Sequence[dg.AssetSpec]) -> dg.A
         name=f"{spec.name}_assets",
         specs=[asset.replace_attributes(skippable=True) for asset in assets],
         check_specs=[check_spec(spec.location, check) for check in judged],
+        # What may be left out: a dry run, and one that came to no result, make nothing and judge nothing.
+        can_subset=True,
         config_schema=config_schema(spec),
         op_tags={"owner": spec.owner},
     )
@@ -36,7 +38,7 @@ def build_measured_assets(spec: JobSpec, assets: Sequence[dg.AssetSpec]) -> dg.A
         result = run_job(context.op_execution_context, spec)
         for asset in assets:
             metadata = _metadata(asset.key.path[-1], result)
-            if metadata is None:
+            if metadata is None or asset.key not in context.selected_asset_keys:
                 continue
             if result.dry_run:
                 context.log_event(dg.AssetObservation(asset.key, metadata=metadata))

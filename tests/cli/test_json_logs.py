@@ -11,6 +11,7 @@ import pytest
 from tests.support.cli import SLOW, add_entries, run
 from tests.support.command import PROGRAM, Done, environment
 from tests.support.command import call_process as call
+from tests.support.peers import find_node, find_peer
 from tests.support.service import Service
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -37,7 +38,21 @@ def test_every_line_is_an_object_with_the_run_its_job_location_and_trace(service
         assert (line["location"], line["job"]) == ("cath", "clear_audit")
         assert line["trace_id"] == run_id.replace("-", "")
         assert line["level"] == "info"
-        assert datetime.fromisoformat(line["timestamp"]).tzinfo is not None
+        assert datetime.fromisoformat(line["time"]).tzinfo is not None
+
+
+@pytest.mark.stack
+def test_a_viewer_of_pino_s_logs_shows_them(service: Service) -> None:
+    done, said = logged(service, "clear_audit", "--set", "nonsense=1")
+    viewer = find_peer("pino-pretty") / "bin.js"
+
+    shown = subprocess.run(
+        [find_node(), viewer, "--colorize=false"], input=done.stderr, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "ERROR" in shown.splitlines()[0]
+    assert said[-1]["msg"] in shown
+    assert "msg" not in shown.replace(said[-1]["msg"], "")
 
 
 def test_the_last_line_has_the_numbers(service: Service) -> None:
@@ -57,7 +72,7 @@ def test_a_run_that_failed_ends_with_an_error_and_nothing_but_objects(service: S
 
     assert done.returncode == 1
     assert (said[-1]["level"], said[-1]["status"]) == ("error", "failed")
-    assert "cannot be reached" in said[-1]["message"]
+    assert "cannot be reached" in said[-1]["msg"]
     assert "hunter2" not in done.stderr
 
 
@@ -81,7 +96,7 @@ def test_wrong_usage_is_an_object_too(service: Service) -> None:
 
     assert done.returncode == 2
     assert said[-1]["level"] == "error"
-    assert "nonsense" in said[-1]["message"]
+    assert "nonsense" in said[-1]["msg"]
 
 
 @pytest.mark.stack

@@ -179,10 +179,22 @@ class Instance:
         )
 
     def evaluate_check(
-        self, run_id: str, asset: str, check: str, *, passed: bool, at: datetime = NOW, says: str | None = None
+        self,
+        run_id: str,
+        asset: str,
+        check: str,
+        *,
+        passed: bool,
+        at: datetime = NOW,
+        says: str | None = None,
+        subjects: Sequence[str] = (),
     ) -> None:
         done = dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(["cath", asset]), check_name=check, passed=passed, metadata={}, description=says
+            asset_key=dg.AssetKey(["cath", asset]),
+            check_name=check,
+            passed=passed,
+            metadata={"subjects": list(subjects)} if subjects else {},
+            description=says,
         )
         self.add_event(run_id, DagsterEventType.ASSET_CHECK_EVALUATION, at=at, data=done)
 

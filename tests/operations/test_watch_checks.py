@@ -1,5 +1,6 @@
 """A failed asset check is told with what it says, and that it passes again."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from cath_dagster.core.postgres.database import Database
@@ -21,10 +22,14 @@ def told(seen: Seen) -> list[tuple[str, bool]]:
     return [(alert.subject, alert.is_over) for alert in seen.alerts]
 
 
-def evaluate(instance: Instance, *, passed: bool, says: str | None = None, minutes: int = 0) -> None:
+def evaluate(
+    instance: Instance, *, passed: bool, says: str | None = None, minutes: int = 0, subjects: Sequence[str] = ()
+) -> None:
     run = instance.add_run("refresh_views", events=0)
     at = NOW + timedelta(minutes=minutes)
-    instance.evaluate_check(run, "sdp_mat_view_location", "verified", passed=passed, says=says, at=at)
+    instance.evaluate_check(
+        run, "sdp_mat_view_location", "verified", passed=passed, says=says, at=at, subjects=subjects
+    )
 
 
 SUBJECT = "cath/sdp_mat_view_location:verified"
@@ -95,3 +100,38 @@ def test_the_first_look_leaves_history_alone(instance: Instance, database: Datab
 
     assert told(first) == []
     assert told(look(instance, database, str(int(first.cursor) + 1_000))) == []
+
+
+def test_each_of_a_checks_subjects_is_told_once_and_its_end_too(instance: Instance, database: Database) -> None:
+    evaluate(instance, passed=False, subjects=["neon"])
+    first = look(instance, database)
+    evaluate(instance, passed=False, minutes=5, subjects=["neon", "github"])
+    evaluate(instance, passed=False, minutes=10, subjects=["neon", "github"])
+    second = look(instance, database, first.cursor)
+    evaluate(instance, passed=False, minutes=15, subjects=["github"])
+    third = look(instance, database, second.cursor)
+    evaluate(instance, passed=True, minutes=20)
+    fourth = look(instance, database, third.cursor)
+
+    query = "SELECT fingerprint, is_over FROM maintenance.alert ORDER BY alert_id"
+    rows = instance.connection.execute(query).fetchall()
+    neon, github = (f"check_failed:{SUBJECT}:{name}" for name in ("neon", "github"))
+    assert rows == [(neon, False), (github, False), (neon, True), (github, True)]
+    look(instance, database, fourth.cursor)
+    assert instance.count("maintenance.alert") == 4
+
+
+def test_a_subject_whose_beginning_is_read_no_more_is_not_told_again_after_its_end(
+    instance: Instance, database: Database
+) -> None:
+    evaluate(instance, passed=False, subjects=["neon"])
+    evaluate(instance, passed=False, minutes=5, subjects=["neon"])
+    evaluate(instance, passed=True, minutes=10)
+    cursor = look(instance, database).cursor
+    instance.connection.execute(
+        "DELETE FROM event_logs WHERE id = (SELECT min(id) FROM event_logs WHERE dagster_event_type = 'ASSET_CHECK_EVALUATION')"
+    )
+
+    look(instance, database, cursor)
+
+    assert instance.count("maintenance.alert") == 2

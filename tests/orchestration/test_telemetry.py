@@ -85,7 +85,7 @@ def test_a_run_prints_one_object_a_line(
     assert {line["trace_id"] for line in said} == {result.run_id.replace("-", "")}
     assert {(line["location"], line["job"]) for line in said} == {("cath", job)}
     assert {"RUN_START", "STEP_START", "RUN_SUCCESS"} <= {line.get("event") for line in said}
-    assert f"cath/{job} started, run {result.run_id}" in {line["message"] for line in said}
+    assert f"cath/{job} started, run {result.run_id}" in {line["msg"] for line in said}
 
 
 @pytest.mark.parametrize("package", [location.package for location in locations()])

@@ -74,8 +74,6 @@ def _create_cleanup() -> None:
         sa.Column("project_id", sa.Uuid, nullable=False),
         sa.Column("provider", sa.Text, nullable=False),
         sa.Column("resource_id", sa.Text, nullable=False),
-        # Where at the provider it is found: a repository, a project, an account.
-        sa.Column("found_in", sa.Text, nullable=False, server_default=""),
         sa.Column("run_id", sa.Text, nullable=False),
         sa.Column("queued_at", INSTANT, nullable=False, server_default=sa.func.now()),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
@@ -83,13 +81,14 @@ def _create_cleanup() -> None:
         sa.Column("settled_at", INSTANT),
         sa.Column("settled_as", sa.Text),
         sa.CheckConstraint("provider IN ('cloudflare', 'neon', 'github', 'postman')"),
-        sa.UniqueConstraint("provider", "found_in", "resource_id", "environment_id"),
         schema=SCHEMA,
     )
     op.create_index(
         "provider_cleanup_unsettled",
         "provider_cleanup",
-        ["provider", "cleanup_id"],
+        # One that was settled may come again, if its environment was in use again meanwhile.
+        ["provider", "resource_id", "environment_id"],
+        unique=True,
         schema=SCHEMA,
         postgresql_where=sa.text("settled_at IS NULL"),
     )

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 from cath_dagster.core.model.scalar import Scalar
 
 D = TypeVar("D")
+SUBJECTS = "subjects"
+"""In an evaluation's metadata, what it did not pass for."""
 
 
 class Severity(enum.StrEnum):
@@ -23,6 +25,8 @@ class Verdict:
     passed: bool
     message: str = ""
     details: Mapping[str, Scalar] = field(default_factory=dict)
+    subjects: tuple[str, ...] = ()
+    """What of many things it did not pass for, such as servers: each is told by itself, once until it passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,12 @@ class CheckResult:
     passed: bool
     message: str
     details: Mapping[str, Scalar]
+    subjects: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> dict[str, Scalar]:
+        """The details, with the subjects."""
+        return {**self.details, **({SUBJECTS: list(self.subjects)} if self.subjects else {})}
 
     @classmethod
     def of(cls, check: Check[D], verdict: Verdict) -> "CheckResult":
@@ -58,6 +68,7 @@ class CheckResult:
             passed=verdict.passed,
             message=verdict.message,
             details=verdict.details,
+            subjects=verdict.subjects,
         )
 
     def as_json(self) -> dict[str, object]:
@@ -68,5 +79,5 @@ class CheckResult:
             "severity": self.severity.value,
             "passed": self.passed,
             "message": self.message,
-            "details": dict(self.details),
+            "details": self.shown,
         }

@@ -93,6 +93,8 @@ class Relation:
     """Schema and name of each partition, of whatever level."""
     null_is_a_value: frozenset[tuple[str, ...]] = frozenset()
     """Those of the unique indexes to which NULL is like NULL."""
+    heirs: tuple[str, ...] = ()
+    """The tables that inherit from it, other than partitions, as statements name them."""
 
     @property
     def stored(self) -> tuple[Column, ...]:

@@ -23,7 +23,8 @@ Named = tuple[str | None, str]
 @dataclass
 class _Seen:
     relations: dict[Named, Relation | None] = field(default_factory=dict)
-    references: dict[tuple[frozenset[tuple[str, str]], bool], list[Reference]] = field(default_factory=dict)
+    references: dict[tuple[str, str], list[Reference]] = field(default_factory=dict)
+    """By schema and name of a table, the foreign keys to it and from it."""
 
 
 _seen: ContextVar[_Seen | None] = ContextVar("seen_of_the_catalogue", default=None)
@@ -31,11 +32,12 @@ _seen: ContextVar[_Seen | None] = ContextVar("seen_of_the_catalogue", default=No
 
 @contextlib.contextmanager
 def one_look() -> Iterator[None]:
-    """Read each table and each set of foreign keys once within it, so that what is asked together is answered alike.
+    """Read each table and its foreign keys once within it, so that what is asked together is answered alike.
 
-    For the questions of one transaction: planning such a statement in a new session costs the server milliseconds.
+    For the questions of one transaction: planning such a statement in a new session costs the server milliseconds. One
+    within another is the same look.
     """
-    token = _seen.set(_Seen())
+    token = _seen.set(_seen.get() or _Seen())
     try:
         yield
     finally:
@@ -48,13 +50,22 @@ def read_relations(connection: sa.Connection, names: Sequence[Named]) -> list[Re
     unseen = [named for named in dict.fromkeys(names) if named not in seen.relations]
     if unseen:
         given = {"schemas": [schema for schema, _ in unseen], "names": [name for _, name in unseen]}
-        for named, (schema, columns, indexes, parts) in zip(unseen, connection.execute(_RELATIONS, given), strict=True):
-            found = None if schema is None else _as_relation(schema, named[1], columns, indexes or [], parts or [])
-            seen.relations[named] = found
+        for named, (schema, *parts) in zip(unseen, connection.execute(_RELATIONS, given), strict=True):
+            seen.relations[named] = (
+                None if schema is None else _as_relation(schema, named[1], *(each or [] for each in parts))
+            )
     return [seen.relations[named] for named in names]
 
 
-def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any], parts: list[Any]) -> Relation:
+def foresee(connection: sa.Connection, names: Sequence[Named]) -> None:
+    """Read tables and their foreign keys together that will be asked for one by one, within `one_look`."""
+    there = [relation for relation in read_relations(connection, names) if relation is not None]
+    read_references(connection, there, with_partitions=True)
+
+
+def _as_relation(
+    schema: str, name: str, columns: list[Any], indexes: list[Any], parts: list[Any], heirs: list[str]
+) -> Relation:
     its_columns = tuple(Column(*each) for each in columns)
     uniques = [(is_primary, null_is_a_value, tuple(names)) for is_primary, null_is_a_value, names in indexes]
     take_null = {column.name for column in its_columns if column.takes_null}
@@ -67,6 +78,7 @@ def _as_relation(schema: str, name: str, columns: list[Any], indexes: list[Any],
         uniques=tuple(names for *_, names in uniques),
         partitions=frozenset((its_schema, its_name) for its_schema, its_name in parts),
         null_is_a_value=frozenset(names for _, null_is_a_value, names in uniques if null_is_a_value),
+        heirs=tuple(heirs),
     )
 
 
@@ -97,22 +109,23 @@ def read_references(
             WHERE (schema_name, table_name) = (parent_schema.nspname::text, parent.relname::text)
                OR (schema_name, table_name) = (child_schema.nspname::text, child.relname::text)
         )
-        ORDER BY child_schema.nspname, child.relname, fk.conname
         """
     )
     named: set[tuple[str, str]] = set()
     for table in tables:
         named |= {(table.schema, table.name), *(table.partitions if with_partitions else ())}
-    seen, asked = _seen.get() or _Seen(), (frozenset(named), with_partitions)
-    if asked not in seen.references:
-        given = {"schemas": [schema for schema, _ in named], "names": [name for _, name in named]}
-        seen.references[asked] = [
-            Reference(name, schema, child, tuple(columns), parent_schema, parent, tuple(parent_columns), *rules)
-            for name, schema, child, columns, parent_schema, parent, parent_columns, *rules in connection.execute(
-                query, given
-            )
-        ]
-    return list(seen.references[asked])
+    seen = _seen.get() or _Seen()
+    if unseen := [each for each in named if each not in seen.references]:
+        given = {"schemas": [schema for schema, _ in unseen], "names": [name for _, name in unseen]}
+        seen.references |= {each: [] for each in unseen}
+        for name, schema, child, columns, parent_schema, parent, parent_columns, *rules in connection.execute(
+            query, given
+        ):
+            found = Reference(name, schema, child, tuple(columns), parent_schema, parent, tuple(parent_columns), *rules)
+            for end in {(schema, child), (parent_schema, parent)}.intersection(unseen):
+                seen.references[end].append(found)
+    ends = dict.fromkeys(each for name in named for each in seen.references[name])
+    return sorted(ends, key=lambda each: (each.schema, each.child, each.constraint))
 
 
 def key_text(columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
@@ -187,7 +200,10 @@ _RELATIONS = sa.text(
              SELECT inhrelid FROM part JOIN pg_inherits ON inhparent = part.oid
          )
          SELECT json_agg(json_build_array(nspname, relname))
-         FROM part JOIN pg_class USING (oid) JOIN pg_namespace ON pg_namespace.oid = relnamespace)
+         FROM part JOIN pg_class USING (oid) JOIN pg_namespace ON pg_namespace.oid = relnamespace),
+        (SELECT json_agg(CAST(CAST(heir.oid AS regclass) AS text) ORDER BY heir.relname)
+         FROM pg_inherits JOIN pg_class AS heir ON heir.oid = inhrelid
+         WHERE inhparent = relation.oid AND relation.relkind = 'r' AND NOT heir.relispartition AND heir.relkind <> 'I')
     FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) WITH ORDINALITY AS wanted (schema_name, name, place)
     LEFT JOIN pg_class AS relation
         ON relation.oid = to_regclass(coalesce(quote_ident(schema_name) || '.', '') || quote_ident(name))

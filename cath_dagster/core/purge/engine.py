@@ -65,11 +65,14 @@ class Purger:
         progress = Progress()
         # Before the lengths of the heaps are read: what others add afterwards is a second writer.
         single_writer, path = self.database.transaction(lambda c: (watch_for_writers(c), choose_access_path(c, purge)))
-        guards = self._guards(*tables_of(purge))
         # Of a partition the walk knows its rows only, and nothing that goes along or is kept.
         is_whole = all(heap.table is purge.table for heap in path.heaps)
         is_walkable = not purge.predicate_reads_other_rows and (purge.is_plain or is_whole)
-        if is_walkable and path.along is None and limit is None:
+        is_walked = is_walkable and path.along is None and limit is None
+        if is_walked and _is_empty(purge, path):
+            return Progress(accessed=Accessed.by(path), rows_left=0)
+        guards = self._guards(*tables_of(purge))
+        if is_walked:
             alone = single_writer if self._may_skip_closing_scan(purge, path) else None
             self._walk_heaps(purge, path, self._runner(progress, guards), alone)
         else:
@@ -136,9 +139,6 @@ class Purger:
             path = self._drop_partitions(purge, path, runner)
         else:
             progress.accessed = Accessed.by(path)
-        if path.heaps and all(heap.table is purge.table and not heap.blocks for heap in path.heaps):
-            progress.rows_left = 0
-            return
         left_off = self.ledger.left_off(purge.table.name, rule=purge.rule, cutoff=purge.cutoff)
         single_writer = None if left_off else single_writer
         for number in range(MAX_PASSES):
@@ -239,3 +239,8 @@ class Purger:
             may_keep=guards.keeping,
             clock=self.clock,
         )
+
+
+def _is_empty(purge: Purge, path: AccessPath) -> bool:
+    """Return whether the whole table has no page that could be read; partitions that are left out may have some."""
+    return bool(path.heaps) and all(heap.table is purge.table and not heap.blocks for heap in path.heaps)

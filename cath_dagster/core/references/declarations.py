@@ -39,23 +39,13 @@ def _describe_mistake(parent: sa.Table, child: Child, named: Sequence[Reference]
 
 def find_heirs(connection: sa.Connection, purge: Purge) -> list[str]:
     """Return why tables that others inherit from, other than partitioned ones, cannot be purged."""
-    query = sa.text(
-        """
-        SELECT parent.relname, string_agg(CAST(CAST(heir.oid AS regclass) AS text), ', ' ORDER BY heir.relname)
-        FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS wanted (schema_name, table_name)
-        JOIN pg_namespace AS its_schema ON its_schema.nspname = schema_name
-        JOIN pg_class AS parent ON parent.relnamespace = its_schema.oid AND parent.relname = table_name
-        JOIN pg_inherits ON inhparent = parent.oid
-        JOIN pg_class AS heir ON heir.oid = inhrelid AND NOT heir.relispartition AND heir.relkind <> 'I'
-        WHERE parent.relkind = 'r' GROUP BY parent.relname ORDER BY 1
-        """
-    )
     tables = find_relations(connection, [purge.table, *(child.table for _, child in children_of(purge))])
-    given = {"schemas": [each.schema for each in tables], "names": [each.name for each in tables]}
     return [
-        f"{heirs} inherit from {name}, so that a statement on {name} means their rows too, and a purge goes by the places "
-        f"of one table's: partition {name} instead, or take the inheritance away (ALTER TABLE … NO INHERIT {quote(name)})"
-        for name, heirs in connection.execute(query, given)
+        f"{', '.join(each.heirs)} inherit from {each.name}, so that a statement on {each.name} means their rows too, and a "
+        f"purge goes by the places of one table's: partition {each.name} instead, or take the inheritance away "
+        f"(ALTER TABLE … NO INHERIT {quote(each.name)})"
+        for each in sorted(dict.fromkeys(tables), key=lambda each: each.name)
+        if each.heirs
     ]
 
 

@@ -222,6 +222,8 @@ def _is_known(purge: Purge, reference: Reference) -> bool:
 
 def _readable(connection: sa.Connection, tables: Collection[Named]) -> set[Named]:
     """Return the tables all of whose rows the role may read."""
+    if not tables:
+        return set()
     query = sa.text(
         """
         SELECT schema_name, table_name

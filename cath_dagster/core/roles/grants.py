@@ -54,6 +54,7 @@ def write_changes(connection: sa.Connection, role: str, needs: Needs, *, revokes
     statements += _of_tables(role, needs, held, revokes_in)
     statements += _of_columns(connection, role, revokes_in)
     statements += _of_views(role, needs, held)
+    statements += _of_row_security(connection, role, needs)
     return RoleChange(role=role, statements=tuple(statements))
 
 
@@ -208,6 +209,26 @@ def _of_views(role: str, needs: Needs, held: Mapping[Named, _Held]) -> Iterator[
         state = held.get((SCHEMA, view))
         if state is not None and not state.is_owned:
             yield f"ALTER MATERIALIZED VIEW {relation_name(SCHEMA, view)} OWNER TO {quote(role)};"
+
+
+def _of_row_security(connection: sa.Connection, role: str, needs: Needs) -> Iterator[str]:
+    """Yield what lets the role past the policies of the tables that it needs, where it is not past them already.
+
+    A policy of its own would not do: our sessions are refused wherever any policy applies, and so never take some of the
+    rows for all of them.
+    """
+    query = sa.text(
+        """
+        SELECT EXISTS (
+            SELECT FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS wanted (schema_name, name)
+            JOIN pg_class AS relation ON relation.oid = to_regclass(quote_ident(schema_name) || '.' || quote_ident(name))
+            JOIN pg_roles AS owner ON owner.oid = relation.relowner
+            WHERE relation.relrowsecurity AND (owner.rolname <> :role OR relation.relforcerowsecurity)
+        ) AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :role AND (rolbypassrls OR rolsuper))
+        """
+    )
+    if connection.scalar(query, {**_as_arrays(needs.tables), "role": role}):
+        yield f"ALTER ROLE {quote(role)} BYPASSRLS;"
 
 
 def _grant_and_revoke(what: str, role: str, wanted: frozenset[str], held: frozenset[str]) -> Iterator[str]:

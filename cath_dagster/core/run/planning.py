@@ -8,6 +8,7 @@ from functools import partial
 import sqlalchemy as sa
 
 from cath_dagster.core import telemetry
+from cath_dagster.core.archive.dependents import tables_of
 from cath_dagster.core.archive.obstacles import find_obstacles
 from cath_dagster.core.archive.protected_rows import count_spared, spare, tables_left_alone
 from cath_dagster.core.errors import BlastRadiusError, PreflightError
@@ -16,6 +17,7 @@ from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge, Undo
 from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.relations import foresee, one_look
 from cath_dagster.core.purge import partitions
 from cath_dagster.core.purge.blast_radius import Measure, measure, refusal
 from cath_dagster.core.references.examination import Examined, describe_unread, examine
@@ -112,7 +114,11 @@ class Planner:
         return spared
 
     def _examine(self, purges: Sequence[Purge], connection: sa.Connection) -> list[Examined]:
-        return [examine(connection, purge, allowed=self.request.purging.allowed_cascades) for purge in purges]
+        allowed = self.request.purging.allowed_cascades
+        apart = [purge for purge in purges if not purge.is_checked_apart]
+        with one_look():
+            foresee(connection, [(table.schema, table.name) for purge in apart for table in tables_of(purge)])
+            return [examine(connection, purge, allowed=allowed) for purge in purges]
 
     def _note_unread(self, examined: Sequence[Examined]) -> None:
         for reference in dict.fromkeys(reference for each in examined for reference in each.unread):

@@ -1,10 +1,13 @@
 """Find asset checks that failed, and those that pass again."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterEventType, EventLogRecord, EventRecordsFilter
 
+from cath_dagster.core.model.check import SUBJECTS
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import FIRST_LOOK, Look, Seen
 
@@ -26,45 +29,76 @@ def watch_checks(look: Look) -> Seen:
         after_timestamp=None if look.cursor else (look.now - FIRST_LOOK).timestamp(),
     )
     records = storage.get_event_records(wanted, limit=MOST, ascending=True)
-    failing = look.open_problems(Kind.CHECK_FAILED)
-    alerts = []
-    for record in records:
-        alert = _alert_of_check(record, failing)
-        if alert is not None:
-            alerts.append(alert)
+    known = _Known(look.open_problems(Kind.CHECK_FAILED), look.store.ended_problems(Kind.CHECK_FAILED))
+    alerts = [alert for record in records for alert in _alerts_of(record, known)]
     return Seen(tuple(alerts), str(max([after, *(record.storage_id for record in records)])))
 
 
-def _alert_of_check(record: EventLogRecord, failing: dict[str, datetime]) -> Alert | None:
-    """Return an alert for a check that failed, or for one that passes again; keep count of which fail."""
+@dataclass(frozen=True)
+class _Known:
+    """By subject, since when it fails, and when it passed again last; kept up with the evaluations as they are read."""
+
+    failing: dict[str, datetime]
+    ended: dict[str, datetime]
+
+    def is_old(self, subject: str, at: datetime) -> bool:
+        """Return whether what failed then is told of, or over by now: evaluations are read twice."""
+        return subject in self.failing or at <= self.ended.get(subject, at - timedelta(1))
+
+
+def _alerts_of(record: EventLogRecord, known: _Known) -> Iterator[Alert]:
+    """Yield an alert for a check that failed, for one that passes again, and for each of its subjects by itself."""
     event = record.event_log_entry.dagster_event
     data = event.event_specific_data if event is not None else None
     if not isinstance(data, dg.AssetCheckEvaluation):
-        return None
-    subject = f"{'/'.join(data.asset_key.path)}:{data.check_name}"
-    at = datetime.fromtimestamp(record.timestamp, UTC)
-    path = f"/assets/{'/'.join(data.asset_key.path)}?view=checks"
-    if not data.passed:
-        failing[subject] = at
-        return Alert(
-            kind=Kind.CHECK_FAILED,
-            subject=subject,
-            occurrence=str(record.storage_id),
-            title=f"the check {data.check_name} of {'/'.join(data.asset_key.path)} failed",
-            says=(data.description or "It says no more than that.", f"Severity: {data.severity.value}."),
-            at=at,
-            path=path,
-        )
-    if subject in failing and at > failing[subject]:
-        del failing[subject]
-        return Alert(
-            kind=Kind.CHECK_FAILED,
-            subject=subject,
-            occurrence=str(record.storage_id),
-            title=f"the check {data.check_name} of {'/'.join(data.asset_key.path)} passes again",
-            says=(f"It passed at {at:%Y-%m-%d %H:%M %Z}.",),
-            at=at,
-            path=path,
-            is_over=True,
-        )
-    return None
+        return
+    check, at = f"{'/'.join(data.asset_key.path)}:{data.check_name}", datetime.fromtimestamp(record.timestamp, UTC)
+    subjects = {f"{check}:{each}": each for each in _subjects(data)} if not data.passed else {}
+    for subject, name in subjects.items():
+        if not known.is_old(subject, at):
+            known.failing[subject] = at
+            yield _failed(record, data, subject, at, name)
+    if not data.passed and not subjects:
+        known.failing[check] = at
+        yield _failed(record, data, check, at, "")
+    for subject, since in list(known.failing.items()):
+        is_of_this = subject == check or subject.startswith(f"{check}:")
+        if is_of_this and subject not in subjects and at > since:
+            known.ended[subject] = at
+            del known.failing[subject]
+            yield _passed(record, data, subject, at, subject.removeprefix(check).removeprefix(":"))
+
+
+def _subjects(data: dg.AssetCheckEvaluation) -> list[str]:
+    value = data.metadata.get(SUBJECTS)
+    found = value.value if isinstance(value, dg.JsonMetadataValue) else None
+    return [str(each) for each in found] if isinstance(found, list) else []
+
+
+def _failed(record: EventLogRecord, data: dg.AssetCheckEvaluation, subject: str, at: datetime, name: str) -> Alert:
+    return Alert(
+        kind=Kind.CHECK_FAILED,
+        subject=subject,
+        occurrence=str(record.storage_id),
+        title=f"the check {data.check_name} of {'/'.join(data.asset_key.path)} failed{f' for {name}' if name else ''}",
+        says=(data.description or "It says no more than that.", f"Severity: {data.severity.value}."),
+        at=at,
+        path=_page(data),
+    )
+
+
+def _passed(record: EventLogRecord, data: dg.AssetCheckEvaluation, subject: str, at: datetime, name: str) -> Alert:
+    return Alert(
+        kind=Kind.CHECK_FAILED,
+        subject=subject,
+        occurrence=str(record.storage_id),
+        title=f"the check {data.check_name} of {'/'.join(data.asset_key.path)} passes again{f' for {name}' if name else ''}",
+        says=(f"It passed at {at:%Y-%m-%d %H:%M %Z}.",),
+        at=at,
+        path=_page(data),
+        is_over=True,
+    )
+
+
+def _page(data: dg.AssetCheckEvaluation) -> str:
+    return f"/assets/{'/'.join(data.asset_key.path)}?view=checks"
