@@ -213,8 +213,8 @@ def test_a_secret_of_githubs_own_name_never_leaves(secrets: Secrets) -> None:
 
 
 BROKEN: list[tuple[str, Callable[[Secrets, uuid.UUID], object], str]] = [
-    ("repository", lambda s, p: s.cloudmake.connection.execute("UPDATE projects SET integrations = NULL WHERE id = %s", [p]), "no repository is known"),
-    ("two", lambda s, p: s.cloudmake.insert("integration_configs", project_id=p, provider="github", config='{"owner": "acme", "repo": "elsewhere"}'), "different repositories"),
+    ("repository", lambda s, p: s.cloudmake.connection.execute("UPDATE projects SET integrations = NULL WHERE id = %s", [p]), "has no GitHub repository"),
+    ("two", lambda s, p: s.cloudmake.insert("integration_configs", project_id=p, provider="github", config='{"owner": "acme", "repo": "elsewhere"}'), "has several repositories"),
     ("gone", lambda s, p: s.github.remove_repository("acme/broken"), "has no such thing"),
     ("scope", lambda s, p: s.map(p, "ELSEWHERE", "cloudflare"), "'cloudflare' is no scope"),
     ("empty", lambda s, p: s.map(p, "EMPTY").put(p, "EMPTY", ""), "empty"),

@@ -146,4 +146,4 @@ def test_what_is_wrong_is_named_with_exit_code_1(secrets: Secrets) -> None:
     assert done.returncode == 1
     assert "shop BY_HAND actions: conflict" in done.stdout
     assert "shop NO_VALUE actions: missing (the source has no value for it)" in done.stdout
-    assert "other: cannot be told (no repository is known" in done.stdout
+    assert "other: cannot be told (has no GitHub repository" in done.stdout

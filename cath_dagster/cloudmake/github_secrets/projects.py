@@ -1,19 +1,16 @@
 """Projects whose secrets go to GitHub: which there are, which repository each has, and which of its secrets go where."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from cath_dagster.cloudmake.repositories import find_repository
 from cath_dagster.cloudmake.tables import environments, integration_configs, projects, secret_mappings
-from cath_dagster.core.errors import ConfigurationError, MaintenanceError
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.ports.github import Repository
-
-
-class RepositoryError(MaintenanceError):
-    """A project has no repository that could be told."""
 
 
 @dataclass(frozen=True)
@@ -92,30 +89,9 @@ def _find(found: Sequence[Project], name: str) -> Project:
 
 
 def repository_of(project: Project) -> Repository:
-    """Return where the project's secrets go; raise `RepositoryError` where nothing says it, or two things say different."""
-    try:
-        found = list(dict.fromkeys(_repositories(project)))
-    except ValueError as error:
-        raise RepositoryError(str(error)) from None
-    # GitHub makes no difference between upper and lower case.
-    different = {str(each).lower() for each in found}
-    if not found:
-        raise RepositoryError(
-            "no repository is known: integration_configs has none of GitHub, and projects.integrations neither"
-        )
-    if len(different) > 1:
-        raise RepositoryError(f"its rows name different repositories: {', '.join(map(str, found))}")
-    return found[0]
-
-
-def _repositories(project: Project) -> Iterator[Repository]:
+    """Return where the project's secrets go; raise `UnknownRepositoryError` where that cannot be told."""
     integrations = project.integrations if isinstance(project.integrations, dict) else {}
-    for config in (*project.configs, integrations.get("github")):
-        if isinstance(config, dict) and (config.get("owner") or config.get("repo")):
-            yield Repository(str(config.get("owner")), str(config.get("repo")))
-    named = integrations.get("githubRepo")
-    if isinstance(named, str) and named:
-        yield Repository.parse(named)
+    return find_repository(integrations, [config for config in project.configs if isinstance(config, dict)])
 
 
 _MAPPINGS = sa.select(secret_mappings).order_by(secret_mappings.c.secret_name)

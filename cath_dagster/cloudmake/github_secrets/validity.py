@@ -38,10 +38,12 @@ def judge_projects(connection: sa.Connection, projects: list[Project], as_of: da
     standing = _read_standing(connection)
     mapped_at = dict(connection.execute(sa.select(secret_mappings.c.id, secret_mappings.c.created_at)).tuples().all())
     wrong: list[str] = []
+    subjects: dict[str, None] = {}
     tally: Counter[str] = Counter()
     for project in projects:
         for name, target, why in _find_wrong(project, exclusions, standing, mapped_at, as_of):
             tally[why] += 1
+            subjects[project.slug] = None
             wrong.append(f"{project.slug}: {name} in {target} is {why}")
     checked = sum(len(project.mappings) for project in projects)
     if not wrong:
@@ -51,6 +53,7 @@ def judge_projects(connection: sa.Connection, projects: list[Project], as_of: da
         passed=False,
         message=f"secrets are not where they should be: {counts}; cath-dagster secrets validate tells which",
         details={"mappings": checked, "wrong": len(wrong), "which": wrong[:SHOWN]},
+        subjects=tuple(subjects),
     )
 
 

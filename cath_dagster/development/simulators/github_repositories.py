@@ -117,7 +117,7 @@ class Repositories:
     def answer(self, request: Request) -> Answer:
         """Return what GitHub answers to whom the token lets in."""
         found = re.fullmatch("/repos/([^/]+/[^/]+)/(.+)", request.path)
-        repository = self.found.get(found[1]) if found else None
+        repository = self._find(found[1]) if found else None
         if found is None or repository is None:
             return refusal(404, "Not Found")
         routes: dict[str, Callable[..., Answer]] = {
@@ -131,6 +131,10 @@ class Repositories:
             if parts := re.fullmatch(pattern, found[2]):
                 return work(request, repository, *(part and unquote(part) for part in parts.groups()))
         return refusal(404, "Not Found")
+
+    def _find(self, name: str) -> Repo | None:
+        """Return the repository of a name, in whatever case."""
+        return next((each for known, each in self.found.items() if known.lower() == name.lower()), None)
 
     def _scope_secrets(self, request: Request, repository: Repo, scope: str, name: str | None) -> Answer:
         return self._secrets(request, repository.keepers[Place(Scope(scope))], name)
