@@ -103,6 +103,17 @@ def test_what_is_no_value_or_belongs_nowhere_is_refused(
     assert secrets.cloudmake.count("maintenance.stored_secret") == 0
 
 
+def test_what_a_project_that_is_gone_has_stored_is_seen_and_deleted_by_its_id(secrets: Secrets) -> None:
+    shop = secrets.add_project("shop")
+    secrets.put(shop, "API_KEY", "planted")
+    secrets.cloudmake.connection.execute("DELETE FROM projects")
+
+    assert secret(secrets, "list", "shop").returncode == 2
+    assert [each["name"] for each in told(secret(secrets, "list", str(shop), "--json"))] == ["API_KEY"]
+    assert secret(secrets, "put", str(shop), "API_KEY", given=b"planted").returncode == 2
+    assert told(secret(secrets, "delete", str(shop), "API_KEY", "--json"))["is_deleted"] is True
+
+
 def test_a_value_of_the_longest_length_is_stored(secrets: Secrets) -> None:
     secrets.add_project("shop")
 

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -69,7 +70,7 @@ def list_secrets(project: ProjectName, as_json: Json = False) -> None:
     """List what is stored for a project: names, versions, and under which key; never a value."""
     from cath_dagster.cloudmake.github_secrets import store
 
-    with _opened(project) as (database, found):
+    with _opened(project, may_be_gone=True) as (database, found):
         stored = database.transaction(lambda connection: store.list_names(connection, found.project_id))
     rows = [
         {
@@ -104,7 +105,7 @@ def delete_secret(
     from cath_dagster.cloudmake.github_secrets import store
 
     place = store.check_environment(environment)
-    with _opened(project) as (database, found):
+    with _opened(project, may_be_gone=True) as (database, found):
         is_deleted = database.transaction(
             lambda connection: store.delete(connection, found.project_id, place, store.check_name(name))
         )
@@ -155,14 +156,26 @@ def validate_secrets(
 
 
 @contextmanager
-def _opened(project: str) -> Iterator[tuple[Database, Project]]:
+def _opened(project: str, *, may_be_gone: bool = False) -> Iterator[tuple[Database, Project]]:
+    """Yield the database and the one project that is named; one that is gone, or not active, by its id alone."""
     from cath_dagster.cloudmake.github_secrets.projects import choose, read_projects
 
     with open_database(CLOUDMAKE, "secrets") as database:
-        found = choose(database.transaction(read_projects), project)
+        active = database.transaction(read_projects)
+        by_id = _read_id(project) if may_be_gone else None
+        if by_id is not None and all(each.project_id != by_id for each in active):
+            yield database, Project(by_id, str(by_id))
+            return
+        found = choose(active, project)
         if len(found) != 1 or not project.strip():
             raise ConfigurationError(f"{project!r} names {len(found)} projects; name one, by its slug or its id")
         yield database, found[0]
+
+
+def _read_id(project: str) -> UUID | None:
+    with suppress(ValueError):
+        return UUID(project)
+    return None
 
 
 def _read_value() -> bytes:
