@@ -8,6 +8,7 @@ import pytest
 from cath_dagster.cloudmake.github_secrets.targets import Action, Known, State, decide, may_delete
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.ports.github import RemoteSecret
+from cath_dagster.development.simulators.github_repositories import Answer
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.secrets import Secrets, check, counts
 
@@ -148,6 +149,34 @@ def test_a_write_whose_answer_never_came_is_made_again_and_no_conflict(secrets: 
     assert (counts(result), secrets.values("shop")) == ({"failed": 1}, {"API_KEY": "planted"})
     assert secrets.synced() == {"synced": 1}
     assert secrets.synced() == {"skipped": 1}
+
+
+@pytest.mark.parametrize(("times", "expected"), [(2, {"synced": 1}), (4, {"failed": 1})])
+def test_a_write_that_github_does_not_show_yet_is_waited_for_and_never_a_conflict(
+    secrets: Secrets, times: int, expected: dict[str, int]
+) -> None:
+    shop = secrets.add_project("shop")
+    secrets.add(shop, "API_KEY", "planted")
+    assert secrets.synced() == {"synced": 1}
+    before = Answer(200, {"name": "API_KEY", **show(secrets)})
+    secrets.put(shop, "API_KEY", "planted anew")
+    secrets.github.pass_time(300)
+    for _ in range(times):
+        secrets.github.answer_next(before, pattern="^GET .*/secrets/API_KEY$")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cath_dagster.cloudmake.jobs.github_secrets_sync._now", secrets.github.repositories.now)
+        result = secrets.sync()
+
+    assert counts(result) == expected
+    assert secrets.synced() == ({"skipped": 1} if times == 2 else {"synced": 1})
+    assert secrets.synced() == {"skipped": 1}
+    assert secrets.values("shop") == {"API_KEY": "planted anew"}
+
+
+def show(secrets: Secrets) -> dict[str, str]:
+    """Return what GitHub says of API_KEY now."""
+    found = secrets.github.keeper("acme/shop").secrets["API_KEY"]
+    return {name: getattr(found, name).isoformat() for name in ("created_at", "updated_at")}
 
 
 def test_what_somebody_else_writes_long_after_a_write_in_doubt_is_a_conflict(secrets: Secrets) -> None:

@@ -278,6 +278,15 @@ def test_a_repository_is_found_wherever_the_service_wrote_it(
     assert secrets.synced() == {"synced": 1}
 
 
+def test_a_project_of_which_nothing_goes_to_github_needs_no_repository(secrets: Secrets) -> None:
+    empty = secrets.add_project("empty", integrations=None)
+    secrets.add(secrets.add_project("shop"), "API_KEY", "planted")
+    assert secrets.synced() == {"synced": 1}
+
+    secrets.add(empty, "CI", "planted")
+    assert secrets.synced() == {"skipped": 1, "excluded": 1}
+
+
 def test_only_active_projects_and_of_them_those_that_are_named_are_seen_to(secrets: Secrets) -> None:
     for slug, status in (("one", "active"), ("two", "active"), ("dead", "failed")):
         secrets.add(secrets.add_project(slug, status=status), "API_KEY", "planted")

@@ -80,6 +80,7 @@ def test_a_value_is_stored_listed_synchronised_and_deleted(secrets: Secrets) -> 
     [
         (("shop", "API_KEY"), None, "standard input is a terminal"),
         (("shop", "API_KEY", "planted-argument"), b"planted", "a value is no argument"),
+        (("shop", "API_KEY", "--value=planted-option"), b"planted", "No such option"),
         (("shop", "API_KEY"), b"", "its value is empty"),
         (("shop", "API_KEY"), b"\n", "its value is empty"),
         (("shop", "API_KEY"), b"\xff\xfe", "no text in UTF-8"),

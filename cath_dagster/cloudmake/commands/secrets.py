@@ -32,11 +32,11 @@ EnvironmentName = Annotated[
 ]
 
 
-@app.command("put")
+@app.command("put", context_settings={"allow_extra_args": True})
 def put_secret(
+    given: typer.Context,
     project: ProjectName,
     name: SecretName,
-    value: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     environment: EnvironmentName = None,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +44,7 @@ def put_secret(
     from cath_dagster.cloudmake.github_secrets import store
     from cath_dagster.cloudmake.keyring import read_keyring
 
-    if value:
+    if given.args:
         raise ConfigurationError(
             f"a value is no argument; {PIPE}. The one that was given is to be changed where it came from"
         )

@@ -45,9 +45,12 @@ class Drafting:
 
     def draft(self, connection: sa.Connection, project: Project, values: Values) -> Draft:
         """Return a project's part; raise `MaintenanceError` where that cannot be told."""
-        repository = repository_of(project)
         secrets = find_wanted(project, values, self.exclusions, self.names)
         known = read_known(connection, project.project_id)
+        if not known and not any(secret.targets for secret in secrets):
+            # Of which nothing goes to GitHub needs no repository there.
+            return Draft(project, secrets=tuple(secrets))
+        repository = repository_of(project)
         wanted = {(secret.mapping.name, each.target) for secret in secrets for each in secret.targets}
         unwanted = [row for key, row in known.items() if key not in wanted]
         mapped = {mapping.name for mapping in project.mappings}

@@ -1,12 +1,16 @@
 """One repository at GitHub during a run: its places are listed once, and one that does not answer is asked no more."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeVar
 
 from cath_dagster.cloudmake.github_secrets.budget import Budget
+from cath_dagster.cloudmake.github_secrets.targets import CLOCKS_APART
 from cath_dagster.core.ports.github import GitHub, GitHubError, Place, RemoteSecret, Repository, SealingKey
 
 T = TypeVar("T")
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds after which GitHub is asked again what it says of a write that it does not show yet."""
 MOST_SECRETS = 100
 """GitHub's limit for a repository's scope, and for an environment."""
 
@@ -43,19 +47,32 @@ class RepositoryWork:
         listed = self._list(place)
         return name in listed or len(listed) < MOST_SECRETS
 
-    def put(self, place: Place, name: str, value: bytes) -> tuple[bool, RemoteSecret]:
+    def put(self, place: Place, name: str, value: bytes, *, sent_at: datetime) -> tuple[bool, RemoteSecret]:
         """Write a secret; return whether it is new, and what GitHub says of it since."""
-        key = self.key(place)
+        key, before = self.key(place), self.find(place, name)
         is_new = self._ask(place, lambda: self._github.put_secret(self._repository, place, name, value, key))
-        remote = self._ask(place, lambda: self._github.secret(self._repository, place, name))
-        if remote is None:
-            raise GitHubError("it was written, and is not there")
+        remote = self._find_written(place, name, before, sent_at)
         self._list(place)[name] = remote
         return is_new, remote
 
     def delete(self, place: Place, name: str) -> None:
         self._ask(place, lambda: self._github.delete_secret(self._repository, place, name))
         self._list(place).pop(name, None)
+
+    def _find_written(self, place: Place, name: str, before: RemoteSecret | None, sent_at: datetime) -> RemoteSecret:
+        """Return what GitHub says of a secret that was just written, once it says anything else than before.
+
+        What it says of an earlier write would make a conflict of this one. Written twice within a second it says the same.
+        """
+        for pause in (*PAUSES, None):
+            remote = self._ask(place, lambda: self._github.secret(self._repository, place, name))
+            if remote is not None and remote != before:
+                return remote
+            if pause is not None:
+                self._budget.sleep(pause)
+        if remote is not None and remote.updated_at >= sent_at - CLOCKS_APART:
+            return remote
+        raise GitHubError("it was written, and GitHub does not show that yet")
 
     def _list(self, place: Place) -> dict[str, RemoteSecret]:
         if place not in self._listed:

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.cloudmake.environment import ALIASES, Environment
 from cath_dagster.cloudmake.sealing import Keyring, Sealed
@@ -70,18 +71,18 @@ def put(
     """Store a value in the caller's transaction, in the place of the one before; return its version."""
     sealed = keyring.seal(value, _identity(project_id, environment, name))
     table = stored_secret
-    values = {"key_id": sealed.key_id, "nonce": sealed.nonce, "sealed": sealed.sealed}
-    updated: int | None = connection.scalar(
-        sa.update(table)
-        .where(*_is(project_id, environment, name))
-        .values(**values, version=table.c.version + 1, updated_at=sa.func.now())
+    row = {"project_id": project_id, "environment": environment, "name": name, "version": 1}
+    values = {"key_id": sealed.key_id, "nonce": sealed.nonce, "sealed": sealed.sealed, "updated_at": sa.func.now()}
+    statement = (
+        insert(table)
+        .values(**row, **values)
+        .on_conflict_do_update(
+            index_elements=table.primary_key.columns, set_={**values, "version": table.c.version + 1}
+        )
         .returning(table.c.version)
     )
-    if updated is not None:
-        return updated
-    row = {"project_id": project_id, "environment": environment, "name": name, "version": 1}
-    connection.execute(sa.insert(table).values(**row, **values, updated_at=sa.func.now()))
-    return 1
+    version: int = connection.execute(statement).scalar_one()
+    return version
 
 
 def delete(connection: sa.Connection, project_id: UUID, environment: str, name: str) -> bool:

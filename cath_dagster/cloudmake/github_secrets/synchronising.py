@@ -18,7 +18,7 @@ from cath_dagster.cloudmake.github_secrets.recording import Recording
 from cath_dagster.cloudmake.github_secrets.repository import LeftError, RepositoryWork
 from cath_dagster.cloudmake.github_secrets.targets import Action, Known, Rows, decide, may_delete
 from cath_dagster.cloudmake.github_secrets.wanted import Wanted, WantedSecret
-from cath_dagster.core.ports.github import GitHub, GitHubError, Place, RemoteSecret
+from cath_dagster.core.ports.github import GitHub, GitHubError, Place, RemoteSecret, Repository
 from cath_dagster.core.postgres.database import Database
 
 CONFLICT = "somebody else wrote it at GitHub; force overwrites it"
@@ -55,12 +55,11 @@ class _Judged:
 class ProjectWork:
     """The work on one project."""
 
-    def __init__(self, means: Means, draft: Draft) -> None:
-        assert draft.repository is not None  # noqa: S101 - a draft without one has a fault, and comes here not
+    def __init__(self, means: Means, draft: Draft, repository: Repository) -> None:
         self._by = means
         self._draft = draft
         self._project = draft.project
-        self._at = RepositoryWork(means.github, draft.repository, means.budget)
+        self._at = RepositoryWork(means.github, repository, means.budget)
         self._rows = Rows(project_id=draft.project.project_id, run_id=means.run_id, as_of=means.as_of)
 
     def run(self) -> Iterator[Ended]:
@@ -126,9 +125,10 @@ class ProjectWork:
         try:
             self._at.key(place)
             self._by.budget.await_turn()
-            self._announce(secret, wanted, remote)
+            sent_at = self._by.now()
+            self._announce(secret, wanted, remote, sent_at)
             in_doubt = True
-            is_new, written = self._at.put(place, wanted.name, value)
+            is_new, written = self._at.put(place, wanted.name, value, sent_at=sent_at)
         except GitHubError as error:
             return Ended(secret, wanted.target, wanted.name, Ending.FAILED, error.says, in_doubt=in_doubt)
         except LeftError:
@@ -138,8 +138,8 @@ class ProjectWork:
             secret, wanted.target, wanted.name, Ending.SYNCED, remote=written, value_hash=value_hash, is_new=is_new
         )
 
-    def _announce(self, secret: str, wanted: Wanted, remote: RemoteSecret | None) -> None:
-        sent_at, after = self._by.now(), remote.updated_at if remote else None
+    def _announce(self, secret: str, wanted: Wanted, remote: RemoteSecret | None, sent_at: datetime) -> None:
+        after = remote.updated_at if remote else None
         self._by.database.transaction(
             lambda connection: self._rows.announce(
                 connection, secret, wanted.target, wanted.name, sent_at=sent_at, after=after

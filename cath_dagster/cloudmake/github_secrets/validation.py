@@ -118,7 +118,8 @@ def _look(means: Means, draft: Draft) -> Iterator[Line]:
             yield Line(slug, secret.mapping.name, "", "excluded", is_valid=True)
         for target in secret.excluded_targets:
             yield Line(slug, secret.mapping.name, target, "excluded", is_valid=True)
-    yield from (_line(slug, each) for each in ProjectWork(means, draft).run())
+    if draft.repository is not None:
+        yield from (_line(slug, each) for each in ProjectWork(means, draft, draft.repository).run())
 
 
 def _line(slug: str, ended: Ended) -> Line:

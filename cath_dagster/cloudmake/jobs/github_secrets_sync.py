@@ -29,7 +29,7 @@ from cath_dagster.cloudmake.github_secrets.validity import SC_005, judge
 from cath_dagster.cloudmake.github_secrets.wanted import read_environment_names
 from cath_dagster.cloudmake.keyring import read_keyring
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
-from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.ports.github import GitHub, GitHubError
@@ -188,10 +188,11 @@ def _of_project(run: JobRun, means: Means, draft: Draft) -> Iterator[Ended]:
     """Yield how it ended for each secret of a project in each place."""
     if draft.fault:
         run.fail(f"{draft.project.slug}: {draft.fault}")
+    if draft.repository is None:
         return
     started = run.clock()
     ended: list[Ended] = []
-    for each in ProjectWork(means, draft).run():
+    for each in ProjectWork(means, draft, draft.repository).run():
         ended.append(each)
         yield each
     if draft.left_there:
@@ -248,6 +249,16 @@ def _record(run: JobRun, drafts: Sequence[Draft], ended: Sequence[Ended], budget
         run.note(f"{tally[Ending.LEFT]} secrets are left to the next run: {budget.ended}")
 
 
+def _report(result: RunResult, verbose: bool) -> Sequence[str]:
+    """Return what the command line says: how many secrets came to what, a secret counted once in each place."""
+    del verbose
+    found = next((each.details for each in result.outcomes if each.target == TABLE), {})
+    if not result.began or not found:
+        return ()
+    counts = ", ".join(f"{found[word]} {word}" for word in (*Ending, "excluded") if found.get(word)) or "nothing to do"
+    return [f"{'would be: ' if result.dry_run else ''}{counts}"]
+
+
 def _now() -> datetime:
     """Return the time by which GitHub dates what it is sent, which is never a run's reference time."""
     return datetime.now(UTC)
@@ -289,4 +300,5 @@ SPEC = JobSpec(
         },
     ),
     checks=(SC_005,),
+    console_report=_report,
 )
