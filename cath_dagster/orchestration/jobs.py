@@ -1,6 +1,7 @@
 """Jobs from specifications: one op each, an op for each step, or the assets that a service's own module defines."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -42,11 +43,13 @@ def build_op_job(spec: JobSpec) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
         tags={"owner": spec.owner},
     )
-    def work(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    def work(context: dg.OpExecutionContext) -> Any:
         result = run_job(context, spec)
-        yield from evaluations(spec, result)
+        if result.checks:
+            return _told(spec, result)
         raise_unless_successful(result)
-        yield dg.Output(None, metadata=run_metadata(result))
+        context.add_output_metadata(run_metadata(result))
+        return None
 
     @dg.job(
         name=spec.name,
@@ -59,6 +62,13 @@ def build_op_job(spec: JobSpec) -> dg.JobDefinition:
         work()
 
     return job
+
+
+def _told(spec: JobSpec, result: RunResult) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
+    """Yield how the job's checks came out, then how the run ended: what is only logged is lost where it failed."""
+    yield from evaluations(spec, result)
+    raise_unless_successful(result)
+    yield dg.Output(None, metadata=run_metadata(result))
 
 
 def build_step_job(spec: JobSpec, *, afterwards: Afterwards | None = None) -> dg.JobDefinition:

@@ -14,7 +14,9 @@ from typing import Protocol, cast
 from cath_dagster.core.instants import as_utc
 
 SCHEDULER = "cath_dagster.orchestration.ticks"
-_PLAIN = re.compile(r"(?:[0-5]?\d|\*/[1-9]|\*/[1-5]\d|\*) (?:1?\d|2[0-3]|\*) \* \* (?:[0-6]|\*)")
+_PLAIN = re.compile(
+    r"(?:[0-5]?\d|\*/[1-9]|\*/[1-5]\d|\*) (?:1?\d|2[0-3]|\*/[1-9]|\*/1\d|\*/2[0-3]|\*) \* \* (?:[0-6]|\*)"
+)
 """Times of the day or the week in digits, which every scheduler takes: no command waits for it to load to be told so."""
 
 

@@ -101,7 +101,7 @@ def test_takes_the_crons_that_the_scheduler_takes(cron: str) -> None:
 
 
 @pytest.mark.parametrize("minute", ["0", "09", "59", "*", "*/1", "*/15", "*/59"])
-@pytest.mark.parametrize("hour", ["0", "09", "19", "23", "*"])
+@pytest.mark.parametrize("hour", ["0", "09", "19", "23", "*", "*/1", "*/6", "*/19", "*/23"])
 @pytest.mark.parametrize("weekday", ["*", "0", "6"])
 def test_takes_no_plain_cron_unseen_that_the_scheduler_refuses(minute: str, hour: str, weekday: str) -> None:
     cron = f"{minute} {hour} * * {weekday}"
