@@ -80,8 +80,11 @@ class Recording:
         self.ledger.record_batch(connection, {TABLE: {"deleted": deleted}}, rule=DELETING)
         self.quota(connection, draft, quota)
 
-    def project(self, connection: sa.Connection, draft: Draft, ended: Sequence[Ended], seconds: float) -> None:
+    def project(
+        self, connection: sa.Connection, draft: Draft, ended: Sequence[Ended], quota: Quota | None, seconds: float
+    ) -> None:
         """Record that all secrets of a project were seen to: a place of it failed where any secret did there."""
+        self.quota(connection, draft, quota)
         places = {each.target: True for each in ended}
         places |= {each.target: False for each in ended if not each.is_good}
         if places:

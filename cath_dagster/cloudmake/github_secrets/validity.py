@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from cath_dagster.cloudmake.github_secrets.exclusions import Exclusions, read_exclusions
 from cath_dagster.cloudmake.github_secrets.projects import Project, read_projects
 from cath_dagster.cloudmake.github_secrets.targets import State
+from cath_dagster.cloudmake.github_secrets.wanted import SCOPES
 from cath_dagster.cloudmake.tables import secret_mappings, secret_target
 from cath_dagster.core.errors import PreflightError
 from cath_dagster.core.model.check import Check, Severity, Verdict
@@ -20,8 +21,8 @@ LONGEST_PENDING = timedelta(hours=26)
 SHOWN = 20
 NEVER = "never written"
 
-Standing = dict[tuple[UUID, str, str], tuple[State, datetime, bool]]
-"""By project, secret and place: how it stands, since when, and whether it has been written at all."""
+Standing = dict[tuple[UUID, str], dict[str, tuple[State, datetime]]]
+"""By project and secret, then by place: how it stands, and since when."""
 
 
 def judge(database: Database, as_of: datetime) -> Verdict:
@@ -65,15 +66,14 @@ def _find_wrong(
     for mapping in project.mappings:
         if mapping.is_excluded or exclusions.exclude(project.project_id, mapping.name):
             continue
-        found = {
-            target: each
-            for (project_id, name, target), each in standing.items()
-            if (project_id, name) == (project.project_id, mapping.name)
-        }
+        found = standing.get((project.project_id, mapping.name), {})
         for scope in mapping.scopes:
             if scope not in found and mapped_at[mapping.mapping_id] < oldest:
                 yield mapping.name, scope, NEVER
-        for target, (state, since, _) in sorted(found.items()):
+        for target, (state, since) in sorted(found.items()):
+            if target in SCOPES and target not in mapping.scopes:
+                # It was wanted there once.
+                continue
             if state is State.PENDING and since < oldest:
                 yield mapping.name, target, f"pending for more than {LONGEST_PENDING.total_seconds() / 3_600:.0f} h"
             elif state not in {State.PENDING, State.WRITTEN}:
@@ -82,14 +82,11 @@ def _find_wrong(
 
 def _read_standing(connection: sa.Connection) -> Standing:
     table = secret_target
-    return {
-        (row.project_id, row.secret_name, row.target): (
-            State(row.status),
-            row.status_since,
-            row.remote_updated_at is not None,
-        )
-        for row in connection.execute(sa.select(table))
-    }
+    found: Standing = {}
+    query = sa.select(table.c.project_id, table.c.secret_name, table.c.target, table.c.status, table.c.status_since)
+    for project_id, name, target, status, since in connection.execute(query):
+        found.setdefault((project_id, name), {})[target] = (State(status), since)
+    return found
 
 
 SC_005: Check[Database] = Check(

@@ -200,8 +200,8 @@ def _of_project(run: JobRun, means: Means, draft: Draft) -> Iterator[Ended]:
             f"{draft.project.slug}: {draft.left_there} secrets are at GitHub by us, wanted there no longer, and left"
         )
     if (recording := means.recording) is not None:
-        seconds = run.clock() - started
-        run.database.transaction(lambda connection: recording.project(connection, draft, ended, seconds))
+        seconds, quota = run.clock() - started, means.budget.quota
+        run.database.transaction(lambda connection: recording.project(connection, draft, ended, quota, seconds))
     _say_failures(run, draft, ended)
 
 

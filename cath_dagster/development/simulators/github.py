@@ -7,6 +7,7 @@ import argparse
 import json
 import re
 import signal
+import ssl
 import sys
 import threading
 import time
@@ -56,7 +57,9 @@ class GitHubServer:
         token: str = "planted-github-token",  # noqa: S107 - made up
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """With `tls` it speaks https, as GitHub's own client wants it."""
         self.token = token
         self.limit, self.remaining = 5_000, 5_000
         self.reset_at = int(now().timestamp()) + 3_600
@@ -69,6 +72,7 @@ class GitHubServer:
         self.stopping = threading.Event()
         self._ahead = timedelta()
         self._port = port
+        self._tls = tls
         self._lock = threading.RLock()
         self.repositories = Repositories(now=lambda: now() + self._ahead, url=lambda: self.url)
         self._requests: list[Request] = []
@@ -89,7 +93,7 @@ class GitHubServer:
     def url(self) -> str:
         if self._server is None:
             raise RuntimeError("GitHub is not started")
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     @property
     def requests(self) -> list[Request]:
@@ -106,6 +110,8 @@ class GitHubServer:
         self.stopping.clear()
         self._server = _Server(self, self._port)
         self._port = self._server.server_port
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
@@ -227,7 +233,7 @@ class GitHubServer:
         return None
 
     def _answer(self, request: Request) -> Answer:
-        if request.headers.get("authorization") != f"Bearer {self.token}":
+        if request.headers.get("authorization") not in {f"Bearer {self.token}", f"token {self.token}"}:
             return refusal(401, "Bad credentials")
         if request.path == "/rate_limit":
             return self._rate_limit()
