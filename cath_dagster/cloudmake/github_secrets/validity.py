@@ -70,14 +70,19 @@ def _find_wrong(
         for scope in mapping.scopes:
             if scope not in found and mapped_at[mapping.mapping_id] < oldest:
                 yield mapping.name, scope, NEVER
-        for target, (state, since) in sorted(found.items()):
-            if target in SCOPES and target not in mapping.scopes:
-                # It was wanted there once.
-                continue
-            if state is State.PENDING and since < oldest:
-                yield mapping.name, target, f"pending for more than {LONGEST_PENDING.total_seconds() / 3_600:.0f} h"
-            elif state not in {State.PENDING, State.WRITTEN}:
-                yield mapping.name, target, state.value
+        # A scope that the mapping has no more was wanted once.
+        wanted = (target for target in sorted(found) if target not in SCOPES or target in mapping.scopes)
+        for target in wanted:
+            if why := _judge_place(*found[target], oldest):
+                yield mapping.name, target, why
+
+
+def _judge_place(state: State, since: datetime, oldest: datetime) -> str | None:
+    """Return what is wrong with how a secret stands in a place; None where nothing is."""
+    if state is State.PENDING:
+        hours = LONGEST_PENDING.total_seconds() / 3_600
+        return f"pending for more than {hours:.0f} h" if since < oldest else None
+    return None if state is State.WRITTEN else state.value
 
 
 def _read_standing(connection: sa.Connection) -> Standing:
