@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.adapters.github import GitHubClient
 from cath_dagster.cloudmake.github_secrets.validity import judge
 from cath_dagster.core.model.outcome import Status
 from tests.cloudmake.cloudmake import CloudMake
@@ -429,6 +430,21 @@ def test_a_github_that_does_not_answer_at_all_is_not_asked_for_ever(secrets: Sec
     # The question how much may be asked, and three places twice.
     assert len(secrets.github.requests) == 1 + 6
     assert "is asked no more in this run" in str(result.error)
+
+
+def test_a_repository_that_hangs_delays_itself_alone(secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = GitHubClient.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "timeout", 0.5)
+    for slug in ("hangs", "other"):
+        secrets.add(secrets.add_project(slug), "API_KEY", "planted", "actions", "codespaces")
+    secrets.github.hang_next(60, pattern="/acme/hangs/actions", times=9)
+
+    result = secrets.sync(retries=1)
+
+    assert counts(result) == {"failed": 1, "synced": 3}
+    assert "gave no answer within 0.5 s" in str(result.error)
+    assert len([each for each in secrets.github.requests if "/hangs/actions" in each.path]) == 2
 
 
 def test_a_token_that_is_not_taken_fails_the_run_before_anything_is_written(secrets: Secrets) -> None:
