@@ -1,13 +1,21 @@
 """Where values come from: files as they are mounted, and the environment of the run."""
 
+import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cath_dagster.cloudmake.github_secrets.wanted import read_environment_names, split_suffix
+from cath_dagster.cloudmake.github_secrets.drafts import Draft
+from cath_dagster.cloudmake.github_secrets.hashes import Hasher
+from cath_dagster.cloudmake.github_secrets.projects import Project, SecretMapping
+from cath_dagster.cloudmake.github_secrets.sources import Stored, Variables
+from cath_dagster.cloudmake.github_secrets.wanted import Wanted, WantedSecret, read_environment_names, split_suffix
+from cath_dagster.cloudmake.sealing import Keyring, MasterKey
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.outcome import Status
+from cath_dagster.core.ports.github import Place, Scope
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.secrets import Secrets, counts
 
@@ -115,6 +123,20 @@ def test_nobody_gets_the_secrets_of_a_project_with_the_same_slug(
 
     assert (result.status, secrets.writes()) == (Status.FAILED, [])
     assert says in str(result.error)
+
+
+def test_no_value_is_in_any_representation() -> None:
+    place = Place(Scope.ACTIONS)
+    mapping = SecretMapping(
+        uuid.uuid4(), "NAME", "0" * 64, ("actions",), is_excluded=False, status="pending", error=None
+    )
+    secret = WantedSecret(mapping, (Wanted(place, "NAME", b"planted"),))
+    keyring = Keyring(MasterKey("planted " * 5, "VARIABLE"))
+
+    shown = repr([secret, Draft(Project(uuid.uuid4(), "shop"), secrets=(secret,)), Hasher(b"planted"), keyring])
+    shown += repr([Stored(keyring), Variables({"X": "planted"}, Counter()), keyring.seal(b"planted", "row")])
+
+    assert "planted" not in shown
 
 
 @pytest.mark.parametrize(
