@@ -161,6 +161,26 @@ def test_what_neither_a_mapping_nor_the_source_has_any_more_is_deleted_where_we_
     assert secrets.synced() == {"skipped": 2}
 
 
+def test_a_deletion_that_fails_or_is_left_is_made_by_the_next_run(secrets: Secrets) -> None:
+    shop = secrets.add_project("shop")
+    secrets.add(shop, "GONE", "planted", "actions", "dependabot")
+    secrets.map(shop, "NEVER_THERE")
+    secrets.sync()
+    secrets.cloudmake.connection.execute("TRUNCATE secret_mappings, maintenance.stored_secret")
+    secrets.github.fail_next(403, pattern="^DELETE .*/dependabot/")
+
+    failed = secrets.sync()
+    assert counts(failed) == {"deleted": 1, "failed": 1}
+    assert ("delete", "GONE", ["actions", "dependabot"], "partial") in secrets.events()
+    # What was never written is forgotten, and no more wanted.
+    assert secrets.states() == {("GONE", "dependabot"): "failed"}
+    assert counts(secrets.sync(max_rows=0)) == {"left": 1}
+    secrets.github.limit_next(429, retry_after=999, pattern="^DELETE")
+    assert secrets.synced() == {"left": 1}
+    assert secrets.synced() == {"deleted": 1}
+    assert (secrets.values("shop", "dependabot"), secrets.states()) == ({}, {})
+
+
 def test_a_run_that_would_delete_most_of_what_we_wrote_is_refused(secrets: Secrets) -> None:
     shop = secrets.add_project("shop")
     for number in range(11):

@@ -146,6 +146,16 @@ def test_what_is_where_and_what_would_come_of_it_is_shown_and_nothing_written(se
     assert secret(secrets, "validate").returncode == 0
 
 
+def test_what_github_does_not_let_us_look_at_is_not_taken_for_good(secrets: Secrets) -> None:
+    secrets.add(secrets.add_project("shop"), "API_KEY", "planted")
+    secrets.synced()
+    secrets.github.limit_next(403, retry_after=999)
+
+    done = secret(secrets, "validate")
+
+    assert (done.returncode, "API_KEY actions: not looked at (GitHub asks to slow down" in done.stdout) == (1, True)
+
+
 def test_what_is_wrong_is_named_with_exit_code_1(secrets: Secrets) -> None:
     shop, other = secrets.add_project("shop"), secrets.add_project("other", integrations=None)
     secrets.add(shop, "BY_HAND", "planted")

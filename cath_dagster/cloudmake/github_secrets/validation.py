@@ -19,10 +19,9 @@ from cath_dagster.cloudmake.github_secrets.synchronising import Means, ProjectWo
 from cath_dagster.cloudmake.github_secrets.validity import judge_projects
 from cath_dagster.cloudmake.github_secrets.wanted import read_environment_names
 from cath_dagster.cloudmake.keyring import read_keyring
-from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.check import Verdict
 from cath_dagster.core.model.settings import read_settings
-from cath_dagster.core.ports.github import GitHub, GitHubError
+from cath_dagster.core.ports.github import GitHub
 from cath_dagster.core.postgres.database import Database
 
 PLENTY = 1_000_000
@@ -32,7 +31,8 @@ SAYS = {
     Ending.DELETED: "to be deleted",
     Ending.LEFT: "not looked at",
 }
-INVALID = {Ending.CONFLICT, Ending.FAILED, Ending.MISSING}
+INVALID = {Ending.CONFLICT, Ending.FAILED, Ending.MISSING, Ending.LEFT}
+"""What could not be looked at is not taken for good."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +75,20 @@ def validate(
     projects = choose(database.transaction(read_projects), project)
     drafts = database.transaction(lambda connection: [drafting.of(connection, each) for each in projects])
     hasher = database.transaction(lambda connection: read_hasher(connection, keyring, may_write=False))
-    try:
-        with open_github(environ, sleep=sleep, retries=settings.retries) as github:
-            means = Means(
-                database=database,
-                github=github,
-                budget=_budget(github, sleep),
-                hasher=hasher,
-                run_id="",
-                as_of=now,
-                force=False,
-                dry_run=True,
-                now=lambda: now,
-                clock=time.perf_counter,
-            )
-            lines = [line for draft in drafts for line in _look(means, draft)]
-    except GitHubError as error:
-        raise MaintenanceError(error.says) from None
+    with open_github(environ, sleep=sleep, retries=settings.retries) as github:
+        means = Means(
+            database=database,
+            github=github,
+            budget=_budget(github, sleep),
+            hasher=hasher,
+            run_id="",
+            as_of=now,
+            force=False,
+            dry_run=True,
+            now=lambda: now,
+            clock=time.perf_counter,
+        )
+        lines = [line for draft in drafts for line in _look(means, draft)]
     verdict = database.transaction(lambda connection: judge_projects(connection, projects, now))
     return Validation(tuple(lines), verdict)
 
@@ -119,15 +116,16 @@ def _look(means: Means, draft: Draft) -> Iterator[Line]:
         for target in secret.excluded_targets:
             yield Line(slug, secret.mapping.name, target, "excluded", is_valid=True)
     if draft.repository is not None:
-        yield from (_line(slug, each) for each in ProjectWork(means, draft, draft.repository).run())
+        for each in ProjectWork(means, draft, draft.repository).run():
+            yield _line(slug, each, means.budget)
 
 
-def _line(slug: str, ended: Ended) -> Line:
+def _line(slug: str, ended: Ended, budget: Budget) -> Line:
     return Line(
         project=slug,
         secret=ended.secret,
         target=ended.target,
         says=SAYS.get(ended.ending, str(ended.ending)),
         is_valid=ended.ending not in INVALID,
-        error=ended.error,
+        error=budget.ended if ended.ending is Ending.LEFT else ended.error,
     )
