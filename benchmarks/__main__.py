@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks import foreground, purge, report
 from benchmarks.audit_log import AuditLog
+from benchmarks.cloudmake_keys import measure_keys
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
@@ -109,12 +110,19 @@ def _tokens(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | No
     yield from measure_tokens(cluster, rounds=rounds, say=say)
 
 
+def _keys(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    # On a server of its own: the embedded one has no pgcrypto.
+    del cluster, publish
+    yield from measure_keys(rounds=min(3, rounds), say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
     "surveys": _surveys,
     "marking": _marking,
     "tokens": _tokens,
+    "keys": _keys,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from cath_dagster.core.errors import ConfigurationError
@@ -133,10 +133,11 @@ class ObjectBlobStore:
 
         In a folder, folders that are missing are created.
         """
-        import obstore
+        self._put(path, content, "create")
 
-        store, key = self._locate_file(path, create=True)
-        self._run(f"cannot write {path}", lambda: obstore.put_async(store, key, content, mode="create"))
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a file in place of what is there, at once and whole; raise `BlobStoreError` if it cannot be written."""
+        self._put(path, content, "overwrite")
 
     def get(self, path: str) -> bytes:
         """Return a file's content; raise `BlobMissingError` if there is none, `BlobStoreError` if it cannot be read."""
@@ -172,6 +173,12 @@ class ObjectBlobStore:
             return
         store, key = self._root.locate(_split(container))
         next(_read_pages(store, key, f"cannot list {container or 'the root'}"), None)
+
+    def _put(self, path: str, content: bytes, mode: Literal["create", "overwrite"]) -> None:
+        import obstore
+
+        store, key = self._locate_file(path, create=True)
+        self._run(f"cannot write {path}", lambda: obstore.put_async(store, key, content, mode=mode))
 
     def _locate_file(self, path: str, *, create: bool = False) -> tuple["ObjectStore", str]:
         store, key = self._root.locate(_split(path), create=create)

@@ -5,6 +5,7 @@ value that was copied into another row is refused. The key is derived from the m
 by a fingerprint that says nothing of it. Neither key nor plaintext is in any representation.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +21,13 @@ NONCE_BYTES: Final = 12
 SHORTEST_KEY: Final = 32
 """Characters of a master key at least; `cath-dagster keys generate` writes 64."""
 FINGERPRINT_DIGITS: Final = 8
+ROUNDS: Final = 600_000
+"""What OWASP asks of PBKDF2 for passwords."""
+
+
+def row_identity(table: str, *key: object) -> str:
+    """Return what a sealed value is bound to: its table and primary key, as `stored_secret/<project>/<environment>/<name>`."""
+    return "/".join((table, *map(str, key)))
 
 
 class UnopenedError(MaintenanceError):
@@ -38,12 +46,12 @@ class Sealed:
 class MasterKey:
     """A master key: the text under which the service's own values are encrypted, and the key that ours are sealed with."""
 
-    def __init__(self, text: str, variable: str) -> None:
-        """`variable` names where the text comes from.
+    def __init__(self, text: str, variable: str, *, shortest: int = SHORTEST_KEY) -> None:
+        """`variable` names where the text comes from; one that only reads may be as short as the service once took it.
 
         Raises `MaintenanceError` for one that is too short to be a key.
         """
-        if len(text) < SHORTEST_KEY:
+        if len(text) < shortest:
             raise MaintenanceError(
                 f"{variable} has {len(text)} characters, a master key has {SHORTEST_KEY} or more; "
                 "make one with: cath-dagster keys generate --out FILE"
@@ -51,14 +59,14 @@ class MasterKey:
         self.text: Final = text
         self._key = HKDF(SHA256(), 32, salt=None, info=b"cath-dagster sealed values").derive(text.encode())
         digest = Hash(SHA256())
-        digest.update(b"cath-dagster fingerprint" + self._key)
+        digest.update(b"cath-dagster fingerprint" + (self._key if len(text) >= SHORTEST_KEY else _stretch(text)))
         self.fingerprint: Final = digest.finalize().hex()[:FINGERPRINT_DIGITS]
 
     def __repr__(self) -> str:
         return f"MasterKey({self.fingerprint})"
 
     def seal(self, plaintext: bytes, identity: str) -> Sealed:
-        """Seal a value for the row of an identity, such as `stored_secret/<project>/<environment>/<name>`."""
+        """Seal a value for the row of an identity; see `row_identity`."""
         nonce = os.urandom(NONCE_BYTES)
         return Sealed(self.fingerprint, nonce, AESGCM(self._key).encrypt(nonce, plaintext, identity.encode()))
 
@@ -70,6 +78,11 @@ class MasterKey:
             raise UnopenedError(
                 f"{identity} does not open under the master key {self.fingerprint}; it is under {value.key_id}"
             ) from None
+
+
+def _stretch(text: str) -> bytes:
+    """Return what names a key that could be guessed: whoever reads its fingerprint shall not try guesses by it."""
+    return hashlib.pbkdf2_hmac("sha256", text.encode(), b"cath-dagster short key", ROUNDS)
 
 
 @dataclass(frozen=True)

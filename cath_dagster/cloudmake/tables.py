@@ -163,6 +163,7 @@ secrets_metadata = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("encrypted_metadata", sa.Text, nullable=False),
+    sa.Column("created_at", _INSTANT, nullable=False),
     sa.Column("updated_at", _INSTANT, nullable=False),
 )
 

@@ -105,6 +105,7 @@ def _build_step(spec: JobSpec, step: Step, afterwards: Afterwards | None) -> dg.
     )
     def work(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | Event]:
         result, untold = run_job(context, spec, step=step.name), ""
+        yield from evaluations(spec, result)
         try:
             if afterwards is not None and result.began:
                 yield from afterwards(result)

@@ -108,7 +108,7 @@ class AzureHandler(BaseHTTPRequestHandler):
         match self.command, query.get("comp"):
             case "POST", ["batch"]:
                 self.delete_batch(content)
-            case "PUT", None if path in self.azure.blobs:
+            case "PUT", None if path in self.azure.blobs and self.headers["If-None-Match"] == "*":
                 self.refuse(409, "BlobAlreadyExists")
             case "PUT", None:
                 self.azure.blobs[path] = content
@@ -262,6 +262,14 @@ def test_does_not_write_over_a_file(folder: ObjectBlobStore) -> None:
     assert folder.get("reports/1.csv") == b"first"
 
 
+def test_replaces_a_file_whole_and_makes_the_first(folder: ObjectBlobStore, root: Path) -> None:
+    folder.replace("reports/jwks.json", b"a longer first")
+    folder.replace("reports/jwks.json", b"second")
+
+    assert folder.get("reports/jwks.json") == b"second"
+    assert [path.name for path in (root / "reports").iterdir()] == ["jwks.json"]
+
+
 def test_lists_the_files_below_a_folder_alone(folder: ObjectBlobStore) -> None:
     for path in ("reports/a/1", "reports/a/2", "reports/ab/3", "files/4"):
         folder.put(path, b"")
@@ -378,6 +386,13 @@ def test_does_not_write_over_a_blob(account: ObjectBlobStore, azure: AzureEndpoi
     with pytest.raises(BlobStoreError, match="409 BlobAlreadyExists"):
         account.put("reports/1.csv", b"second")
     assert azure.blobs == {"reports/1.csv": b"first"}
+
+
+def test_replaces_a_blob(account: ObjectBlobStore) -> None:
+    account.replace("reports/jwks.json", b"first")
+    account.replace("reports/jwks.json", b"second")
+
+    assert account.get("reports/jwks.json") == b"second"
 
 
 def test_fails_to_read_a_missing_blob(account: ObjectBlobStore) -> None:

@@ -538,6 +538,20 @@ def test_a_new_master_key_changes_no_hash_while_the_old_one_is_there_and_none_is
     assert secrets.synced() == {"skipped": 1}
 
 
+def test_a_rotation_of_the_master_key_is_no_change_of_any_secret(secrets: Secrets) -> None:
+    secrets.add(secrets.add_project("shop"), "API_KEY", "planted", *SCOPES)
+    secrets.synced()
+    environ = secrets.cloudmake.environ
+    environ["CLOUDMAKE_MASTER_ENCRYPTION_KEY_OLD"] = environ["CLOUDMAKE_MASTER_ENCRYPTION_KEY"]
+    environ["CLOUDMAKE_MASTER_ENCRYPTION_KEY"] = "another key that is made up " * 2
+
+    rotated = secrets.cloudmake.run("master_key_rotation", confirm=True)
+    del environ["CLOUDMAKE_MASTER_ENCRYPTION_KEY_OLD"]
+
+    assert rotated.error is None
+    assert secrets.synced() == {"skipped": 3}
+
+
 def test_a_secret_that_was_never_written_is_not_valid_once_it_had_its_night(secrets: Secrets) -> None:
     shop = secrets.add_project("shop")
     secrets.add(shop, "OLD", "planted", "actions", "codespaces")

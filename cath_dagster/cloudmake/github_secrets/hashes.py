@@ -13,7 +13,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from cath_dagster.cloudmake.sealing import Keyring, Sealed
+from cath_dagster.cloudmake.sealing import Keyring, Sealed, row_identity
 from cath_dagster.cloudmake.tables import wrapped_key
 
 KEY_NAME = "secret_mappings"
@@ -55,7 +55,7 @@ def read_hasher(connection: sa.Connection, keyring: Keyring, *, may_write: bool)
 
     Under the job's lock. Raises `UnopenedError` where the key does not open: with another, every secret would look changed.
     """
-    table, identity = wrapped_key, f"{wrapped_key.name}/{KEY_NAME}"
+    table, identity = wrapped_key, row_identity(wrapped_key.name, KEY_NAME)
     query = sa.select(table.c.key_id, table.c.nonce, table.c.sealed).where(table.c.name == KEY_NAME)
     row = connection.execute(query).one_or_none()
     if row is not None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.cloudmake.environment import ALIASES, Environment
-from cath_dagster.cloudmake.sealing import Keyring, Sealed
+from cath_dagster.cloudmake.sealing import Keyring, Sealed, row_identity
 from cath_dagster.cloudmake.tables import stored_secret
 from cath_dagster.core.errors import ConfigurationError
 
@@ -119,7 +119,7 @@ def open_sealed(keyring: Keyring, sealed: Sealed, project_id: UUID, environment:
 
 
 def _identity(project_id: UUID, environment: str, name: str) -> str:
-    return f"{stored_secret.name}/{project_id}/{environment}/{name}"
+    return row_identity(stored_secret.name, project_id, environment, name)
 
 
 def _is(project_id: UUID, environment: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -33,6 +33,10 @@ class BlobStore(Protocol):
         """Write a file that does not exist yet; raise `BlobStoreError` if it does or cannot be written."""
         ...
 
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a file in place of what is there, if anything is, at once and whole; raise `BlobStoreError` if it cannot."""
+        ...
+
     def get(self, path: str) -> bytes:
         """Return a file's content; raise `BlobMissingError` if there is none, `BlobStoreError` if it cannot be read."""
         ...

@@ -45,6 +45,9 @@ class Shelf:
     def put(self, path: str, content: bytes) -> None:
         raise NotImplementedError
 
+    def replace(self, path: str, content: bytes) -> None:
+        raise NotImplementedError
+
     def get(self, path: str) -> bytes:
         raise NotImplementedError
 
