@@ -127,9 +127,13 @@ def _create_secrets() -> None:
         sa.Column("secret_name", sa.Text, primary_key=True),
         sa.Column("target", sa.Text, primary_key=True),
         sa.Column("name_at_target", sa.Text, nullable=False),
+        # Of our last write that is known to have come: of what, and what GitHub said of it then.
         sa.Column("value_hash", sa.Text),
         sa.Column("remote_updated_at", INSTANT),
         sa.Column("written_at", INSTANT),
+        # Of a write of which nobody knows yet whether it came: when it was sent, and what GitHub had said before.
+        sa.Column("pending_since", INSTANT),
+        sa.Column("pending_after", INSTANT),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("status_since", INSTANT, nullable=False),
         sa.Column("error", sa.Text),
