@@ -17,6 +17,7 @@ from benchmarks.audit_log import AuditLog
 from benchmarks.cloudmake_drift import measure_drift
 from benchmarks.cloudmake_keys import measure_keys
 from benchmarks.cloudmake_servers import measure_servers
+from benchmarks.cloudmake_scan import measure_scan
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
@@ -128,6 +129,11 @@ def _keys(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None
     yield from measure_keys(rounds=min(3, rounds), say=say)
 
 
+def _scan(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del cluster, publish
+    yield from measure_scan(rounds=rounds, say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
@@ -137,6 +143,7 @@ SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[R
     "drift": _drift,
     "servers": _servers,
     "keys": _keys,
+    "scan": _scan,
 }
 
 
