@@ -16,8 +16,8 @@ from benchmarks import foreground, purge, report
 from benchmarks.audit_log import AuditLog
 from benchmarks.cloudmake_drift import measure_drift
 from benchmarks.cloudmake_keys import measure_keys
-from benchmarks.cloudmake_servers import measure_servers
 from benchmarks.cloudmake_scan import measure_scan
+from benchmarks.cloudmake_servers import measure_servers
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
