@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 MAX_PAGES = 100
 """A server whose list of tools never ends, or goes in circles, is at fault."""
+LONGEST_RETRY_SECONDS = 86_400.0
 _TIMED_OUT, _ENDED, _NOT_FOUND = -32001, -32000, -32601
 _NO_JSON, _NO_REQUEST = -32700, -32600
 
@@ -218,13 +219,14 @@ async def _note_answer(response: "httpx2.Response") -> None:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Return the seconds that a Retry-After asks for, which may be a number or a date."""
+    """Return the seconds that a Retry-After asks for, a number or a date; more than a day is a day."""
     if not retry_after:
         return None
     if retry_after.strip().isdecimal():
-        return float(retry_after)
-    with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(retry_after).astimezone(UTC) - datetime.now(UTC)).total_seconds())
+        return min(float(retry_after), LONGEST_RETRY_SECONDS)
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        left = (parsedate_to_datetime(retry_after).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+        return min(max(0.0, left), LONGEST_RETRY_SECONDS)
     return None
 
 

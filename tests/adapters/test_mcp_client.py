@@ -85,6 +85,8 @@ def test_says_in_words_why_a_server_did_not_answer(simulator: McpSimulator, meth
         (too_many(), (McpFault.RATE_LIMITED, 429, None)),
         (too_many("7"), (McpFault.RATE_LIMITED, 429, 7.0)),
         (too_many("Thu, 01 Jan 2026 00:00:00 GMT"), (McpFault.RATE_LIMITED, 429, 0.0)),
+        (too_many("Fri, 31 Dec 9999 23:59:59 GMT"), (McpFault.RATE_LIMITED, 429, 86_400.0)),
+        (too_many("9" * 400), (McpFault.RATE_LIMITED, 429, 86_400.0)),
         (too_many("soon"), (McpFault.RATE_LIMITED, 429, None)),
         (BROKEN, (McpFault.SERVER_ERROR, 500, None)),
         (McpReply(status=418), (McpFault.REFUSED, 418, None)),

@@ -308,6 +308,23 @@ def test_a_server_that_is_no_longer_configured_is_waited_for_no_more_and_its_out
     assert [row[3] for row in outages(cloudmake)] == [later(cloudmake, 600)]
 
 
+def test_a_breaker_that_somebody_deletes_meanwhile_is_made_anew(
+    cloudmake: CloudMake, tmp_path: Path, simulator: McpSimulator
+) -> None:
+    configure(cloudmake, tmp_path, a=simulator.url)
+    add_open(cloudmake, "a", opened=200, failed=1)
+
+    class Meanwhile(SleptClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            cloudmake.connection.execute("DELETE FROM maintenance.circuit_breaker")
+
+    result = run(cloudmake, Meanwhile())
+
+    assert (result.status, check(result)[0]) == ("success", True)
+    assert breakers(cloudmake) == {"a": "CLOSED"}
+
+
 def test_an_outage_that_ended_and_began_again_between_two_ticks_is_two(
     cloudmake: CloudMake, tmp_path: Path, simulator: McpSimulator, clock: SleptClock
 ) -> None:

@@ -43,7 +43,7 @@ class McpOutageDetectionSettings(GatedSettings):
     window_seconds: int = Field(default=60, ge=1, le=3600, description="Seconds within which failures are counted.")
     half_open_seconds: int = Field(
         default=30,
-        ge=10,
+        ge=15,
         le=3600,
         description="Seconds after the last failure until one caller at a time may try again, and for which it may take.",
     )
@@ -223,8 +223,11 @@ def _fail(
                 f"{each.server} is misconfigured: it answers, and refuses our credentials ({each.fault}); "
                 "mend them where the MCP configuration takes them from"
             )
-        elif each.fault is not None and not found[each.server].is_degraded(now, settings.threshold):
-            state = found[each.server].state
+        elif each.fault is not None:
+            known = found.get(each.server) or Breaker(name=each.server)
+            if known.is_degraded(now, settings.threshold):
+                continue
+            state = known.state
             state = "its breaker is closed" if state == CLOSED else f"its breaker is {state}"
             run.fail(
                 f"{each.server} did not answer when it was last asked ({each.fault}); {state}, the next run tells more"

@@ -19,15 +19,15 @@ class Breaker:
     """One breaker as it stands."""
 
     name: str
-    state: str
-    failures: int
-    opened_at: datetime | None
-    last_failure_at: datetime | None
-    last_success_at: datetime | None
-    misconfigured_since: datetime | None
-    looked_at: datetime | None
+    state: str = CLOSED
+    failures: int = 0
+    opened_at: datetime | None = None
+    last_failure_at: datetime | None = None
+    last_success_at: datetime | None = None
+    misconfigured_since: datetime | None = None
+    looked_at: datetime | None = None
     """When the job last looked at it; None for one that is the services' own."""
-    detail: str | None
+    detail: str | None = None
 
     def open_for(self, now: datetime) -> timedelta:
         """Return how long it has been open, nothing of a closed one. What it knows may be newer than a run's time."""
@@ -50,7 +50,7 @@ def record(connection: sa.Connection, name: str, at: datetime, *, fault: str | N
     """Record how a question ended, and return the breaker as it stands then."""
     detail = sa.literal(fault, sa.Text)
     connection.execute(sa.select(_FUNCTIONS.breaker_record(name, fault is None, detail, at)))
-    return read(connection, [name])[name]
+    return read_one(connection, name)
 
 
 def open_since(connection: sa.Connection, name: str, since: datetime) -> None:
@@ -77,6 +77,11 @@ def mark_looked_at(connection: sa.Connection, names: Collection[str], at: dateti
     if are_all:
         others = sa.and_(breakers.c.name.not_in(names), breakers.c.probed_at.is_not(None))
         connection.execute(sa.update(breakers).where(others).values(probed_at=None))
+
+
+def read_one(connection: sa.Connection, name: str) -> Breaker:
+    """Return a breaker; one that somebody has deleted meanwhile is closed, as for every caller."""
+    return read(connection, [name]).get(name) or Breaker(name=name)
 
 
 def read(connection: sa.Connection, names: Sequence[str] | None = None) -> dict[str, Breaker]:

@@ -16,8 +16,10 @@ from cath_dagster.core.parallel import work_on
 from cath_dagster.core.ports.mcp import MISCONFIGURED, McpError, McpFault, McpProcess
 
 ANSWER_SECONDS = 5.0
-START_SECONDS = 20.0
+START_SECONDS = 18.0
 """For a process to be started and connected to, which is no part of the answer."""
+END_SECONDS = 7.0
+"""For a process to be ended that does not end by itself."""
 PAUSE = timedelta(seconds=15)
 PERIOD = timedelta(seconds=95)
 """A server that answers nobody is asked for so long: five seconds more than what makes it degraded, so that the tick tells."""
@@ -99,8 +101,8 @@ class Watch:
 
     def asked(self, server: Server) -> McpError | None:
         """Ask once, and return why there was no answer."""
-        # Less than the time after which another caller may ask in our place.
-        most = max(1.0, self.half_open.total_seconds() - ANSWER_SECONDS - 1)
+        # Within the time after which another caller may ask in our place.
+        most = max(1.0, self.half_open.total_seconds() - ANSWER_SECONDS - END_SECONDS)
         limit = START_SECONDS if isinstance(server.endpoint, McpProcess) else ANSWER_SECONDS
         try:
             self.ask(server, connect_seconds=min(limit, most), call_seconds=ANSWER_SECONDS)
@@ -129,7 +131,7 @@ class _Look:
 
     def until_known(self) -> Looked:
         name = self._server.name
-        self._state = self._watch.recorded(lambda connection: breaker.read(connection, [name])[name].state)
+        self._state = self._watch.recorded(lambda connection: breaker.read_one(connection, name).state)
         while True:
             self._ask()
             left = self._until - self._watch.now()
@@ -156,7 +158,7 @@ class _Look:
         name, now = self._server.name, self._watch.now()
         if not self._watch.recorded(lambda connection: breaker.allow(connection, name, now)):
             # Another caller asks it, or it is left alone for a while: what comes of that is in its breaker.
-            self._see(self._watch.recorded(lambda connection: breaker.read(connection, [name])[name]))
+            self._see(self._watch.recorded(lambda connection: breaker.read_one(connection, name)))
             return
         self._asked += 1
         error = self._watch.asked(self._server)
@@ -180,7 +182,7 @@ class _Look:
 
         def work(connection: sa.Connection) -> Breaker:
             breaker.open_since(connection, name, since)
-            return breaker.read(connection, [name])[name]
+            return breaker.read_one(connection, name)
 
         self._see(self._watch.recorded(work))
 
