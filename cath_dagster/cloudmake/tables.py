@@ -93,6 +93,40 @@ integration_configs = sa.Table(
     sa.Column("config", JSONB, nullable=False),
 )
 
+users = sa.Table(
+    "users",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("created_at", _NAIVE, nullable=False),
+)
+
+user_sessions = sa.Table(
+    "user_sessions",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("expires_at", _INSTANT, nullable=False),
+)
+
+admin_sessions = sa.Table(
+    "admin_sessions",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("expires_at", _INSTANT, nullable=False),
+    sa.Column("created_at", _INSTANT, nullable=False),
+)
+
+polar_customers = sa.Table(
+    "polar_customers",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("polar_customer_id", sa.Text, nullable=False),
+    sa.Column("subscription_tier", sa.Text, nullable=False),
+)
+
 admin_audit_logs = sa.Table(
     "admin_audit_logs",
     METADATA,
