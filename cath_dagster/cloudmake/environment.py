@@ -35,4 +35,4 @@ def read_environment(run: JobRun) -> Environment:
 def require_confirm(run: JobRun, *, is_given: bool, because: str) -> None:
     """Refuse a run that nobody has confirmed; a dry run says that a real one would be refused."""
     if not is_given:
-        run.refuse([f"{because}; run it with --set confirm=true"])
+        run.refuse([f"{because}; run it with confirm (--set confirm=true, or --confirm)"])
