@@ -14,8 +14,10 @@ from rich.table import Table
 
 from benchmarks import foreground, purge, report
 from benchmarks.audit_log import AuditLog
+from benchmarks.cloudmake_drift import measure_drift
 from benchmarks.cloudmake_keys import measure_keys
 from benchmarks.cloudmake_scan import measure_scan
+from benchmarks.cloudmake_servers import measure_servers
 from benchmarks.cold_start import measure_cold_start
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
@@ -111,9 +113,14 @@ def _tokens(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | No
     yield from measure_tokens(cluster, rounds=rounds, say=say)
 
 
-def _scan(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
-    del cluster, publish
-    yield from measure_scan(rounds=rounds, say=say)
+def _drift(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_drift(cluster, rounds=rounds, say=say)
+
+
+def _servers(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_servers(cluster, rounds=rounds, say=say)
 
 
 def _keys(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
@@ -122,12 +129,19 @@ def _keys(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None
     yield from measure_keys(rounds=min(3, rounds), say=say)
 
 
+def _scan(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del cluster, publish
+    yield from measure_scan(rounds=rounds, say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
     "surveys": _surveys,
     "marking": _marking,
     "tokens": _tokens,
+    "drift": _drift,
+    "servers": _servers,
     "keys": _keys,
     "scan": _scan,
 }

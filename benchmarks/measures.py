@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.model.scalar import Scalar
 
 Say = Callable[[str], None]
 
@@ -28,7 +29,7 @@ class Ratio:
 class Quiet:
     """Hears what a run says, and says nothing."""
 
-    def info(self, message: str) -> None:
+    def info(self, message: str, **values: Scalar) -> None:
         pass
 
     def warning(self, message: str) -> None:

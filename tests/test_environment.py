@@ -220,7 +220,10 @@ def test_the_command_line_lists_and_heeds_a_setting_in_a_file(tmp_path: Path) ->
 # README's table
 
 WORD = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+_?")
-NO_VARIABLES = re.compile(r"ASSET_\w+|COMPLETED_\w+|PI_AAD|B2C_IDAM|CFT_IDAM|CRIME_IDAM|SYSTEM_ADMIN|LOCATION_ID")
+NO_VARIABLES = re.compile(
+    r"ASSET_\w+|COMPLETED_\w+|PI_AAD|B2C_IDAM|CFT_IDAM|CRIME_IDAM|SYSTEM_ADMIN|LOCATION_ID|NEON_BRANCH(_ID)?|\w+_PUBLIC_"
+    r"|\w+_HEAD|GIT_INDEX_FILE|HALF_OPEN"
+)
 """Words in capitals that are values of a service or of Dagster."""
 UNSAID = re.compile(r"APPLICATIONINSIGHTS_\w+_DISABLED(_ALL)?|CATH_DAGSTER_TEMPORARY_STORAGE|SQL_ASCII")
 """What nobody is to set, and what only looks like a variable."""
@@ -237,8 +240,8 @@ def words_of_the_code() -> set[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
     words = {text for text in texts if WORD.fullmatch(text) and not NO_VARIABLES.fullmatch(text)}
-    # The only one of a single word.
-    return words | {f"OPERATIONS_{key.upper()}" for key in AlertSettings.model_fields} | {"SCHEDULES"}
+    # Those of a single word.
+    return words | {f"OPERATIONS_{key.upper()}" for key in AlertSettings.model_fields} | {"SCHEDULES", "ENVIRONMENT"}
 
 
 def variables_of_the_tables() -> set[str]:

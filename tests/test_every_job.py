@@ -13,6 +13,8 @@ from cath_dagster.development.samples.bon import sample as bon_sample
 from tests.bon.bon import Bon
 from tests.checktick.checktick import CheckTick
 from tests.checktick.conftest import checktick, checktick_template, checktick_url  # noqa: F401
+from tests.cloudmake.cloudmake import CloudMake
+from tests.cloudmake.conftest import cloudmake, cloudmake_url  # noqa: F401
 from tests.operations.instance import open_instance, run_job
 from tests.support.databases import Databases
 from tests.support.maintained import Maintained
@@ -72,3 +74,16 @@ def test_every_job_of_operations(databases: Databases, tmp_path: Path, monkeypat
     assert cleaned.error is None
     # No daemon is there to be found well.
     assert checked.began
+
+
+def test_every_job_of_cloudmake(cloudmake: CloudMake, tmp_path: Path) -> None:  # noqa: F811
+    """Of those that need no provider: the others have counterparts in tests of their own."""
+    fill(cloudmake, tmp_path)
+    cloudmake.environ["CLOUDMAKE_MASTER_ENCRYPTION_KEY"] = "5a" * 32
+
+    first = {name: cloudmake.run(name) for name in ("preview_archival", "jwt_key_rotation", "spec_drift")}
+    again = {name: cloudmake.run(name) for name in first}
+
+    assert {name: result.error for name, result in {**first, **again}.items()} == dict.fromkeys(first)
+    assert any(outcome.updated for outcome in first["preview_archival"].outcomes)
+    assert [outcome for outcome in again["preview_archival"].outcomes if outcome.changed] == []

@@ -89,11 +89,16 @@ class Exchange:
 
 def check_url(url: str, variable: str, example: str) -> str:
     """Return the URL without a slash at its end; raise `ConfigurationError` unless it is https, or leads to this machine."""
+    if not is_safe(url):
+        raise ConfigurationError(f"{variable} must be a URL like {example}; secrets travel by it")
+    return url.rstrip("/")
+
+
+def is_safe(url: str) -> bool:
+    """Return whether what is sent there is seen by nobody on the way: by https, or on this very machine."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     is_local = host == "localhost"
     with suppress(ValueError):
         is_local = is_local or ipaddress.ip_address(host).is_loopback
-    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_local)):
-        raise ConfigurationError(f"{variable} must be a URL like {example}; secrets travel by it")
-    return url.rstrip("/")
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_local))

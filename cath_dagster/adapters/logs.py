@@ -12,12 +12,15 @@ from typing import Any, Self
 
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
 from cath_dagster.core.telemetry import trace_id
 
 VARIABLE = "CATH_DAGSTER_LOG_FORMAT"
 TEXT, JSON = "text", "json"
+VALUES = "told_values"
+"""Of a log record of Python's, the attribute that has what a run tells by name beside its message."""
 LEVELS = {"warning": "warn", "critical": "fatal"}
 """Pino's words for the levels that Python calls otherwise."""
 
@@ -64,9 +67,9 @@ class JsonReporter:
         if kind is not None:
             self._write("error", f"interrupted by {kind.__name__}", status="interrupted")
 
-    def info(self, message: str) -> None:
+    def info(self, message: str, **values: Scalar) -> None:
         if not self._quiet:
-            self._write("info", message)
+            self._write("info", message, **values)
 
     def warning(self, message: str) -> None:
         self._write("warning", message)

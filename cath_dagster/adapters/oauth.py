@@ -5,22 +5,18 @@ matters more than what it does: no second attempt (a refresh token may be good f
 """
 
 import base64
-import ipaddress
 import json
 import re
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus
 
-import requests
 from oauthlib.oauth2 import InvalidGrantError, OAuth2Error, WebApplicationClient
-from urllib3.exceptions import HTTPError
 
+from cath_dagster.adapters.exchange import Exchange, UnreachableError, is_safe
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.ports.tokens import ClientAuth, Grant, RefreshError
 
@@ -50,15 +46,10 @@ class TokenEndpoint:
         self._client_secret = client_secret
         self._auth = auth
         self._now = now
-        self._timeout = timeout
-        self._session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections, max_retries=0)
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, adapter)
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._exchange = Exchange(timeout=timeout, max_bytes=MAX_ANSWER_BYTES, connections=connections)
 
     def close(self) -> None:
-        self._session.close()
+        self._exchange.close()
 
     def refresh(self, refresh_token: str) -> Grant:
         """Spend a refresh token and return what came for it; raise `RefreshError` where nothing did.
@@ -82,51 +73,26 @@ class TokenEndpoint:
         body = client.prepare_refresh_body(
             refresh_token=refresh_token, **(secrets if self._auth is ClientAuth.BODY else {})
         )
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
         try:
-            with self._session.post(
-                self._url,
-                data=body,
-                headers={"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"},
-                auth=self._authenticate,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = self._read(response)
-                return response.status_code, content.decode(errors="replace")
-        except requests.ConnectTimeout:
-            raise RefreshError("the provider cannot be reached", is_outage=True) from None
-        except requests.Timeout:
-            raise RefreshError(f"the provider gave no answer within {self._timeout:g} s", is_outage=True) from None
-        except (requests.RequestException, HTTPError, OSError):
-            raise RefreshError("the provider cannot be reached, or broke off", is_outage=True) from None
+            answer = self._exchange.ask(
+                "POST", self._url, headers={**headers, **self._show_who_we_are()}, body=body.encode()
+            )
+        except UnreachableError as error:
+            raise RefreshError(f"the provider {error}", is_outage=True) from None
+        return answer.status, answer.content.decode(errors="replace")
 
-    def _read(self, response: requests.Response) -> bytes:
-        """Return the answer's body, all of it within the timeout: one that drips would keep a row locked for hours."""
-        until, content = time.monotonic() + self._timeout, b""
-        while len(content) < MAX_ANSWER_BYTES and (part := response.raw.read1(MAX_ANSWER_BYTES, decode_content=True)):
-            content += part
-            if time.monotonic() > until:
-                raise requests.Timeout
-        return content[:MAX_ANSWER_BYTES]
-
-    def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Show who we are; as a function, so that no .netrc file is asked instead."""
-        if self._auth is ClientAuth.BASIC:
-            # Section 2.3.1 has both encoded like a form's fields first.
-            pair = f"{quote_plus(self._client_id)}:{quote_plus(self._client_secret)}"
-            request.headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        return request
+    def _show_who_we_are(self) -> dict[str, str]:
+        if self._auth is not ClientAuth.BASIC:
+            return {}
+        # Section 2.3.1 has both encoded like a form's fields first.
+        pair = f"{quote_plus(self._client_id)}:{quote_plus(self._client_secret)}"
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
 def check_token_url(url: str, variable: str) -> str:
     """Return the URL; raise `ConfigurationError` unless it is https, or leads to this very machine."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    is_local = host == "localhost"
-    with suppress(ValueError):
-        is_local = is_local or ipaddress.ip_address(host).is_loopback
-    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_local)):
+    if not is_safe(url):
         raise ConfigurationError(f"{variable} must be a URL like https://provider.example/token; tokens travel by it")
     return url
 

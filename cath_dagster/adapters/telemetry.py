@@ -11,6 +11,7 @@ from cath_dagster.adapters.exporters import Complaints, Destination, Exporters, 
 from cath_dagster.adapters.instruments import Observed
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.run.backends import Reporter
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
@@ -79,8 +80,8 @@ class _Overheard:
         self._reporter = reporter
         self._recorder = recorder
 
-    def info(self, message: str) -> None:
-        self._reporter.info(message)
+    def info(self, message: str, **values: Scalar) -> None:
+        self._reporter.info(message, **values)
         self._recorder.say(message, INFO)
 
     def warning(self, message: str) -> None:

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import printable
 
@@ -53,7 +54,8 @@ class TerminalReporter:
     ) -> None:
         self._bars.stop()
 
-    def info(self, message: str) -> None:
+    def info(self, message: str, **values: Scalar) -> None:
+        del values
         if self._verbose:
             self._bars.console.print(message, markup=False)
 

@@ -1,7 +1,7 @@
 """Run a job in this process, and show what came of it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import TerminalReporter
+from cath_dagster.cli.own_options import read_own_options
 from cath_dagster.cli.run_output import print_report_of_run, print_result
 from cath_dagster.console.exits import FAILED
 from cath_dagster.console.output import print_json
@@ -23,12 +24,22 @@ from cath_dagster.registry import find_spec
 
 
 def run_in_process(
-    name: str, given: Mapping[str, Any], *, partition: str | None, as_json: bool, quiet: bool
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    own_options: Sequence[str] = (),
+    partition: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> RunResult:
-    """Run a job and return what came of it; what is unusable is raised, with `as_json` as a result on standard output too."""
+    """Run a job and return what came of it; what is unusable is raised, with `as_json` as a result on standard output too.
+
+    `own_options` are the job's own settings, as the command line has them.
+    """
     run_id = str(uuid.uuid4())
     try:
         spec = find_spec(name)
+        given = {**given, **read_own_options(spec, own_options)}
         environ = MountedEnvironment()
         read_config(spec, given, environ=environ, now=datetime.now(UTC))
         check_partition(spec, partition)

@@ -13,6 +13,7 @@ TABLES = {
     "circuit_breaker": "How each MCP server answers; ours, in the schema maintenance, and written by the services too.",
     "environments": "Core and preview environments of projects, archived ones included.",
     "github_api_quotas": "What is left of GitHub's limits, by project.",
+    "migrations": "The service's own migrations: which were applied, as its migrator writes it down.",
     "secret_audit": "Who read, changed and rotated which secret.",
     "secret_sync_events": "What was written to GitHub, by secret and by project.",
     "secrets_metadata": "Metadata of secrets, encrypted under the master key.",

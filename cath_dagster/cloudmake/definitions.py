@@ -6,8 +6,8 @@ from cath_dagster.cloudmake import CLOUDMAKE, assets
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.orchestration.checks import build_checks
 from cath_dagster.orchestration.console import LOGGERS
-from cath_dagster.orchestration.jobs import EXECUTOR, build_asset_job, build_op_job, build_step_job
-from cath_dagster.orchestration.measured import build_measured_assets
+from cath_dagster.orchestration.jobs import EXECUTOR, build_op_job, build_step_job
+from cath_dagster.orchestration.measured import build_measured_assets, build_measured_job
 from cath_dagster.orchestration.schedules import build_schedules
 
 SPECS = load_specs(CLOUDMAKE)
@@ -15,7 +15,7 @@ MADE = {spec.name: build_measured_assets(spec, assets.made_by(spec)) for spec in
 JOBS = [
     (
         spec,
-        build_asset_job(spec, MADE[spec.name])
+        build_measured_job(spec, MADE[spec.name])
         if spec.name in MADE
         else build_step_job(spec)
         if spec.steps

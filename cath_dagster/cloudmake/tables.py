@@ -1,8 +1,11 @@
 """The service's tables, only the columns the jobs use, and ours beside them in the schema `maintenance`.
 
 Instants of environments, projects and deployments are `timestamp` without zone, in UTC. In a database made by the service's
-ORM those of the secrets' tables are so too: what is written to them is left to the column's own type.
+ORM those of the secrets' tables are so too: see `EitherInstant`.
 """
+
+from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
@@ -16,6 +19,23 @@ METADATA = sa.MetaData(schema=SERVICE)
 OUR_METADATA = sa.MetaData(schema=OURS.schema)
 _INSTANT = sa.DateTime(timezone=True)
 _NAIVE = sa.DateTime(timezone=False)
+
+
+class EitherInstant(sa.types.TypeDecorator[datetime]):
+    """An instant with a zone in databases of the service's migrations, and without one, in UTC, in those of its ORM.
+
+    Aware either way for us: a session of ours is in UTC, so that the server turns the one into the other without a loss.
+    """
+
+    impl = _INSTANT
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        del dialect
+        return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+_EITHER = EitherInstant()
 
 
 def _enum(name: str, *values: str) -> ENUM:
@@ -71,6 +91,40 @@ integration_configs = sa.Table(
         nullable=False,
     ),
     sa.Column("config", JSONB, nullable=False),
+)
+
+users = sa.Table(
+    "users",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("created_at", _NAIVE, nullable=False),
+)
+
+user_sessions = sa.Table(
+    "user_sessions",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("expires_at", _INSTANT, nullable=False),
+)
+
+admin_sessions = sa.Table(
+    "admin_sessions",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("expires_at", _INSTANT, nullable=False),
+    sa.Column("created_at", _INSTANT, nullable=False),
+)
+
+polar_customers = sa.Table(
+    "polar_customers",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("polar_customer_id", sa.Text, nullable=False),
+    sa.Column("subscription_tier", sa.Text, nullable=False),
 )
 
 admin_audit_logs = sa.Table(
@@ -157,10 +211,11 @@ secret_mappings = sa.Table(
     sa.Column("source_scope", sa.Text, nullable=False),
     sa.Column("target_scopes", ARRAY(sa.Text), nullable=False),
     sa.Column("is_excluded", sa.Boolean, nullable=False),
-    sa.Column("last_synced_at", _INSTANT),
+    sa.Column("last_synced_at", _EITHER),
     sa.Column("sync_status", _enum("secret_sync_status", "pending", "synced", "failed", "conflict"), nullable=False),
     sa.Column("error_message", sa.Text),
-    sa.Column("updated_at", _INSTANT, nullable=False),
+    sa.Column("created_at", _EITHER, nullable=False),
+    sa.Column("updated_at", _EITHER, nullable=False),
 )
 
 secret_exclusion_patterns = sa.Table(
@@ -170,6 +225,23 @@ secret_exclusion_patterns = sa.Table(
     sa.Column("project_id", sa.Uuid),
     sa.Column("pattern", sa.Text, nullable=False),
     sa.Column("is_global", sa.Boolean, nullable=False),
+)
+
+_NOT_IN_ALL = "The migrations and the ORM of the service have other columns; what one lacks is not written."
+secret_audit = sa.Table(
+    "secret_audit",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid()),
+    sa.Column("project_id", sa.Uuid, nullable=False),
+    sa.Column("environment_id", sa.Uuid, nullable=False),
+    sa.Column("secret_name", sa.Text, nullable=False),
+    sa.Column("secret_ref_hash", sa.Text, info={OPTIONAL: _NOT_IN_ALL}),
+    sa.Column("operation", sa.Text, info={OPTIONAL: _NOT_IN_ALL}),
+    sa.Column("action", sa.Text, info={OPTIONAL: _NOT_IN_ALL}),
+    sa.Column("origin", sa.Text, info={OPTIONAL: _NOT_IN_ALL}),
+    sa.Column("actor_id", sa.Uuid, info={OPTIONAL: _NOT_IN_ALL}),
+    sa.Column("occurred_at", _EITHER, info={OPTIONAL: _NOT_IN_ALL}),
+    sa.Column("metadata", JSONB, info={OPTIONAL: _NOT_IN_ALL}),
 )
 
 _OPERATIONS = ("create", "update", "delete", "sync_all", "validate")
@@ -189,7 +261,7 @@ secret_sync_events = sa.Table(
     sa.Column("correlation_id", sa.Uuid, nullable=False),
     sa.Column("duration_ms", sa.Integer, nullable=False),
     sa.Column("metadata", JSONB),
-    sa.Column("created_at", _INSTANT, nullable=False),
+    sa.Column("created_at", _EITHER, nullable=False),
 )
 
 github_api_quotas = sa.Table(
@@ -200,9 +272,38 @@ github_api_quotas = sa.Table(
     sa.Column("quota_type", _enum("github_api_quota_type", "core", "secrets", "graphql"), nullable=False),
     sa.Column("remaining", sa.Integer, nullable=False),
     sa.Column("limit_value", sa.Integer, nullable=False),
-    sa.Column("reset_at", _INSTANT, nullable=False),
-    sa.Column("last_checked_at", _INSTANT, nullable=False),
-    sa.Column("updated_at", _INSTANT, nullable=False),
+    sa.Column("reset_at", _EITHER, nullable=False),
+    sa.Column("last_checked_at", _EITHER, nullable=False),
+    sa.Column("updated_at", _EITHER, nullable=False),
+)
+
+spec_artifacts = sa.Table(
+    "spec_artifacts",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("artifact_path", sa.Text, nullable=False),
+    sa.Column("checksum", sa.Text, nullable=False),
+    sa.Column("created_at", _NAIVE, nullable=False),
+    sa.Column("updated_at", _NAIVE, nullable=False),
+)
+
+_CATEGORIES = ("color", "spacing", "typography", "radius", "elevation", "glass", "semantic")
+design_tokens = sa.Table(
+    "design_tokens",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("category", _enum("token_category", *_CATEGORIES), nullable=False),
+    sa.Column("value", JSONB, nullable=False),
+)
+
+design_token_versions = sa.Table(
+    "design_token_versions",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("snapshot", JSONB, nullable=False),
+    sa.Column("created_at", _INSTANT, nullable=False),
 )
 
 circuit_breaker = sa.Table(
@@ -289,6 +390,8 @@ secret_target = sa.Table(
     sa.Column("value_hash", sa.Text),
     sa.Column("remote_updated_at", _INSTANT),
     sa.Column("written_at", _INSTANT),
+    sa.Column("pending_since", _INSTANT),
+    sa.Column("pending_after", _INSTANT),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("status_since", _INSTANT, nullable=False),
     sa.Column("error", sa.Text),

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import dagster as dg
 
-from cath_dagster.adapters.logs import json_line, run_fields
+from cath_dagster.adapters.logs import VALUES, json_line, run_fields
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.orchestration.config import CONSOLE
 from cath_dagster.orchestration.internals.events import event_name, get_log_record_metadata
@@ -68,4 +68,5 @@ class _RunFormatter(logging.Formatter):
             step=told["step_key"],
             event=event_name(event) if event is not None else None,
             error=error.to_string() if error is not None else None,
+            **getattr(record, VALUES, {}),
         )

@@ -120,12 +120,14 @@ def _build_step(spec: JobSpec, step: Step, afterwards: Afterwards | None) -> dg.
     return work
 
 
-def build_asset_job(spec: JobSpec, *assets: dg.AssetsDefinition) -> UnresolvedAssetJobDefinition:
-    """Return the job of a specification whose work is to materialise assets."""
+def build_asset_job(
+    spec: JobSpec, *assets: dg.AssetsDefinition, selection: dg.AssetSelection | None = None
+) -> UnresolvedAssetJobDefinition:
+    """Return the job of a specification whose work is to materialise assets, with all their checks unless told."""
     mapping = config_mapping(spec, tuple(asset.op.name for asset in assets))
     job = dg.define_asset_job(
         spec.name,
-        selection=dg.AssetSelection.assets(*assets),
+        selection=selection or dg.AssetSelection.assets(*assets),
         description=spec.description,
         tags=run_tags(spec),
         config=mapping if spec.partitions is None else None,

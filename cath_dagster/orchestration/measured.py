@@ -8,6 +8,8 @@ from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.checks import check_result, check_spec, evaluations
 from cath_dagster.orchestration.config import config_schema
+from cath_dagster.orchestration.internals.jobs import UnresolvedAssetJobDefinition
+from cath_dagster.orchestration.jobs import build_asset_job
 from cath_dagster.orchestration.runs import Metadata, outcome_metadata, raise_unless_successful, run_job, run_metadata
 
 Event = dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation
@@ -48,6 +50,12 @@ def build_measured_assets(spec: JobSpec, assets: Sequence[dg.AssetSpec]) -> dg.A
         raise_unless_successful(result)
 
     return work
+
+
+def build_measured_job(spec: JobSpec, assets: dg.AssetsDefinition) -> UnresolvedAssetJobDefinition:
+    """Return the job that makes and judges them; what the database alone can answer the run has judged already."""
+    own = dg.AssetSelection.checks(*assets.check_keys)
+    return build_asset_job(spec, assets, selection=dg.AssetSelection.assets(*assets.keys).without_checks() | own)
 
 
 def _metadata(name: str, result: RunResult) -> Metadata | None:

@@ -11,9 +11,11 @@ import dagster as dg
 
 from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
+from cath_dagster.adapters.logs import VALUES
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.mail import Content
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
@@ -40,8 +42,8 @@ class DagsterReporter:
         self._log = log
         self._told_at = time.monotonic()
 
-    def info(self, message: str) -> None:
-        self._log.info(message)
+    def info(self, message: str, **values: Scalar) -> None:
+        self._log.info(message, extra={VALUES: values})
 
     def warning(self, message: str) -> None:
         self._log.warning(message)

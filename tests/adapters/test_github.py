@@ -11,7 +11,8 @@ from cath_dagster.adapters.github import GitHubClient, check_api_url, check_toke
 from cath_dagster.adapters.github_limits import Persistence
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.ports.github import GitHubError, Place, Repository, Scope
-from cath_dagster.development.simulators.github import Answer, GitHubServer
+from cath_dagster.development.simulators.github import GitHubServer
+from cath_dagster.development.simulators.github_repositories import Answer
 
 NOW = datetime(2026, 11, 20, 8, 0, 30, 700_000, tzinfo=UTC)
 SECOND = NOW.replace(microsecond=0)
@@ -86,7 +87,7 @@ def test_a_list_has_what_is_on_every_page(server: GitHubServer, client: GitHubCl
     keeper = server.keeper("acme/shop")
     sealed = keeper.seal(b"")
     for number in range(201):
-        server._store(keeper, f"N{number:03}", sealed)
+        server.repositories.store(keeper, f"N{number:03}", sealed)
 
     assert [each.name for each in client.secrets(REPOSITORY, ACTIONS)] == [f"N{number:03}" for number in range(201)]
     assert [request.query.get("page", "1") for request in server.requests] == ["1", "2", "3"]

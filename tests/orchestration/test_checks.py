@@ -11,8 +11,8 @@ from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.settings import GatedSettings
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.orchestration.jobs import build_asset_job, build_op_job
-from cath_dagster.orchestration.measured import build_measured_assets
+from cath_dagster.orchestration.jobs import build_op_job
+from cath_dagster.orchestration.measured import build_measured_assets, build_measured_job
 
 MEASURED = dg.AssetKey(["cloudmake", "measured"])
 QUICK = Check[Any](name="quick_enough", asset="measured", description="It is quick enough.", severity=Severity.WARN)
@@ -53,7 +53,7 @@ def run(**config: Any) -> dg.ExecuteInProcessResult:
     def elsewhere() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=True)
 
-    job = build_asset_job(SPEC, assets)
+    job = build_measured_job(SPEC, assets)
     defs = dg.Definitions(assets=[assets, other], asset_checks=[elsewhere], jobs=[job])
     return defs.resolve_job_def("measure").execute_in_process(run_config=config, raise_on_error=False)
 

@@ -13,6 +13,7 @@ from psycopg import sql
 from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import load_specs
@@ -29,7 +30,7 @@ class SilentReporter:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def info(self, message: str) -> None:
+    def info(self, message: str, **values: Scalar) -> None:
         self.lines.append(message)
 
     def warning(self, message: str) -> None:

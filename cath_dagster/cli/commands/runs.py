@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cath_dagster.cli.own_options import TAKES_OWN_OPTIONS
 from cath_dagster.cli.runs import finish, run_in_process
 from cath_dagster.console.options import Json
 from cath_dagster.core.errors import ConfigurationError
@@ -24,8 +25,9 @@ Week = Annotated[
 ]
 
 
-@app.command("run")
+@app.command("run", context_settings=TAKES_OWN_OPTIONS)
 def run_job(
+    context: typer.Context,
     job: Annotated[str, typer.Argument(help="The job, as `cath-dagster jobs` lists it.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")] = False,
     as_of: AsOf = None,
@@ -41,10 +43,15 @@ def run_job(
         bool, typer.Option("--verbose", help="Show all there is to say, for jobs that say it in their own words.")
     ] = False,
 ) -> None:
-    """Run one job now, in this process: the same work as a scheduled run, with the same guards."""
+    """Run one job now, in this process: the same work as a scheduled run, with the same guards.
+
+    Each of the job's own settings is an option too: --retention-days 30, or --confirm of one that is said or not.
+    """
+    given = _given(dry_run=dry_run, as_of=as_of, max_rows=max_rows, allow_large=allow_large, settings=settings)
     result = run_in_process(
         job,
-        _given(dry_run=dry_run, as_of=as_of, max_rows=max_rows, allow_large=allow_large, settings=settings),
+        given,
+        own_options=context.args,
         partition=partition,
         as_json=as_json,
         quiet=quiet,
@@ -52,18 +59,24 @@ def run_job(
     finish(result, as_json=as_json, verbose=verbose)
 
 
-@app.command("plan")
+@app.command("plan", context_settings=TAKES_OWN_OPTIONS)
 def plan_job(
+    context: typer.Context,
     job: Annotated[str, typer.Argument(help="The job, as `cath-dagster jobs` lists it.")],
     as_of: AsOf = None,
     partition: Week = None,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a run would change now, with a few ids to look up. Changes nothing."""
+    """Show what a run would change now, with a few ids to look up. Changes nothing.
+
+    Each of the job's own settings is an option too, as of `cath-dagster run`.
+    """
+    given = _given(dry_run=True, as_of=as_of, max_rows=None, allow_large=False, settings=settings)
     result = run_in_process(
         job,
-        _given(dry_run=True, as_of=as_of, max_rows=None, allow_large=False, settings=settings),
+        given,
+        own_options=context.args,
         partition=partition,
         as_json=as_json,
         quiet=True,

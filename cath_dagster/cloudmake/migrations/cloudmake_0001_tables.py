@@ -1,5 +1,7 @@
 """Create the tables of CloudMake's jobs: breakers and outages, what is left at providers, secrets and keys, measurements."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -11,10 +13,12 @@ depends_on = None
 
 SCHEMA = "maintenance"
 INSTANT = sa.DateTime(timezone=True)
+BREAKER = Path(__file__).with_name("cloudmake_0001_breaker.sql")
 
 
 def upgrade() -> None:
     _create_outages()
+    op.get_bind().exec_driver_sql(BREAKER.read_text(encoding="utf-8"))
     _create_cleanup()
     _create_secrets()
     _create_measurements()
@@ -123,9 +127,13 @@ def _create_secrets() -> None:
         sa.Column("secret_name", sa.Text, primary_key=True),
         sa.Column("target", sa.Text, primary_key=True),
         sa.Column("name_at_target", sa.Text, nullable=False),
+        # Of our last write that is known to have come: of what, and what GitHub said of it then.
         sa.Column("value_hash", sa.Text),
         sa.Column("remote_updated_at", INSTANT),
         sa.Column("written_at", INSTANT),
+        # Of a write of which nobody knows yet whether it came: when it was sent, and what GitHub had said before.
+        sa.Column("pending_since", INSTANT),
+        sa.Column("pending_after", INSTANT),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("status_since", INSTANT, nullable=False),
         sa.Column("error", sa.Text),

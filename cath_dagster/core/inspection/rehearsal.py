@@ -10,6 +10,7 @@ from datetime import datetime
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.settings import JobSettings, RunConfig
 from cath_dagster.core.run.backends import Backends, required
 from cath_dagster.core.run.execution import new_run, open_database, read_config
@@ -20,7 +21,7 @@ from cath_dagster.core.run.steps import let_in
 class _Silent:
     """Nobody is told what a rehearsal does."""
 
-    def info(self, message: str) -> None: ...
+    def info(self, message: str, **values: Scalar) -> None: ...
 
     def warning(self, message: str) -> None: ...
 

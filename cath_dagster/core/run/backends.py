@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from cath_dagster.core.errors import MissingConfigurationError
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.blobs import BlobStore
 from cath_dagster.core.ports.mail import Mailer
 
@@ -40,7 +41,8 @@ class Backends(Protocol):
 class Reporter(Protocol):
     """Where a run tells people what it does."""
 
-    def info(self, message: str) -> None: ...
+    def info(self, message: str, **values: Scalar) -> None:
+        """Tell something; lines for machines have the values by their names beside the message, which says them as well."""
 
     def warning(self, message: str) -> None: ...
 

@@ -4,56 +4,36 @@ It can open what was sealed for it, and so shows what a value was; GitHub itself
 """
 
 import argparse
-import base64
 import json
 import re
 import signal
+import ssl
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any, Self, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Self, cast
+from urllib.parse import parse_qs, urlsplit
 
-from cath_dagster.core.ports.github import Place, Scope
+from cath_dagster.core.ports.github import Place
+from cath_dagster.development.simulators.github_repositories import (
+    HTML,
+    JSON,
+    Answer,
+    Keeper,
+    Repo,
+    Repositories,
+    Request,
+    refusal,
+)
 from cath_dagster.development.simulators.loopback import LoopbackServer
 
-JSON, HTML = "application/json; charset=utf-8", "text/html"
-MOST_SECRETS = 100
 RETRY_AFTER = "Retry-After"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it came."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: object = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    kind: str = JSON
-
-    @property
-    def content(self) -> bytes:
-        if self.body is None:
-            return b""
-        return self.body.encode() if isinstance(self.body, str) else json.dumps(self.body).encode()
 
 
 @dataclass(frozen=True)
@@ -63,60 +43,6 @@ class Fault:
     answer: Answer | None = None
     seconds: float = 0
     is_done: bool = False
-
-
-@dataclass
-class StoredSecret:
-    sealed: bytes
-    created_at: datetime
-    updated_at: datetime
-
-
-class Keeper:
-    """The secrets of one place, and the key pair that they are sealed for."""
-
-    def __init__(self, key_id: str) -> None:
-        from nacl.public import PrivateKey
-
-        self.key_id = key_id
-        self.secrets: dict[str, StoredSecret] = {}
-        self._private = PrivateKey.generate()
-
-    @property
-    def public_key(self) -> str:
-        return base64.b64encode(bytes(self._private.public_key)).decode()
-
-    @property
-    def private_key(self) -> str:
-        """In base64, for another program that should open what is here."""
-        return base64.b64encode(bytes(self._private)).decode()
-
-    def seal(self, value: bytes) -> bytes:
-        from nacl.public import SealedBox
-
-        return SealedBox(self._private.public_key).encrypt(value)
-
-    def open(self, sealed: bytes) -> bytes:
-        """Return what was sealed; raise `nacl.exceptions.CryptoError` if it was for another place."""
-        from nacl.public import SealedBox
-
-        return SealedBox(self._private).decrypt(sealed)
-
-
-class Repo:
-    def __init__(self, name: str, environments: tuple[str, ...]) -> None:
-        self.name = name
-        self.keepers = {Place(scope): Keeper(f"{name} {scope}") for scope in Scope if scope is not Scope.ENVIRONMENT}
-        self.comments: dict[int, dict[int, str]] = {}
-        for environment in environments:
-            self.add_environment(environment)
-
-    def add_environment(self, name: str) -> None:
-        self.keepers[Place(Scope.ENVIRONMENT, name)] = Keeper(f"{self.name} environment {name}")
-
-    @property
-    def environments(self) -> list[str]:
-        return [place.environment for place in self.keepers if place.environment]
 
 
 class GitHubServer:
@@ -131,7 +57,9 @@ class GitHubServer:
         token: str = "planted-github-token",  # noqa: S107 - made up
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """With `tls` it speaks https, as GitHub's own client wants it."""
         self.token = token
         self.limit, self.remaining = 5_000, 5_000
         self.reset_at = int(now().timestamp()) + 3_600
@@ -139,18 +67,16 @@ class GitHubServer:
         """Whether there are quotas at all; an installation of one's own may have none."""
         self.is_read_only = False
         """Whether the token may read alone, as one of a fork's pull request."""
-        self.login = "cloudmake"
         self.before_answer: Callable[[Request], None] = lambda _: None
         """Called when a request was acted on and its answer not yet sent."""
         self.stopping = threading.Event()
-        self._clock = now
         self._ahead = timedelta()
         self._port = port
+        self._tls = tls
         self._lock = threading.RLock()
-        self._repositories: dict[str, Repo] = {}
+        self.repositories = Repositories(now=lambda: now() + self._ahead, url=lambda: self.url)
         self._requests: list[Request] = []
         self._faults: deque[tuple[re.Pattern[str], Fault]] = deque()
-        self._comment_id = 1_000
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -167,7 +93,7 @@ class GitHubServer:
     def url(self) -> str:
         if self._server is None:
             raise RuntimeError("GitHub is not started")
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     @property
     def requests(self) -> list[Request]:
@@ -184,6 +110,8 @@ class GitHubServer:
         self.stopping.clear()
         self._server = _Server(self, self._port)
         self._port = self._server.server_port
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
@@ -202,20 +130,21 @@ class GitHubServer:
 
     def add_repository(self, name: str, *environments: str) -> None:
         """Add `owner/name`, with environments of these names."""
-        self._repositories[name] = Repo(name, environments)
+        self.repositories.found[name] = Repo(name, environments)
 
     def remove_repository(self, name: str) -> None:
-        del self._repositories[name]
+        del self.repositories.found[name]
 
     def keeper(self, repository: str, place: str = "actions") -> Keeper:
         """Return who keeps the secrets of a place, such as `codespaces` or `environment:production`."""
-        return self._repositories[repository].keepers[Place.parse(place)]
+        return self.repositories.found[repository].keepers[Place.parse(place)]
 
     def plant(self, repository: str, place: str, name: str, value: bytes) -> None:
         """Write a secret as a person would, a second after anything before."""
         self.pass_time(1)
         keeper = self.keeper(repository, place)
-        self._store(keeper, name, keeper.seal(value))
+        with self._lock:
+            self.repositories.store(keeper, name, keeper.seal(value))
 
     def pass_time(self, seconds: float) -> None:
         self._ahead += timedelta(seconds=seconds)
@@ -227,16 +156,14 @@ class GitHubServer:
             return {name: keeper.open(secret.sealed) for name, secret in sorted(keeper.secrets.items())}
 
     def environments(self, repository: str) -> list[str]:
-        return self._repositories[repository].environments
+        return self.repositories.found[repository].environments
 
     def comments(self, repository: str, issue: int) -> list[str]:
-        return list(self._repositories[repository].comments.get(issue, {}).values())
+        return list(self.repositories.found[repository].comments.get(issue, {}).values())
 
     def add_comment(self, repository: str, issue: int, body: str) -> int:
         with self._lock:
-            self._comment_id += 1
-            self._repositories[repository].comments.setdefault(issue, {})[self._comment_id] = body
-            return self._comment_id
+            return self.repositories.add_comment(self.repositories.found[repository], issue, body)
 
     # What goes wrong
 
@@ -306,21 +233,21 @@ class GitHubServer:
         return None
 
     def _answer(self, request: Request) -> Answer:
-        if request.headers.get("authorization") != f"Bearer {self.token}":
-            return _refusal(401, "Bad credentials")
+        if request.headers.get("authorization") not in {f"Bearer {self.token}", f"token {self.token}"}:
+            return refusal(401, "Bad credentials")
         if request.path == "/rate_limit":
             return self._rate_limit()
         if self.counts:
             if self.remaining == 0:
-                return _refusal(403, "API rate limit exceeded for user ID 1.")
+                return refusal(403, "API rate limit exceeded for user ID 1.")
             self.remaining -= 1
         if self.is_read_only and request.method != "GET":
-            return _refusal(403, "Resource not accessible by integration")
-        return self._route(request)
+            return refusal(403, "Resource not accessible by integration")
+        return self.repositories.answer(request)
 
     def _rate_limit(self) -> Answer:
         if not self.counts:
-            return _refusal(404, "Rate limiting is not enabled.")
+            return refusal(404, "Rate limiting is not enabled.")
         core = {
             "limit": self.limit,
             "used": self.limit - self.remaining,
@@ -328,103 +255,6 @@ class GitHubServer:
             "reset": self.reset_at,
         }
         return Answer(200, {"resources": {"core": core, "graphql": {**core, "remaining": self.limit, "used": 0}}})
-
-    def _route(self, request: Request) -> Answer:
-        found = re.fullmatch("/repos/([^/]+/[^/]+)/(.+)", request.path)
-        repository = self._repositories.get(found[1]) if found else None
-        if found is None or repository is None:
-            return _refusal(404, "Not Found")
-        routes: dict[str, Callable[..., Answer]] = {
-            "(actions|codespaces|dependabot)/secrets(?:/([^/]+))?": self._scope_secrets,
-            "environments/([^/]+)/secrets(?:/([^/]+))?": self._environment_secrets,
-            "environments(?:/([^/]+))?": self._environments,
-            "issues/([0-9]+)/comments": self._comments,
-            "issues/comments/([0-9]+)": self._comment,
-        }
-        for pattern, work in routes.items():
-            if parts := re.fullmatch(pattern, found[2]):
-                return work(request, repository, *(part and unquote(part) for part in parts.groups()))
-        return _refusal(404, "Not Found")
-
-    def _scope_secrets(self, request: Request, repository: Repo, scope: str, name: str | None) -> Answer:
-        return self._secrets(request, repository.keepers[Place(Scope(scope))], name)
-
-    def _environment_secrets(self, request: Request, repository: Repo, environment: str, name: str | None) -> Answer:
-        keeper = repository.keepers.get(Place(Scope.ENVIRONMENT, environment))
-        return _refusal(404, "Not Found") if keeper is None else self._secrets(request, keeper, name)
-
-    def _secrets(self, request: Request, keeper: Keeper, name: str | None) -> Answer:
-        if name is None:
-            shown = [_show_secret(each, secret) for each, secret in sorted(keeper.secrets.items())]
-            return self._page(request, shown, "secrets")
-        if name == "public-key":
-            return Answer(200, {"key_id": keeper.key_id, "key": keeper.public_key})
-        name = name.upper()
-        if request.method == "PUT":
-            return self._put(keeper, name, request.body)
-        secret = keeper.secrets.get(name)
-        if secret is None:
-            return _refusal(404, "Not Found")
-        if request.method == "DELETE":
-            del keeper.secrets[name]
-            return Answer(204)
-        return Answer(200, _show_secret(name, secret))
-
-    def _put(self, keeper: Keeper, name: str, body: Mapping[str, Any]) -> Answer:
-        is_name = re.fullmatch("[A-Z_][A-Z0-9_]*", name) and not name.startswith("GITHUB_")
-        is_new = name not in keeper.secrets
-        if not is_name or body.get("key_id") != keeper.key_id or (is_new and len(keeper.secrets) >= MOST_SECRETS):
-            return _refusal(422, "Validation Failed")
-        self._store(keeper, name, base64.b64decode(body["encrypted_value"]))
-        return Answer(201, {}) if is_new else Answer(204)
-
-    def _store(self, keeper: Keeper, name: str, sealed: bytes) -> None:
-        # GitHub shows whole seconds.
-        now = (self._clock() + self._ahead).replace(microsecond=0)
-        with self._lock:
-            before = keeper.secrets.get(name)
-            keeper.secrets[name] = StoredSecret(sealed, now if before is None else before.created_at, now)
-
-    def _environments(self, request: Request, repository: Repo, name: str | None) -> Answer:
-        if name is None:
-            shown = [{"id": number, "name": each} for number, each in enumerate(repository.environments, start=1)]
-            return self._page(request, shown, "environments")
-        place = Place(Scope.ENVIRONMENT, name)
-        if place not in repository.keepers:
-            return _refusal(404, "Not Found")
-        if request.method == "DELETE":
-            del repository.keepers[place]
-            return Answer(204)
-        return Answer(200, {"name": name})
-
-    def _comments(self, request: Request, repository: Repo, issue: str) -> Answer:
-        if request.method == "POST":
-            comment_id = self.add_comment(repository.name, int(issue), request.body["body"])
-            return Answer(201, self._show_comment(comment_id, request.body["body"]))
-        comments = repository.comments.get(int(issue), {})
-        return self._page(request, [self._show_comment(*each) for each in comments.items()])
-
-    def _comment(self, request: Request, repository: Repo, comment_id: str) -> Answer:
-        number = int(comment_id)
-        for comments in repository.comments.values():
-            if number in comments:
-                if request.method == "PATCH":
-                    comments[number] = request.body["body"]
-                return Answer(200, self._show_comment(number, comments[number]))
-        return _refusal(404, "Not Found")
-
-    def _show_comment(self, comment_id: int, body: str) -> dict[str, object]:
-        return {"id": comment_id, "body": body, "user": {"login": self.login}}
-
-    def _page(self, request: Request, items: list[dict[str, object]], name: str | None = None) -> Answer:
-        """Return the page that was asked for, and where the next one is."""
-        size, page = min(int(request.query.get("per_page", 30)), 100), int(request.query.get("page", 1))
-        some = items[(page - 1) * size : page * size]
-        links = {}
-        if page * size < len(items):
-            here = f"{self.url}{request.path}?per_page={size}&page="
-            links = {"Link": f'<{here}{page + 1}>; rel="next", <{here}{-(-len(items) // size)}>; rel="last"'}
-        return Answer(200, some if name is None else {"total_count": len(items), name: some}, links)
 
     def _with_quota(self, answer: Answer) -> Answer:
         if not self.counts:
@@ -437,18 +267,6 @@ class GitHubServer:
             "X-RateLimit-Resource": "core",
         }
         return Answer(answer.status, answer.body, {**quota, **answer.headers}, answer.kind)
-
-
-def _refusal(status: int, message: str) -> Answer:
-    return Answer(status, {"message": message, "documentation_url": "https://docs.github.com/rest"})
-
-
-def _show_secret(name: str, secret: StoredSecret) -> dict[str, object]:
-    return {"name": name, "created_at": _show(secret.created_at), "updated_at": _show(secret.updated_at)}
-
-
-def _show(instant: datetime) -> str:
-    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Server(LoopbackServer):

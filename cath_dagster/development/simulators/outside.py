@@ -1,15 +1,22 @@
-"""What the sampled services speak to, on loopback: GOV.UK Notify, a mail server, an OAuth provider."""
+"""What the sampled services speak to, on loopback: GOV.UK Notify, a mail server, an OAuth provider, MCP, GitHub, Neon."""
 
 import contextlib
+import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cath_dagster.cath.messages import TEMPLATES
+from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.samples.bon import sample as bon_sample
+from cath_dagster.development.samples.cloudmake import sample as cloudmake_sample
+from cath_dagster.development.simulators.github import GitHubServer
+from cath_dagster.development.simulators.mcp import McpSimulator
 from cath_dagster.development.simulators.notify import NotifySimulator
 from cath_dagster.development.simulators.oauth import OAuthProvider
+from cath_dagster.development.simulators.previews import PreviewProviders
 from cath_dagster.development.simulators.smtp import SmtpServer
 
 THIRTY_DAYS = 30 * 86_400
@@ -22,6 +29,11 @@ def template_id(name: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
+def is_repository() -> bool:
+    """Return whether this checkout has a history that can be scanned; one that was unpacked has none."""
+    return (REPOSITORY / ".git").exists() and shutil.which("git") is not None
+
+
 @dataclass(frozen=True)
 class Outside:
     """The stand-ins that listen."""
@@ -29,6 +41,10 @@ class Outside:
     notify: NotifySimulator
     smtp: SmtpServer
     provider: OAuthProvider
+    github: GitHubServer
+    previews: PreviewProviders
+    mcp_config: Path
+    """The service's configuration of its MCP servers, which names the one that listens here."""
 
     @classmethod
     @contextlib.contextmanager
@@ -40,8 +56,16 @@ class Outside:
             OAuthProvider(
                 lifetime=THIRTY_DAYS, seconds=0.05, is_single_use=False, revoked=bon_sample.revoked_tokens()
             ) as provider,
+            McpSimulator() as mcp,
+            GitHubServer() as github,
+            PreviewProviders(branches=cloudmake_sample.preview_branches()) as previews,
         ):
-            yield cls(notify, smtp, provider)
+            config = mail_folder.parent / "mcp" / "config.json"
+            config.parent.mkdir(parents=True, exist_ok=True)
+            # One that is started with each look would be most of what a look takes.
+            servers = {"catalogue": mcp.configuration()["mcpServers"]["catalogue"]}
+            config.write_text(json.dumps({"mcpServers": servers}))
+            yield cls(notify, smtp, provider, github, previews, config)
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which the jobs find them."""
@@ -63,4 +87,12 @@ class Outside:
             "CHECKTICK_SMTP_URL": self.smtp.url,
             "CHECKTICK_MAIL_FROM": "CheckTick <noreply@checktick.example>",
             "CHECKTICK_SITE_URL": "http://localhost:8000",
+            "CLOUDMAKE_ENVIRONMENT": "production",
+            "CLOUDMAKE_MASTER_ENCRYPTION_KEY": cloudmake_sample.KEY,
+            "CLOUDMAKE_MCP_CONFIG": str(self.mcp_config),
+            "CLOUDMAKE_MCP_LOAD_TEST_MAX_CALLS_PER_MINUTE": "100000",
+            "CLOUDMAKE_GITHUB_API_URL": self.github.url,
+            "CLOUDMAKE_GITHUB_TOKEN": self.github.token,
+            **self.previews.environment(),
+            **({"CLOUDMAKE_SCAN_PATH": str(REPOSITORY)} if is_repository() else {}),
         }

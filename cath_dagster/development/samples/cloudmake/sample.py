@@ -10,6 +10,8 @@ from psycopg import sql
 from cath_dagster.cloudmake import CLOUDMAKE
 from cath_dagster.development.sample import Filling, Sample
 
+KEY = "5a" * 32
+"""The master key of the sample's values, which are worth nothing."""
 PROJECTS, PREVIEWS, USERS, AUDIT_ENTRIES = 20, 200, 1_200, 12_000
 """Rows at scale 1."""
 
@@ -32,7 +34,7 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
         """
         INSERT INTO projects (id, name, slug, org_id, status, integrations)
         SELECT md5('project-' || n)::uuid, 'Project ' || n, 'project-' || n, md5('organization')::uuid, 'active',
-            jsonb_build_object('githubRepo', 'example/project-' || n)
+            jsonb_build_object('githubRepo', 'example/project-' || n, 'neonProjectId', 'neon-' || n)
         FROM generate_series(1, %(projects)s) AS n""",
     ),
     (
@@ -60,6 +62,11 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
         FROM generate_series(1, %(audit_entries)s) AS n""",
     ),
 )
+
+
+def preview_branches() -> set[tuple[str, str]]:
+    """Return project and branch at Neon of every preview of the sample at scale 1."""
+    return {(f"neon-{1 + number % PROJECTS}", f"br-preview-{number}") for number in range(1, PREVIEWS + 1)}
 
 
 def create_schema(connection: psycopg.Connection) -> None:
