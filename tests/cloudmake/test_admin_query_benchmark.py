@@ -154,7 +154,6 @@ def refusals() -> dict[str, tuple[str, str]]:
         ),
         "no privilege": ("REVOKE SELECT ON polar_customers FROM {}", "GRANT SELECT ON polar_customers TO"),
         "no function": ("ALTER FUNCTION auth.role() RENAME TO renamed", "auth.role() not there, by which the policies"),
-        "no table": ("ALTER TABLE user_sessions RENAME TO renamed", "user_sessions not there"),
         "too few rows": ("SELECT 1", "users has 0 rows, fewer than 1,000"),
     }
 
@@ -170,6 +169,16 @@ def test_refuses_to_measure_what_would_mean_nothing(measured: Measured, what: st
     assert (result.status, dry.status) == (Status.REFUSED, Status.SUCCESS)
     assert says in str(result.error)
     assert says in str(dry.would_refuse)
+    assert measured.kept() == []
+
+
+def test_a_table_that_is_not_there_is_named_before_anything_is_measured(measured: Measured) -> None:
+    measured.as_superuser("ALTER TABLE user_sessions RENAME TO renamed")
+
+    result = measured.run()
+
+    assert result.status is Status.FAILED
+    assert "public has no table user_sessions" in str(result.error)
     assert measured.kept() == []
 
 
