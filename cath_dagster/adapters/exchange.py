@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -85,6 +85,14 @@ class Exchange:
             if time.monotonic() > until:
                 raise requests.Timeout
         return content
+
+
+def segment(name: str) -> str:
+    """Return a name as one part of a path; raise ValueError for one that leads to another place, however it is quoted."""
+    # The client goes by dots even where they are quoted: a resource of such a name would be what holds it.
+    if name in {"", ".", ".."}:
+        raise ValueError(f"{name!r} is no name of a resource")
+    return quote(name, safe="")
 
 
 def check_url(url: str, variable: str, example: str) -> str:

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin
 
 from requests.utils import parse_header_links
 
-from cath_dagster.adapters.exchange import Answer, Exchange, check_url
+from cath_dagster.adapters.exchange import Answer, Exchange, check_url, segment
 from cath_dagster.adapters.github_limits import Persistence, read_quota
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.ports.github import (
@@ -218,9 +218,10 @@ def seal(value: bytes, key: SealingKey) -> str:
 
 def _segment(name: str) -> str:
     """Return a name as a part of a path; raise for one that would lead to another, such as the repository itself."""
-    if name in {"", ".", ".."}:
-        raise GitHubError(f"{name!r} is no name that GitHub has")
-    return quote(name, safe="")
+    try:
+        return segment(name)
+    except ValueError:
+        raise GitHubError(f"{name!r} is no name that GitHub has") from None
 
 
 def _next_page(answer: Answer) -> str | None:

@@ -5,9 +5,8 @@ Each removal is one DELETE. That there is no such resource is as good: it was re
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import quote
 
-from cath_dagster.adapters.exchange import Answer, Exchange, UnreachableError
+from cath_dagster.adapters.exchange import Answer, Exchange, UnreachableError, segment
 from cath_dagster.core.ports.resources import ResourceError
 
 TIMEOUT_SECONDS = 10.0
@@ -30,9 +29,11 @@ class _Removing:
 
     def _delete(self, *segments: str, query: str = "") -> bool:
         """Return whether there was one; raise `ResourceError` where it may still be there."""
-        path = "".join(f"/{quote(segment, safe='')}" for segment in segments)
         try:
+            path = "".join(f"/{segment(each)}" for each in segments)
             answer = self._exchange.ask("DELETE", f"{self._url}{path}{query}", headers=self._headers)
+        except ValueError as error:
+            raise ResourceError(str(error)) from None
         except UnreachableError as error:
             raise ResourceError(f"it {error}", is_outage=True) from None
         # A proxy's page is not the provider's word that there is none.

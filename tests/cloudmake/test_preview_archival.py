@@ -317,6 +317,19 @@ def test_an_archived_preview_is_not_lost_where_its_project_is_unknown_at_the_pro
     assert [row[3] for row in outbox(served)] == [1]
 
 
+@pytest.mark.parametrize("name", ["..", "."])
+def test_a_name_that_leads_to_what_holds_the_resource_is_never_asked_for(
+    served: CloudMake, providers: PreviewProviders, name: str
+) -> None:
+    served.add_preview(add_project(served), neon_branch_id=name, postman_environment_id=name)
+
+    result = archive(served)
+
+    assert f"'{name}' is no name of a resource" in (result.error or "")
+    assert providers.asked == []
+    assert [row[2] for row in outbox(served)] == [None, None]
+
+
 def test_a_resource_that_is_gone_already_is_what_was_wanted(served: CloudMake) -> None:
     served.add_preview(add_project(served), neon_branch_id="gone")
 
