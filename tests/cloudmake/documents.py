@@ -1,46 +1,32 @@
 """A server on loopback that answers every request with what a test says."""
 
-import threading
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
-from cath_dagster.development.simulators.loopback import LoopbackServer
+from cath_dagster.development.simulators.loopback import Loopback, LoopbackServer
 
 
-class DocumentServer:
+class DocumentServer(Loopback):
     """Serves one answer; `hangs` serves none at all."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.status, self.kind, self.body = 200, "application/json", "{}"
         self.headers: dict[str, str] = {}
         self.hangs = False
-        self.stopping = threading.Event()
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/openapi.json"
+        return f"http://{self.address}/openapi.json"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.cut_off()
-        self._server.server_close()
+    def _listen(self, port: int) -> LoopbackServer:
+        return _Server(self, port)
 
 
 class _Server(LoopbackServer):
-    def __init__(self, documents: DocumentServer) -> None:
+    def __init__(self, documents: DocumentServer, port: int) -> None:
         self.documents = documents
-        super().__init__(0, _Handler)
+        super().__init__(port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

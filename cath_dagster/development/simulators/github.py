@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 from cath_dagster.core.ports.github import Place
@@ -31,7 +30,7 @@ from cath_dagster.development.simulators.github_repositories import (
     Request,
     refusal,
 )
-from cath_dagster.development.simulators.loopback import LoopbackServer
+from cath_dagster.development.simulators.loopback import Loopback, LoopbackServer
 
 RETRY_AFTER = "Retry-After"
 
@@ -45,7 +44,7 @@ class Fault:
     is_done: bool = False
 
 
-class GitHubServer:
+class GitHubServer(Loopback):
     """GitHub's API on 127.0.0.1; `start` and `stop` it, or use it as a context manager.
 
     Faults are planted for single requests: the first fault whose pattern is found in `METHOD /path` is used up by it.
@@ -60,6 +59,7 @@ class GitHubServer:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """With `tls` it speaks https, as GitHub's own client wants it."""
+        super().__init__(port)
         self.token = token
         self.limit, self.remaining = 5_000, 5_000
         self.reset_at = int(now().timestamp()) + 3_600
@@ -69,31 +69,16 @@ class GitHubServer:
         """Whether the token may read alone, as one of a fork's pull request."""
         self.before_answer: Callable[[Request], None] = lambda _: None
         """Called when a request was acted on and its answer not yet sent."""
-        self.stopping = threading.Event()
         self._ahead = timedelta()
-        self._port = port
         self._tls = tls
         self._lock = threading.RLock()
         self.repositories = Repositories(now=lambda: now() + self._ahead, url=lambda: self.url)
         self._requests: list[Request] = []
         self._faults: deque[tuple[re.Pattern[str], Fault]] = deque()
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:
-        if self._server is None:
-            raise RuntimeError("GitHub is not started")
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        return f"{'https' if self._tls else 'http'}://{self.address}"
 
     @property
     def requests(self) -> list[Request]:
@@ -106,25 +91,11 @@ class GitHubServer:
         """What was asked so far that changes anything, as `METHOD /path`."""
         return [str(each) for each in self.requests if each.method != "GET"]
 
-    def start(self) -> None:
-        self.stopping.clear()
-        self._server = _Server(self, self._port)
-        self._port = self._server.server_port
+    def _listen(self, port: int) -> LoopbackServer:
+        server = _Server(self, port)
         if self._tls is not None:
-            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop at once: requests that hang are cut off."""
-        if self._server is None or self._thread is None:
-            return
-        self.stopping.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.cut_off()
-        self._server.server_close()
-        self._server = self._thread = None
+            server.socket = self._tls.wrap_socket(server.socket, server_side=True)
+        return server
 
     # What is there, and what people do by hand
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
+from typing_extensions import override
 
-from cath_dagster.development.simulators.loopback import LoopbackServer
+from cath_dagster.development.simulators.loopback import Loopback, LoopbackServer
 
 # The provider's own limits: a token's age, a file's size and the length of its name.
 TOKEN_LEEWAY_SECONDS = 30
@@ -70,40 +70,26 @@ class _RequestError(Exception):
         self.message = message
 
 
-class NotifySimulator:
+class NotifySimulator(Loopback):
     """GOV.UK Notify's API on 127.0.0.1, as far as e-mails go; `start` and `stop` it, or use it as a context manager.
 
     With `log_path` every mail taken is a JSON line there, and those lines are known again at the next start.
     """
 
     def __init__(self, *, port: int = 0, api_key: str | None = None, log_path: Path | None = None) -> None:
+        super().__init__(port)
         self.api_key = api_key or f"simulator-{uuid.uuid4()}-{uuid.uuid4()}"
-        self.stopping = threading.Event()
         self._log_path = log_path
-        self._port = port
         self._lock = threading.Lock()
         self._mails: list[SentMail] = []
         self._statuses: dict[str, str] = {}
         self._faults: deque[_Fault] = deque()
         self._rejected: set[str] = set()
         self._lost_templates: set[str] = set()
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def base_url(self) -> str:
-        if self._server is None:
-            raise RuntimeError("the simulator is not started")
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://{self.address}"
 
     @property
     def sent(self) -> list[SentMail]:
@@ -111,24 +97,14 @@ class NotifySimulator:
         with self._lock:
             return list(self._mails)
 
+    @override
     def start(self) -> None:
         if self._log_path is not None and self._log_path.exists():
             self._mails = [_load_mail(line) for line in self._log_path.read_text(encoding="utf-8").splitlines()]
-        self.stopping.clear()
-        self._server = _Server(self, self._port)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
+        super().start()
 
-    def stop(self) -> None:
-        """Stop at once: requests that hang are cut off."""
-        if self._server is None or self._thread is None:
-            return
-        self.stopping.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.cut_off()
-        self._server.server_close()
-        self._server = self._thread = None
+    def _listen(self, port: int) -> LoopbackServer:
+        return _Server(self, port)
 
     def fail_next(self, status: int, error: str, message: str, times: int = 1) -> None:
         """Answer the next requests with this error."""

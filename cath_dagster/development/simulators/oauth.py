@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 from urllib.parse import parse_qs, unquote_plus
 
-from cath_dagster.development.simulators.loopback import LoopbackServer
+from cath_dagster.development.simulators.loopback import Loopback, LoopbackServer
 
 JSON, HTML = "application/json", "text/html"
 
@@ -44,7 +43,7 @@ class _Fault:
     spends: bool = False
 
 
-class OAuthProvider:
+class OAuthProvider(Loopback):
     """A token endpoint on 127.0.0.1; `start` and `stop` it, or use it as a context manager.
 
     Every refresh token is good for one refresh, if it was not revoked; which ones it gave out itself does not matter.
@@ -62,16 +61,15 @@ class OAuthProvider:
         port: int = 0,
     ) -> None:
         """`lifetime` is what `expires_in` says; with `rotates` a new refresh token comes; an answer takes `seconds`."""
+        super().__init__(port)
         self.client = client
         self.lifetime = lifetime
         self.rotates = rotates
         self.extra: dict[str, object] = {}
         self.is_single_use = is_single_use
         self.seconds = seconds
-        self.stopping = threading.Event()
         self.before_answer: Callable[[], None] = lambda: None
         """Called when a refresh token is spent and the answer not yet sent."""
-        self._port = port
         self._lock = threading.Lock()
         self._revoked = set(revoked)
         self._spent: list[str] = []
@@ -80,23 +78,10 @@ class OAuthProvider:
         self._by_token: dict[str, _Fault] = {}
         self._under_way = 0
         self.most_at_once = 0
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def token_url(self) -> str:
-        if self._server is None:
-            raise RuntimeError("the provider is not started")
-        return f"http://127.0.0.1:{self._server.server_port}/token"
+        return f"http://{self.address}/token"
 
     @property
     def requests(self) -> list[TokenRequest]:
@@ -110,23 +95,8 @@ class OAuthProvider:
         with self._lock:
             return list(self._spent)
 
-    def start(self) -> None:
-        self.stopping.clear()
-        self._server = _Server(self, self._port)
-        self._port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop at once: requests that hang are cut off."""
-        if self._server is None or self._thread is None:
-            return
-        self.stopping.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.cut_off()
-        self._server.server_close()
-        self._server = self._thread = None
+    def _listen(self, port: int) -> LoopbackServer:
+        return _Server(self, port)
 
     def revoke(self, *refresh_tokens: str) -> None:
         """Refuse these from now on."""

@@ -5,14 +5,13 @@ fault can be planted for the next requests.
 """
 
 import json
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Self, cast
+from typing import cast
 
-from cath_dagster.development.simulators.loopback import LoopbackServer
+from cath_dagster.development.simulators.loopback import Loopback, LoopbackServer
 
 HANG_UP = 0
 """A planted status: the connection is closed without an answer."""
@@ -21,7 +20,7 @@ SILENCE = -1
 
 
 @dataclass
-class PreviewProviders:
+class PreviewProviders(Loopback):
     """All three behind one address; `token` is what each of them takes, in its own header."""
 
     token: str = "made-up-token"  # noqa: S105 - worth nothing
@@ -36,24 +35,16 @@ class PreviewProviders:
     """Method and path of every request."""
     faults: list[int] = field(default_factory=list)
     """Statuses that the next requests get, whatever they ask."""
-    stopping: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> Self:
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        return self
+    def __post_init__(self) -> None:
+        super().__init__()
 
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.cut_off()
-        self._thread.join()
-        self._server.server_close()
+    def _listen(self, port: int) -> LoopbackServer:
+        return _Server(self, port)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://{self.address}"
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which the job finds them."""
@@ -101,9 +92,9 @@ def _discard(known: set[object] | Iterable[object], resource: object) -> bool:
 
 
 class _Server(LoopbackServer):
-    def __init__(self, providers: PreviewProviders) -> None:
+    def __init__(self, providers: PreviewProviders, port: int) -> None:
         self.providers = providers
-        super().__init__(0, _Handler)
+        super().__init__(port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
