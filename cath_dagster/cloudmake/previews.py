@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from cath_dagster.cloudmake.tables import environments
 from cath_dagster.core.errors import PreflightError
-from cath_dagster.core.model.optional_columns import optional
 
 ARCHIVED = "archived"
 _SHAPE = sa.text(
@@ -63,8 +62,7 @@ def is_live(table: sa.sql.selectable.NamedFromClause) -> sa.ColumnElement[bool]:
 
 def is_preview() -> sa.ColumnElement[bool]:
     """Return whether an environment is a preview that is not archived; a core environment never is."""
-    state = optional(environments.c.state)
-    return sa.and_(environments.c.kind == "preview", state.is_distinct_from(ARCHIVED))
+    return sa.and_(environments.c.kind == "preview", is_live(environments))
 
 
 def is_expired(as_of: datetime) -> sa.ColumnElement[bool]:

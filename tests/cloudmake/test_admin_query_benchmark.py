@@ -17,9 +17,10 @@ from psycopg import sql
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.adapters.environment import EnvironmentBackends
-from cath_dagster.cloudmake.benchmark.queries import QUERIES, TABLES, nearest_rank
+from cath_dagster.cloudmake.benchmark.queries import QUERIES, TABLES
 from cath_dagster.cloudmake.benchmark.results import as_text
 from cath_dagster.cloudmake.benchmark.role import Guise, disguised
+from cath_dagster.cloudmake.nearest_rank import nearest_rank
 from cath_dagster.core.model.outcome import RunResult, Status
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.planted import Repository

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from cath_dagster.cloudmake.nearest_rank import nearest_rank
 from cath_dagster.cloudmake.servers.limits import broken_limits
-from cath_dagster.cloudmake.servers.measurement import LIST, Call, Measurement, Phase, nearest_rank
+from cath_dagster.cloudmake.servers.measurement import LIST, Call, Measurement, Phase
 from cath_dagster.cloudmake.servers.permission import permit
 from cath_dagster.cloudmake.servers.thresholds import Limit, Thresholds
 from cath_dagster.core.ports.mcp import McpError, McpFault, McpTool
@@ -27,11 +28,11 @@ def measured(*calls: Call, **values: Any) -> Measurement:
     [(1, 1), (5, 5), (10, 10), (19, 19), (20, 19), (21, 20), (39, 38), (40, 38), (100, 95), (101, 96)],
 )
 def test_the_p95_is_the_value_of_the_nearest_rank(count: int, rank: int) -> None:
-    assert nearest_rank(range(count, 0, -1), 0.95) == rank
+    assert nearest_rank(range(count, 0, -1), 95) == rank
 
 
 def test_of_no_values_there_is_no_rank() -> None:
-    assert nearest_rank([], 0.95) is None
+    assert nearest_rank([], 95) is None
 
 
 def test_failed_calls_are_no_latency_but_a_time_out_is_one() -> None:

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.cloudmake.benchmark.plans import PerRow, find_per_row
-from cath_dagster.cloudmake.benchmark.queries import TABLES, WARM_UPS, Query, nearest_rank
+from cath_dagster.cloudmake.benchmark.queries import TABLES, WARM_UPS, Query
 from cath_dagster.cloudmake.benchmark.role import Guise, disguised
+from cath_dagster.cloudmake.nearest_rank import nearest_rank
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.postgres.database import sqlstate
 
@@ -115,4 +116,6 @@ def _time(
             raise
         return None
     measured = samples[WARM_UPS:]
-    return Times(round(nearest_rank(measured, 50), 3), round(nearest_rank(measured, 95), 3))
+    # There is one iteration at least, and so a rank.
+    p50, p95 = (round(cast(float, nearest_rank(measured, percent)), 3) for percent in (50, 95))
+    return Times(p50, p95)

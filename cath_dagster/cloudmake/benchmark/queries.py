@@ -1,7 +1,5 @@
-"""What an administrator's pages ask, and how samples become a percentile."""
+"""What an administrator's pages ask."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,8 +36,3 @@ QUERIES: Final = (
     ),
     Query("count_of_users", "SELECT count(*) FROM public.users"),
 )
-
-
-def nearest_rank(samples: Sequence[float], percent: int) -> float:
-    """Return the sample at the nearest rank of a percentile: of 100 the 95th for 95."""
-    return sorted(samples)[math.ceil(percent / 100 * len(samples)) - 1]

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.cloudmake.benchmark.queries import TABLES
 from cath_dagster.core.postgres.database import sqlstate
+from cath_dagster.core.postgres.identifiers import quote
 
 _UNREADABLE = sa.text(
     "SELECT name FROM unnest(CAST(:tables AS text[])) AS name WHERE NOT has_table_privilege(:role, 'public.' || name, 'SELECT')"
@@ -70,7 +71,7 @@ def find_reasons(connection: sa.Connection, guise: Guise, functions: Sequence[st
         )
     unreadable = connection.scalars(_UNREADABLE, {"role": guise.role, "tables": list(TABLES)}).all()
     if unreadable:
-        reasons.append(f"as a superuser: GRANT SELECT ON {', '.join(unreadable)} TO {_quoted(connection, guise.role)}")
+        reasons.append(f"as a superuser: GRANT SELECT ON {', '.join(unreadable)} TO {quote(guise.role)}")
     return reasons or _find_unseen(connection, guise)
 
 
@@ -82,10 +83,8 @@ def _find_unseen(connection: sa.Connection, guise: Guise) -> list[str]:
     except DBAPIError as error:
         if sqlstate(error) != "42501":
             raise
-        mine, role = connection.scalar(sa.text("SELECT session_user")), _quoted(connection, guise.role)
-        return [
-            f"{mine} may not take on {guise.role}; as a superuser: GRANT {role} TO {_quoted(connection, str(mine))}"
-        ]
+        mine, role = connection.scalar(sa.text("SELECT session_user")), quote(guise.role)
+        return [f"{mine} may not take on {guise.role}; as a superuser: GRANT {role} TO {quote(str(mine))}"]
     if not free:
         return []
     because = "row-level security is not enabled there, or the role has the rights of the owner"
@@ -107,7 +106,3 @@ def _how_to_make(role: str) -> str:
     return (
         f"set role, or CLOUDMAKE_BENCHMARK_ROLE, to one without these rights that the services read by, not to {role}"
     )
-
-
-def _quoted(connection: sa.Connection, name: str) -> str:
-    return connection.dialect.identifier_preparer.quote(name)

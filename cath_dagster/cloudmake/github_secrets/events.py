@@ -11,6 +11,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import sqlalchemy as sa
 
+from cath_dagster.cloudmake.rows import write_row
 from cath_dagster.cloudmake.tables import github_api_quotas as quotas
 from cath_dagster.cloudmake.tables import secret_audit, secret_sync_events
 from cath_dagster.core.errors import PreflightError
@@ -162,7 +163,4 @@ def write_quota(connection: sa.Connection, project_id: UUID, quota: Quota, *, ch
         "last_checked_at": checked_at,
         "updated_at": checked_at,
     }
-    is_row = (quotas.c.project_id == project_id, quotas.c.quota_type == "core")
-    # Not both tables have the constraint that ON CONFLICT would need.
-    if not connection.execute(sa.update(quotas).where(*is_row).values(**values)).rowcount:
-        connection.execute(sa.insert(quotas).values(project_id=project_id, quota_type="core", **values))
+    write_row(connection, quotas, key={"project_id": project_id, "quota_type": "core"}, values=values)

@@ -20,6 +20,7 @@ from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_parts import DatabaseWork
@@ -31,7 +32,6 @@ BATCH = 100
 """Previews that are archived in one transaction; each keeps the row of an environment locked for so long."""
 OVERDUE = timedelta(hours=12)
 """Two ticks: a preview that is expired for longer was missed by one."""
-IDS_SHOWN = 50
 
 
 class PreviewArchivalSettings(JobSettings):
@@ -112,7 +112,7 @@ def _foresee(run: JobRun, due: _Due) -> None:
     """Count what a run would archive, and what is left of earlier ones; nothing is changed."""
 
     def read(connection: sa.Connection) -> tuple[int, list[str], int]:
-        matched = connection.scalar(sa.select(sa.func.count()).select_from(environments).where(due.predicate)) or 0
+        matched = connection.scalar(_count(due.predicate)) or 0
         sample = connection.scalars(_oldest(due).limit(5)).all()
         return matched, list(map(str, sample)), leftovers.count_resources(connection, due.predicate)
 
@@ -124,6 +124,10 @@ def _foresee(run: JobRun, due: _Due) -> None:
     run.record(Outcome(target=provider_cleanup.name, matched=waiting))
 
 
+def _count(which: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
+    return sa.select(sa.func.count()).select_from(environments).where(which)
+
+
 def _oldest(due: _Due) -> sa.Select[tuple[UUID]]:
     at = environments.c.ttl_expires_at
     return sa.select(environments.c.id).where(due.predicate).order_by(at.nulls_last(), environments.c.id)
@@ -131,7 +135,7 @@ def _oldest(due: _Due) -> sa.Select[tuple[UUID]]:
 
 def _archive_all(run: JobRun, due: _Due, archival: previews.Archival) -> None:
     started, archived, queued = run.clock(), list[UUID](), 0
-    matched = run.count(sa.select(sa.func.count()).select_from(environments).where(due.predicate))
+    matched = run.count(_count(due.predicate))
     while (room := _room(run)) > 0:
         ids, left_behind = run.database.transaction(partial(_archive, run, due=due, archival=archival, limit=room))
         run.account.take(len(ids))
@@ -139,8 +143,8 @@ def _archive_all(run: JobRun, due: _Due, archival: previews.Archival) -> None:
         run.reporter.progress(TABLE, len(archived), max(matched, len(archived)))
         if len(ids) < min(BATCH, room):
             break
-    left = run.count(sa.select(sa.func.count()).select_from(environments).where(due.predicate))
-    active = run.count(sa.select(sa.func.count()).select_from(environments).where(previews.is_active(run.as_of)))
+    left = run.count(_count(due.predicate))
+    active = run.count(_count(previews.is_active(run.as_of)))
     run.record(
         Outcome(
             target=TABLE,
@@ -234,7 +238,7 @@ def _remove_all(run: JobRun) -> None:
 
 def _judge_expired(database: Database, at: datetime) -> Verdict:
     is_overdue = previews.is_expired(at - OVERDUE)
-    overdue = database.count(sa.select(sa.func.count()).select_from(environments).where(is_overdue))
+    overdue = database.count(_count(is_overdue))
     message = f"{overdue} previews expired more than 12 hours ago and are not archived" if overdue else ""
     return Verdict(not overdue, message, {"expired_previews": overdue})
 

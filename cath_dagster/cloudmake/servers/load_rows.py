@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cath_dagster.cloudmake.rows import write_row
 from cath_dagster.cloudmake.servers.measurement import Call, Measurement
 from cath_dagster.cloudmake.tables import mcp_server_metrics as metrics
 from cath_dagster.cloudmake.tables import mcp_tool_invocations as invocations
@@ -61,9 +62,7 @@ def write_metrics(connection: sa.Connection, measured: Measurement, as_of: datet
         "seq_latency_ms": _whole(measured.p50_ms),
         "parallel_latency_ms": _whole(measured.parallel_ms),
     }
-    here = sa.and_(metrics.c.server_name == measured.server, metrics.c.date == day)
-    if not connection.execute(sa.update(metrics).where(here).values(values)).rowcount:
-        connection.execute(sa.insert(metrics).values(server_name=measured.server, date=day, **values))
+    write_row(connection, metrics, key={"server_name": measured.server, "date": day}, values=values)
 
 
 def correlation(run_id: str) -> uuid.UUID:

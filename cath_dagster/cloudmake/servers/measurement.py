@@ -1,12 +1,12 @@
 """What was measured of one server: its calls, and the numbers that they come to."""
 
 import enum
-import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cath_dagster.cloudmake.nearest_rank import nearest_rank
 from cath_dagster.core.ports.mcp import McpError, McpFault
 
 LIST = "tools/list"
@@ -85,7 +85,7 @@ class Measurement:
         return found
 
     def _p95(self, phase: Phase, tool: str) -> float:
-        rank = nearest_rank(self._latencies(phase, tool), 0.95)
+        rank = nearest_rank(self._latencies(phase, tool), 95)
         return 1000 * (self.timeout_seconds if rank is None else rank)
 
     def _median(self, phase: Phase) -> float | None:
@@ -99,9 +99,3 @@ class Measurement:
             for call in self.calls
             if call.phase is phase and call.tool == tool and call.fault in (None, McpFault.TIMEOUT)
         ]
-
-
-def nearest_rank(values: Iterable[float], share: float) -> float | None:
-    """Return the ⌈share·n⌉-th of the values in ascending order, None of no values."""
-    ordered = sorted(values)
-    return ordered[max(1, math.ceil(share * len(ordered))) - 1] if ordered else None

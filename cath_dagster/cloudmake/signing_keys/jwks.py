@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from cath_dagster.cloudmake.openpgp import decrypt, from_column
 from cath_dagster.cloudmake.openpgp_packets import OpenPgpError
+from cath_dagster.cloudmake.rows import write_row
 from cath_dagster.cloudmake.sealing import Keyring
 from cath_dagster.cloudmake.signing_keys.signing_key import PUBLIC_MEMBERS, Jwk, UnusableKeyError, public_jwk
 from cath_dagster.cloudmake.signing_keys.stored import StoredKey
@@ -76,8 +77,7 @@ def write_document(connection: sa.Connection, document: Document, *, as_of: date
     if read_document(connection) == document:
         return False
     values = {"document": document, "written_at": as_of, "run_id": run_id}
-    if not connection.execute(sa.update(jwks).values(**values)).rowcount:
-        connection.execute(sa.insert(jwks).values(only_one=True, **values))
+    write_row(connection, jwks, key={"only_one": True}, values=values)
     return True
 
 

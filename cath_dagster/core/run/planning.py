@@ -115,9 +115,9 @@ class Planner:
 
     def _examine(self, purges: Sequence[Purge], connection: sa.Connection) -> list[Examined]:
         allowed = self.request.purging.allowed_cascades
-        apart = [purge for purge in purges if not purge.is_checked_apart]
+        together = [purge for purge in purges if not purge.is_checked_apart]
         with one_look():
-            foresee(connection, [(table.schema, table.name) for purge in apart for table in tables_of(purge)])
+            foresee(connection, [(table.schema, table.name) for purge in together for table in tables_of(purge)])
             return [examine(connection, purge, allowed=allowed) for purge in purges]
 
     def _note_unread(self, examined: Sequence[Examined]) -> None:

@@ -57,16 +57,17 @@ def _alerts_of(record: EventLogRecord, known: _Known) -> Iterator[Alert]:
     for subject, name in subjects.items():
         if not known.is_old(subject, at):
             known.failing[subject] = at
-            yield _failed(record, data, subject, at, name)
+            yield _alert(record, data, subject, at, name, is_over=False)
     if not data.passed and not subjects:
         known.failing[check] = at
-        yield _failed(record, data, check, at, "")
+        yield _alert(record, data, check, at, "", is_over=False)
     for subject, since in list(known.failing.items()):
         is_of_this = subject == check or subject.startswith(f"{check}:")
         if is_of_this and subject not in subjects and at > since:
             known.ended[subject] = at
             del known.failing[subject]
-            yield _passed(record, data, subject, at, subject.removeprefix(check).removeprefix(":"))
+            name = subject.removeprefix(check).removeprefix(":")
+            yield _alert(record, data, subject, at, name, is_over=True)
 
 
 def _subjects(data: dg.AssetCheckEvaluation) -> list[str]:
@@ -75,30 +76,19 @@ def _subjects(data: dg.AssetCheckEvaluation) -> list[str]:
     return [str(each) for each in found] if isinstance(found, list) else []
 
 
-def _failed(record: EventLogRecord, data: dg.AssetCheckEvaluation, subject: str, at: datetime, name: str) -> Alert:
+def _alert(
+    record: EventLogRecord, data: dg.AssetCheckEvaluation, subject: str, at: datetime, name: str, *, is_over: bool
+) -> Alert:
+    """Return what is told of a check, of one of its subjects where there is a `name`."""
+    asset, ending = "/".join(data.asset_key.path), "passes again" if is_over else "failed"
+    failed = (data.description or "It says no more than that.", f"Severity: {data.severity.value}.")
     return Alert(
         kind=Kind.CHECK_FAILED,
         subject=subject,
         occurrence=str(record.storage_id),
-        title=f"the check {data.check_name} of {'/'.join(data.asset_key.path)} failed{f' for {name}' if name else ''}",
-        says=(data.description or "It says no more than that.", f"Severity: {data.severity.value}."),
+        title=f"the check {data.check_name} of {asset} {ending}{f' for {name}' if name else ''}",
+        says=(f"It passed at {at:%Y-%m-%d %H:%M %Z}.",) if is_over else failed,
         at=at,
-        path=_page(data),
+        path=f"/assets/{asset}?view=checks",
+        is_over=is_over,
     )
-
-
-def _passed(record: EventLogRecord, data: dg.AssetCheckEvaluation, subject: str, at: datetime, name: str) -> Alert:
-    return Alert(
-        kind=Kind.CHECK_FAILED,
-        subject=subject,
-        occurrence=str(record.storage_id),
-        title=f"the check {data.check_name} of {'/'.join(data.asset_key.path)} passes again{f' for {name}' if name else ''}",
-        says=(f"It passed at {at:%Y-%m-%d %H:%M %Z}.",),
-        at=at,
-        path=_page(data),
-        is_over=True,
-    )
-
-
-def _page(data: dg.AssetCheckEvaluation) -> str:
-    return f"/assets/{'/'.join(data.asset_key.path)}?view=checks"
