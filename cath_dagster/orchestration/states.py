@@ -36,8 +36,9 @@ def own_name(spec: JobSpec) -> Name:
 
 def is_running(states: Mapping[Name, InstigatorState], spec: JobSpec) -> bool:
     """Return whether a job's schedule or sensor runs: as somebody said, else as its code says."""
-    state = states.get(own_name(spec))
-    return state.is_running if state is not None and state.status in SAID else runs_by_default(spec)
+    own = states.get(own_name(spec))
+    said = own if own is not None and own.status in SAID else said_before(states, spec)
+    return said.is_running if said is not None else runs_by_default(spec)
 
 
 def former_names(spec: JobSpec) -> list[Name]:
