@@ -63,7 +63,9 @@ def _jobs(
         if says:
             yield Finding(subject=subject, level=Level.PROBLEM, message=says)
         elif can_rehearse and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
-            yield Finding(subject=subject, level=Level.OK, message="its run could begin")
+            missing = spec.idle_for_want_of(backends.environ)
+            says = f"it has nothing to do while {', '.join(missing)} is not set" if missing else "its run could begin"
+            yield Finding(subject=subject, level=Level.OK, message=says)
 
 
 def _database(location: CodeLocation, backends: EnvironmentBackends) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.development.local import REPOSITORY, Local, LocalError, Stack
 from cath_dagster.development.samples import samples
-from cath_dagster.development.simulators.outside import Outside, is_repository, template_id
+from cath_dagster.development.simulators.outside import Outside, template_id
 
 RUN_SECONDS = 900.0
 POLL_SECONDS = 0.2
@@ -61,8 +61,7 @@ class Session:
             (spec, sample.started.get(spec.name, {}))
             for sample in samples()
             for spec in sorted(load_specs(sample.location), key=_order)
-            if (spec.cron is not None or spec.name in sample.started)
-            and (spec.name != "secret_scan" or is_repository())
+            if (spec.cron is not None or spec.name in sample.started) and not spec.idle_for_want_of(self._stack.environ)
         ]
         results: list[JobResult] = []
         with Progress(

@@ -158,6 +158,7 @@ def test_the_doctor_asks_them_where_there_is_a_database_to_ask(cloudmake: CloudM
     assert said["signing key"].startswith("cannot be told: ")
     assert "CLOUDMAKE_MASTER_ENCRYPTION_KEY not set" in said["master key"]
     assert said["MCP servers"] == "no breaker is open"
+    assert said["job secret_scan"] == "it has nothing to do while CLOUDMAKE_SCAN_PATH is not set"
     assert "MCP servers" not in {each["subject"] for each in without}
 
 
