@@ -32,6 +32,9 @@ TRACE_TAG = "cath_dagster/trace_id"
 SCHEDULE_TAG = "dagster/schedule_name"
 """What Dagster puts on a run that a schedule asked for; it has no public name for it."""
 
+ENDED = "ended"
+"""How a run ended that did not end well, beside what it observed: its counts go only as far as it came."""
+
 Metadata = dict[str, Any]
 
 
@@ -66,13 +69,13 @@ def run_job(
     selection: frozenset[str] | None = None,
     step: str | None = None,
 ) -> RunResult:
-    """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
-    run = _run_of(context)
+    """Run a job with the op's config, and return the result; what is observed of its tables the caller yields."""
+    run = run_of(context)
     if run is not None and (reason := spent_parent(context.instance, run)):
         context.log.error(reason)
         raise dg.Failure(description=reason, allow_retries=False)
     run_id = run.run_id if run is not None else str(uuid.uuid4())
-    result = perform(
+    return perform(
         Launch(
             spec=spec,
             given=context.op_config or {},
@@ -87,13 +90,9 @@ def run_job(
         reporter=DagsterReporter(context.log),
         caller=_caller(context, run),
     )
-    if not spec.is_asset:
-        for observation in observations(spec, result):
-            context.log_event(observation)
-    return result
 
 
-def _run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
+def run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
     """Return the run, None where a test calls the op by itself."""
     try:
         return context.run
@@ -166,7 +165,10 @@ def preview_markdown(content: Content) -> str:
 
 
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
-    """Yield one observation per table a run touched, so that the UI plots them over time."""
+    """Yield one observation per table a run touched, so that the UI plots them over time.
+
+    They are yielded by the op: what it only logs is lost where it fails then.
+    """
     for outcome in result.outcomes:
         if outcome.target in spec.targets:
             yield dg.AssetObservation(
@@ -205,6 +207,8 @@ def outcome_metadata(outcome: Outcome, result: RunResult) -> Metadata:
     """Return an outcome's numbers; those that are 0 and say nothing are left out."""
     metadata: Metadata = {f"rows_{name}": count for name, count in outcome.counts().items() if count}
     metadata |= {"job": result.job, "rows_matched": outcome.matched}
+    if result.status is not Status.SUCCESS:
+        metadata[ENDED] = result.status.value
     if not result.dry_run:
         metadata["rows_deleted"] = outcome.deleted
         metadata["batches"] = outcome.batches
