@@ -60,7 +60,9 @@ def _jobs(
         can_rehearse = is_open or spec.database is None
         says = rehearse(spec, backends, now=now) if can_rehearse else check_configuration(spec, backends, now=now)
         subject = f"job {spec.name}"
-        if says:
+        if says and spec.next_tick(now) is None:
+            yield Finding(subject=subject, level=Level.WARNING, message=f"whoever starts it would be told: {says}")
+        elif says:
             yield Finding(subject=subject, level=Level.PROBLEM, message=says)
         elif can_rehearse and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
             missing = spec.idle_for_want_of(backends.environ)

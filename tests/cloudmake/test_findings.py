@@ -158,6 +158,10 @@ def test_the_doctor_asks_them_where_there_is_a_database_to_ask(cloudmake: CloudM
     assert said["signing key"].startswith("cannot be told: ")
     assert "CLOUDMAKE_MASTER_ENCRYPTION_KEY not set" in said["master key"]
     assert said["MCP servers"] == "no breaker is open"
+    levels = {each["subject"]: each["level"] for each in with_tables}
+    assert levels["job mcp_load_test"] == "problem"
+    assert levels["job run_migrations"] == "warning"
+    assert "CLOUDMAKE_MIGRATIONS_PATH not set" in said["job run_migrations"]
     assert said["job secret_scan"] == "it has nothing to do while CLOUDMAKE_SCAN_PATH is not set"
     assert "MCP servers" not in {each["subject"] for each in without}
 
