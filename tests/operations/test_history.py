@@ -218,3 +218,31 @@ def test_two_that_end_at_once_are_both_counted(connection: sa.Connection, instan
 def test_no_status_but_those_that_are_known(connection: sa.Connection) -> None:
     with pytest.raises(sa.exc.IntegrityError):
         writing.end(connection, BEGUN, ended("sucess"))
+
+
+def test_a_run_is_the_consoles_only_where_the_audit_log_has_its_nonce_and_only_once(
+    connection: sa.Connection, instance: Instance
+) -> None:
+    """Where the console's migration has not run, a table like its own stands in."""
+    texts = ("actor", "origin", "action", "location", "job", "nonce", "result", "previous_hash", "hash")
+    instance.connection.execute(
+        "CREATE TABLE IF NOT EXISTS operations.audit_log (sequence bigint, at timestamptz,"
+        f" {', '.join(f'{name} text' for name in texts)})"
+    )
+    # Its triggers are the console's to test.
+    instance.connection.execute("SET session_replication_role = replica")
+    for number, (nonce, job_name) in enumerate((("n1", "clear_audit"), ("n2", "subscriptions"))):
+        instance.connection.execute(
+            f"INSERT INTO operations.audit_log (sequence, at, {', '.join(texts)}) VALUES ({number}, now(),"
+            f" 'jane', '', 'run', 'cath', '{job_name}', '{nonce}', '', '', '{number}')"
+        )
+    instance.connection.execute("SET session_replication_role = origin")
+    claims = {"r1": "n1", "r2": "n1", "r3": "n2", "r4": "made up"}
+    for number, (run_id, nonce) in enumerate(claims.items()):
+        begun = replace(BEGUN, run_id=run_id, trigger="manual", nonce=nonce, started_at=NOW + timedelta(hours=number))
+        writing.begin(connection, begun)
+        writing.end(connection, begun, ended(at=begun.started_at))
+
+    assert rows(instance, "run_id, trigger, actor") == [
+        ("r1", "api", "jane"), ("r2", "manual", None), ("r3", "manual", None), ("r4", "manual", None),
+    ]  # fmt: skip

@@ -5,20 +5,24 @@ before its row changes, and added again from what the row then says. The job's r
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from cath_dagster.core.history.tables import RUNNING, SKIPPED, scheduled_job, scheduled_job_history
+from cath_dagster.core.history.tables import RUNNING, SCHEMA, SKIPPED, scheduled_job, scheduled_job_history
 
 FAILURES = ("failed", "timeout")
 """What counts as a failure; a run that was refused or cancelled is none."""
 _Row = sa.Row[Any]
 _HISTORY = scheduled_job_history
 _OF_RUN = "history_of_run"
+_AUDIT = sa.table(
+    "audit_log", *(sa.column(name, sa.Text) for name in ("nonce", "actor", "location", "job")), schema=SCHEMA
+)
+"""The console's; it is there once the console's migration has run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ def begin(connection: sa.Connection, begun: Begun) -> None:
     """Write that an attempt is under way; one that was taken for lost is under way again."""
     _hold(connection, begun.location, begun.job)
     _take_back(connection, begun)
-    row = insert(_HISTORY).values(**_values(begun), status=RUNNING)
+    row = insert(_HISTORY).values(**_values(_attributed(connection, begun)), status=RUNNING)
     again: dict[str, Any] = {
         "status": RUNNING,
         "completed_at": None,
@@ -77,7 +81,7 @@ def end(connection: sa.Connection, begun: Begun, ended: Ended) -> None:
     """
     job = _hold(connection, begun.location, begun.job)
     _take_back(connection, begun)
-    new = _inserted(begun, ended, status=ended.status)
+    new = _inserted(_attributed(connection, begun), ended, status=ended.status)
     step_failed = sa.and_(_HISTORY.c.status == RUNNING, _HISTORY.c.error.is_not(None), new.excluded.status == "success")
     final = {
         "status": sa.case((step_failed, "failed"), else_=new.excluded.status),
@@ -193,6 +197,23 @@ def _add(connection: sa.Connection, begun: Begun, share: tuple[int, int, int], *
 
 def _update_job(begun: Begun) -> sa.Update:
     return sa.update(scheduled_job).where(scheduled_job.c.location == begun.location, scheduled_job.c.name == begun.job)
+
+
+def _attributed(connection: sa.Connection, begun: Begun) -> Begun:
+    """Return a run that claims to come from the console with who asked for it, where the audit log knows of it.
+
+    A nonce is good for one run: those that are launched again have the tags of the first.
+    """
+    if begun.nonce is None or connection.scalar(sa.select(sa.func.to_regclass(f"{SCHEMA}.audit_log"))) is None:
+        return begun
+    used = sa.select(_HISTORY.c.id).where(_HISTORY.c.nonce == begun.nonce, _HISTORY.c.run_id != begun.run_id).limit(1)
+    if connection.scalar(used) is not None:
+        return replace(begun, nonce=None)
+    asked = sa.select(_AUDIT.c.actor).where(
+        _AUDIT.c.nonce == begun.nonce, _AUDIT.c.location == begun.location, _AUDIT.c.job == begun.job
+    )
+    actor = connection.scalar(asked.limit(1))
+    return begun if actor is None else replace(begun, trigger="api", actor=actor)
 
 
 def _values(begun: Begun) -> dict[str, Any]:
