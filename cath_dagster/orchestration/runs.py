@@ -21,10 +21,10 @@ from cath_dagster.core.ports.mail import Content
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
+from cath_dagster.orchestration.instance_url import postgres_url
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
 from cath_dagster.orchestration.origin import SCHEDULE_TAG, origin_of
 from cath_dagster.orchestration.relaunch import spent_parent
-from cath_dagster.orchestration.storage import postgres_url
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""

@@ -195,7 +195,9 @@ def test_missed_ticks_are_on_the_first_row_after_them(connection: sa.Connection,
     for hour in (0, 1, 2):
         writing.begin(connection, replace(BEGUN, run_id=f"r{hour}", started_at=NOW + timedelta(hours=hour)))
 
-    assert writing.miss(connection, "cath", "clear_audit", NOW, 4)
+    later = NOW + timedelta(seconds=1)
+    assert writing.miss(connection, "cath", "clear_audit", later, 4)
+    assert not writing.miss(connection, "cath", "clear_audit", later, 4)
 
     assert rows(instance, "missed_ticks") == [(0,), (4,), (0,)]
 

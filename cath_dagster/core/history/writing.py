@@ -74,12 +74,15 @@ def note(connection: sa.Connection, begun: Begun, ended: Ended) -> None:
     connection.execute(new.on_conflict_do_update(constraint=_OF_RUN, set_=later, where=_HISTORY.c.status == RUNNING))
 
 
-def end(connection: sa.Connection, begun: Begun, ended: Ended) -> None:
-    """Write what became of an attempt, whether it was written before that it began or not.
+def end(connection: sa.Connection, begun: Begun, ended: Ended, *, expected: str | None = None) -> bool:
+    """Write what became of an attempt, whether it was written before that it began or not; return whether it is.
 
-    A run of several steps whose last went well has failed where an earlier one had.
+    A run of several steps whose last went well has failed where an earlier one had. Where a status is `expected`, nothing is
+    written over another one.
     """
     job = _hold(connection, begun.location, begun.job)
+    if expected is not None and _status(connection, begun) != expected:
+        return False
     _take_back(connection, begun)
     new = _inserted(_attributed(connection, begun), ended, status=ended.status)
     step_failed = sa.and_(_HISTORY.c.status == RUNNING, _HISTORY.c.error.is_not(None), new.excluded.status == "success")
@@ -92,6 +95,7 @@ def end(connection: sa.Connection, begun: Begun, ended: Ended) -> None:
     }
     connection.execute(new.on_conflict_do_update(constraint=_OF_RUN, set_=final))
     _count(connection, job, begun)
+    return True
 
 
 def skip(connection: sa.Connection, begun: Begun, reason: str) -> bool:
@@ -121,18 +125,15 @@ def skip(connection: sa.Connection, begun: Begun, reason: str) -> bool:
 
 
 def miss(connection: sa.Connection, location: str, job: str, after: datetime, count: int) -> bool:
-    """Write on the first row of a job after an instant how many ticks before it nobody made; return whether there is one."""
+    """Write on the first row of a job from an instant on how many ticks before it nobody made; return whether that is new."""
     first = (
         sa.select(_HISTORY.c.id)
-        .where(_HISTORY.c.location == location, _HISTORY.c.job == job, _HISTORY.c.started_at > after)
+        .where(_HISTORY.c.location == location, _HISTORY.c.job == job, _HISTORY.c.started_at >= after)
         .order_by(_HISTORY.c.started_at, _HISTORY.c.id)
         .limit(1)
     )
-    row = connection.scalar(first)
-    if row is None:
-        return False
-    connection.execute(sa.update(_HISTORY).where(_HISTORY.c.id == row).values(missed_ticks=count))
-    return True
+    told = sa.update(_HISTORY).where(_HISTORY.c.id == first.scalar_subquery(), _HISTORY.c.missed_ticks != count)
+    return bool(connection.execute(told.values(missed_ticks=count)).rowcount)
 
 
 def _hold(connection: sa.Connection, location: str, job: str) -> _Row:
@@ -151,6 +152,11 @@ def _of_run(begun: Begun) -> sa.ColumnElement[bool]:
 
 def _attempts(connection: sa.Connection, begun: Begun) -> Sequence[_Row]:
     return connection.execute(sa.select(_HISTORY).where(_of_run(begun)).order_by(_HISTORY.c.attempt)).all()
+
+
+def _status(connection: sa.Connection, begun: Begun) -> str | None:
+    found = sa.select(_HISTORY.c.status).where(_of_run(begun), _HISTORY.c.attempt == begun.attempt)
+    return connection.scalar(found)
 
 
 def _take_back(connection: sa.Connection, begun: Begun) -> None:
