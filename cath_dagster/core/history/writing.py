@@ -39,6 +39,8 @@ class Begun:
     nonce: str | None = None
     dry_run: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    is_continued: bool = False
+    """Whether it is a later step of a run, which goes on with the last attempt that there is, whatever its own number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ def begin(connection: sa.Connection, begun: Begun) -> None:
     """Write that an attempt is under way; one that was taken for lost is under way again."""
     _hold(connection, begun.location, begun.job)
     _take_back(connection, begun)
+    if begun.is_continued:
+        begun = replace(begun, attempt=_last_attempt(connection, begun) + 1)
     row = insert(_HISTORY).values(**_values(_attributed(connection, begun)), status=RUNNING)
     again: dict[str, Any] = {
         "status": RUNNING,
@@ -68,9 +72,9 @@ def begin(connection: sa.Connection, begun: Begun) -> None:
 
 def note(connection: sa.Connection, begun: Begun, ended: Ended) -> None:
     """Write what one step of a run did that goes on with the next; an error of it is the run's in the end."""
-    new = _inserted(begun, ended, status=RUNNING)
-    later = {"outcomes": _joined(new), "error": sa.func.coalesce(_HISTORY.c.error, new.excluded.error)}
     _hold(connection, begun.location, begun.job)
+    new = _inserted(_placed(connection, begun), ended, status=RUNNING)
+    later = {"outcomes": _joined(new), "error": sa.func.coalesce(_HISTORY.c.error, new.excluded.error)}
     connection.execute(new.on_conflict_do_update(constraint=_OF_RUN, set_=later, where=_HISTORY.c.status == RUNNING))
 
 
@@ -81,6 +85,7 @@ def end(connection: sa.Connection, begun: Begun, ended: Ended, *, expected: str 
     written over another one.
     """
     job = _hold(connection, begun.location, begun.job)
+    begun = _placed(connection, begun)
     if expected is not None and _status(connection, begun) != expected:
         return False
     _take_back(connection, begun)
@@ -157,6 +162,14 @@ def _attempts(connection: sa.Connection, begun: Begun) -> Sequence[_Row]:
 def _status(connection: sa.Connection, begun: Begun) -> str | None:
     found = sa.select(_HISTORY.c.status).where(_of_run(begun), _HISTORY.c.attempt == begun.attempt)
     return connection.scalar(found)
+
+
+def _placed(connection: sa.Connection, begun: Begun) -> Begun:
+    return replace(begun, attempt=max(1, _last_attempt(connection, begun))) if begun.is_continued else begun
+
+
+def _last_attempt(connection: sa.Connection, begun: Begun) -> int:
+    return connection.scalar(sa.select(sa.func.max(_HISTORY.c.attempt)).where(_of_run(begun))) or 0
 
 
 def _take_back(connection: sa.Connection, begun: Begun) -> None:

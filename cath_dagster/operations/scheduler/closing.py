@@ -30,7 +30,7 @@ LOST = (
     "lost: the process that ran it is gone, and nobody knows how it ended; what it committed is done, and the next run goes on "
     "from there"
 )
-SUCCESS, CANCELED, TIMEOUT = "success", "canceled", "timeout"
+SUCCESS, CANCELED, TIMEOUT = Status.SUCCESS.value, "canceled", Status.TIMEOUT.value
 _HISTORY = scheduled_job_history
 _Row = sa.Row[Any]
 
