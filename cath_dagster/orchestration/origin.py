@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from cath_dagster.adapters.history import Origin
+from cath_dagster.adapters.history_writer import Origin
 
 SCHEDULE_TAG = "dagster/schedule_name"
 """What Dagster puts on a run that a schedule asked for; it has no public name for it, nor for the next ones."""

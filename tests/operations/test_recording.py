@@ -11,8 +11,9 @@ import dagster as dg
 import psycopg
 import pytest
 
-from cath_dagster.adapters import history
-from cath_dagster.adapters.history import PATIENCE_SECONDS, History, Origin, finish_writing, recorded
+from cath_dagster.adapters import history_writer
+from cath_dagster.adapters.history import recorded
+from cath_dagster.adapters.history_writer import PATIENCE_SECONDS, History, Origin, finish_writing
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.operations.definitions import defs
 from cath_dagster.orchestration.origin import origin_of
@@ -172,7 +173,7 @@ def _query(instance: Instance) -> str:
 def test_a_connection_that_is_lost_is_made_anew_and_the_run_says_that_it_lives(
     tables: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "SECONDS_BETWEEN_SIGNS", 0.02)
+    monkeypatch.setattr(history_writer, "SECONDS_BETWEEN_SIGNS", 0.02)
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'history:r1'"
     alive = threading.Event()
     with recorded(
