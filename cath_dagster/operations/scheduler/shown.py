@@ -18,16 +18,26 @@ STYLES = {
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
+OF_A_JOB, OF_A_RUN = 46, 52
+"""Columns of the terminal that all but the name of the job may take."""
+
+
+def _table(*names: str, beside: int) -> Table:
+    """Return a table in which the job's name is cut where there is no room for it, and nothing else."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    for name in names:
+        widest = max(len(name), out.width - beside) if name == "job" else None
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=widest)
+    return table
+
+
 def print_jobs(jobs: Sequence[Record], now: datetime, *, is_stopped: bool) -> None:
     """Print a table of jobs by location, then what the last run of each said that did not end well."""
     if is_stopped:
         out.print("[yellow]scheduling is stopped[/yellow]: SCHEDULER_ENABLED is false, and no tick asks for a run")
     is_wide = out.width >= WIDE
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for name in ("job", "state", "last run", "next", "runs"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == "job" else "fold")
-    for name in ("took", "usually", "schedule", "owner") if is_wide else ():
-        table.add_column(name, no_wrap=True)
+    more = ("took", "usually", "schedule", "owner") if is_wide else ()
+    table = _table("job", "state", "last run", "next", "runs", *more, beside=OF_A_JOB)
     location = None
     for job in jobs:
         if job["location"] != location:
@@ -45,9 +55,9 @@ def _job_cells(job: Record, now: datetime) -> list[str]:
     last, status = job["last_run_at"], job["last_status"]
     told = f"[{STYLES.get(status, 'none')}]{status}[/] {span(now - last)}" if last is not None else "never"
     following = job["next_run_at"]
-    runs = f"{job['total_runs']:,}"
-    failures = f", {job['total_failures']:,} ✗" if job["total_failures"] else ""
-    return [f"  {job['name']}", _state(job), told, span(following - now) if following else "–", runs + failures]
+    failures = f", {job['total_failures']} ✗" if job["total_failures"] else ""
+    runs = f"{job['total_runs']}{failures}"
+    return [f"  {job['name']}", _state(job), told, span(following - now) if following else "–", runs]
 
 
 def _wide_cells(job: Record) -> list[str]:
@@ -66,11 +76,9 @@ def _state(job: Record) -> str:
 def print_history(runs: Sequence[Record], now: datetime) -> None:
     """Print a table of runs, the newest first, and what those said that did not end well."""
     is_wide = out.width >= WIDE
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for name in ("started (UTC)", "job", "status", "took", "by"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == "job" else "fold")
-    for name in ("actor", "run") if is_wide else ():
-        table.add_column(name, no_wrap=True)
+    table = _table(
+        "started (UTC)", "job", "status", "took", "by", *(("actor", "run") if is_wide else ()), beside=OF_A_RUN
+    )
     for run in runs:
         took = milliseconds(run["duration_ms"]) if run["status"] != "running" else span(now - run["started_at"])
         cells = [f"{run['started_at']:%m-%d %H:%M:%S}", f"{run['location']}/{run['job']}", _status(run)]
