@@ -27,7 +27,7 @@ from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
 from cath_dagster.orchestration.instance_url import postgres_url
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
-from cath_dagster.orchestration.origin import SCHEDULE_TAG, origin_of
+from cath_dagster.orchestration.origin import SCHEDULE_TAG, SENSOR_TAG, origin_of
 from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime, spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -86,7 +86,7 @@ def run_job(
             run_id=run_id,
             partition=partition,
             selection=selection,
-            is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
+            is_scheduled=run is not None and not {SCHEDULE_TAG, SENSOR_TAG}.isdisjoint(run.tags),
             step=step,
             spent_seconds=_spent_seconds(context.instance, run, spec, step),
         ),

@@ -16,6 +16,7 @@ from cath_dagster.adapters.history import recorded
 from cath_dagster.adapters.history_writer import PATIENCE_SECONDS, History, Origin, finish_writing
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.operations.definitions import defs
+from cath_dagster.orchestration.location_sensors import DEPENDENCIES, STARTUP
 from cath_dagster.orchestration.origin import origin_of
 from tests.operations.instance import Instance
 from tests.operations.test_history import rows
@@ -218,10 +219,8 @@ def test_a_run_of_dagster_is_recorded_where_its_instance_keeps_it(tables: Instan
     [
         ({"dagster/schedule_name": "x_cron"}, "schedule"),
         ({"dagster/sensor_name": "x"}, "sensor"),
-        ({"dagster/sensor_name": "x", "cath_dagster/trigger": "startup"}, "startup"),
-        ({"dagster/sensor_name": "x", "cath_dagster/trigger": "dependency"}, "dependency"),
-        ({"dagster/sensor_name": "x", "cath_dagster/trigger": "api"}, "sensor"),
-        ({"cath_dagster/trigger": "schedule"}, "manual"),
+        ({"dagster/sensor_name": STARTUP}, "startup"),
+        ({"dagster/sensor_name": DEPENDENCIES}, "dependency"),
         ({"dagster/backfill": "b", "dagster/schedule_name": "x"}, "backfill"),
         ({"cath_dagster/nonce": "n"}, "manual"),
         ({}, "manual"),
