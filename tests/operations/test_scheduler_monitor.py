@@ -190,6 +190,31 @@ def test_the_registry_is_as_the_code_has_it_and_what_vanished_stays_marked(
     assert (job(instance)["registered"], job(instance)["unregistered_at"]) == (True, None)
 
 
+def test_a_job_that_has_another_name_now_takes_its_history_with_it(instance: Instance, database: Database) -> None:
+    old = find_spec("cath/clear_audit")
+    registered(instance, database, old)
+    database.transaction(partial(end, begun=BEGUN, ended=ended()))
+    new = replace(old, name="audit_cleanup", formerly=("purge_audit", "clear_audit"))
+
+    for _ in range(2):
+        registered(instance, database, new)
+
+    assert rows(instance, "job") == [("audit_cleanup",)]
+    assert (job(instance, "audit_cleanup")["total_runs"], instance.count("operations.scheduled_job")) == (1, 1)
+
+
+def test_where_no_tick_asks_for_a_run_nothing_runs_next_and_what_is_on_stays_on(
+    instance: Instance, database: Database
+) -> None:
+    instance.add_schedule("clear_audit_cron", "0 1 * * *")
+
+    database.transaction(
+        lambda connection: mirror(connection, all_specs(), states(instance), now=NOW, is_scheduling=False)
+    )
+
+    assert (job(instance)["enabled"], job(instance)["next_run_at"]) == (True, None)
+
+
 def test_what_is_so_already_is_not_written_again(instance: Instance, database: Database) -> None:
     count = "SELECT sum(n_tup_upd) FROM pg_stat_xact_user_tables WHERE relname = 'scheduled_job'"
     registered(instance, database)

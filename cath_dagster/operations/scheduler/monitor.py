@@ -6,6 +6,7 @@ It asks for no run, and may be killed at any instant: whatever it does is found 
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import dagster as dg
 
@@ -14,6 +15,7 @@ from cath_dagster.operations.scheduler.closing import close_ended, close_lost
 from cath_dagster.operations.scheduler.registration import mirror
 from cath_dagster.operations.scheduler.ticking import record_missed, record_skipped
 from cath_dagster.orchestration.states import read_states
+from cath_dagster.orchestration.stopped import is_scheduling
 from cath_dagster.registry import all_specs
 
 MONITOR = "scheduler_monitor"
@@ -46,7 +48,7 @@ def look(instance: dg.DagsterInstance, database: Database, cursor: Cursor, now: 
     """Bring registry and history up to date; return what was done, and where the next look begins."""
     specs = all_specs()
     states = read_states(instance)
-    database.transaction(lambda connection: mirror(connection, specs, states, now=now))
+    database.transaction(partial(mirror, specs=specs, states=states, now=now, is_scheduling=is_scheduling()))
     looked = close_ended(instance, database, cursor.runs)
     count = looked.count + close_lost(instance, database, now)
     done = [f"{count} runs written or closed"] if count else []
