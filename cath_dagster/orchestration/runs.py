@@ -13,6 +13,7 @@ import dagster as dg
 
 from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
+from cath_dagster.adapters.history_writer import History
 from cath_dagster.adapters.logs import VALUES
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
@@ -24,7 +25,9 @@ from cath_dagster.core.run.execution import read_config
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
+from cath_dagster.orchestration.instance_url import postgres_url
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
+from cath_dagster.orchestration.origin import SCHEDULE_TAG, SENSOR_TAG, origin_of
 from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime, spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -32,9 +35,6 @@ SECONDS_BETWEEN_PROGRESS = 5.0
 
 TRACE_TAG = "cath_dagster/trace_id"
 """Where telemetry is sent, a run's trace."""
-
-SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"
-"""What Dagster puts on a run that a schedule or a sensor asked for; it has no public names for them."""
 
 ENDED = "ended"
 """How a run ended that did not end well, beside what it observed: its counts go only as far as it came."""
@@ -143,7 +143,15 @@ def _caller(context: dg.OpExecutionContext, run: dg.DagsterRun | None) -> Caller
         note_trace=partial(note_trace, run.run_id) if run is not None else None,
         prepares=True,
         every_step_succeeded=every_step_succeeded,
+        history=_history(context.instance, run),
     )
+
+
+def _history(instance: dg.DagsterInstance, run: dg.DagsterRun | None) -> History | None:
+    url = postgres_url(instance) if run is not None else None
+    if url is None or run is None:
+        return None
+    return History(url=url, origin=origin_of(run), is_watched=True)
 
 
 def raise_unless_successful(result: RunResult) -> None:

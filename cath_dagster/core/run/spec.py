@@ -256,7 +256,8 @@ def _check_unique(specs: Sequence[JobSpec]) -> None:
         seen.add(spec.name)
     for spec in specs:
         for name in spec.formerly:
-            if name in seen:
+            # One that runs by a cron no more but at an interval has another schedule under its own name.
+            if name in seen and name != spec.name:
                 raise SpecificationError(f"{spec.key} was formerly {name!r}, which another job is named or was")
             seen.add(name)
 
