@@ -71,7 +71,7 @@ def execute(
         return _failed_early(
             spec, run_id, missing, reporter, dry_run=config.options.dry_run, as_of=config.options.as_of
         )
-    if spec.partitions is not None and partition is None:
+    if spec.partitions is not None and partition is None and not spec.partitions.is_optional:
         partition = spec.partitions.default(config.options.as_of)
     with database as opened:
         run = new_run(

@@ -94,5 +94,7 @@ class Outside:
             "CLOUDMAKE_GITHUB_API_URL": self.github.url,
             "CLOUDMAKE_GITHUB_TOKEN": self.github.token,
             **self.previews.environment(),
+            # Nothing else is at work on the sample.
+            "HAY_RETENTION_OWNS": "true",
             **({"CLOUDMAKE_SCAN_PATH": str(REPOSITORY)} if is_repository() else {}),
         }

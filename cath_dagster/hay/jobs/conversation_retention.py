@@ -1,0 +1,153 @@
+"""Anonymise conversations that ended longer ago than their tenant keeps them, and delete their messages."""
+
+from datetime import timedelta
+from functools import partial
+
+import sqlalchemy as sa
+
+from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.core.ledger.ledger import Plan
+from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import Cron, Retry
+from cath_dagster.core.run.job_parts import DatabaseWork
+from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.spec import JobSpec
+from cath_dagster.hay import HAY, OWNER
+from cath_dagster.hay.anonymising import open_anonymiser, take_all
+from cath_dagster.hay.retention import (
+    JOB,
+    RULE,
+    ConversationRetentionSettings,
+    is_due,
+    is_held,
+    is_past_retention,
+    is_unreadable,
+    purges,
+)
+from cath_dagster.hay.tables import conversations, embeddings, message_feedback, messages, organizations
+from cath_dagster.hay.zone import check_zone
+
+OWNS = "RETENTION_OWNS"
+"""The variable, without the prefix, that says that the server's own job is idle."""
+VARIABLE = f"{HAY.prefix}_{OWNS}"
+NOT_OURS = (
+    f"{VARIABLE} is not true: the server's own conversation-retention-anonymize may be at work on the same rows. Keep it idle, with "
+    f"no retentionDays above 0 in any organization's settings or by a release without it, and set {VARIABLE}=true"
+)
+SHOWN = 20
+TENANTS_SHOWN = 50
+
+
+def prepare(run: JobRun, settings: ConversationRetentionSettings) -> None:
+    """Look whether the server's own job leaves the work to this one, and plan what goes with the conversations."""
+    check_zone(run, settings)
+    run.refuse([] if run.optional(OWNS) == "true" else [NOT_OURS])
+    run.plan(*purges(run, settings))
+
+
+def conversation_retention(run: JobRun, settings: ConversationRetentionSettings) -> None:
+    """Anonymise what is past its own tenant's retention and not held; tell what a hold keeps, and which policy is none."""
+    _tell_of_policies(run, settings)
+    due = run.count(_count(is_due(run.as_of, settings)))
+    held = run.count(_count(sa.and_(is_past_retention(run.as_of, settings), is_held())))
+    details = run.database.transaction(partial(_by_tenant, run=run, settings=settings))
+    run.ledger.plan(Plan(table=conversations.name, rule=RULE, cutoff=run.as_of, matched=due))
+    if run.dry_run:
+        run.record(Outcome(target=conversations.name, matched=due, details={**details, "held": held}))
+        for planned in run.planned:
+            run.purge(planned)
+        return
+    started = run.clock()
+    embedding_plan, message_plan = run.planned
+    anonymiser, runner = open_anonymiser(run, settings, message_plan.purge, embedding_plan.purge)
+    failed = take_all(run, anonymiser, runner, due)
+    recorded = run.ledger.recorded()
+    done = recorded.get(conversations.name, {}).get("updated", 0)
+    left = run.count(_count(is_due(run.as_of, settings))) if run.account.room() == 0 else 0
+    run.record(
+        Outcome(
+            target=conversations.name,
+            matched=max(due, done),
+            updated=done,
+            failed=len(failed),
+            kept=held,
+            skipped=left,
+            batches=runner.progress.batches,
+            longest_transaction_seconds=runner.progress.longest_seconds,
+            seconds=run.clock() - started,
+            details=details,
+        )
+    )
+    for table in (messages, message_feedback, embeddings):
+        counts = recorded.get(table.name, {})
+        run.record(Outcome.of(table.name, {**counts, "matched": counts.get("deleted", 0)}))
+    if left:
+        run.note(f"max_rows reached: {left:,} conversations are left for the next run")
+    if failed:
+        told = [f"{each}: {why}" for each, why in list(failed.items())[:SHOWN]]
+        run.fail(f"{len(failed)} conversations could not be anonymised ({'; '.join(told)}); the next run tries again")
+
+
+def _count(which: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
+    return sa.select(sa.func.count()).select_from(conversations).where(which)
+
+
+def _tell_of_policies(run: JobRun, settings: ConversationRetentionSettings) -> None:
+    """Fail the run for tenants whose policy is no number of days: one of them holds up no other."""
+    query = sa.select(sa.cast(organizations.c.id, sa.Text)).where(is_unreadable(settings)).order_by(organizations.c.id)
+    ids = run.database.transaction(lambda connection: list(connection.scalars(query)))
+    if ids:
+        more = ", …" if len(ids) > SHOWN else ""
+        run.fail(
+            f"{settings.policy_key} of {len(ids)} organizations is no whole number of days from 1 to 3,650, so that nothing of "
+            f"theirs is due: {', '.join(ids[:SHOWN])}{more}; write a number, or null where all is kept"
+        )
+
+
+def _by_tenant(connection: sa.Connection, *, run: JobRun, settings: ConversationRetentionSettings) -> dict[str, Scalar]:
+    count = sa.func.count()
+    query = (
+        sa.select(sa.cast(conversations.c.organization_id, sa.Text), count)
+        .where(is_due(run.as_of, settings))
+        .group_by(conversations.c.organization_id)
+        .order_by(count.desc(), conversations.c.organization_id)
+        .limit(TENANTS_SHOWN)
+    )
+    found = connection.execute(query).tuples().all()
+    return {"by_organization_id": [f"{tenant}: {number:,}" for tenant, number in found]} if found else {}
+
+
+SPEC = JobSpec(
+    location=HAY,
+    name=JOB,
+    schedule=Cron("0 3 * * *"),
+    # Read when the code loads: until the server's own job is idle nothing may run by itself.
+    enabled=MountedEnvironment().get(VARIABLE) == "true",
+    timeout=timedelta(minutes=30),
+    retry=Retry(attempts=3),
+    after=("hay/generate_daily_analytics",),
+    owner=OWNER,
+    summary="Anonymises ended conversations past their tenant's retention, and deletes their messages.",
+    description=(
+        "Empties conversations of status closed or resolved that ended longer ago than retentionDays in their own tenant's settings "
+        "says: title, customer, contexts and keys; with their messages, the feedback on these, and embeddings made of them. "
+        "A legal hold keeps a conversation whole. A message that comes in meanwhile is taken by the next run. Off until "
+        "HAY_RETENTION_OWNS=true says that the server's own job is idle. Nothing can be brought back."
+    ),
+    settings=ConversationRetentionSettings,
+    run=conversation_retention,
+    prepare=prepare,
+    database=DatabaseWork(
+        targets=("conversations", "messages", "message_feedback", "embeddings"),
+        purges=purges,
+        privileges={
+            "organizations": ("SELECT",),
+            "conversations": ("SELECT", "UPDATE"),
+            "messages": ("SELECT", "UPDATE", "DELETE"),
+            "message_feedback": ("SELECT", "DELETE"),
+            "embeddings": ("SELECT", "UPDATE", "DELETE"),
+        },
+        age_columns={"messages": "created_at"},
+    ),
+)
