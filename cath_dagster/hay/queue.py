@@ -133,7 +133,13 @@ def scrubbed(as_of: datetime, settings: JobQueueProcessingSettings) -> Revision:
     return Revision(
         table=jobs,
         rule=f"addresses in jobs of privacy requests that ended {settings.scrub_days} days ago",
-        predicate=sa.and_(is_ended(as_of - timedelta(days=settings.scrub_days)), is_of_privacy(), _says_who()),
+        # What is over goes: scrubbed first, its new stamp would keep it.
+        predicate=sa.and_(
+            is_ended(as_of - timedelta(days=settings.scrub_days)),
+            ~is_over(as_of, settings),
+            is_of_privacy(),
+            _says_who(),
+        ),
         values={
             "title": without_addresses(jobs.c.title),
             "description": without_addresses(jobs.c.description),
@@ -163,6 +169,7 @@ def is_over(as_of: datetime, settings: JobQueueProcessingSettings) -> sa.ColumnE
     cutoff = as_of - timedelta(days=settings.retention_days)
     scrubbed_cutoff = cutoff + timedelta(days=min(settings.scrub_days, settings.retention_days))
     was_scrubbed = sa.func.coalesce(jobs.c.data.has_key(SCRUBBED), sa.false())
+    # Never NULL, so that what is not over can be asked for.
     return sa.or_(is_ended(cutoff), sa.and_(was_scrubbed, is_ended(scrubbed_cutoff)))
 
 

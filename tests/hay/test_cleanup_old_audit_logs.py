@@ -44,7 +44,7 @@ def test_takes_what_is_older_than_its_own_days_and_keeps_the_rest(hay: Hay) -> N
         "of a tenant that waits longer": add_row(hay, organization_id=patient, created_at=hay.ago(days=200)),
         "about privacy, of a tenant with days": add_row(hay, action="privacy.x", organization_id=patient),
     }
-    days = {"tenant_days": json.dumps({str(patient): 200})}
+    days: dict[str, Any] = {"tenant_days": json.dumps({str(patient): 200})}
 
     plan = hay.run(JOB, dry_run=True, **days)
     result = hay.run(JOB, **days)

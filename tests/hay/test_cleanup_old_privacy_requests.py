@@ -28,7 +28,7 @@ def details(result: RunResult) -> dict[str, Any]:
 
 def test_ends_what_has_run_out_and_never_an_erasure(hay: Hay) -> None:
     """The service ends an unconfirmed request only when somebody comes with its token, and then not even that lasts."""
-    pending = {"status": "pending_verification", "verification_token_hash": "hash"}
+    pending: dict[str, Any] = {"status": "pending_verification", "verification_token_hash": "hash"}
     late, day = hay.ago(hours=1), hay.ago(hours=24)
     expected = {
         ("expired", "unconfirmed"): hay.add_request(**pending, verification_expires_at=late - MOMENT),
@@ -73,7 +73,7 @@ def test_takes_the_person_out_of_what_ended_long_ago_and_keeps_the_proof(hay: Ha
     hay.add_conversation(tenant, customer_id=other)
     hay.add_conversation(tenant, customer_id=None, legal_hold=True)
     edge = hay.ago(days=90)
-    old = {"updated_at": edge - MOMENT, **WHO}
+    old: dict[str, Any] = {"updated_at": edge - MOMENT, **WHO}
     goes = {
         "completed": hay.add_request(**{**old, "updated_at": hay.ago(days=1), "completed_at": edge - MOMENT}),
         "failed": hay.add_request(status="failed", **old),

@@ -10,7 +10,7 @@ import pytest
 from cath_dagster.core.model.outcome import RunResult, Status
 from tests.hay.hay import Hay
 from tests.support.forked import is_killed_at
-from tests.support.maintained import outcome
+from tests.support.maintained import Change, outcome
 
 JOB = "conversation_retention"
 TITLE = "[Anonymized]"
@@ -84,7 +84,9 @@ def test_takes_what_is_past_its_own_tenants_policy_and_nothing_else(hay: Hay) ->
 
 def test_empties_the_row_and_takes_what_was_said_and_made_of_it(hay: Hay) -> None:
     tenant, other, user = hay.add_tenant(30), hay.add_tenant(), hay.add_user()
-    given = {name: {"of": "a customer"} for name in EMPTIED[1:6]} | dict.fromkeys(EMPTIED[6:], "what went wrong")
+    given: dict[str, Any] = {name: {"of": "a customer"} for name in EMPTIED[1:6]} | dict.fromkeys(
+        EMPTIED[6:], "what went wrong"
+    )
     conversation = hay.add_conversation(tenant, customer_id=hay.add_customer(tenant), **given)
     message = hay.add_message(conversation)
     hay.add(
@@ -198,7 +200,7 @@ def test_a_message_that_comes_in_meanwhile_is_taken_by_the_next_run(hay: Hay) ->
         "INSERT INTO messages (id, conversation_id, content, type) VALUES (%s, %s, 'Late', 'Customer')",
         [uuid.uuid4(), conversation],
     )
-    hold_up = ("UPDATE message_feedback SET comment = comment", [])
+    hold_up: Change = ("UPDATE message_feedback SET comment = comment", [])
     message = hay.rows("SELECT id FROM messages")[0][0]
     hay.add(
         "message_feedback",
