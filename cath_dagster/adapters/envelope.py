@@ -9,6 +9,7 @@ from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.attempts import UNHEARD, AttemptListener
 from cath_dagster.core.run.backends import Reporter
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import JobSpec
@@ -26,6 +27,8 @@ class Launch:
     selection: frozenset[str] | None = None
     is_scheduled: bool = False
     step: str | None = None
+    spent_seconds: float = 0.0
+    """What of the run's time is gone, by the steps before this one."""
 
     @property
     def begins(self) -> bool:
@@ -41,6 +44,8 @@ class Caller:
     """Writes down in which trace a run is found, before it begins: also one that is killed has sent some of it."""
     prepares: bool = False
     """Whether a location's database of our own is brought up to date first; otherwise `migrate` alone does so."""
+    listener: AttemptListener = UNHEARD
+    """Hears of every attempt of the run, the first included."""
     every_step_succeeded: Callable[[], bool] = lambda: True
     """Says of a run of several steps whether those before the last ended well."""
 
@@ -83,6 +88,8 @@ def perform(
             selection=launch.selection,
             is_scheduled=launch.is_scheduled,
             step=launch.step,
+            listener=caller.listener,
+            spent_seconds=launch.spent_seconds,
         )
     if result.status is not Status.SUCCESS or _is_whole(launch, caller):
         switch.ping_result(result)
