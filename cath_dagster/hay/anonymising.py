@@ -79,8 +79,13 @@ def open_anonymiser(
         lambda connection: read_guards(connection, [conversations, messages, message_feedback, embeddings])
     )
     deleter = BatchDeleter(
-        ledger=run.ledger, job=run.job, run_id=run.run_id, may_keep=guards.keeping, clock=run.clock
-    )  # fmt: skip
+        ledger=run.ledger,
+        job=run.job,
+        run_id=run.run_id,
+        keeps_keys=settings.ledger_keys,
+        may_keep=guards.keeping,
+        clock=run.clock,
+    )
     has_embeddings = sa.select(sa.exists().where(embedding_purge.is_due))
     is_made = run.database.transaction(lambda connection: bool(connection.scalar(has_embeddings)))
     anonymiser = Anonymiser(

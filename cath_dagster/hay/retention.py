@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from sqlalchemy.dialects.postgresql import array
 
 from cath_dagster.core.model.purge import Child, Planning, Purge
-from cath_dagster.core.model.settings import PacedSettings
+from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.hay.tables import conversations, embeddings, message_feedback, messages, organizations
 from cath_dagster.hay.tenant_days import read_tenant_days
 
@@ -25,7 +25,7 @@ CONVERSATION_ID, MESSAGE_ID = "conversationId", "messageId"
 """In an embedding's metadata, what it was made of; no foreign key says it."""
 
 
-class ConversationRetentionSettings(PacedSettings):
+class ConversationRetentionSettings(PurgeSettings):
     """Where a tenant's policy stands, and how much is done at once."""
 
     policy_key: str = Field(

@@ -10,8 +10,13 @@ from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.schedule import Cron, Retry
+from cath_dagster.core.postgres import vacuum
+from cath_dagster.core.purge.batch_runner import Progress
+from cath_dagster.core.references.holds import count_held
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.run.planning import PlannedPurge
+from cath_dagster.core.run.purge_outcome import record_purge
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.hay import HAY, OWNER
 from cath_dagster.hay.anonymising import open_anonymiser, take_all
@@ -25,7 +30,7 @@ from cath_dagster.hay.retention import (
     is_unreadable,
     purges,
 )
-from cath_dagster.hay.tables import conversations, embeddings, message_feedback, messages, organizations
+from cath_dagster.hay.tables import conversations, organizations
 from cath_dagster.hay.zone import check_zone
 
 OWNS = "RETENTION_OWNS"
@@ -60,6 +65,7 @@ def conversation_retention(run: JobRun, settings: ConversationRetentionSettings)
         return
     started = run.clock()
     embedding_plan, message_plan = run.planned
+    _tell_of_held(run, embedding_plan)
     anonymiser, runner = open_anonymiser(run, settings, message_plan.purge, embedding_plan.purge)
     failed = take_all(run, anonymiser, runner, due)
     recorded = run.ledger.recorded()
@@ -79,14 +85,38 @@ def conversation_retention(run: JobRun, settings: ConversationRetentionSettings)
             details=details,
         )
     )
-    for table in (messages, message_feedback, embeddings):
-        counts = recorded.get(table.name, {})
-        run.record(Outcome.of(table.name, {**counts, "matched": counts.get("deleted", 0)}))
+    for planned in run.planned:
+        _record_deleted(run, planned, runner.progress, settings, is_limited=left > 0)
     if left:
         run.note(f"max_rows reached: {left:,} conversations are left for the next run")
     if failed:
         told = [f"{each}: {why}" for each, why in list(failed.items())[:SHOWN]]
         run.fail(f"{len(failed)} conversations could not be anonymised ({'; '.join(told)}); the next run tries again")
+
+
+def _tell_of_held(run: JobRun, planned: PlannedPurge) -> None:
+    """Tell what something holds of the embeddings, while the messages are there by which they are known."""
+    held = run.database.transaction(lambda connection: count_held(connection, planned.purge))
+    if held.rows:
+        run.record(Outcome(target=planned.measured.table, kept=held.rows, details={"held_ids": list(held.ids)}))
+        run.note(
+            f"{held.rows} embeddings are due and kept, because rows that stay refer to them by {held.names}: "
+            f"{', '.join(held.ids)}; delete them by hand once they may go: no later run finds them"
+        )
+
+
+def _record_deleted(
+    run: JobRun, planned: PlannedPurge, done: Progress, settings: ConversationRetentionSettings, *, is_limited: bool
+) -> None:
+    """Record what went with the conversations, and what something holds; `max_rows` counts conversations alone."""
+    taken = run.account.taken
+    details: dict[str, Scalar] = {}
+    deleted = run.ledger.recorded().get(planned.measured.table, {}).get("deleted", 0)
+    if settings.vacuum and vacuum.is_worthwhile(deleted, max(0, planned.measured.rows - deleted)):
+        details |= vacuum.vacuum(run.database, planned.purge.table, is_polite=False)
+    progress = Progress(batches=done.batches, reached_limit=is_limited)
+    record_purge(run.account, run.database, run.ledger, planned, progress, details, seconds=0.0)
+    run.account.taken = taken
 
 
 def _count(which: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
@@ -133,7 +163,7 @@ SPEC = JobSpec(
         "Empties conversations of status closed or resolved that ended longer ago than retentionDays in their own tenant's settings "
         "says: title, customer, contexts and keys; with their messages, the feedback on these, and embeddings made of them. "
         "A legal hold keeps a conversation whole. A message that comes in meanwhile is taken by the next run. Off until "
-        "HAY_RETENTION_OWNS=true says that the server's own job is idle. Nothing can be brought back."
+        "HAY_RETENTION_OWNS=true says that the server's own job is idle. What a conversation was is gone; with undo_days its messages can be put back for so long."
     ),
     settings=ConversationRetentionSettings,
     run=conversation_retention,
