@@ -33,8 +33,8 @@ SECONDS_BETWEEN_PROGRESS = 5.0
 TRACE_TAG = "cath_dagster/trace_id"
 """Where telemetry is sent, a run's trace."""
 
-SCHEDULE_TAG = "dagster/schedule_name"
-"""What Dagster puts on a run that a schedule asked for; it has no public name for it."""
+SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"
+"""What Dagster puts on a run that a schedule or a sensor asked for; it has no public names for them."""
 
 Metadata = dict[str, Any]
 
@@ -86,7 +86,7 @@ def run_job(
             run_id=run_id,
             partition=partition,
             selection=selection,
-            is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
+            is_scheduled=run is not None and not {SCHEDULE_TAG, SENSOR_TAG}.isdisjoint(run.tags),
             step=step,
             spent_seconds=_spent_seconds(context.instance, run, spec, step),
         ),
