@@ -6,6 +6,7 @@ from cath_dagster.core.run.spec import load_specs
 from cath_dagster.hay import HAY, assets
 from cath_dagster.orchestration.checks import build_checks
 from cath_dagster.orchestration.console import LOGGERS
+from cath_dagster.orchestration.job_sensors import build_job_sensors
 from cath_dagster.orchestration.jobs import EXECUTOR, build_asset_job, build_op_job
 from cath_dagster.orchestration.schedules import build_schedule, build_schedules
 
@@ -23,6 +24,7 @@ defs = dg.Definitions(
         build_schedule(ANALYTICS, analytics_job, asset_keys=[assets.ANALYTICS_KEY], requests=assets.last_days),
         *build_schedules(op_jobs),
     ],
+    sensors=build_job_sensors([*op_jobs, (ANALYTICS, analytics_job)]),
     executor=EXECUTOR,
     loggers=LOGGERS,
 )
