@@ -128,18 +128,26 @@ def anonymised(run_at: sa.ColumnElement[datetime]) -> dict[str, sa.ColumnElement
 def purges(planning: Planning, settings: ConversationRetentionSettings) -> list[Purge]:
     """Return what goes with the conversations that are due: the embeddings made of them, and their messages."""
     going = goes(planning.as_of, settings)
-    return [_embeddings(planning, going), _messages(planning, going)]
+    return [_embeddings(planning, going), _messages(planning, settings)]
 
 
-def _messages(planning: Planning, going: sa.ColumnElement[bool]) -> Purge:
+def _messages(planning: Planning, settings: ConversationRetentionSettings) -> Purge:
+    def of(which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        return messages.c.conversation_id.in_(sa.select(conversations.c.id).where(which))
+
     return Purge(
         table=messages,
         rule=f"messages of {RULE}",
-        predicate=messages.c.conversation_id.in_(sa.select(conversations.c.id).where(going)),
+        predicate=of(goes(planning.as_of, settings)),
         cutoff=planning.as_of,
         age=messages.c.created_at,
         reads_other_rows=True,
         children=(Child(message_feedback, message_feedback.c.message_id),),
+        conditions={
+            "its conversation is closed or resolved": of(conversations.c.status.in_(ENDED)),
+            "that ended longer ago than its tenant keeps it": of(is_past_retention(planning.as_of, settings)),
+            "no legal hold is on its conversation": of(~is_held()),
+        },
     )
 
 

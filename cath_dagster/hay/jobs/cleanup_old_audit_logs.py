@@ -98,7 +98,10 @@ def _old_rows(planning: Planning, settings: CleanupOldAuditLogsSettings) -> Purg
         cutoff=newest,
         age=audit_logs.c.created_at,
         copies=CopyTo(audit_log_archive, _copied(planning), run="archived_by"),
-        conditions={f"it is one of the {rule}, or than its tenant's own days": is_old},
+        conditions={
+            f"it is older than it is kept: {settings.retention_days} days, or its tenant's own; of privacy "
+            f"{settings.privacy_retention_days}": is_old
+        },
     )
 
 

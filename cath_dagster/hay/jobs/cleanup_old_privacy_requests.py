@@ -15,6 +15,7 @@ from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.hay import HAY, OWNER, requests
+from cath_dagster.hay.parts import note_parts
 from cath_dagster.hay.tables import privacy_requests
 from cath_dagster.hay.zone import check_zone
 
@@ -84,13 +85,22 @@ def cleanup_old_privacy_requests(run: JobRun, settings: CleanupOldPrivacyRequest
         .select_from(privacy_requests)
         .where(is_old, is_left, requests.is_of_a_held_customer())
     )
-    details: dict[str, Scalar] = {"expired": expired, "stuck_exports": failed}
+    details: dict[str, Scalar] = {"expired": expired, "stuck_exports": failed, "held": held}
+    minimised = 0
     if settings.mode is Mode.DELETE:
         for planned in run.planned:
             run.purge(planned)
     else:
-        details["minimised"] = _minimise(run, sa.and_(is_old, is_left))
-    run.record(Outcome(target=privacy_requests.name, kept=held, details=details | {"held": held}))
+        minimised = _minimise(run, sa.and_(is_old, is_left))
+        details["minimised"] = minimised
+    run.record(Outcome(target=privacy_requests.name, kept=held, details=details))
+    words = {
+        "unconfirmed and expired": expired,
+        "exports that stood still failed": failed,
+        "minimised": minimised,
+        "kept whole for a held conversation": held,
+    }
+    note_parts(run, "privacy requests", words)
     for check in SPEC.checks:
         assert check.evaluate is not None  # noqa: S101 - both have one
         run.judge(check, check.evaluate(run.database, run.as_of))

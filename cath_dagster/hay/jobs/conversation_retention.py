@@ -11,6 +11,8 @@ from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.schedule import Cron, Retry
 from cath_dagster.core.postgres import vacuum
+from cath_dagster.core.postgres.catalogue import create_index
+from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.purge.batch_runner import Progress
 from cath_dagster.core.references.holds import count_held
 from cath_dagster.core.run.job_parts import DatabaseWork
@@ -20,6 +22,7 @@ from cath_dagster.core.run.purge_outcome import record_purge
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.hay import HAY, OWNER
 from cath_dagster.hay.anonymising import open_anonymiser, take_all
+from cath_dagster.hay.parts import note_parts
 from cath_dagster.hay.retention import (
     JOB,
     RULE,
@@ -30,7 +33,7 @@ from cath_dagster.hay.retention import (
     is_unreadable,
     purges,
 )
-from cath_dagster.hay.tables import conversations, organizations
+from cath_dagster.hay.tables import conversations, messages, organizations
 from cath_dagster.hay.zone import check_zone
 
 OWNS = "RETENTION_OWNS"
@@ -42,6 +45,8 @@ NOT_OURS = (
 )
 SHOWN = 20
 TENANTS_SHOWN = 50
+MANY_MESSAGES = 50_000
+"""Fewer are read within ten milliseconds."""
 
 
 def prepare(run: JobRun, settings: ConversationRetentionSettings) -> None:
@@ -57,6 +62,8 @@ def conversation_retention(run: JobRun, settings: ConversationRetentionSettings)
     due = run.count(_count(is_due(run.as_of, settings)))
     held = run.count(_count(sa.and_(is_past_retention(run.as_of, settings), is_held())))
     details = run.database.transaction(partial(_by_tenant, run=run, settings=settings))
+    run.database.transaction(partial(_note_missing_index, run))
+    note_parts(run, "conversations", {"past their retention are kept by a legal hold": held})
     run.ledger.plan(Plan(table=conversations.name, rule=RULE, cutoff=run.as_of, matched=due))
     if run.dry_run:
         run.record(Outcome(target=conversations.name, matched=due, details={**details, "held": held}))
@@ -132,6 +139,25 @@ def _tell_of_policies(run: JobRun, settings: ConversationRetentionSettings) -> N
         run.fail(
             f"{settings.policy_key} of {len(ids)} organizations is no whole number of days from 1 to 3,650, so that nothing of "
             f"theirs is due: {', '.join(ids[:SHOWN])}{more}; write a number, or null where all is kept"
+        )
+
+
+def _note_missing_index(run: JobRun, connection: sa.Connection) -> None:
+    """Say what makes each batch read all messages; no foreign key's check would tell, since no conversation is deleted."""
+    name, table = "conversation_id", f"{messages.schema}.{messages.name}"
+    query = sa.text(
+        """
+        SELECT greatest(reltuples, 0)::bigint, EXISTS (
+            SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+            WHERE indrelid = pg_class.oid AND indisvalid AND indpred IS NULL AND attname = :name)
+        FROM pg_class WHERE oid = to_regclass(:table)
+        """
+    )
+    row = connection.execute(query, {"name": name, "table": table}).first()
+    if row is not None and row[0] >= MANY_MESSAGES and not row[1]:
+        statement = create_index(SERVICE, messages.name, name)
+        run.note(
+            f"no index serves messages.{name}: each batch reads all {row[0]:,} messages. As the table's owner: {statement}"
         )
 
 

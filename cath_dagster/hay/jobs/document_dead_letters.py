@@ -14,6 +14,7 @@ from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.hay import HAY, OWNER
+from cath_dagster.hay.parts import note_parts
 from cath_dagster.hay.stamps import is_before
 from cath_dagster.hay.tables import documents, jobs
 from cath_dagster.hay.zone import check_zone
@@ -53,6 +54,7 @@ def document_dead_letters(run: JobRun, settings: DocumentDeadLettersSettings) ->
             )
         )
     run.record(Outcome(target=documents.name, details=dict(given_up)))
+    note_parts(run, "documents", {name.replace("_", " "): count for name, count in given_up.items()})
 
 
 def dead_ends(run: JobRun) -> dict[str, tuple[str, sa.ColumnElement[bool]]]:

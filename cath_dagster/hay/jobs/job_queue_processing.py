@@ -6,12 +6,12 @@ from datetime import timedelta
 from cath_dagster.core.instants import midnight
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Planning
-from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.schedule import Every
 from cath_dagster.core.run.job_parts import DatabaseWork, DueRows
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.hay import HAY, OWNER, queue
+from cath_dagster.hay.parts import note_parts
 from cath_dagster.hay.queue import JobQueueProcessingSettings, purges
 from cath_dagster.hay.tables import jobs
 from cath_dagster.hay.zone import check_zone
@@ -26,9 +26,16 @@ def job_queue_processing(run: JobRun, settings: JobQueueProcessingSettings) -> N
         "cancelled": queue.cancelled(run.as_of),
         "scrubbed": queue.scrubbed(run.as_of, settings),
     }
-    details: dict[str, Scalar] = {name: run.revise(change) for name, change in changes.items()}
+    done = {name: run.revise(change) for name, change in changes.items()}
     run.purge(planned)
-    run.record(Outcome(target=jobs.name, details=details))
+    run.record(Outcome(target=jobs.name, details=dict(done)))
+    words = {
+        "mirrored": "ended as their privacy request did",
+        "ended": "ended without progress",
+        "cancelled": "cancelled without a request",
+        "scrubbed": "freed of addresses",
+    }
+    note_parts(run, "jobs", {words[name]: count for name, count in done.items()})
 
 
 def is_due(planning: Planning, settings: JobQueueProcessingSettings) -> Sequence[DueRows]:

@@ -14,6 +14,7 @@ from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.hay import HAY, OWNER
+from cath_dagster.hay.parts import note_parts
 from cath_dagster.hay.tables import plugin_instances
 from cath_dagster.hay.zone import check_zone
 
@@ -80,6 +81,7 @@ def plugin_instance_cleanup(run: JobRun, settings: PluginInstanceCleanupSettings
         )
     )
     run.record(Outcome(target=plugin_instances.name, details={"stopped": stopped, "corrected": corrected}))
+    note_parts(run, "plugin instances", {"silent and stopped": stopped, "in error and running no more": corrected})
 
 
 SPEC = JobSpec(

@@ -130,7 +130,7 @@ _STEPS: tuple[tuple[str, LiteralString], ...] = (
             CASE WHEN mod(n, 5) > 0 THEN md5('tenant-' || tenant)::uuid END,
             (ARRAY['user.login', 'document.create', 'organization.update', 'privacy.export.complete', 'user.logout'])[1 + mod(n, 5)],
             'user', jsonb_build_object('email', 'user' || tenant || '@example.org'), '192.0.2.' || mod(n, 250), 'a browser',
-            'success', %(as_of)s - n * interval '1 day' * 400 / %(audit_rows)s
+            'success', %(as_of)s - n * interval '1 day' * 150 / %(audit_rows)s
         FROM generate_series(1, %(audit_rows)s) AS n, LATERAL (SELECT 1 + mod(n, %(tenants)s) AS tenant) AS drawn""",
     ),
     (
