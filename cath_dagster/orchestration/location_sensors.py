@@ -16,7 +16,7 @@ from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.dependencies import look, read_told
 from cath_dagster.orchestration.internals.instigators import RemoteRepositoryOrigin
 from cath_dagster.orchestration.jobs import Job
-from cath_dagster.orchestration.schedules import overlap, schedule_status
+from cath_dagster.orchestration.schedules import overlap
 from cath_dagster.orchestration.states import carry_over, former_names, is_running, read_states
 from cath_dagster.orchestration.stopped import OFF, is_scheduling, sensor_status, why_stopped
 
@@ -73,9 +73,8 @@ def _build_startup(jobs: Jobs) -> dg.SensorDefinition:
             if begun.get(name) == deployment or overlap(context.instance, spec, ()):
                 continue
             begun[name] = deployment
-            by_default = schedule_status(spec) is dg.DefaultScheduleStatus.RUNNING
             # Whoever has stopped a job does not want it at a deployment either.
-            if is_running(states, spec, by_default=by_default):
+            if is_running(states, spec):
                 requests.append(_request(spec, now, deployment))
         context.update_cursor(json.dumps(begun))
         return requests or dg.SkipReason(f"every job has had its start in deployment {deployment}")
@@ -134,7 +133,8 @@ def _build_renamed(jobs: Jobs) -> dg.SensorDefinition:
     return dg.SensorDefinition(
         name=RENAMED,
         evaluation_fn=evaluate,
-        minimum_interval_seconds=SECONDS,
+        # Until it has looked, what was stopped is shown as running, though its ticks do nothing.
+        minimum_interval_seconds=5,
         # It launches nothing, and what it keeps from being started counts on every cluster.
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Keeps what operators said of jobs that had another name: {', '.join(spec.name for spec in specs)}.",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cath_dagster.development.winding_down import wind_down
 from tests.support.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, cath_stack, weeks_reported
 
 pytestmark = [pytest.mark.daemon, pytest.mark.stack, pytest.mark.xdist_group("daemon")]
@@ -85,6 +86,15 @@ def test_terminating_a_run_ends_its_query_and_the_next_run_finishes(dagster: Dag
     dagster.let_go()
     assert dagster.ended(dagster.launch()) == "SUCCESS"
     assert dagster.service.count("ingestion_log") == 0
+
+
+def test_winding_the_stack_down_cancels_what_goes_on_and_it_is_written_down(dagster: Dagster) -> None:
+    run_id = dagster.purge_underway()
+
+    wind_down(dagster.port, seconds=0)
+
+    assert dagster.status(run_id) == "CANCELED"
+    dagster.wait(lambda: dagster.sessions() == 0, "the query runs on")
 
 
 def test_a_run_whose_worker_was_killed_fails_and_is_launched_again_and_finishes(dagster: Dagster) -> None:
