@@ -10,8 +10,9 @@ from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.run.due import Moment, is_due
 from cath_dagster.core.run.spec import JobSpec, SpecificationError
 from cath_dagster.orchestration.jobs import Job
-from cath_dagster.orchestration.schedules import overlap
-from cath_dagster.orchestration.stopped import sensor_status, why_stopped
+from cath_dagster.orchestration.location_sensors import build_location_sensors
+from cath_dagster.orchestration.schedules import why_skipped
+from cath_dagster.orchestration.stopped import sensor_status
 from cath_dagster.registry import check_dependencies
 
 NOTHING_DUE = "nothing is due"
@@ -19,13 +20,14 @@ NOTHING_DUE = "nothing is due"
 
 
 def build_job_sensors(jobs: Iterable[tuple[JobSpec, Job]]) -> list[dg.SensorDefinition]:
-    """Return the sensor of each job that runs at an interval.
+    """Return the sensor of each job that runs at an interval, and those that a location has for all its jobs.
 
     Raises `SpecificationError` where a job comes after one that is not there, or after itself.
     """
     jobs = list(jobs)
     check_dependencies([spec for spec, _ in jobs])
-    return [build_interval_sensor(spec, job) for spec, job in jobs if spec.interval is not None]
+    at_intervals = [build_interval_sensor(spec, job) for spec, job in jobs if spec.interval is not None]
+    return [*at_intervals, *build_location_sensors(jobs)]
 
 
 def build_interval_sensor(spec: JobSpec, job: Job, *, asset_keys: Sequence[dg.AssetKey] = ()) -> dg.SensorDefinition:
@@ -37,9 +39,8 @@ def build_interval_sensor(spec: JobSpec, job: Job, *, asset_keys: Sequence[dg.As
         raise SpecificationError(f"{spec.key} has no interval: {spec.schedule_text}")
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        stopped = why_stopped(spec.location) or overlap(context.instance, spec, asset_keys)
-        if stopped is not None:
-            return dg.SkipReason(stopped)
+        if skipped := why_skipped(context.instance, spec, asset_keys):
+            return dg.SkipReason(skipped)
         # Whole seconds: the clock of the machine that runs it may be a little behind, and refuses a future instant.
         now = datetime.now(UTC).replace(microsecond=0)
         if not _is_due(spec, context.instance, now):

@@ -7,8 +7,10 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.run.spec import JobSpec, SpecificationError
+from cath_dagster.orchestration.dependencies import why_waiting
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
-from cath_dagster.orchestration.stopped import default_status, why_stopped
+from cath_dagster.orchestration.states import why_held_back
+from cath_dagster.orchestration.stopped import runs_by_default, why_stopped
 
 ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -37,11 +39,10 @@ def build_schedule(
         raise SpecificationError(f"{spec.key} has no cron: {spec.schedule_text}")
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        stopped = why_stopped(spec.location) or overlap(context.instance, spec, asset_keys)
-        if stopped is not None:
-            yield dg.SkipReason(stopped)
-            return
         tick_at = context.scheduled_execution_time.astimezone(UTC)
+        if skipped := why_skipped(context.instance, spec, asset_keys, tick_at):
+            yield dg.SkipReason(skipped)
+            return
         if requests is None:
             yield dg.RunRequest(run_config={"as_of": tick_at.isoformat()})
             return
@@ -56,14 +57,9 @@ def build_schedule(
         execution_timezone=spec.location.timezone,
         job=job,
         execution_fn=evaluate,
-        default_status=schedule_status(spec),
+        default_status=dg.DefaultScheduleStatus.RUNNING if runs_by_default(spec) else dg.DefaultScheduleStatus.STOPPED,
         description=spec.summary,
     )
-
-
-def schedule_status(spec: JobSpec) -> dg.DefaultScheduleStatus:
-    """Return whether a job's schedule runs until somebody says otherwise."""
-    return default_status(spec.location) if spec.enabled else dg.DefaultScheduleStatus.STOPPED
 
 
 def build_schedules(jobs: Iterable[tuple[JobSpec, Job]]) -> list[dg.ScheduleDefinition]:
@@ -91,6 +87,18 @@ def unmaterialised(
     """Return the partitions that had ended at an instant and have no materialisation, oldest first."""
     done = instance.get_materialized_partitions(asset_key)
     return [key for key in partitions.get_partition_keys(current_time=at) if key not in done]
+
+
+def why_skipped(
+    instance: dg.DagsterInstance, spec: JobSpec, asset_keys: Sequence[dg.AssetKey], tick_at: datetime | None = None
+) -> str | None:
+    """Return why a tick of a schedule or a sensor asks for nothing, None where it may."""
+    return (
+        why_stopped(spec.location)
+        or why_held_back(instance, spec)
+        or overlap(instance, spec, asset_keys)
+        or why_waiting(instance, spec, tick_at)
+    )
 
 
 def overlap(instance: dg.DagsterInstance, spec: JobSpec, asset_keys: Sequence[dg.AssetKey]) -> str | None:
