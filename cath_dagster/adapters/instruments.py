@@ -130,7 +130,7 @@ def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[
     if result.as_of is not None:
         for outcome in result.outcomes:
             yield from _measure_outcome(outcome, result.as_of)
-    if run.spec.cron and (gap := longest_gap(run.spec.cron, now, run.spec.location.timezone)):
+    if gap := _longest_gap(run.spec, now):
         yield Measurement(SCHEDULE_INTERVAL, gap.total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
     if result.status is Status.SUCCESS:
@@ -147,6 +147,10 @@ def _measure_outcome(outcome: Outcome, as_of: datetime) -> Iterator[Measurement]
     if "pace" in outcome.details:
         duty = outcome.details.get("duty")
         yield Measurement(DUTY, duty if isinstance(duty, float) else 1.0, outcome.target)
+
+
+def _longest_gap(spec: JobSpec, now: datetime) -> timedelta | None:
+    return longest_gap(spec.cron, now, spec.location.timezone) if spec.cron else spec.interval
 
 
 def longest_gap(cron: str, after: datetime, timezone: str = "UTC") -> timedelta:

@@ -62,7 +62,7 @@ def job_table(location: CodeLocation) -> str:
 
 
 def _when(spec: JobSpec) -> str:
-    return f"`{spec.cron}`" if spec.cron else spec.schedule
+    return f"`{spec.cron}`" if spec.cron else spec.schedule_text
 
 
 def settings_table() -> str:
@@ -83,7 +83,7 @@ def _handling(pin: Pin) -> str:
 
 def inventory_line(spec: JobSpec) -> str:
     """Return a job's line in the inventory, in which a job that vanishes shows."""
-    return f"{spec.key}  {spec.schedule}  {spec.owner}"
+    return f"{spec.key}  {spec.schedule_text}  {spec.owner}"
 
 
 def _kind(spec: JobSpec) -> str:

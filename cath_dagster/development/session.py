@@ -61,7 +61,7 @@ class Session:
             spec
             for sample in samples()
             for spec in sorted(load_specs(sample.location), key=_order)
-            if spec.cron is not None and (spec.name != "secret_scan" or is_repository())
+            if spec.schedule is not None and (spec.name != "secret_scan" or is_repository())
         ]
         results: list[JobResult] = []
         with Progress(

@@ -141,5 +141,5 @@ def run_tags(spec: JobSpec) -> dict[str, str]:
     return {
         QUEUE_KEY: spec.key,
         "owner": spec.owner,
-        MAX_RUNTIME_TAG: str(int(spec.max_runtime.total_seconds())),
+        MAX_RUNTIME_TAG: str(int(spec.timeout.total_seconds())),
     }

@@ -9,7 +9,7 @@ from dagster import DagsterRunStatus, RunsFilter
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec, SpecificationError
+from cath_dagster.core.run.spec import JobSpec, SpecificationError
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 
 ACTIVE = [
@@ -43,7 +43,7 @@ def build_schedule(
     Raises `SpecificationError` for a job that has none.
     """
     if spec.cron is None:
-        raise SpecificationError(f"{spec.key} has {NO_SCHEDULE}")
+        raise SpecificationError(f"{spec.key} has no cron: {spec.schedule_text}")
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         if schedules_word(spec.location) == STANDBY:

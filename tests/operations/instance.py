@@ -86,7 +86,7 @@ class Instance:
     def wipe(self) -> None:
         tables = self.connection.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
-            " WHERE schemaname IN ('public', 'maintenance') AND tablename NOT IN ('alembic_version', 'secondary_indexes')"
+            " WHERE schemaname IN ('public', 'maintenance', 'operations') AND tablename NOT IN ('alembic_version', 'secondary_indexes')"
         ).fetchall()
         # Runs go before the snapshots that they refer to. Deleting is faster than truncating where there is little.
         names = sorted((name for (name,) in tables), key=lambda name: name != "public.runs")

@@ -19,6 +19,7 @@ from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import GatedSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_parts import DatabaseWork
@@ -243,7 +244,7 @@ def _fail(run: JobRun, measured: Sequence[Measurement]) -> None:
 SPEC = JobSpec(
     location=CLOUDMAKE,
     name="mcp_load_test",
-    cron="0 2 * * *",
+    schedule=Cron("0 2 * * *"),
     owner=OWNER,
     summary="Measures p95 latency and error rate of every MCP server.",
     description=(

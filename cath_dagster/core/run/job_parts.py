@@ -52,6 +52,18 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DueRows:
+    """Rows of one table that give a job something to do: the question that a sensor asks before it starts a run."""
+
+    table: sa.Table
+    predicate: sa.ColumnElement[bool]
+    index: tuple[sa.Column[Any], ...]
+    """The columns, in order, by whose index the question is cheap; the doctor names one that is missing."""
+    index_where: sa.ColumnElement[bool] | None = None
+    """The predicate of a partial index, where few rows are ever due."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatabaseWork(Generic[S_contra]):
     """What a job does to the location's database. A job without it runs without connecting to one: no lock, no ledger."""
 
@@ -74,6 +86,11 @@ class DatabaseWork(Generic[S_contra]):
     needs_every_table: bool = True
     """Whether a run is of no use where one of its tables is not as it should be. False for a job whose parts stand alone
     and say so themselves.
+    """
+    is_due: Callable[[Planning, S_contra], Sequence[DueRows]] | None = None
+    """Whether a run would find anything to do, asked at every interval; a run starts only where one row is there.
+
+    One statement, which is given a second. None: a run starts at every interval.
     """
     on_files_left: Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None = None
     """Records in the service's own tables that files are left to be done by hand, in the transaction that notes them."""

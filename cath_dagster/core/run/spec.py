@@ -4,16 +4,19 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.instants import as_utc
 from cath_dagster.core.model.check import Check
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.schedule import NO_SCHEDULE, Cron, EvenTicks, Every, Retry, Schedule
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.model.ticks import is_cron, ticks
 from cath_dagster.core.postgres.database import Database
@@ -22,7 +25,6 @@ from cath_dagster.core.run.job_run import JobRun
 
 S = TypeVar("S", bound=JobSettings, default=Any)
 """A job's settings; whoever handles jobs of any kind leaves them out."""
-NO_SCHEDULE = "no schedule"
 
 
 class SpecificationError(MaintenanceError):
@@ -39,8 +41,10 @@ class JobSpec(Generic[S]):
 
     location: CodeLocation
     name: str
-    cron: str | None = None
-    """When it runs, in the location's zone; None for a job that people start."""
+    schedule: Schedule | None = None
+    """When it runs: by a cron in the location's zone, or at an interval; None for a job that people start."""
+    enabled: bool = True
+    """Whether its schedule runs until somebody says otherwise; what an operator says lasts, over deployments too."""
     owner: str
     summary: str
     """One line: what it does, for lists."""
@@ -52,7 +56,18 @@ class JobSpec(Generic[S]):
     prepare: Callable[[JobRun, S], None] | None = None
     required_variables: tuple[str, ...] = ()
     """The environment variables, without the location's prefix, that must be set for any run; the database's is implied."""
-    max_runtime: timedelta = timedelta(hours=4)
+    timeout: timedelta = timedelta(hours=4)
+    """After which the run ends its work by itself: the statement is cancelled, its transaction rolled back."""
+    retry: Retry | None = None
+    """How a run that failed is repeated, under its lock. None, the default, for what deletes: the next tick goes on."""
+    run_on_startup: bool = False
+    """Whether it runs once for each deployment, when the daemon first sees it."""
+    after: tuple[str, ...] = ()
+    """The jobs, as `location/name`, each of which must have succeeded since this one's last run."""
+    after_within: timedelta = timedelta(hours=1)
+    """For a job that has a schedule besides: how long a tick waits for `after`, before it is skipped."""
+    formerly: tuple[str, ...] = ()
+    """The names that it had, so that what operators said of its schedule goes on to hold."""
     is_asset: bool = False
     database: DatabaseWork[S] | None = None
     partitions: Partitions | None = None
@@ -69,12 +84,23 @@ class JobSpec(Generic[S]):
 
     @property
     def schedule_name(self) -> str:
-        return f"{self.name}_cron"
+        """The name of Dagster's schedule, or of the sensor of a job that runs at an interval."""
+        return schedule_name(self.name, self.schedule)
 
     @property
-    def schedule(self) -> str:
+    def cron(self) -> str | None:
+        """The cron of a job that runs by one."""
+        return self.schedule.expression if isinstance(self.schedule, Cron) else None
+
+    @property
+    def interval(self) -> timedelta | None:
+        """The interval of a job that runs at one."""
+        return self.schedule.interval if isinstance(self.schedule, Every) else None
+
+    @property
+    def schedule_text(self) -> str:
         """When it runs, in words for people."""
-        return self.cron or NO_SCHEDULE
+        return str(self.schedule) if self.schedule is not None else NO_SCHEDULE
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -92,8 +118,19 @@ class JobSpec(Generic[S]):
         return self.database.privileges if self.database is not None else {}
 
     def ticks(self, after: datetime) -> Iterator[datetime]:
-        """Yield every later tick than an instant, ascending, in UTC; none of a job without a schedule."""
-        return ticks(self.cron, self.location.timezone, after) if self.cron else iter(())
+        """Yield every later tick than an instant, ascending, in UTC; none of a job without a schedule.
+
+        Those of an interval are counted from the instant: there the last look was.
+        """
+        if isinstance(self.schedule, Every):
+            return iter(EvenTicks(self.schedule.interval, as_utc(after), datetime.max.replace(tzinfo=UTC)))
+        return ticks(self.schedule.expression, self.location.timezone, after) if self.schedule else iter(())
+
+    def ticks_until(self, after: datetime, until: datetime) -> Sequence[datetime]:
+        """Return the later ticks than an instant up to another one, ascending; of an interval without making them all."""
+        if isinstance(self.schedule, Every):
+            return EvenTicks(self.schedule.interval, as_utc(after), until)
+        return list(takewhile(lambda tick: tick <= until, self.ticks(after)))
 
     def next_tick(self, after: datetime) -> datetime | None:
         """Return the first tick after an instant, in UTC; None where none ever comes."""
@@ -151,6 +188,11 @@ def _check_cron(spec: JobSpec) -> None:
         raise SpecificationError(
             f"{spec.key} has the cron {spec.cron!r}, of which the scheduler makes nothing; write it in five fields, like '0 1 * * *'"
         )
+
+
+def schedule_name(job: str, schedule: Schedule | None) -> str:
+    """Return the name of what makes a job's ticks: `<job>_every` of one at an interval, else `<job>_cron`."""
+    return f"{job}_every" if isinstance(schedule, Every) else f"{job}_cron"
 
 
 def _check_unique(specs: Iterable[JobSpec]) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -171,7 +172,7 @@ SPEC = JobSpec(
     location=OPERATIONS,
     name="clean_instance",
     # Before the purges of the night, and not in the hour in which most instances begin theirs.
-    cron="20 0 * * *",
+    schedule=Cron("20 0 * * *"),
     owner=OWNER,
     summary="Deletes Dagster's own runs, events, ticks and compute logs past their retention.",
     description=(

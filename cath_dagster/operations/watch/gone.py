@@ -26,7 +26,7 @@ TICKS_MISSED = 2
 def is_known(state: InstigatorState) -> bool:
     """Return whether this version has the schedule or sensor."""
     location, name = state.repository_selector.location_name, state.instigator_name
-    schedules = {spec.schedule_name for spec in all_specs() if spec.location.name == location and spec.cron}
+    schedules = {spec.schedule_name for spec in all_specs() if spec.location.name == location and spec.schedule}
     return name in schedules or name in SENSORS.get(location, ())
 
 

@@ -10,7 +10,8 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.model.outcome import Status
-from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec
+from cath_dagster.core.model.schedule import NO_SCHEDULE
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
 from cath_dagster.orchestration.jobs import QUEUE_KEY
@@ -79,7 +80,7 @@ def _alert_of_run(look: Look, record: dg.RunRecord) -> Alert:
 
 
 def _what_goes_on(spec: JobSpec, now: datetime) -> Iterator[str]:
-    if spec.cron is None:
+    if spec.schedule is None:
         yield f"It has {NO_SCHEDULE}: the next run that somebody starts goes on where this one stopped."
     elif tick := spec.next_tick(now):
         local = tick.astimezone(ZoneInfo(spec.location.timezone))

@@ -15,13 +15,14 @@ from cath_dagster.core.run.spec import SpecificationError, load_specs
 from tests.support.inventory import inventory
 
 JOB = """
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.spec import JobSpec
 from {package} import CATH
 
 SPEC = JobSpec(
-    location=CATH, name="{name}", cron="{cron}", owner="team:test", summary="Tidies.", description="Tidies.",
+    location=CATH, name="{name}", schedule=Cron("{cron}"), owner="team:test", summary="Tidies.", description="Tidies.",
     settings=JobSettings, run=lambda run, settings: None, {parts}
 )
 """
@@ -123,11 +124,11 @@ def test_refuses_a_bad_cron(package: str, location: CodeLocation, add_file: AddF
 
 
 def test_a_job_may_have_no_schedule(package: str, location: CodeLocation, add_file: AddFile) -> None:
-    add_file("tidy", job(package, "tidy").replace('cron="0 1 * * *", ', ""))
+    add_file("tidy", job(package, "tidy").replace('schedule=Cron("0 1 * * *"), ', ""))
 
     (spec,) = load_specs(location)
 
-    assert (spec.cron, spec.schedule, spec.next_tick(datetime.now(UTC))) == (None, "no schedule", None)
+    assert (spec.cron, spec.schedule_text, spec.next_tick(datetime.now(UTC))) == (None, "no schedule", None)
 
 
 def test_a_job_may_work_on_no_database(package: str, location: CodeLocation, add_file: AddFile) -> None:
