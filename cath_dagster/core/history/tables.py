@@ -86,7 +86,7 @@ scheduled_job_history = sa.Table(
     ),
     sa.CheckConstraint(f"trigger IN ({', '.join(map(repr, TRIGGERS))})", name="history_trigger"),
     sa.CheckConstraint(f"status IN ({', '.join(map(repr, STATUSES))})", name="history_status"),
-    sa.UniqueConstraint("run_id", "attempt", name="history_of_run"),
+    sa.UniqueConstraint("run_id", "location", "job", "attempt", name="history_of_run"),
 )
 """A row an attempt of a run, or a row of equal ticks that were skipped, which have no run.
 

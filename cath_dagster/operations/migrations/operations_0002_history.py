@@ -86,6 +86,6 @@ def _create_history() -> None:
         ),
         sa.CheckConstraint(f"trigger IN ({', '.join(map(repr, TRIGGERS))})", name="history_trigger"),
         sa.CheckConstraint(f"status IN ({', '.join(map(repr, STATUSES))})", name="history_status"),
-        sa.UniqueConstraint("run_id", "attempt", name="history_of_run"),
+        sa.UniqueConstraint("run_id", "location", "job", "attempt", name="history_of_run"),
         schema=SCHEMA,
     )
