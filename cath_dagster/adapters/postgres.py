@@ -18,6 +18,8 @@ R = TypeVar("R")
 CONNECT_TIMEOUT_SECONDS = 10
 CANCEL_TIMEOUT_SECONDS = 5.0
 POOL_TIMEOUT_SECONDS = 5.0
+POOL_STATEMENT_MILLISECONDS = 15_000
+"""Nobody waits longer for an answer, and a question of the console's must not burden the server for longer."""
 SESSION_SETTINGS = {pin.name: pin for pin in PINS}
 
 
@@ -91,10 +93,16 @@ def open_pool(url: str, *, variable: str, application_name: str, size: int) -> I
     Raises as `open_engine` does.
     """
     engine = open_engine(url, variable=variable, application_name=application_name, pool_size=size)
+    sa.event.listen(engine, "connect", _limit_statements)
     try:
         yield engine
     finally:
         engine.dispose()
+
+
+def _limit_statements(connection: psycopg.Connection[Any], _: object) -> None:
+    connection.execute(f"SET statement_timeout = {POOL_STATEMENT_MILLISECONDS}")
+    connection.commit()
 
 
 def _pool(size: int) -> dict[str, Any]:

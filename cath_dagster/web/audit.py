@@ -40,14 +40,24 @@ class Head:
         return f"{self.sequence}:{self.hash}"
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What an action is about."""
+
+    location: str | None = None
+    job: str | None = None
+    run_id: str | None = None
+
+
+NOTHING = Subject()
+
+
 def append(
     connection: sa.Connection,
     principal: Principal,
     action: Action | str,
+    subject: Subject = NOTHING,
     *,
-    location: str | None = None,
-    job: str | None = None,
-    run_id: str | None = None,
     nonce: str | None = None,
     reason: str | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -61,9 +71,9 @@ def append(
             actor=principal.actor,
             origin=principal.origin,
             action=str(action),
-            location=location,
-            job=job,
-            run_id=run_id,
+            location=subject.location,
+            job=subject.job,
+            run_id=subject.run_id,
             nonce=nonce,
             reason=reason,
             parameters=dict(parameters or {}),
@@ -105,7 +115,7 @@ def _rows(connection: sa.Connection) -> Iterator[Any]:
     after = 0
     columns = (
         audit_log.c.sequence,
-        sa.cast(sa.func.extract("epoch", audit_log.c.at) * 1000, sa.BigInteger).label("milliseconds"),
+        sa.cast(sa.func.extract("epoch", audit_log.c.at) * 1_000_000, sa.BigInteger).label("microseconds"),
         *(audit_log.c[name] for name in ("actor", "origin", "action", "location", "job", "run_id", "nonce", "reason")),
         sa.cast(audit_log.c.parameters, sa.Text).label("parameters"),
         *(audit_log.c[name] for name in ("result", "previous_hash", "hash")),

@@ -31,6 +31,8 @@ class ConsoleSettings:
     ui_url: str = ""
     """Where people reach Dagster's own UI; no link leads there where it is not set."""
     sign_in_code: str = field(default="", repr=False)
+    is_scheduling: bool = True
+    """Whether `SCHEDULER_ENABLED` lets schedules and sensors tick."""
 
     def trusts(self, peer: str | None) -> bool:
         """Return whether a socket's peer is a proxy whose headers count."""
@@ -75,6 +77,7 @@ def read_console_settings(
         trusted_proxies=parse_networks(environ.get("CONSOLE_TRUSTED_PROXIES") or ""),
         ui_url=environ.get("CONSOLE_UI_URL") or environ.get("OPERATIONS_UI_URL") or "",
         sign_in_code=environ.get("CONSOLE_SIGN_IN_CODE") or "",
+        is_scheduling=(environ.get("SCHEDULER_ENABLED") or "true").lower() != "false",
     )
     if settings.sign_in_code and not is_loopback(settings.host):
         raise ConfigurationError(

@@ -99,4 +99,3 @@ console_request = sa.Table(
     sa.Column("at", _INSTANT, nullable=False),
 )
 """Requests that are not to be done twice, by the key that the client gave them; `run_id` once the run is launched."""
-

@@ -71,7 +71,9 @@ def create(
         .returning(console_token.c.id)
     )
     if connection.scalar(made) is None:
-        raise TokenError(f"there is a token {name!r} already, or was; take another name, so that the audit log is clear")
+        raise TokenError(
+            f"there is a token {name!r} already, or was; take another name, so that the audit log is clear"
+        )
     told = {"name": name, "role": role.value, "locations": sorted(set(locations))}
     told |= {"expires_at": expires_at.isoformat()} if expires_at else {}
     audit.append(connection, principal, Action.TOKEN, parameters=told, result="created")

@@ -26,7 +26,7 @@ BEGIN
     SELECT sequence, hash INTO newest FROM operations.audit_log ORDER BY sequence DESC LIMIT 1;
     NEW.sequence := coalesce(newest.sequence, 0) + 1;
     NEW.previous_hash := coalesce(newest.hash, '');
-    NEW.at := date_trunc('milliseconds', clock_timestamp());
+    NEW.at := clock_timestamp();
     NEW.hash := encode(sha256(convert_to(operations.audit_text(NEW), 'UTF8')), 'hex');
     RETURN NEW;
 END
@@ -38,7 +38,7 @@ CREATE FUNCTION operations.audit_text(entry operations.audit_log) RETURNS text L
 SET search_path = pg_catalog AS $$
     SELECT string_agg(coalesce(length(part) || ':' || part, '-'), ',' ORDER BY place)
     FROM unnest(ARRAY[
-        entry.sequence::text, (extract(epoch FROM entry.at) * 1000)::bigint::text, entry.actor, entry.origin, entry.action,
+        entry.sequence::text, (extract(epoch FROM entry.at) * 1000000)::bigint::text, entry.actor, entry.origin, entry.action,
         entry.location, entry.job, entry.run_id, entry.nonce, entry.reason, entry.parameters::text, entry.result,
         entry.previous_hash
     ]) WITH ORDINALITY AS parts (part, place)
