@@ -15,6 +15,7 @@ from cath_dagster.web.api.answers import answer, problem_answer
 from cath_dagster.web.api.dependencies import TheConsole, ThePrincipal
 from cath_dagster.web.api.document import write_document
 from cath_dagster.web.console import Console
+from cath_dagster.web.pages import sign_in
 from cath_dagster.web.problems import Problem, conflict, unavailable, unusable
 from cath_dagster.web.rights import Action
 from cath_dagster.web.shield import Shield
@@ -36,6 +37,7 @@ def create_app(console: Console) -> FastAPI:
     for router in (jobs.router, runs.router, approvals.router, looks.router, tokens.router, events.router):
         app.include_router(router, prefix=API)
     app.include_router(health.router)
+    app.include_router(sign_in.router)
     app.add_middleware(Shield)
     _handle_failures(app)
 

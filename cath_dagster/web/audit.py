@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.web.rights import Action, Principal
 from cath_dagster.web.tables import audit_log
 
@@ -80,6 +81,14 @@ def append(
             result=result,
         )
     )
+
+
+def parse_head(text: str) -> Head:
+    """Return a head as it was printed; raise `ConfigurationError` for what is none."""
+    sequence, _, found = text.strip().partition(":")
+    if not sequence.isdigit() or (found and len(found) != hashlib.sha256().digest_size * 2):
+        raise ConfigurationError(f"{text[:100]!r} is nothing that `cath-dagster audit head` prints, such as 17:3b0c…")
+    return Head(int(sequence), found)
 
 
 def read_head(connection: sa.Connection) -> Head:

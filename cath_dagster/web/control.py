@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,8 @@ from cath_dagster.web.tables import console_request
 NONCE_TAG = "cath_dagster/nonce"
 """By which the history knows that a run is one of ours, and whose: the audit log has the same."""
 PARTITION_TAG = "dagster/partition"
+REMEMBERED = timedelta(days=7)
+"""For how long a key is answered with the same run: longer than any client tries again."""
 _NAMESPACE = uuid.UUID("6f1f5a53-4d5e-4d0f-9a53-6b6a3c2f8f11")
 
 
@@ -194,6 +197,8 @@ def _record_request(
     console: Console, connection: sa.Connection, principal: Principal, order: Order, nonce: str
 ) -> None:
     with connection.begin():
+        old = console_request.c.at < console.clock() - REMEMBERED
+        connection.execute(sa.delete(console_request).where(old))
         if order.key is not None:
             values = {"actor": principal.actor, "key": order.key, "body_hash": _body_hash(order), "at": console.clock()}
             connection.execute(insert(console_request).values(**values).on_conflict_do_nothing())

@@ -62,29 +62,20 @@ class CursorError(ValueError):
     """A cursor that none of our answers gave."""
 
 
-def read_jobs(connection: sa.Connection, locations: Collection[str], *, now: datetime) -> list[Any]:
-    """Return the rows of all jobs of these locations, each with its hold."""
-    return list(connection.execute(_jobs(now).where(scheduled_job.c.location.in_(list(locations)))).all())
+def read_jobs(connection: sa.Connection, locations: Collection[str], job: str | None = None) -> list[Any]:
+    """Return the rows of all jobs of these locations, or of one."""
+    query = sa.select(scheduled_job).where(scheduled_job.c.location.in_(list(locations)))
+    if job is not None:
+        query = query.where(scheduled_job.c.name == job)
+    return list(connection.execute(query.order_by(scheduled_job.c.location, scheduled_job.c.name)).all())
 
 
-def read_job(connection: sa.Connection, location: str, job: str, *, now: datetime) -> Any:
-    """Return a job's row with its hold, None where it was never registered."""
-    query = _jobs(now).where(scheduled_job.c.location == location, scheduled_job.c.name == job)
-    return connection.execute(query).one_or_none()
-
-
-def _jobs(now: datetime) -> sa.Select[Any]:
-    held = sa.and_(
-        job_hold.c.location == scheduled_job.c.location,
-        job_hold.c.job == scheduled_job.c.name,
-        job_hold.c.until > now,
-    )
-    hold = [job_hold.c[name].label(f"hold_{name}") for name in ("reason", "held_by", "held_at", "until")]
-    return (
-        sa.select(scheduled_job, *hold)
-        .select_from(scheduled_job.outerjoin(job_hold, held))
-        .order_by(scheduled_job.c.location, scheduled_job.c.name)
-    )
+def read_holds(
+    connection: sa.Connection, locations: Collection[str], *, now: datetime
+) -> Mapping[tuple[str, str], Any]:
+    """Return the holds that last, by location and job: one that was never registered may be held as well."""
+    query = sa.select(job_hold).where(job_hold.c.location.in_(list(locations)), job_hold.c.until > now)
+    return {(row.location, row.job): row for row in connection.execute(query)}
 
 
 def read_runs(
@@ -184,7 +175,7 @@ def find_launched(connection: sa.Connection, tag: str, nonce: str) -> str | None
 def location_of_queued(connection: sa.Connection, run_id: str) -> tuple[str, str, str] | None:
     """Return location, job and Dagster's status of a run that has no row of history yet."""
     query = sa.select(run_tags.c.value, runs.c.status).where(
-        runs.c.run_id == run_id, run_tags.c.run_id == run_id, run_tags.c.key == QUEUE_KEY
+        runs.c.run_id == run_id, run_tags.c.run_id == runs.c.run_id, run_tags.c.key == QUEUE_KEY
     )
     row = connection.execute(query).one_or_none()
     if row is None:

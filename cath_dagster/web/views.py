@@ -25,22 +25,23 @@ _NOTHING: Mapping[str, Any] = dict.fromkeys(STATE) | {"total_runs": 0, "total_fa
 Jobs = list[dict[str, Any]]
 
 
-def list_jobs(console: Console, connection: sa.Connection, locations: Sequence[str]) -> Jobs:
+def list_jobs(console: Console, connection: sa.Connection, locations: Sequence[str], *, job: str | None = None) -> Jobs:
     """Return every job of these locations, in the registry's order; those that the code has no more come last."""
     now = console.clock()
-    rows = {(row.location, row.name): row for row in reading.read_jobs(connection, locations, now=now)}
+    rows = {(row.location, row.name): row for row in reading.read_jobs(connection, locations, job)}
+    holds = reading.read_holds(connection, locations, now=now)
     going = _going(connection, locations)
-    wanted = set(locations)
-    ours = [spec for spec in console.specs.values() if spec.location.name in wanted]
-    found = [job_view(spec, rows.pop((spec.location.name, spec.name), None), going, now) for spec in ours]
-    return [*found, *(_gone_view(row) for row in rows.values())]
+    ours = [each for each in console.specs.values() if each.location.name in locations and job in {None, each.name}]
+    keys = [(each.location.name, each.name) for each in ours]
+    found = [_job_view(each, rows.pop(key, None), now) for each, key in zip(ours, keys, strict=True)]
+    gone = [_gone_view(row) for row in rows.values()]
+    return [_with_state(view, going, holds) for view in [*found, *gone]]
 
 
 def show_job(console: Console, connection: sa.Connection, spec: JobSpec) -> dict[str, Any]:
     """Return a job with its parameters' schema and its last runs."""
-    where, now = (spec.location.name, spec.name), console.clock()
-    row = reading.read_job(connection, *where, now=now)
-    view = job_view(spec, row, _going(connection, [spec.location.name]), now)
+    where = (spec.location.name, spec.name)
+    view, *_ = list_jobs(console, connection, [spec.location.name], job=spec.name)
     bars = reading.read_bars(connection, [where])[where]
     return view | {
         "parameters_schema": parameters_schema(spec),
@@ -51,7 +52,7 @@ def show_job(console: Console, connection: sa.Connection, spec: JobSpec) -> dict
     }
 
 
-def job_view(spec: JobSpec, row: Any, going: Mapping[tuple[str, str], str], now: datetime) -> dict[str, Any]:
+def _job_view(spec: JobSpec, row: Any, now: datetime) -> dict[str, Any]:
     """Return a job; what nobody has written down yet follows from its specification."""
     is_manual = spec.schedule is None and not spec.after
     said = spec.enabled if row is None or row.enabled is None else row.enabled
@@ -74,22 +75,23 @@ def job_view(spec: JobSpec, row: Any, going: Mapping[tuple[str, str], str], now:
         "registered": True,
         "needs_approval": spec.needs_approval,
         **state,
-        "running_run_id": going.get((spec.location.name, spec.name)),
-        "hold": _hold(row),
     }
 
 
 def _gone_view(row: Any) -> dict[str, Any]:
     told = plain(row, ("location", "name", "description", "owner", "schedule", "timezone"))
-    state = plain(row, STATE) | {"next_run_at": None, "running_run_id": None, "hold": _hold(row)}
+    state = plain(row, STATE) | {"next_run_at": None}
     marks = {"enabled": None, "registered": False, "needs_approval": False}
     return {**told, "summary": told["description"], **marks, **state}
 
 
-def _hold(row: Any) -> dict[str, Any] | None:
-    if row is None or row.hold_reason is None:
-        return None
-    return {name: getattr(row, f"hold_{name}") for name in ("reason", "held_by", "held_at", "until")}
+def _with_state(
+    view: dict[str, Any], going: Mapping[tuple[str, str], str], holds: Mapping[tuple[str, str], Any]
+) -> dict[str, Any]:
+    key = (view["location"], view["name"])
+    held = holds.get(key)
+    hold = None if held is None else plain(held, ("reason", "held_by", "held_at", "until"))
+    return {**view, "running_run_id": going.get(key), "hold": hold}
 
 
 def _going(connection: sa.Connection, locations: Sequence[str]) -> dict[tuple[str, str], str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_every_cell_of_the_table(world: World, role: Role | None, comes_by: str)
         for where in JOBS:
             method, path, body = ask(where)
             body = {key: until if value == UNTIL else value for key, value in body.items()}
-            given = {"json": body} if method in {"POST", "PUT"} else {}
+            given: dict[str, Any] = {"json": body} if method in {"POST", "PUT"} else {}
             if bearer:
                 answer = world.stranger.request(method, path, headers=bearer, **given)
             else:

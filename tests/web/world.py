@@ -177,4 +177,5 @@ def open_world(instance: Instance, engine: sa.Engine) -> Iterator[World]:
     clients = [
         TestClient(app, client=(peer, 50_000), follow_redirects=False) for peer in (PROXY, STRANGER, "127.0.0.1")
     ]
-    yield World(instance, orchestrator, console, *clients, at=at)
+    proxy, stranger, local = clients
+    yield World(instance, orchestrator, console, proxy, stranger, local, at)

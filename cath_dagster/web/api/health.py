@@ -1,9 +1,11 @@
 """What probes and Prometheus ask."""
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Response
 from sqlalchemy.exc import SQLAlchemyError
 
+from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.maintenance.tables import check_current
+from cath_dagster.operations import OPERATIONS
 from cath_dagster.web.api import schemas
 from cath_dagster.web.api.answers import answer
 from cath_dagster.web.api.dependencies import TheConsole, ThePrincipal
@@ -26,7 +28,7 @@ async def is_alive() -> Response:
     responses={503: {"model": schemas.Readiness, "description": "Not ready"}},
 )
 def is_ready(console: TheConsole) -> Response:
-    """Say whether Dagster's database answers, without which nothing can be shown. Without its web server nothing can be
+    """Say whether Dagster's database answers and has our tables as this version needs them, without which nothing can be shown. Without its web server nothing can be
     launched, and all else works: that is said and is no fault.
     """
     database = _database_answers(console)
@@ -42,8 +44,8 @@ def is_ready(console: TheConsole) -> Response:
 def _database_answers(console: Console) -> bool:
     try:
         with console.engine.connect() as connection:
-            connection.execute(sa.select(1))
-    except SQLAlchemyError:
+            check_current(connection, location=OPERATIONS.name, revision=OPERATIONS.revision)
+    except (SQLAlchemyError, MaintenanceError):
         return False
     return True
 
