@@ -1,11 +1,13 @@
 """The one envelope around a run, whoever asks for it: the dead-man's switch, telemetry, the work, and how it ended."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from cath_dagster.adapters.environment import EnvironmentBackends
+from cath_dagster.adapters.history import History, Recording, recorded
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.model.outcome import RunResult, Status
@@ -32,6 +34,11 @@ class Launch:
         """Whether nothing of the run was done before."""
         return self.step is None or self.step == self.spec.steps[0].name
 
+    def goes_on_after(self, result: RunResult) -> bool:
+        """Whether another step comes after this one; after one that was refused there is none."""
+        is_last = self.step is None or self.step == self.spec.steps[-1].name
+        return not is_last and result.status is not Status.REFUSED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
@@ -43,6 +50,8 @@ class Caller:
     """Whether a location's database of our own is brought up to date first; otherwise `migrate` alone does so."""
     every_step_succeeded: Callable[[], bool] = lambda: True
     """Says of a run of several steps whether those before the last ended well."""
+    history: History | None = None
+    """Where the run is recorded; nowhere where the orchestrator's database is not known."""
 
 
 COMMAND_LINE = Caller()
@@ -67,6 +76,7 @@ def perform(
     is_dry = bool(launch.given.get("dry_run"))
     switch = open_switch(spec, environ, run_id=run_id, dry_run=is_dry, report=reporter.info)
     with (
+        _recorded(launch, caller, reporter) as recording,
         switch.watching(begins=launch.begins),
         observed(spec, run_id, reporter, environ, step=launch.step) as heard,
     ):
@@ -84,9 +94,26 @@ def perform(
             is_scheduled=launch.is_scheduled,
             step=launch.step,
         )
+        if launch.goes_on_after(result):
+            recording.step_ended(result)
+        else:
+            recording.ended(result)
     if result.status is not Status.SUCCESS or _is_whole(launch, caller):
         switch.ping_result(result)
     return result
+
+
+def _recorded(launch: Launch, caller: Caller, reporter: Reporter) -> AbstractContextManager[Recording]:
+    told = {"partition": launch.partition, "selection": sorted(launch.selection) if launch.selection else None}
+    return recorded(
+        caller.history,
+        location=launch.spec.location.name,
+        job=launch.spec.name,
+        run_id=launch.run_id,
+        given={**launch.given, **told},
+        begins=launch.begins,
+        warn=reporter.warning,
+    )
 
 
 def _is_whole(launch: Launch, caller: Caller) -> bool:

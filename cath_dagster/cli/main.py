@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from cath_dagster.adapters.history import finish_writing
 from cath_dagster.cli.commands import (
     console,
     databases,
@@ -46,6 +47,14 @@ for mounted in (*(module.app for module in OWN), *service_apps()):
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; every failure of ours becomes one line on standard error and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _run(arguments)
+    finally:
+        for unwritten in finish_writing():
+            print_error(unwritten)
+
+
+def _run(arguments: Sequence[str] | None) -> NoReturn:
     try:
         app(args=arguments, standalone_mode=True)
     except (ConfigurationError, UnknownJobError) as error:

@@ -66,12 +66,14 @@ class InstanceBackends(EnvironmentBackends):
     @property
     def url(self) -> str:
         """The libpq URL of Dagster's storage; raises `ConfigurationError` for another than PostgreSQL."""
-        url = getattr(self.instance.run_storage, "postgres_url", None)
+        # It imports Dagster.
+        from cath_dagster.orchestration.storage import postgres_url
+
+        url = postgres_url(self.instance)
         if url is None:
             kind = type(self.instance.run_storage).__name__
             raise ConfigurationError(f"the instance keeps its runs in {kind}; {OPERATIONS.name} needs PostgreSQL")
-        scheme, _, rest = str(url).partition("://")
-        return f"{scheme.partition('+')[0]}://{rest}"
+        return url
 
     @property
     def environ(self) -> Mapping[str, str]:  # type: ignore[override]  # nobody assigns to it

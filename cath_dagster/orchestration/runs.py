@@ -11,6 +11,7 @@ import dagster as dg
 
 from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
+from cath_dagster.adapters.history import History
 from cath_dagster.adapters.logs import VALUES
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.model.location import CodeLocation
@@ -21,16 +22,15 @@ from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
+from cath_dagster.orchestration.origin import SCHEDULE_TAG, origin_of
 from cath_dagster.orchestration.relaunch import spent_parent
+from cath_dagster.orchestration.storage import postgres_url
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
 
 TRACE_TAG = "cath_dagster/trace_id"
 """Where telemetry is sent, a run's trace."""
-
-SCHEDULE_TAG = "dagster/schedule_name"
-"""What Dagster puts on a run that a schedule asked for; it has no public name for it."""
 
 Metadata = dict[str, Any]
 
@@ -115,7 +115,15 @@ def _caller(context: dg.OpExecutionContext, run: dg.DagsterRun | None) -> Caller
         note_trace=partial(note_trace, run.run_id) if run is not None else None,
         prepares=True,
         every_step_succeeded=every_step_succeeded,
+        history=_history(context.instance, run),
     )
+
+
+def _history(instance: dg.DagsterInstance, run: dg.DagsterRun | None) -> History | None:
+    url = postgres_url(instance) if run is not None else None
+    if url is None or run is None:
+        return None
+    return History(url=url, origin=origin_of(run), is_watched=True)
 
 
 def raise_unless_successful(result: RunResult) -> None:

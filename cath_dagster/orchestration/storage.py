@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import dagster as dg
 
+from cath_dagster.adapters.history import INSTANCE_URL
 from cath_dagster.adapters.mounted import MountedEnvironment, hand_down, read_unmounted
 from cath_dagster.orchestration.internals.storages import (
     ConfigurableClass,
@@ -19,7 +20,7 @@ from cath_dagster.orchestration.internals.storages import (
     sqlite_storage,
 )
 
-VARIABLE = "DAGSTER_POSTGRES_URL"
+VARIABLE = INSTANCE_URL
 TEMPORARY = "CATH_DAGSTER_TEMPORARY_STORAGE"
 
 
@@ -57,6 +58,15 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
                 f"{VARIABLE} is not set; set it to the database that keeps Dagster's runs and events"
             )
         return sqlite_storage(_temporary_folder(), inst_data)
+
+
+def postgres_url(instance: dg.DagsterInstance) -> str | None:
+    """Return the libpq URL of the database in which an instance keeps its runs; None where it is no PostgreSQL."""
+    url = getattr(instance.run_storage, "postgres_url", None)
+    if url is None:
+        return None
+    scheme, _, rest = str(url).partition("://")
+    return f"{scheme.partition('+')[0]}://{rest}"
 
 
 def _temporary_folder() -> str:

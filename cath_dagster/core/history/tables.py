@@ -31,6 +31,7 @@ scheduled_job = sa.Table(
     sa.Column("schedule", sa.Text),
     sa.Column("timezone", sa.Text),
     sa.Column("enabled", sa.Boolean),
+    sa.Column("selector_id", sa.Text),
     sa.Column("last_run_at", _INSTANT),
     sa.Column("last_run_id", sa.Text),
     sa.Column("last_status", sa.Text),
@@ -52,7 +53,8 @@ scheduled_job = sa.Table(
 )
 """A row a job. What lasts of its runs is here, when their own rows are long gone.
 
-`schedule` is a cron or `every 60 s`, null of a job that people start, and so is `enabled`. `last_…` is the last run that
+`schedule` is a cron or `every minute`, null of a job that people start, and so is `enabled`, which is as old as the monitor's
+last look; `selector_id` is the key by which the orchestrator has it (`operations.scheduler.reading`). `last_…` is the last run that
 ended and was no dry run.
 """
 

@@ -17,8 +17,15 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.schedule import NO_SCHEDULE, Cron, EvenTicks, Every, Retry, Schedule
+from cath_dagster.core.model.schedule_faults import (
+    retry_faults,
+    schedule_faults,
+    timeout_faults,
+    wait_faults,
+    zone_faults,
+)
 from cath_dagster.core.model.settings import JobSettings
-from cath_dagster.core.model.ticks import is_cron, ticks
+from cath_dagster.core.model.ticks import ticks
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_parts import DatabaseWork, MailWork, Partitions, Step
 from cath_dagster.core.run.job_run import JobRun
@@ -175,21 +182,32 @@ def _load_spec(module_name: str) -> JobSpec:
     spec = getattr(module, "SPEC", None)
     if not isinstance(spec, JobSpec):
         raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
+    if not spec.name.strip():
+        raise SpecificationError(f"{module_name} specifies a job with a blank name; name it after its file")
     if spec.name != module_name.rpartition(".")[2]:
         raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
     if spec.mail is not None and spec.database is None:
         raise SpecificationError(f"{spec.key} sends mail and keeps its notices nowhere: database=DatabaseWork(…)")
     if (spec.run is None) != bool(spec.steps):
         raise SpecificationError(f"{spec.key} needs either run, or steps")
-    _check_cron(spec)
+    if faults := "; ".join(_faults(spec)):
+        raise SpecificationError(f"{spec.key} {faults}")
     return spec
 
 
-def _check_cron(spec: JobSpec) -> None:
-    if spec.cron is not None and not is_cron(spec.cron):
-        raise SpecificationError(
-            f"{spec.key} has the cron {spec.cron!r}, of which the scheduler makes nothing; write it in five fields, like '0 1 * * *'"
-        )
+def _faults(spec: JobSpec) -> Iterator[str]:
+    """Yield what is wrong with what a job says of itself."""
+    for part in ("owner", "summary", "description"):
+        if not getattr(spec, part).strip():
+            yield f"has a blank {part}; say it to the people who operate it"
+    yield from schedule_faults(spec.schedule)
+    if spec.schedule is not None:
+        yield from zone_faults(spec.location.timezone)
+    yield from timeout_faults(spec.timeout)
+    yield from retry_faults(spec.retry)
+    yield from wait_faults(spec.after_within)
+    if spec.interval is None and spec.database is not None and spec.database.is_due is not None:
+        yield "asks whether anything is due, and runs at no interval; give it schedule=Every(…), or take is_due out"
 
 
 def schedule_name(job: str, schedule: Schedule | None) -> str:
@@ -197,12 +215,17 @@ def schedule_name(job: str, schedule: Schedule | None) -> str:
     return f"{job}_every" if isinstance(schedule, Every) else f"{job}_cron"
 
 
-def _check_unique(specs: Iterable[JobSpec]) -> None:
+def _check_unique(specs: Sequence[JobSpec]) -> None:
     seen: set[str] = set()
     for spec in specs:
         if spec.name in seen:
             raise SpecificationError(f"two jobs are named {spec.name!r}")
         seen.add(spec.name)
+    for spec in specs:
+        for name in spec.formerly:
+            if name in seen:
+                raise SpecificationError(f"{spec.key} was formerly {name!r}, which another job is named or was")
+            seen.add(name)
 
 
 def purged_tables(specs: Iterable[JobSpec]) -> list[str]:

@@ -22,6 +22,13 @@ def upgrade() -> None:
     newest_first = [sa.text("started_at DESC"), sa.text("id DESC")]
     for name, columns in (("of_job", ["location", "job"]), ("by_status", ["status"]), ("by_time", [])):
         op.create_index(f"history_{name}", "scheduled_job_history", [*columns, *newest_first], schema=SCHEMA)
+    op.create_index(
+        "history_nonce",
+        "scheduled_job_history",
+        ["nonce"],
+        schema=SCHEMA,
+        postgresql_where=sa.text("nonce IS NOT NULL"),
+    )
 
 
 def _create_registry() -> None:
@@ -34,6 +41,7 @@ def _create_registry() -> None:
         sa.Column("schedule", sa.Text),
         sa.Column("timezone", sa.Text),
         sa.Column("enabled", sa.Boolean),
+        sa.Column("selector_id", sa.Text),
         sa.Column("last_run_at", INSTANT),
         sa.Column("last_run_id", sa.Text),
         sa.Column("last_status", sa.Text),
