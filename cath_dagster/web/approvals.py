@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.web import audit, control, reading
+from cath_dagster.web import audit, control, reading, recorded
 from cath_dagster.web.console import Console
 from cath_dagster.web.parameters import ALLOW_LARGE
 from cath_dagster.web.problems import Problem, conflict, not_found, unavailable, unusable
@@ -75,6 +75,7 @@ def request(console: Console, principal: Principal, run_id: str, reason: str) ->
             raise unusable(
                 "this run says no counts that somebody could approve; make a dry run with the same parameters, and request that"
             )
+        config = recorded.told(connection, run)
         approval_id = uuid.uuid4().hex
         values = {
             "id": approval_id,
@@ -86,8 +87,8 @@ def request(console: Console, principal: Principal, run_id: str, reason: str) ->
             "requested_by": principal.actor,
             "requested_at": now,
             "expires_at": now + LASTS,
-            "as_of": as_of_of(run),
-            "parameters": _parameters(run),
+            "as_of": recorded.as_of(config, run),
+            "parameters": _parameters(config),
             "counts": counts,
         }
         expire(connection, now=now)
@@ -111,16 +112,9 @@ def _check_requestable(spec: JobSpec, run: Any) -> None:
         )
 
 
-def as_of_of(run: Any) -> datetime:
-    """Return a run's reference time: what it was told, else when it began."""
-    given = run.parameters.get("as_of") if isinstance(run.parameters, Mapping) else None
-    started: datetime = run.started_at
-    return datetime.fromisoformat(given) if isinstance(given, str) else started
-
-
-def _parameters(run: Any) -> dict[str, Any]:
+def _parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the run was told, without what an approval itself says."""
-    return {key: value for key, value in run.parameters.items() if key not in {"dry_run", "as_of", ALLOW_LARGE}}
+    return {key: value for key, value in config.items() if key not in {"dry_run", "as_of", ALLOW_LARGE}}
 
 
 def expire(connection: sa.Connection, *, now: datetime) -> None:
@@ -150,8 +144,11 @@ def approve(
         row = _pending(console, connection, principal, Action.APPROVE, approval_id, now)
     spec = console.spec(row.location, row.job)
     config = {**row.parameters, "as_of": row.as_of.isoformat()}
+    partition = config.pop("partition", None)
     # The key makes two who approve at once share one look, and one run.
-    look = control.Order(spec=spec, config={**config, "dry_run": True}, key=f"look-{row.id}-{principal.actor}")
+    look = control.Order(
+        spec=spec, config={**config, "dry_run": True}, partition=partition, key=f"look-{row.id}-{principal.actor}"
+    )
     found = _look(console, control.launch(console, principal, look), waiting or Waiting())
     too_many = {target: count for target, count in found.items() if count > allowed(int(row.counts.get(target, 0)))}
     with console.engine.begin() as connection:
@@ -167,7 +164,11 @@ def approve(
             f"more matches than was shown, by over a tenth: {said}; the approval is refused", status_now="refused"
         )
     order = control.Order(
-        spec=spec, config={**config, ALLOW_LARGE: True}, key=f"approval-{row.id}", reason=f"approval {row.id}"
+        spec=spec,
+        config={**config, ALLOW_LARGE: True},
+        partition=partition,
+        key=f"approval-{row.id}",
+        reason=f"approval {row.id}",
     )
     return _launch_approved(console, principal, order, row.id)
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.run.execution import check_partition
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.web import reading
-from cath_dagster.web.approvals import as_of_of, counts_of
+from cath_dagster.web import reading, recorded
+from cath_dagster.web.approvals import counts_of
 from cath_dagster.web.control import Order
 from cath_dagster.web.parameters import own_parameters, run_config
 from cath_dagster.web.problems import conflict, not_found, unusable
@@ -67,16 +67,17 @@ def _as_planned(connection: sa.Connection, spec: JobSpec, asked: RunAsked, *, no
     shown = rows[0]
     if not shown.dry_run or shown.status != "success":
         raise conflict(f"run {asked.plan} is no dry run that succeeded: nobody was shown what it would change")
+    told = recorded.told(connection, shown)
     count = sum(counts_of(shown.outcomes).values())
     config = run_config(
         spec,
-        own_parameters(spec, shown.parameters),
-        as_of=as_of_of(shown),
+        own_parameters(spec, told),
+        as_of=recorded.as_of(told, shown),
         dry_run=False,
-        max_rows=_least(count, shown.parameters.get("max_rows")),
+        max_rows=_least(count, told.get("max_rows")),
         now=now,
     )
-    partition = _partition(spec, shown.parameters.get("partition") or asked.partition, now)
+    partition = _partition(spec, told.get("partition") or asked.partition, now)
     return Order(spec=spec, config=config, key=key, partition=partition, reason=asked.reason)
 
 

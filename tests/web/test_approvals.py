@@ -204,3 +204,23 @@ def test_an_approval_whose_run_dagster_does_not_launch_can_be_given_again(world:
     world.orchestrator.error, world.orchestrator.on_launch = None, end
     assert decide(world, approval_id).status_code == 200
     assert len([each for each in world.orchestrator.launched if "allow_large" in each["config"]]) == 1
+
+
+def test_a_text_that_only_the_audit_log_has_is_taken_from_there_and_none_is_made_up(world: World) -> None:
+    told = {"undo_days": 7, "archive_personal_data_because": "the auditors asked for it, case 9"}
+    planned = world.ask("POST", "/api/v1/jobs/cath/clear_audit/plan", json={"parameters": told}).json()["run_id"]
+    world.instance.connection.execute("UPDATE runs SET status = 'SUCCESS'")
+    (look,) = world.orchestrator.launched
+    masked = {**look["config"], "archive_personal_data_because": "(text of 33 characters)"}
+    nonce = look["tags"]["cath_dagster/nonce"]
+    world.add_history(run_id=planned, dry_run=True, parameters=masked, nonce=nonce, outcomes=SHOWN)
+    elsewhere = world.add_history(status="refused", parameters=masked, outcomes=SHOWN)
+
+    assert request(world, planned).json()["parameters"] == told
+    assert request(world, elsewhere).status_code == 422
+    exactly = world.ask("POST", "/api/v1/jobs/cath/clear_audit/runs", json={"plan": planned})
+    assert exactly.status_code == 202
+    assert (
+        world.orchestrator.launched[1]["config"]["archive_personal_data_because"]
+        == told["archive_personal_data_because"]
+    )

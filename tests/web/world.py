@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import sqlalchemy as sa
 from dagster import DagsterRunStatus
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from cath_dagster.core.history.tables import scheduled_job, scheduled_job_history
@@ -131,15 +132,15 @@ class World:
         job: str = "clear_audit",
         *,
         location: str = "cath",
-        run_id: str | None = None,
+        run_id: str | None = "",
         status: str = "success",
         started_at: datetime | None = None,
         **values: Any,
     ) -> str:
-        """Leave a run's row; return the run's id."""
+        """Leave a run's row, of ticks that were skipped without a run; return the run's id."""
         started_at = started_at or self.now - timedelta(hours=1)
         number = self.instance.count("operations.scheduled_job_history")
-        run_id = run_id or f"00000000-0000-4000-8000-{number:012}"
+        run_id = f"00000000-0000-4000-8000-{number:012}" if run_id == "" else run_id
         if not self.instance.count("operations.scheduled_job", f"location = '{location}' AND name = '{job}'"):
             self.add_job(job, location)
         ended = {} if status == "running" else {"completed_at": started_at + timedelta(seconds=2), "duration_ms": 2_000}
@@ -153,7 +154,7 @@ class World:
             started_at=started_at,
             **given,
         )
-        return run_id
+        return run_id or ""
 
     def audit(self) -> list[tuple[str, str]]:
         """Return what the audit log says: actions and results, the oldest first."""
@@ -166,6 +167,11 @@ class World:
             connection.execute(sa.insert(table).values(**values))
 
 
+def client_of(app: FastAPI, peer: str, *, raises: bool = True) -> TestClient:
+    """Return a client whose requests come from an address."""
+    return TestClient(app, client=(peer, 50_000), follow_redirects=False, raise_server_exceptions=raises)
+
+
 @contextmanager
 def open_world(instance: Instance, engine: sa.Engine) -> Iterator[World]:
     """Yield a console on an instance's database; its clock stands still until a test moves it."""
@@ -174,8 +180,5 @@ def open_world(instance: Instance, engine: sa.Engine) -> Iterator[World]:
     specs = {spec.key: spec for spec in all_specs()}
     console = Console(SETTINGS, engine, orchestrator, lambda: at[0], specs)
     app = create_app(console)
-    clients = [
-        TestClient(app, client=(peer, 50_000), follow_redirects=False) for peer in (PROXY, STRANGER, "127.0.0.1")
-    ]
-    proxy, stranger, local = clients
+    proxy, stranger, local = (client_of(app, peer) for peer in (PROXY, STRANGER, "127.0.0.1"))
     yield World(instance, orchestrator, console, proxy, stranger, local, at)

@@ -1,5 +1,6 @@
 """What is looked at over all jobs: who did what, what runs when, what operators were told."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -74,6 +75,7 @@ def show_forecast(
     limit: Limit,
     until: Annotated[AwareDatetime | None, Query(description="At most 31 days ahead; a day if it is left out.")] = None,
     location: Annotated[schemas.Text | None, Query(max_length=100)] = None,
+    cursor: Annotated[schemas.Text | None, Query(max_length=300)] = None,
 ) -> Response:
     """Tell what runs when: the ticks of every enabled job, over clock changes too; an interval only once."""
     now = console.clock()
@@ -81,7 +83,14 @@ def show_forecast(
     if not now <= end <= now + FARTHEST:
         raise unusable(f"until is {end.isoformat()}; it may lie up to {FARTHEST.days} days ahead")
     items = forecast(console, seen_locations(console, principal, location), now, end)
-    return answer({"items": items[:limit], "next_cursor": None})
+    if cursor is not None:
+        items = [item for item in items if _place(item) > cursor]
+    return answer({"items": items[:limit], "next_cursor": _place(items[limit - 1]) if len(items) > limit else None})
+
+
+def _place(item: Mapping[str, Any]) -> str:
+    """Return what orders ticks, and says where a page ended."""
+    return f"{item['at'].isoformat()} {item['location']}/{item['job']}"
 
 
 def forecast(console: Console, locations: list[str], now: datetime, end: datetime) -> list[dict[str, Any]]:
@@ -101,7 +110,7 @@ def forecast(console: Console, locations: list[str], now: datetime, end: datetim
         if key in enabled
         for tick in _ticks(spec, now, end)
     ]
-    return sorted(items, key=lambda item: (item["at"], item["location"], item["job"]))
+    return sorted(items, key=_place)
 
 
 def _ticks(spec: JobSpec, now: datetime, end: datetime) -> list[datetime]:
