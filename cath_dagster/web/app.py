@@ -34,9 +34,7 @@ def create_app(console: Console) -> FastAPI:
     app = FastAPI(title="cath-dagster", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.console = console
     app.state.streams = 0
-    for router in (jobs.router, runs.router, approvals.router, looks.router, tokens.router, events.router):
-        app.include_router(router, prefix=API)
-    app.include_router(health.router)
+    add_endpoints(app)
     app.include_router(sign_in.router)
     app.add_middleware(Shield)
     _handle_failures(app)
@@ -48,6 +46,13 @@ def create_app(console: Console) -> FastAPI:
         return answer(write_document(app))
 
     return app
+
+
+def add_endpoints(app: FastAPI) -> None:
+    """Give an application every endpoint that the OpenAPI document has."""
+    for router in (jobs.router, runs.router, approvals.router, looks.router, tokens.router, events.router):
+        app.include_router(router, prefix=API)
+    app.include_router(health.router)
 
 
 def _handle_failures(app: FastAPI) -> None:

@@ -59,6 +59,15 @@ def write_document(app: FastAPI) -> dict[str, Any]:
     return document
 
 
+def application_document() -> dict[str, Any]:
+    """Return the document of every endpoint, without a console behind them."""
+    from cath_dagster.web.app import add_endpoints
+
+    app = FastAPI()
+    add_endpoints(app)
+    return write_document(app)
+
+
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     answers.pop("422", None)
