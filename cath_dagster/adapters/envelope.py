@@ -11,6 +11,7 @@ from cath_dagster.adapters.history import History, Recording, recorded
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.core.run.attempts import UNHEARD, AttemptListener
 from cath_dagster.core.run.backends import Reporter
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import JobSpec
@@ -28,6 +29,8 @@ class Launch:
     selection: frozenset[str] | None = None
     is_scheduled: bool = False
     step: str | None = None
+    spent_seconds: float = 0.0
+    """What of the run's time is gone, by the steps before this one."""
 
     @property
     def begins(self) -> bool:
@@ -35,9 +38,9 @@ class Launch:
         return self.step is None or self.step == self.spec.steps[0].name
 
     def goes_on_after(self, result: RunResult) -> bool:
-        """Whether another step comes after this one; after one that was refused there is none."""
+        """Whether another step comes after this one; after one that did not come to its work there is none."""
         is_last = self.step is None or self.step == self.spec.steps[-1].name
-        return not is_last and result.status is not Status.REFUSED
+        return not is_last and result.began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class Caller:
     """Writes down in which trace a run is found, before it begins: also one that is killed has sent some of it."""
     prepares: bool = False
     """Whether a location's database of our own is brought up to date first; otherwise `migrate` alone does so."""
+    listener: AttemptListener = UNHEARD
+    """Hears of every attempt of a run that is not recorded, the first included."""
     every_step_succeeded: Callable[[], bool] = lambda: True
     """Says of a run of several steps whether those before the last ended well."""
     history: History | None = None
@@ -93,6 +98,8 @@ def perform(
             selection=launch.selection,
             is_scheduled=launch.is_scheduled,
             step=launch.step,
+            listener=caller.listener if caller.history is None else recording,
+            spent_seconds=launch.spent_seconds,
         )
         if launch.goes_on_after(result):
             recording.step_ended(result)

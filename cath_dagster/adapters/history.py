@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from cath_dagster.core.history.plain import plain_error, plain_outcomes, plain_p
 from cath_dagster.core.history.writing import Begun, Ended
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.postgres.database import sqlstate, translate
+from cath_dagster.core.run.attempts import AttemptListener, Unheard
 
 INSTANCE_URL = "DAGSTER_POSTGRES_URL"
 """The variable that says where the orchestrator keeps its runs, and therefore where the history is."""
@@ -59,13 +60,8 @@ class History:
     """Whether somebody else than the history's monitor finds out when the run is killed."""
 
 
-class Recording(Protocol):
+class Recording(AttemptListener, Protocol):
     """One run, or one step of it, as it is recorded."""
-
-    def attempt_began(self, attempt: int) -> None: ...
-
-    def attempt_ended(self, result: RunResult) -> None:
-        """Record how an attempt ended after which there is another."""
 
     def step_ended(self, result: RunResult) -> None:
         """Record how a step ended after which there is another."""
@@ -73,12 +69,8 @@ class Recording(Protocol):
     def ended(self, result: RunResult) -> None: ...
 
 
-class NoRecording:
+class NoRecording(Unheard):
     """Where there is no history."""
-
-    def attempt_began(self, attempt: int) -> None: ...
-
-    def attempt_ended(self, result: RunResult) -> None: ...
 
     def step_ended(self, result: RunResult) -> None: ...
 
@@ -113,6 +105,7 @@ def recorded(
         dry_run=bool(given.get("dry_run")),
         started_at=datetime.now(UTC),
         parameters=plain_parameters(given),
+        is_continued=not begins,
     )
     recording = _Recording(Writer(history, run_id), begun, warn)
     try:
@@ -136,14 +129,16 @@ class _Recording:
         self._writer.hold(begun)
         self._writer.write(lambda connection: writing.begin(connection, begun))
 
-    def attempt_began(self, attempt: int) -> None:
-        if attempt == self._begun.attempt:
-            return
-        self._begun = replace(self._begun, attempt=attempt, started_at=datetime.now(UTC))
-        self.begin()
+    def on_attempt_began(self, attempt: int) -> None:
+        if attempt > 1:
+            self._begun = replace(self._begun, attempt=attempt, started_at=datetime.now(UTC))
+            self.begin()
 
-    def attempt_ended(self, result: RunResult) -> None:
-        self._end(_ended(result))
+    def on_attempt(self, attempt: int, ended: RunResult | BaseException, again_in: timedelta | None) -> None:
+        """Record how an attempt ended after which there is another; how the last one did is told by the run's end."""
+        del attempt
+        if again_in is not None and isinstance(ended, RunResult):
+            self._end(_ended(ended))
 
     def step_ended(self, result: RunResult) -> None:
         begun, ended = self._begun, _ended(result)

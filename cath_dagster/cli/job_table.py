@@ -68,7 +68,7 @@ def setting_rows(specs: Sequence[JobSpec]) -> list[dict[str, Any]]:
             "job": spec.key,
             "key": key,
             "variable": variable(spec.location.name, spec.name, key),
-            "default": str(info.default),
+            "default": str(spec.default_of(key)),
             "set_to": environ.get(variable(spec.location.name, spec.name, key)),
             "description": info.description,
         }

@@ -67,7 +67,7 @@ class InstanceBackends(EnvironmentBackends):
     def url(self) -> str:
         """The libpq URL of Dagster's storage; raises `ConfigurationError` for another than PostgreSQL."""
         # It imports Dagster.
-        from cath_dagster.orchestration.storage import postgres_url
+        from cath_dagster.orchestration.instance_url import postgres_url
 
         url = postgres_url(self.instance)
         if url is None:

@@ -14,6 +14,7 @@ from cath_dagster.operations.alerts import read_alert_settings
 from cath_dagster.operations.backends import open_backends
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import deliver
+from cath_dagster.operations.scheduler.monitor import MONITOR, SECONDS, Cursor, look
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.backlogs import watch_backlogs
 from cath_dagster.operations.watch.checks import watch_checks
@@ -93,6 +94,25 @@ def build_delivery() -> dg.SensorDefinition:
     )
 
 
+def build_monitor() -> dg.SensorDefinition:
+    """Return the sensor that keeps the registry of jobs and the history of their runs true."""
+
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        now = datetime.now(UTC)
+        with database(context.instance, MONITOR) as opened:
+            done, cursor = look(context.instance, opened, Cursor.read(context.cursor, now), now)
+        context.update_cursor(cursor.write())
+        return dg.SkipReason(done)
+
+    return dg.SensorDefinition(
+        name=MONITOR,
+        evaluation_fn=evaluate,
+        minimum_interval_seconds=SECONDS,
+        default_status=_default_status(),
+        description="Keeps operations.scheduled_job and its history true: registration, next runs, killed runs, skipped and missed ticks.",
+    )
+
+
 def build_sensors() -> list[dg.SensorDefinition]:
     """Return every sensor of this location."""
     return [
@@ -115,6 +135,7 @@ def build_sensors() -> list[dg.SensorDefinition]:
             EVERY_TEN_MINUTES,
         ),
         build_delivery(),
+        build_monitor(),
     ]
 
 

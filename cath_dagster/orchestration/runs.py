@@ -1,9 +1,11 @@
 """Run a job inside a Dagster run, and say in Dagster's words what came of it."""
 
+import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,17 +16,19 @@ from cath_dagster.adapters.environment import open_backends
 from cath_dagster.adapters.history import History
 from cath_dagster.adapters.logs import VALUES
 from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.mail import Content
+from cath_dagster.core.run.execution import read_config
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
+from cath_dagster.orchestration.instance_url import postgres_url
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
 from cath_dagster.orchestration.origin import SCHEDULE_TAG, origin_of
-from cath_dagster.orchestration.relaunch import spent_parent
-from cath_dagster.orchestration.storage import postgres_url
+from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime, spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
@@ -72,15 +76,19 @@ def run_job(
         context.log.error(reason)
         raise dg.Failure(description=reason, allow_retries=False)
     run_id = run.run_id if run is not None else str(uuid.uuid4())
+    given = context.op_config or {}
+    if run is not None:
+        _keep_max_runtime(context.instance, run, spec, given)
     result = perform(
         Launch(
             spec=spec,
-            given=context.op_config or {},
+            given=given,
             run_id=run_id,
             partition=partition,
             selection=selection,
             is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
             step=step,
+            spent_seconds=_spent_seconds(context.instance, run, spec, step),
         ),
         backends=open_backends(spec.location, context.instance),
         environ=MountedEnvironment(),
@@ -91,6 +99,27 @@ def run_job(
         for observation in observations(spec, result):
             context.log_event(observation)
     return result
+
+
+def _keep_max_runtime(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, spec: JobSpec, given: Mapping[str, Any]
+) -> None:
+    """Tell Dagster's monitor for how long this very run may go on, where its settings say otherwise than its job."""
+    with contextlib.suppress(ConfigurationError):
+        settings = read_config(spec, given, environ=MountedEnvironment(), now=datetime.now(UTC)).settings
+        allowed = max_runtime(spec.timeout_of(settings))
+        if MAX_RUNTIME_TAG in run.tags and run.tags[MAX_RUNTIME_TAG] != allowed:
+            instance.add_run_tags(run.run_id, {MAX_RUNTIME_TAG: allowed})
+
+
+def _spent_seconds(instance: dg.DagsterInstance, run: dg.DagsterRun | None, spec: JobSpec, step: str | None) -> float:
+    """Return what of a run's time the steps before this one have taken."""
+    if run is None or step is None or step == spec.steps[0].name:
+        return 0.0
+    record = instance.get_run_record_by_id(run.run_id)
+    if record is None or record.start_time is None:
+        return 0.0
+    return max(0.0, datetime.now(UTC).timestamp() - record.start_time)
 
 
 def _run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:

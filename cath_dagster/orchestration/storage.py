@@ -60,15 +60,6 @@ class EnvironmentStorage(DagsterStorage, ConfigurableClass):
         return sqlite_storage(_temporary_folder(), inst_data)
 
 
-def postgres_url(instance: dg.DagsterInstance) -> str | None:
-    """Return the libpq URL of the database in which an instance keeps its runs; None where it is no PostgreSQL."""
-    url = getattr(instance.run_storage, "postgres_url", None)
-    if url is None:
-        return None
-    scheme, _, rest = str(url).partition("://")
-    return f"{scheme.partition('+')[0]}://{rest}"
-
-
 def _temporary_folder() -> str:
     """Return the folder that this command and the processes it starts share; its first user removes it."""
     folder = read_unmounted(TEMPORARY)

@@ -156,6 +156,23 @@ def test_a_step_that_failed_fails_the_run_whatever_the_last_one_did(
     assert rows(instance, "status, error, jsonb_array_length(outcomes)") == [("failed", "the first step", 3)]
 
 
+def test_a_step_goes_on_with_the_last_attempt_that_there_is(connection: sa.Connection, instance: Instance) -> None:
+    writing.begin(connection, BEGUN)
+    writing.end(connection, BEGUN, ended("failed"))
+    writing.begin(connection, replace(BEGUN, attempt=2, started_at=NOW + timedelta(seconds=3)))
+    step = replace(BEGUN, is_continued=True, started_at=NOW + timedelta(seconds=6))
+    writing.note(connection, step, ended(outcomes=[{"target": "a"}]))
+    writing.end(connection, step, ended("failed", at=step.started_at))
+    again = replace(step, attempt=2, started_at=NOW + timedelta(seconds=9))
+    writing.begin(connection, again)
+    writing.end(connection, again, ended(at=again.started_at))
+
+    assert rows(instance, "attempt, status, jsonb_array_length(outcomes), counted") == [
+        (1, "failed", 0, False), (2, "failed", 1, False), (3, "success", 0, True),
+    ]  # fmt: skip
+    assert totals(instance) == (1, 0, 11_000)
+
+
 def test_a_run_that_nobody_saw_begin_is_written_whole_and_an_older_one_is_not_the_last(
     connection: sa.Connection, instance: Instance
 ) -> None:
@@ -195,7 +212,9 @@ def test_missed_ticks_are_on_the_first_row_after_them(connection: sa.Connection,
     for hour in (0, 1, 2):
         writing.begin(connection, replace(BEGUN, run_id=f"r{hour}", started_at=NOW + timedelta(hours=hour)))
 
-    assert writing.miss(connection, "cath", "clear_audit", NOW, 4)
+    later = NOW + timedelta(seconds=1)
+    assert writing.miss(connection, "cath", "clear_audit", later, 4)
+    assert not writing.miss(connection, "cath", "clear_audit", later, 4)
 
     assert rows(instance, "missed_ticks") == [(0,), (4,), (0,)]
 

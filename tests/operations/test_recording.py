@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -72,6 +73,23 @@ def test_a_run_is_recorded_with_what_asked_for_it_and_nothing_personal(tables: I
     }
     assert outcomes[0]["deleted"] == 2
     assert "example.org" not in str(outcomes)
+
+
+def test_every_attempt_is_a_row_and_the_last_one_is_the_runs_end(tables: Instance) -> None:
+    failed = RunResult(**{**vars(RESULT), "status": Status.FAILED, "error": "for now"})
+    with recorded(
+        History(url=tables.url, origin=CLI), location="cath", job="clear_audit", run_id="r1", given={},
+        begins=True, warn=lambda _: None,
+    ) as recording:  # fmt: skip
+        recording.on_attempt(1, failed, timedelta(seconds=1))
+        recording.on_attempt_began(2)
+        recording.on_attempt(2, RESULT, None)
+        recording.ended(RESULT)
+    assert finish_writing(10) == []
+
+    assert rows(tables, "attempt, status, error, counted") == [
+        (1, "failed", "for now", False), (2, "success", None, True),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

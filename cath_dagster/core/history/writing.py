@@ -39,6 +39,8 @@ class Begun:
     nonce: str | None = None
     dry_run: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    is_continued: bool = False
+    """Whether it is a later step of a run, which goes on with the last attempt that there is, whatever its own number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ def begin(connection: sa.Connection, begun: Begun) -> None:
     """Write that an attempt is under way; one that was taken for lost is under way again."""
     _hold(connection, begun.location, begun.job)
     _take_back(connection, begun)
+    if begun.is_continued:
+        begun = replace(begun, attempt=_last_attempt(connection, begun) + 1)
     row = insert(_HISTORY).values(**_values(_attributed(connection, begun)), status=RUNNING)
     again: dict[str, Any] = {
         "status": RUNNING,
@@ -68,18 +72,22 @@ def begin(connection: sa.Connection, begun: Begun) -> None:
 
 def note(connection: sa.Connection, begun: Begun, ended: Ended) -> None:
     """Write what one step of a run did that goes on with the next; an error of it is the run's in the end."""
-    new = _inserted(begun, ended, status=RUNNING)
-    later = {"outcomes": _joined(new), "error": sa.func.coalesce(_HISTORY.c.error, new.excluded.error)}
     _hold(connection, begun.location, begun.job)
+    new = _inserted(_placed(connection, begun), ended, status=RUNNING)
+    later = {"outcomes": _joined(new), "error": sa.func.coalesce(_HISTORY.c.error, new.excluded.error)}
     connection.execute(new.on_conflict_do_update(constraint=_OF_RUN, set_=later, where=_HISTORY.c.status == RUNNING))
 
 
-def end(connection: sa.Connection, begun: Begun, ended: Ended) -> None:
-    """Write what became of an attempt, whether it was written before that it began or not.
+def end(connection: sa.Connection, begun: Begun, ended: Ended, *, expected: str | None = None) -> bool:
+    """Write what became of an attempt, whether it was written before that it began or not; return whether it is.
 
-    A run of several steps whose last went well has failed where an earlier one had.
+    A run of several steps whose last went well has failed where an earlier one had. Where a status is `expected`, nothing is
+    written over another one.
     """
     job = _hold(connection, begun.location, begun.job)
+    begun = _placed(connection, begun)
+    if expected is not None and _status(connection, begun) != expected:
+        return False
     _take_back(connection, begun)
     new = _inserted(_attributed(connection, begun), ended, status=ended.status)
     step_failed = sa.and_(_HISTORY.c.status == RUNNING, _HISTORY.c.error.is_not(None), new.excluded.status == "success")
@@ -92,6 +100,7 @@ def end(connection: sa.Connection, begun: Begun, ended: Ended) -> None:
     }
     connection.execute(new.on_conflict_do_update(constraint=_OF_RUN, set_=final))
     _count(connection, job, begun)
+    return True
 
 
 def skip(connection: sa.Connection, begun: Begun, reason: str) -> bool:
@@ -121,18 +130,15 @@ def skip(connection: sa.Connection, begun: Begun, reason: str) -> bool:
 
 
 def miss(connection: sa.Connection, location: str, job: str, after: datetime, count: int) -> bool:
-    """Write on the first row of a job after an instant how many ticks before it nobody made; return whether there is one."""
+    """Write on the first row of a job from an instant on how many ticks before it nobody made; return whether that is new."""
     first = (
         sa.select(_HISTORY.c.id)
-        .where(_HISTORY.c.location == location, _HISTORY.c.job == job, _HISTORY.c.started_at > after)
+        .where(_HISTORY.c.location == location, _HISTORY.c.job == job, _HISTORY.c.started_at >= after)
         .order_by(_HISTORY.c.started_at, _HISTORY.c.id)
         .limit(1)
     )
-    row = connection.scalar(first)
-    if row is None:
-        return False
-    connection.execute(sa.update(_HISTORY).where(_HISTORY.c.id == row).values(missed_ticks=count))
-    return True
+    told = sa.update(_HISTORY).where(_HISTORY.c.id == first.scalar_subquery(), _HISTORY.c.missed_ticks != count)
+    return bool(connection.execute(told.values(missed_ticks=count)).rowcount)
 
 
 def _hold(connection: sa.Connection, location: str, job: str) -> _Row:
@@ -151,6 +157,19 @@ def _of_run(begun: Begun) -> sa.ColumnElement[bool]:
 
 def _attempts(connection: sa.Connection, begun: Begun) -> Sequence[_Row]:
     return connection.execute(sa.select(_HISTORY).where(_of_run(begun)).order_by(_HISTORY.c.attempt)).all()
+
+
+def _status(connection: sa.Connection, begun: Begun) -> str | None:
+    found = sa.select(_HISTORY.c.status).where(_of_run(begun), _HISTORY.c.attempt == begun.attempt)
+    return connection.scalar(found)
+
+
+def _placed(connection: sa.Connection, begun: Begun) -> Begun:
+    return replace(begun, attempt=max(1, _last_attempt(connection, begun))) if begun.is_continued else begun
+
+
+def _last_attempt(connection: sa.Connection, begun: Begun) -> int:
+    return connection.scalar(sa.select(sa.func.max(_HISTORY.c.attempt)).where(_of_run(begun))) or 0
 
 
 def _take_back(connection: sa.Connection, begun: Begun) -> None:

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any, Generic
@@ -16,6 +16,7 @@ from cath_dagster.core.model.check import Check
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.schedule import NO_SCHEDULE, Cron, EvenTicks, Every, Retry, Schedule
 from cath_dagster.core.model.schedule_faults import (
     retry_faults,
@@ -125,6 +126,31 @@ class JobSpec(Generic[S]):
     def privileges(self) -> Mapping[str, tuple[str, ...]]:
         """What the job's role needs; see `DatabaseWork`."""
         return self.database.privileges if self.database is not None else {}
+
+    def timeout_of(self, settings: JobSettings) -> timedelta:
+        """Return for how long a run with these settings may go on."""
+        return self.timeout if settings.run_seconds is None else timedelta(seconds=settings.run_seconds)
+
+    def retry_of(self, settings: JobSettings) -> Retry | None:
+        """Return how a run with these settings is repeated, None where it is not."""
+        given = self.retry or Retry(attempts=0)
+        attempts, seconds = settings.retry_attempts, settings.retry_delay_seconds
+        retry = replace(
+            given,
+            attempts=given.attempts if attempts is None else attempts,
+            delay=given.delay if seconds is None else timedelta(seconds=seconds),
+        )
+        return retry if retry.attempts else None
+
+    def default_of(self, key: str) -> Scalar:
+        """Return the value of a setting that nobody sets; some of every job's are what its specification says."""
+        of_specification: dict[str, Scalar] = {
+            self.settings.timeout_key: int(self.timeout.total_seconds()),
+            "retry_attempts": self.retry.attempts if self.retry else 0,
+            "retry_delay_seconds": int((self.retry or Retry(attempts=0)).delay.total_seconds()),
+        }
+        default: Scalar = self.settings.model_fields[key].default
+        return of_specification.get(key, default)
 
     def ticks(self, after: datetime) -> Iterator[datetime]:
         """Yield every later tick than an instant, ascending, in UTC; none of a job without a schedule.

@@ -5,6 +5,7 @@ from dagster._core.scheduler.instigation import (
     InstigatorTick,
     InstigatorType,
     ScheduleInstigatorData,
+    SensorInstigatorData,
     TickStatus,
 )
 from dagster_shared.error import SerializableErrorInfo
@@ -14,6 +15,7 @@ __all__ = [
     "InstigatorTick",
     "InstigatorType",
     "ScheduleInstigatorData",
+    "SensorInstigatorData",
     "SerializableErrorInfo",
     "TickStatus",
 ]
