@@ -154,6 +154,11 @@ def _alone(console: Console, name: str) -> Iterator[sa.Connection]:
                 connection.invalidate()
 
 
+def new_key() -> str:
+    """Return a key for one form: however often it is sent, there is one run."""
+    return uuid.uuid4().hex
+
+
 def _nonce(principal: Principal, order: Order) -> str:
     """Return the run's nonce; of a request with a key always the same one, so that its run is found whatever was killed."""
     if order.key is None:
