@@ -20,7 +20,7 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import AlertSettings, read_alert_settings
 from cath_dagster.orchestration.config import check_config
-from cath_dagster.orchestration.schedules import default_status, schedules_word
+from cath_dagster.orchestration.stopped import default_status, schedules_word
 from cath_dagster.registry import all_specs, locations
 from tests.support.collector import collecting
 from tests.support.command import call

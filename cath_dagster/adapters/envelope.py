@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cath_dagster.adapters.environment import EnvironmentBackends
-from cath_dagster.adapters.history import History, Recording, recorded
+from cath_dagster.adapters.history import Recording, recorded
+from cath_dagster.adapters.history_writer import History
 from cath_dagster.adapters.ping import open_switch
 from cath_dagster.adapters.telemetry import is_sent, observed
 from cath_dagster.core.model.outcome import RunResult, Status

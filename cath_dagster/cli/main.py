@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from cath_dagster.adapters.history import finish_writing
+from cath_dagster.adapters.history_writer import finish_writing
 from cath_dagster.cli.commands import (
     console,
     databases,

@@ -1,6 +1,5 @@
 """Run a job in this process, and show what came of it."""
 
-import getpass
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,9 +7,10 @@ from typing import Any
 
 import typer
 
+from cath_dagster.adapters.account import account
 from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
-from cath_dagster.adapters.history import INSTANCE_URL, NOT_CONFIGURED, History, Origin
+from cath_dagster.adapters.history_writer import INSTANCE_URL, NOT_CONFIGURED, History, Origin
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import TerminalReporter
@@ -69,15 +69,7 @@ def _history(environ: MountedEnvironment, reporter: JsonReporter | TerminalRepor
     if not url:
         reporter.info(NOT_CONFIGURED)
         return None
-    return History(url=url, origin=Origin(trigger="cli", actor=_account()))
-
-
-def _account() -> str | None:
-    """Return the name of the account that runs the command; None where it has none, as in many a container."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return None
+    return History(url=url, origin=Origin(trigger="cli", actor=account()))
 
 
 def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:

@@ -91,7 +91,7 @@ def inventory_line(spec: JobSpec) -> str:
 
 def _kind(spec: JobSpec) -> str:
     if spec.partitions is not None:
-        return "asset, a partition a week"
+        return f"asset, a partition a {spec.partitions.span}"
     if spec.steps:
         return f"{len(spec.steps)} ops"
     return "assets" if spec.is_asset else "op"

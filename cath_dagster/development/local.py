@@ -114,6 +114,8 @@ class Local:
         """
         for sample in samples():
             self._make_sample(sample, scale=scale, fresh=fresh, reporter=reporter)
+            for variable, tables in sample.readers.items():
+                self._make_reader(sample, sample.reader(variable), tables)
 
     def _make_sample(self, sample: Sample, *, scale: float, fresh: bool, reporter: Reporter) -> None:
         is_there = self._has_database(sample.name)
@@ -140,6 +142,14 @@ class Local:
             admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*names))
         reporter.info(f"{rows:,} rows in {time.perf_counter() - started:.1f} s")
 
+    def _make_reader(self, sample: Sample, name: str, tables: Sequence[str]) -> None:
+        """Let a role, which nobody may log in as, read these tables; roles are the server's, whatever became of a sample."""
+        with psycopg.connect(self.postgres.url(sample.name)) as connection:
+            if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone() is None:
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+            names = sql.SQL(", ").join(sql.Identifier("public", table) for table in tables)
+            connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(names, sql.Identifier(name)))
+
     def environment(self, outside: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of every process started here; `outside` says where what it speaks to listens.
 
@@ -161,6 +171,7 @@ class Local:
         return {
             **{f"{sample.location.prefix}_DATABASE_URL": self.postgres.url(sample.name) for sample in samples()},
             **{name: url for sample in samples() for name, url in sample.store_urls(self.folder).items()},
+            **{name: role for sample in samples() for name, role in sample.reader_roles().items()},
         }
 
     def _fill(self, sample: Sample, name: str, scale: float, reporter: Reporter) -> int:

@@ -21,7 +21,7 @@ from cath_dagster.operations.watch.checks import watch_checks
 from cath_dagster.operations.watch.look import Look, Watch
 from cath_dagster.operations.watch.runs import watch_runs
 from cath_dagster.operations.watch.ticks import DELIVERY, watch_schedules, watch_ticks
-from cath_dagster.orchestration.schedules import default_status
+from cath_dagster.orchestration.stopped import OFF, is_scheduling, sensor_status
 
 EVERY_HALF_MINUTE, EVERY_MINUTE, EVERY_TEN_MINUTES = 30, 60, 600
 """Seconds between two ticks: of the telling, which adds to what a watch takes; of a watch; of the watch for trends, which
@@ -43,6 +43,8 @@ def build_watch(name: str, watch: Watch, description: str, seconds: int = EVERY_
     """Return the sensor of a watch; its cursor says where the last look has come to."""
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if not is_scheduling():
+            return dg.SkipReason(OFF)
         with database(context.instance, name) as opened:
             store = AlertStore(opened)
             look = Look(
@@ -62,7 +64,7 @@ def build_watch(name: str, watch: Watch, description: str, seconds: int = EVERY_
         name=name,
         evaluation_fn=evaluate,
         minimum_interval_seconds=seconds,
-        default_status=_default_status(),
+        default_status=sensor_status(OPERATIONS),
         description=description,
     )
 
@@ -71,6 +73,8 @@ def build_delivery() -> dg.SensorDefinition:
     """Return the sensor that tells what the others found."""
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if not is_scheduling():
+            return dg.SkipReason(OFF)
         settings = read_alert_settings(MountedEnvironment())
         if not settings.channels:
             return dg.SkipReason(f"{URLS} is not set: alerts are recorded, and nobody is told")
@@ -89,7 +93,7 @@ def build_delivery() -> dg.SensorDefinition:
         name=DELIVERY,
         evaluation_fn=evaluate,
         minimum_interval_seconds=EVERY_HALF_MINUTE,
-        default_status=_default_status(),
+        default_status=sensor_status(OPERATIONS),
         description="Tells the operators' channels what the other sensors found; what failed is tried again, later each time.",
     )
 
@@ -108,7 +112,8 @@ def build_monitor() -> dg.SensorDefinition:
         name=MONITOR,
         evaluation_fn=evaluate,
         minimum_interval_seconds=SECONDS,
-        default_status=_default_status(),
+        # It asks for no run: what was killed is closed, also where no tick asks for one.
+        default_status=sensor_status(OPERATIONS),
         description="Keeps operations.scheduled_job and its history true: registration, next runs, killed runs, skipped and missed ticks.",
     )
 
@@ -137,8 +142,3 @@ def build_sensors() -> list[dg.SensorDefinition]:
         build_delivery(),
         build_monitor(),
     ]
-
-
-def _default_status() -> dg.DefaultSensorStatus:
-    is_running = default_status(OPERATIONS) is dg.DefaultScheduleStatus.RUNNING
-    return dg.DefaultSensorStatus.RUNNING if is_running else dg.DefaultSensorStatus.STOPPED

@@ -13,7 +13,7 @@ import dagster as dg
 
 from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
-from cath_dagster.adapters.history import History
+from cath_dagster.adapters.history_writer import History
 from cath_dagster.adapters.logs import VALUES
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
@@ -27,7 +27,7 @@ from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
 from cath_dagster.orchestration.instance_url import postgres_url
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
-from cath_dagster.orchestration.origin import SCHEDULE_TAG, origin_of
+from cath_dagster.orchestration.origin import SCHEDULE_TAG, SENSOR_TAG, origin_of
 from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime, spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
@@ -35,6 +35,9 @@ SECONDS_BETWEEN_PROGRESS = 5.0
 
 TRACE_TAG = "cath_dagster/trace_id"
 """Where telemetry is sent, a run's trace."""
+
+ENDED = "ended"
+"""How a run ended that did not end well, beside what it observed: its counts go only as far as it came."""
 
 Metadata = dict[str, Any]
 
@@ -70,8 +73,8 @@ def run_job(
     selection: frozenset[str] | None = None,
     step: str | None = None,
 ) -> RunResult:
-    """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
-    run = _run_of(context)
+    """Run a job with the op's config, and return the result; what is observed of its tables the caller yields."""
+    run = run_of(context)
     if run is not None and (reason := spent_parent(context.instance, run)):
         context.log.error(reason)
         raise dg.Failure(description=reason, allow_retries=False)
@@ -79,14 +82,14 @@ def run_job(
     given = context.op_config or {}
     if run is not None:
         _keep_max_runtime(context.instance, run, spec, given)
-    result = perform(
+    return perform(
         Launch(
             spec=spec,
             given=given,
             run_id=run_id,
             partition=partition,
             selection=selection,
-            is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
+            is_scheduled=run is not None and not {SCHEDULE_TAG, SENSOR_TAG}.isdisjoint(run.tags),
             step=step,
             spent_seconds=_spent_seconds(context.instance, run, spec, step),
         ),
@@ -95,10 +98,6 @@ def run_job(
         reporter=DagsterReporter(context.log),
         caller=_caller(context, run),
     )
-    if not spec.is_asset:
-        for observation in observations(spec, result):
-            context.log_event(observation)
-    return result
 
 
 def _keep_max_runtime(
@@ -122,7 +121,7 @@ def _spent_seconds(instance: dg.DagsterInstance, run: dg.DagsterRun | None, spec
     return max(0.0, datetime.now(UTC).timestamp() - record.start_time)
 
 
-def _run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
+def run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
     """Return the run, None where a test calls the op by itself."""
     try:
         return context.run
@@ -203,7 +202,10 @@ def preview_markdown(content: Content) -> str:
 
 
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
-    """Yield one observation per table a run touched, so that the UI plots them over time."""
+    """Yield one observation per table a run touched, so that the UI plots them over time.
+
+    They are yielded by the op: what it only logs is lost where it fails then.
+    """
     for outcome in result.outcomes:
         if outcome.target in spec.targets:
             yield dg.AssetObservation(
@@ -242,6 +244,8 @@ def outcome_metadata(outcome: Outcome, result: RunResult) -> Metadata:
     """Return an outcome's numbers; those that are 0 and say nothing are left out."""
     metadata: Metadata = {f"rows_{name}": count for name, count in outcome.counts().items() if count}
     metadata |= {"job": result.job, "rows_matched": outcome.matched}
+    if result.status is not Status.SUCCESS:
+        metadata[ENDED] = result.status.value
     if not result.dry_run:
         metadata["rows_deleted"] = outcome.deleted
         metadata["batches"] = outcome.batches

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import dagster as dg
 
-from cath_dagster.adapters.history import INSTANCE_URL
+from cath_dagster.adapters.history_writer import INSTANCE_URL
 from cath_dagster.adapters.mounted import MountedEnvironment, hand_down, read_unmounted
 from cath_dagster.orchestration.internals.storages import (
     ConfigurableClass,

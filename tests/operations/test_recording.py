@@ -11,10 +11,12 @@ import dagster as dg
 import psycopg
 import pytest
 
-from cath_dagster.adapters import history
-from cath_dagster.adapters.history import PATIENCE_SECONDS, History, Origin, finish_writing, recorded
+from cath_dagster.adapters import history_writer
+from cath_dagster.adapters.history import recorded
+from cath_dagster.adapters.history_writer import PATIENCE_SECONDS, History, Origin, finish_writing
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.operations.definitions import defs
+from cath_dagster.orchestration.location_sensors import DEPENDENCIES, STARTUP
 from cath_dagster.orchestration.origin import origin_of
 from tests.operations.instance import Instance
 from tests.operations.test_history import rows
@@ -172,7 +174,7 @@ def _query(instance: Instance) -> str:
 def test_a_connection_that_is_lost_is_made_anew_and_the_run_says_that_it_lives(
     tables: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "SECONDS_BETWEEN_SIGNS", 0.02)
+    monkeypatch.setattr(history_writer, "SECONDS_BETWEEN_SIGNS", 0.02)
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'history:r1'"
     alive = threading.Event()
     with recorded(
@@ -217,10 +219,8 @@ def test_a_run_of_dagster_is_recorded_where_its_instance_keeps_it(tables: Instan
     [
         ({"dagster/schedule_name": "x_cron"}, "schedule"),
         ({"dagster/sensor_name": "x"}, "sensor"),
-        ({"dagster/sensor_name": "x", "cath_dagster/trigger": "startup"}, "startup"),
-        ({"dagster/sensor_name": "x", "cath_dagster/trigger": "dependency"}, "dependency"),
-        ({"dagster/sensor_name": "x", "cath_dagster/trigger": "api"}, "sensor"),
-        ({"cath_dagster/trigger": "schedule"}, "manual"),
+        ({"dagster/sensor_name": STARTUP}, "startup"),
+        ({"dagster/sensor_name": DEPENDENCIES}, "dependency"),
         ({"dagster/backfill": "b", "dagster/schedule_name": "x"}, "backfill"),
         ({"cath_dagster/nonce": "n"}, "manual"),
         ({}, "manual"),

@@ -24,7 +24,9 @@ from cath_dagster.operations.scheduler.closing import close_ended, close_lost
 from cath_dagster.operations.scheduler.monitor import Cursor, look
 from cath_dagster.operations.scheduler.registration import mirror, next_run
 from cath_dagster.operations.scheduler.ticking import record_missed, record_skipped
-from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
+from cath_dagster.orchestration.dependencies import WAITS
+from cath_dagster.orchestration.internals.instigators import InstigatorState, InstigatorType, TickStatus
+from cath_dagster.orchestration.states import read_states
 from cath_dagster.registry import all_specs, find_spec
 from tests.operations.instance import NOW, Instance
 from tests.operations.test_history import BEGUN, ended, job, rows, totals
@@ -41,9 +43,8 @@ from tests.support.dagster_internals import (
 SINCE = NOW - timedelta(days=1)
 
 
-def states(instance: Instance) -> dict[tuple[str, str], Any]:
-    found = instance.dagster.all_instigator_state()
-    return {(state.repository_selector.location_name, state.instigator_name): state for state in found}
+def states(instance: Instance) -> dict[tuple[str, str], InstigatorState]:
+    return read_states(instance.dagster)
 
 
 def registered(instance: Instance, database: Database, *specs: JobSpec, now: datetime = NOW) -> None:
@@ -189,6 +190,31 @@ def test_the_registry_is_as_the_code_has_it_and_what_vanished_stays_marked(
     assert (job(instance)["registered"], job(instance)["unregistered_at"]) == (True, None)
 
 
+def test_a_job_that_has_another_name_now_takes_its_history_with_it(instance: Instance, database: Database) -> None:
+    old = find_spec("cath/clear_audit")
+    registered(instance, database, old)
+    database.transaction(partial(end, begun=BEGUN, ended=ended()))
+    new = replace(old, name="audit_cleanup", formerly=("purge_audit", "clear_audit"))
+
+    for _ in range(2):
+        registered(instance, database, new)
+
+    assert rows(instance, "job") == [("audit_cleanup",)]
+    assert (job(instance, "audit_cleanup")["total_runs"], instance.count("operations.scheduled_job")) == (1, 1)
+
+
+def test_where_no_tick_asks_for_a_run_nothing_runs_next_and_what_is_on_stays_on(
+    instance: Instance, database: Database
+) -> None:
+    instance.add_schedule("clear_audit_cron", "0 1 * * *")
+
+    database.transaction(
+        lambda connection: mirror(connection, all_specs(), states(instance), now=NOW, is_scheduling=False)
+    )
+
+    assert (job(instance)["enabled"], job(instance)["next_run_at"]) == (True, None)
+
+
 def test_what_is_so_already_is_not_written_again(instance: Instance, database: Database) -> None:
     count = "SELECT sum(n_tup_upd) FROM pg_stat_xact_user_tables WHERE relname = 'scheduled_job'"
     registered(instance, database)
@@ -277,16 +303,33 @@ def test_skipped_ticks_are_in_the_history_once_with_how_many_they_were_and_nothi
     ticked(instance, [2], reason="nothing is missing")
     ticked(instance, [3])
     for _ in range(2):
-        record_skipped(instance.dagster, database, [find_spec("clear_audit")], states(instance), NOW)
+        record_skipped(instance.dagster, database, [find_spec("clear_audit")], states(instance), NOW, NOW)
     ticked(instance, [4], reason="run x of cath/clear_audit is started; this tick is skipped")
 
-    assert record_skipped(instance.dagster, database, [find_spec("clear_audit")], states(instance), NOW) == 1
+    assert record_skipped(instance.dagster, database, [find_spec("clear_audit")], states(instance), NOW, NOW) == 1
 
     ((status, count, error, trigger, completed_at),) = rows(
         instance, "status, skipped_ticks, error, trigger, completed_at"
     )
     assert (status, count, trigger, completed_at) == ("skipped", 3, "schedule", NOW + timedelta(minutes=4))
     assert error.startswith("run x of")
+
+
+def test_a_tick_that_waits_for_another_job_is_skipped_once_it_has_waited_in_vain(
+    instance: Instance, database: Database
+) -> None:
+    spec = replace(find_spec("clear_audit"), after=("cath/subscriptions",), after_within=timedelta(hours=1))
+    instance.add_schedule("clear_audit_cron", "* * * * *")
+    ticked(instance, [0, 300], reason=f"{WAITS}then for cath/subscriptions: no success since the job's last run")
+    launched = replace(BEGUN, trigger="dependency", started_at=NOW + timedelta(minutes=330))
+    database.transaction(partial(begin, begun=launched))
+
+    def recorded(minutes: float) -> int:
+        now = NOW + timedelta(minutes=minutes)
+        since = now - timedelta(minutes=1)
+        return record_skipped(instance.dagster, database, [spec], states(instance), since, now)
+
+    assert [recorded(minutes) for minutes in (1, 64, 66, 67, 301, 366)] == [0, 0, 1, 0, 0, 0]
 
 
 def test_ticks_that_nobody_made_are_counted_on_the_first_run_after_the_pause(

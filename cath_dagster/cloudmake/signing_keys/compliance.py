@@ -40,5 +40,6 @@ def judge_rotation(database: Database, as_of: datetime) -> Verdict:
         *(f"{kid} was retired more than {KEPT.days} days ago and is still stored" for kid in kept),
         *(f"{kid} was retired and the audit does not tell of it" for kid in untold),
     ]
-    details = {"active": len(keys.active), "retired": len(retired)}
+    days = max((max(timedelta(), as_of - key.created_at).days for key in keys.active), default=0)
+    details = {"active": len(keys.active), "retired": len(retired), "active_key_days": days}
     return Verdict(passed=not problems, message="; ".join(problems), details=details)

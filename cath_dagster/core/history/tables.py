@@ -83,6 +83,7 @@ scheduled_job_history = sa.Table(
     sa.ForeignKeyConstraint(
         ["location", "job"],
         [scheduled_job.c.location, scheduled_job.c.name],
+        onupdate="CASCADE",
         ondelete="CASCADE",
         name="history_of_job_fk",
     ),

@@ -14,13 +14,15 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from cath_dagster.core.history.tables import RUNNING, SCHEMA, SKIPPED, scheduled_job, scheduled_job_history
 
+COMMAND_LINE = "command line"
+"""Where, in the audit log, who asked by `cath-dagster scheduler` was."""
 FAILURES = ("failed", "timeout")
 """What counts as a failure; a run that was refused or cancelled is none."""
 _Row = sa.Row[Any]
 _HISTORY = scheduled_job_history
 _OF_RUN = "history_of_run"
 _AUDIT = sa.table(
-    "audit_log", *(sa.column(name, sa.Text) for name in ("nonce", "actor", "location", "job")), schema=SCHEMA
+    "audit_log", *(sa.column(name, sa.Text) for name in ("nonce", "actor", "origin", "location", "job")), schema=SCHEMA
 )
 """The console's; it is there once the console's migration has run."""
 
@@ -219,7 +221,7 @@ def _update_job(begun: Begun) -> sa.Update:
 
 
 def _attributed(connection: sa.Connection, begun: Begun) -> Begun:
-    """Return a run that claims to come from the console with who asked for it, where the audit log knows of it.
+    """Return a run that claims to come from the console or our command line with who asked for it, if the audit log knows.
 
     A nonce is good for one run: those that are launched again have the tags of the first.
     """
@@ -228,11 +230,13 @@ def _attributed(connection: sa.Connection, begun: Begun) -> Begun:
     used = sa.select(_HISTORY.c.id).where(_HISTORY.c.nonce == begun.nonce, _HISTORY.c.run_id != begun.run_id).limit(1)
     if connection.scalar(used) is not None:
         return replace(begun, nonce=None)
-    asked = sa.select(_AUDIT.c.actor).where(
+    asked = sa.select(_AUDIT.c.actor, _AUDIT.c.origin).where(
         _AUDIT.c.nonce == begun.nonce, _AUDIT.c.location == begun.location, _AUDIT.c.job == begun.job
     )
-    actor = connection.scalar(asked.limit(1))
-    return begun if actor is None else replace(begun, trigger="api", actor=actor)
+    found = connection.execute(asked.limit(1)).one_or_none()
+    if found is None:
+        return begun
+    return replace(begun, trigger="cli" if found.origin == COMMAND_LINE else "api", actor=found.actor)
 
 
 def _values(begun: Begun) -> dict[str, Any]:

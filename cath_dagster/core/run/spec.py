@@ -64,6 +64,10 @@ class JobSpec(Generic[S]):
     prepare: Callable[[JobRun, S], None] | None = None
     required_variables: tuple[str, ...] = ()
     """The environment variables, without the location's prefix, that must be set for any run; the database's is implied."""
+    idle_without: tuple[str, ...] = ()
+    """The environment variables, without the location's prefix, without which there is nothing to do: a scheduled run says so
+    and ends well, and one that somebody starts is told what is missing.
+    """
     timeout: timedelta = timedelta(hours=4)
     """After which the run ends its work by itself: the statement is cancelled, its transaction rolled back."""
     retry: Retry | None = None
@@ -183,6 +187,11 @@ class JobSpec(Generic[S]):
             return None
         return self.database.purges(planning, settings)
 
+    def idle_for_want_of(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the variables that are not set, with their prefix, for want of which a scheduled run does nothing."""
+        names = (f"{self.location.prefix}_{name}" for name in self.idle_without)
+        return tuple(name for name in names if not environ.get(name))
+
     def tables_used(self, planning: Planning, settings: S) -> Mapping[str, tuple[str, ...]]:
         """Return what a run with these settings does to which tables; those whose purge is switched off are left out."""
         purges = self.purges_at(planning, settings)
@@ -249,7 +258,8 @@ def _check_unique(specs: Sequence[JobSpec]) -> None:
         seen.add(spec.name)
     for spec in specs:
         for name in spec.formerly:
-            if name in seen:
+            # One that runs by a cron no more but at an interval has another schedule under its own name.
+            if name in seen and name != spec.name:
                 raise SpecificationError(f"{spec.key} was formerly {name!r}, which another job is named or was")
             seen.add(name)
 

@@ -89,6 +89,7 @@ def _create_history() -> None:
         sa.ForeignKeyConstraint(
             ["location", "job"],
             [f"{SCHEMA}.scheduled_job.location", f"{SCHEMA}.scheduled_job.name"],
+            onupdate="CASCADE",
             ondelete="CASCADE",
             name="history_of_job_fk",
         ),

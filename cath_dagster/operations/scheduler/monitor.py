@@ -6,6 +6,7 @@ It asks for no run, and may be killed at any instant: whatever it does is found 
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import dagster as dg
 
@@ -13,6 +14,8 @@ from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.scheduler.closing import close_ended, close_lost
 from cath_dagster.operations.scheduler.registration import mirror
 from cath_dagster.operations.scheduler.ticking import record_missed, record_skipped
+from cath_dagster.orchestration.states import read_states
+from cath_dagster.orchestration.stopped import is_scheduling
 from cath_dagster.registry import all_specs
 
 MONITOR = "scheduler_monitor"
@@ -44,17 +47,14 @@ class Cursor:
 def look(instance: dg.DagsterInstance, database: Database, cursor: Cursor, now: datetime) -> tuple[str, Cursor]:
     """Bring registry and history up to date; return what was done, and where the next look begins."""
     specs = all_specs()
-    states = {
-        (state.repository_selector.location_name, state.instigator_name): state
-        for state in instance.all_instigator_state()
-    }
-    database.transaction(lambda connection: mirror(connection, specs, states, now=now))
+    states = read_states(instance)
+    database.transaction(partial(mirror, specs=specs, states=states, now=now, is_scheduling=is_scheduling()))
     looked = close_ended(instance, database, cursor.runs)
     count = looked.count + close_lost(instance, database, now)
     done = [f"{count} runs written or closed"] if count else []
     ticks = cursor.ticks
     if now - ticks >= BETWEEN_TICKS:
-        skipped = record_skipped(instance, database, specs, states, ticks)
+        skipped = record_skipped(instance, database, specs, states, ticks, now)
         pauses = record_missed(database, specs, states, ticks)
         done += [f"{skipped} skipped ticks"] if skipped else []
         done += [f"{pauses} pauses"] if pauses else []

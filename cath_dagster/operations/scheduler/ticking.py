@@ -8,12 +8,14 @@ from itertools import pairwise
 import dagster as dg
 import sqlalchemy as sa
 
+from cath_dagster.core.history.tables import scheduled_job_history
 from cath_dagster.core.history.writing import Begun, miss, skip
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.schedule import Every
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.scheduler.registration import States
+from cath_dagster.orchestration.dependencies import WAITS
 from cath_dagster.orchestration.internals.instigators import (
     InstigatorState,
     InstigatorTick,
@@ -50,14 +52,22 @@ Due = tuple[JobSpec, InstigatorState]
 
 
 def record_skipped(
-    instance: dg.DagsterInstance, database: Database, specs: Sequence[JobSpec], states: States, since: datetime
+    instance: dg.DagsterInstance,
+    database: Database,
+    specs: Sequence[JobSpec],
+    states: States,
+    since: datetime,
+    now: datetime,
 ) -> int:
-    """Write down the ticks that were skipped since an instant; return how many are new."""
+    """Write down the ticks that were skipped since an instant; return how many are new.
+
+    One that waits for other jobs is skipped when it has waited in vain, for as long as it may.
+    """
     return sum(
         database.transaction(partial(skip, begun=_begun(spec, tick), reason=_reason(tick)))
         for spec, state in _ticking(specs, states)
-        for tick in reversed(_skipped(instance, state, since))
-        if not _reason(tick).startswith(NOTHING)
+        for tick in reversed(_skipped(instance, state, since - (spec.after_within if spec.after else timedelta())))
+        if not _reason(tick).startswith(NOTHING) and not _may_run_yet(database, spec, tick, now)
     )
 
 
@@ -83,7 +93,7 @@ def _ticking(specs: Sequence[JobSpec], states: States) -> list[Due]:
 
 
 def _skipped(instance: dg.DagsterInstance, state: InstigatorState, since: datetime) -> Sequence[InstigatorTick]:
-    after = (since - OVERLAP).timestamp()
+    after = (since - 2 * OVERLAP).timestamp()
     ticks = instance.get_ticks(
         state.instigator_origin_id, state.selector_id, after=after, statuses=[TickStatus.SKIPPED], limit=MOST
     )
@@ -92,6 +102,22 @@ def _skipped(instance: dg.DagsterInstance, state: InstigatorState, since: dateti
 
 def _reason(tick: InstigatorTick) -> str:
     return tick.tick_data.skip_reason or NOTHING
+
+
+def _may_run_yet(database: Database, spec: JobSpec, tick: InstigatorTick, now: datetime) -> bool:
+    """Return whether a tick waits for other jobs, or has waited for them and had its run."""
+    if not _reason(tick).startswith(WAITS):
+        return False
+    at = datetime.fromtimestamp(tick.timestamp, UTC)
+    ran = sa.exists().where(
+        scheduled_job_history.c.location == spec.location.name,
+        scheduled_job_history.c.job == spec.name,
+        scheduled_job_history.c.trigger == "dependency",
+        scheduled_job_history.c.started_at.between(at, at + spec.after_within + OVERLAP),
+    )
+    if now < at + spec.after_within + OVERLAP:
+        return True
+    return bool(database.transaction(lambda connection: connection.scalar(sa.select(ran))))
 
 
 def _begun(spec: JobSpec, tick: InstigatorTick) -> Begun:
