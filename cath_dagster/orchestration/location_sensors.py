@@ -21,7 +21,8 @@ from cath_dagster.orchestration.states import carry_over, former_names, is_runni
 from cath_dagster.orchestration.stopped import OFF, is_scheduling, sensor_status, why_stopped
 
 STARTUP, DEPENDENCIES, RENAMED = "startup", "dependencies", "renamed_jobs"
-DEPLOYMENT = "CATH_DAGSTER_DEPLOYMENT"
+DEPLOYMENT, IMAGE = "CATH_DAGSTER_DEPLOYMENT", "DAGSTER_CURRENT_IMAGE"
+"""What names a deployment, and what Dagster's chart says of a code server's image, tag included."""
 SECONDS = 30
 """Between two looks: what waits for another job waits for minutes, and a deployment takes longer."""
 STARTED_AT = datetime.now(UTC)
@@ -93,8 +94,13 @@ def _request(spec: JobSpec, now: datetime, deployment: str) -> dg.RunRequest:
 
 
 def deployment_of() -> str:
-    """Return the deployment's name, else one for the time for which this code server runs."""
-    return MountedEnvironment().get(DEPLOYMENT) or f"since {STARTED_AT.isoformat(timespec='seconds')} ({os.getpid()})"
+    """Return the deployment's name, in the chart the image's, else one for the time for which this code server runs."""
+    environ = MountedEnvironment()
+    return (
+        environ.get(DEPLOYMENT)
+        or environ.get(IMAGE)
+        or f"since {STARTED_AT.isoformat(timespec='seconds')} ({os.getpid()})"
+    )
 
 
 def _build_dependencies(jobs: Jobs) -> dg.SensorDefinition:
