@@ -53,7 +53,7 @@ def test_jobs_are_filtered_sorted_and_paged(world: World) -> None:
     assert names(world, "status=failed") == ["clear_audit", "session_cleanup"]
     assert names(world, "status=failed&location=bon") == ["session_cleanup"]
     assert names(world, "status=running") == ["refresh_views"]
-    assert names(world, "enabled=false") == ["clear_audit"]
+    assert names(world, "enabled=false&location=cath") == ["clear_audit"]
     assert names(world, "sort=-last_run_at")[:3] == ["subscriptions", "clear_audit", "session_cleanup"]
     assert names(world, "location=cath")[-1] == "vanished"
     assert get(world, "/api/v1/jobs/cath/refresh_views")["running_run_id"] == going

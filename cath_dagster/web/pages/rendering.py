@@ -117,14 +117,16 @@ def show_since(at: datetime, now: datetime) -> str:
 
 def show_bars(runs: Sequence[Any], label: str = "Last runs") -> Markup:
     """Return runs as bars, the newest on the right: the colour is how each ended, the height how long it took."""
+    if not runs:
+        return Markup("–")
     longest = max((run.duration_ms or 0 for run in runs), default=0) or 1
     counted = Counter(run.status for run in runs)
-    says = ", ".join(f"{count} {status}" for status, count in sorted(counted.items())) or "none"
+    says = ", ".join(f"{count} {status}" for status, count in sorted(counted.items()))
     rects = Markup("").join(
         _bar(place, run.status, LOWEST_BAR + (BAR_HEIGHT - LOWEST_BAR) * (run.duration_ms or 0) / longest)
         for place, run in enumerate(reversed(runs))
     )
-    size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(BAR_WIDTH * max(len(runs), 1), BAR_HEIGHT)
+    size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(BAR_WIDTH * len(runs), BAR_HEIGHT)
     return Markup('<svg class="bars" role="img" aria-label="{}: {}" {}>{}</svg>').format(label, says, size, rects)
 
 
