@@ -35,7 +35,7 @@ from cath_dagster.registry import locations
 REPOSITORY = Path(__file__).parents[2]
 STORAGE = "dagster"
 """Dagster's own database on the embedded server, beside one for each sample, of its location's name."""
-OURS = (*(f"{location.prefix}_" for location in locations()), "DAGSTER_")
+OURS = (*(f"{location.prefix}_" for location in locations()), "DAGSTER_", "CONSOLE_")
 """How the names of variables begin that the jobs heed."""
 UNFINISHED = "cath_dagster_unfinished_sample_"
 """How the name of a sample begins while it is made; nobody else's begins so."""

@@ -29,6 +29,7 @@ from cath_dagster.operations.scheduler.reading import (
     Wanted,
     names_of,
     read_attempts,
+    read_end,
     read_history,
     read_jobs,
 )
@@ -37,6 +38,8 @@ from cath_dagster.registry import find_spec
 app = typer.Typer(help="Every job of every location: what runs, what ran, what is on.", no_args_is_help=True)
 Job = Annotated[str, typer.Argument(metavar="LOCATION/JOB", help="The job, as `cath-dagster jobs` lists it.")]
 SECONDS_BETWEEN_LOOKS = 1.0
+LOOKS_AFTER_THE_END = 30
+"""Within which the monitor has written what the run itself could not."""
 MOST = 500
 UNWELL = ("failed", "timeout")
 
@@ -177,11 +180,17 @@ def _print_launched(spec: JobSpec, run_id: str, *, as_json: bool) -> None:
 
 
 def _ended(run_id: str) -> Record:
+    """Wait for a run's end; of one that Dagster says is over, and the history does not for long, return what Dagster says."""
+    looks = 0
     with _database() as database:
         while True:
-            attempts = _read(database, lambda connection: read_attempts(connection, run_id))
+            attempts = database.transaction(lambda connection: read_attempts(connection, run_id))
             if attempts and attempts[0]["status"] != RUNNING:
                 return attempts[0]
+            status = database.transaction(lambda connection: read_end(connection, run_id))
+            looks += status is not None
+            if status is not None and looks > LOOKS_AFTER_THE_END:
+                return {"status": status, "error": "the history does not have it: is the monitor on?"}
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from cath_dagster.core.history.tables import RUNNING, scheduled_job, scheduled_job_history
-from cath_dagster.operations.tables import instigators
+from cath_dagster.operations.tables import instigators, runs
 
 STOPPED = "STOPPED"
 """Dagster's word for a schedule or sensor that somebody has stopped."""
+ENDS = {"SUCCESS": "success", "FAILURE": "failed", "CANCELED": "canceled"}
 JOB = tuple(column.name for column in scheduled_job.columns if column.name != "selector_id")
 RUN = tuple(column.name for column in scheduled_job_history.columns if column.name not in ("counted", "nonce"))
 _JOB, _RUN = scheduled_job, scheduled_job_history
@@ -78,6 +79,12 @@ def read_attempts(connection: sa.Connection, run_id: str) -> list[Record]:
     """Return what became of a run, its last attempt first; nothing of a run that has not started."""
     query = sa.select(*(_RUN.c[column] for column in RUN)).where(_RUN.c.run_id == run_id)
     return [dict(row) for row in connection.execute(query.order_by(_RUN.c.attempt.desc())).mappings()]
+
+
+def read_end(connection: sa.Connection, run_id: str) -> str | None:
+    """Return how a run ended as Dagster has it, in the history's words; None of one that goes on or waits."""
+    status = connection.scalar(sa.select(runs.c.status).where(runs.c.run_id == run_id))
+    return ENDS.get(status or "")
 
 
 def _job(job: Record) -> Record:
