@@ -5,12 +5,11 @@ Names and units follow OpenTelemetry. An attribute is not called `job`: that lab
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from itertools import islice, pairwise
 
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
-from cath_dagster.core.model.ticks import ticks
+from cath_dagster.core.model.ticks import longest_gap
 from cath_dagster.core.run.spec import JobSpec
 
 PREFIX = "cath_dagster."
@@ -130,7 +129,7 @@ def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[
     if result.as_of is not None:
         for outcome in result.outcomes:
             yield from _measure_outcome(outcome, result.as_of)
-    if run.spec.cron and (gap := longest_gap(run.spec.cron, now, run.spec.location.timezone)):
+    if run.spec.cron and (gap := longest_gap(run.spec.cron, run.spec.location.timezone, now, among=TICKS)):
         yield Measurement(SCHEDULE_INTERVAL, gap.total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
     if result.status is Status.SUCCESS:
@@ -147,9 +146,3 @@ def _measure_outcome(outcome: Outcome, as_of: datetime) -> Iterator[Measurement]
     if "pace" in outcome.details:
         duty = outcome.details.get("duty")
         yield Measurement(DUTY, duty if isinstance(duty, float) else 1.0, outcome.target)
-
-
-def longest_gap(cron: str, after: datetime, timezone: str = "UTC") -> timedelta:
-    """Return the longest time between two of the next ticks, none where there are no two."""
-    coming = islice(ticks(cron, timezone, after), TICKS)
-    return max((later - earlier for earlier, later in pairwise(coming)), default=timedelta())

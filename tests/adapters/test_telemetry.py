@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
 from cath_dagster.adapters.environment import EnvironmentBackends
-from cath_dagster.adapters.instruments import COUNTERS, INSTRUMENTS, LAST_SUCCESS, Observed, longest_gap, measure_result
+from cath_dagster.adapters.instruments import COUNTERS, INSTRUMENTS, LAST_SUCCESS, Observed, measure_result
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.recorder import MAX_BATCH_SPANS
 from cath_dagster.adapters.telemetry import observed
@@ -20,6 +20,7 @@ from cath_dagster.cath import CATH
 from cath_dagster.checktick import CHECKTICK
 from cath_dagster.core import telemetry
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
+from cath_dagster.core.model.ticks import longest_gap
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.support.collector import KEY, Collector, Mood, collecting, plain
@@ -438,4 +439,4 @@ def test_without_a_destination_nothing_is_told_anywhere(service: Service) -> Non
     ],
 )
 def test_the_longest_gap_of_a_schedule_is_found(cron: str, gap: timedelta) -> None:
-    assert longest_gap(cron, datetime(2026, 11, 18, tzinfo=UTC)) == gap
+    assert longest_gap(cron, "UTC", datetime(2026, 11, 18, tzinfo=UTC), among=10) == gap
