@@ -18,6 +18,7 @@ PACKAGES = (
     "cath_dagster.bon",
     "cath_dagster.checktick",
     "cath_dagster.cloudmake",
+    "cath_dagster.hay",
     "cath_dagster.operations",
 )
 """In the order in which people see them."""

@@ -3,12 +3,13 @@
 Names and units follow OpenTelemetry. An attribute is not called `job`: that label is Prometheus's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice, pairwise
 
+from cath_dagster.core.model.check import CheckResult
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.ticks import ticks
 from cath_dagster.core.run.spec import JobSpec
@@ -78,6 +79,13 @@ LAST_SUCCESS = Instrument(
 SCHEDULE_INTERVAL = Instrument(
     f"{PREFIX}schedule.interval", Kind.GAUGE, "s", "The longest time between two ticks of the job's schedule."
 )
+CHECK_FAILED = Instrument(
+    f"{PREFIX}check.failed",
+    Kind.GAUGE,
+    "{item}",
+    "Whether a check that the run judged did not pass: 1, or 0 if it did.",
+)
+CHECK_VALUE = Instrument(f"{PREFIX}check.value", Kind.GAUGE, "{item}", "A number that a check was judged by.")
 INSTRUMENTS = (
     *COUNTERS.values(),
     BATCH_DURATION,
@@ -86,6 +94,8 @@ INSTRUMENTS = (
     OLDEST_ROW_AGE,
     LAST_SUCCESS,
     SCHEDULE_INTERVAL,
+    CHECK_FAILED,
+    CHECK_VALUE,
 )
 
 
@@ -114,13 +124,25 @@ class Observed:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number for an instrument; `target`, `status` and `step` are attributes beside location and job."""
+    """A number for an instrument; what else there is are attributes beside location and job."""
 
     instrument: Instrument
     value: float
     target: str | None = None
     status: str | None = None
     step: str | None = None
+    check: str | None = None
+    value_name: str | None = None
+
+    @property
+    def attributes(self) -> Mapping[str, str | None]:
+        return {
+            "target": self.target,
+            "status": self.status,
+            "step": self.step,
+            "check": self.check,
+            "value": self.value_name,
+        }
 
 
 def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[Measurement]:
@@ -130,6 +152,8 @@ def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[
     if result.as_of is not None:
         for outcome in result.outcomes:
             yield from _measure_outcome(outcome, result.as_of)
+    for check in result.checks:
+        yield from _measure_check(check)
     if gap := _longest_gap(run.spec, now):
         yield Measurement(SCHEDULE_INTERVAL, gap.total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
@@ -147,6 +171,13 @@ def _measure_outcome(outcome: Outcome, as_of: datetime) -> Iterator[Measurement]
     if "pace" in outcome.details:
         duty = outcome.details.get("duty")
         yield Measurement(DUTY, duty if isinstance(duty, float) else 1.0, outcome.target)
+
+
+def _measure_check(check: CheckResult) -> Iterator[Measurement]:
+    yield Measurement(CHECK_FAILED, float(not check.passed), check=check.check)
+    for name, value in check.details.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield Measurement(CHECK_VALUE, float(value), check=check.check, value_name=name)
 
 
 def _longest_gap(spec: JobSpec, now: datetime) -> timedelta | None:

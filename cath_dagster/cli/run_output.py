@@ -51,7 +51,7 @@ def print_result(result: RunResult, *, outcomes: bool = True, with_error: bool =
 
 def _print_details(outcome: Outcome) -> None:
     ids = outcome.details.get("sample_ids")
-    if isinstance(ids, list):
+    if ids and isinstance(ids, list):
         out.print(f"{outcome.target}, for example: {', '.join(ids)}", markup=False)
     if outcome.changed and (how := _how(outcome.details)):
         out.print(f"{outcome.target}: {how}", markup=False, style="dim")

@@ -17,7 +17,7 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import check_current
-from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError, Removal, RemovalResult
+from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError, Listed, Removal, RemovalResult
 from cath_dagster.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -116,6 +116,9 @@ class ComputeLogs:
         raise BlobStoreError(f"{path}: compute logs are not read here")
 
     def list(self, prefix: str) -> Iterator[str]:
+        raise BlobStoreError(f"{prefix}: compute logs are not listed here")
+
+    def list_files(self, prefix: str) -> Iterator[Listed]:
         raise BlobStoreError(f"{prefix}: compute logs are not listed here")
 
     def address(self, path: str) -> str:

@@ -36,6 +36,9 @@ SECONDS_BETWEEN_PROGRESS = 5.0
 TRACE_TAG = "cath_dagster/trace_id"
 """Where telemetry is sent, a run's trace."""
 
+ENDED = "ended"
+"""How a run ended that did not end well, beside what it observed: its counts go only as far as it came."""
+
 Metadata = dict[str, Any]
 
 
@@ -70,8 +73,8 @@ def run_job(
     selection: frozenset[str] | None = None,
     step: str | None = None,
 ) -> RunResult:
-    """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
-    run = _run_of(context)
+    """Run a job with the op's config, and return the result; what is observed of its tables the caller yields."""
+    run = run_of(context)
     if run is not None and (reason := spent_parent(context.instance, run)):
         context.log.error(reason)
         raise dg.Failure(description=reason, allow_retries=False)
@@ -79,7 +82,7 @@ def run_job(
     given = context.op_config or {}
     if run is not None:
         _keep_max_runtime(context.instance, run, spec, given)
-    result = perform(
+    return perform(
         Launch(
             spec=spec,
             given=given,
@@ -95,10 +98,6 @@ def run_job(
         reporter=DagsterReporter(context.log),
         caller=_caller(context, run),
     )
-    if not spec.is_asset:
-        for observation in observations(spec, result):
-            context.log_event(observation)
-    return result
 
 
 def _keep_max_runtime(
@@ -122,7 +121,7 @@ def _spent_seconds(instance: dg.DagsterInstance, run: dg.DagsterRun | None, spec
     return max(0.0, datetime.now(UTC).timestamp() - record.start_time)
 
 
-def _run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
+def run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
     """Return the run, None where a test calls the op by itself."""
     try:
         return context.run
@@ -203,7 +202,10 @@ def preview_markdown(content: Content) -> str:
 
 
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
-    """Yield one observation per table a run touched, so that the UI plots them over time."""
+    """Yield one observation per table a run touched, so that the UI plots them over time.
+
+    They are yielded by the op: what it only logs is lost where it fails then.
+    """
     for outcome in result.outcomes:
         if outcome.target in spec.targets:
             yield dg.AssetObservation(
@@ -242,6 +244,8 @@ def outcome_metadata(outcome: Outcome, result: RunResult) -> Metadata:
     """Return an outcome's numbers; those that are 0 and say nothing are left out."""
     metadata: Metadata = {f"rows_{name}": count for name, count in outcome.counts().items() if count}
     metadata |= {"job": result.job, "rows_matched": outcome.matched}
+    if result.status is not Status.SUCCESS:
+        metadata[ENDED] = result.status.value
     if not result.dry_run:
         metadata["rows_deleted"] = outcome.deleted
         metadata["batches"] = outcome.batches

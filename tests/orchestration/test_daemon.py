@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.development.winding_down import wind_down
 from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.scheduler.registration import mirror
 from cath_dagster.registry import find_spec
@@ -139,6 +140,15 @@ def test_terminating_a_run_ends_its_query_and_the_next_run_finishes(dagster: Dag
     dagster.let_go()
     assert dagster.ended(dagster.launch()) == "SUCCESS"
     assert dagster.service.count("ingestion_log") == 0
+
+
+def test_winding_the_stack_down_cancels_what_goes_on_and_it_is_written_down(dagster: Dagster) -> None:
+    run_id = dagster.purge_underway()
+
+    wind_down(dagster.port, seconds=0)
+
+    assert dagster.status(run_id) == "CANCELED"
+    dagster.wait(lambda: dagster.sessions() == 0, "the query runs on")
 
 
 def test_a_run_whose_worker_was_killed_fails_and_is_launched_again_and_finishes(dagster: Dagster) -> None:

@@ -56,8 +56,9 @@ class SecretScanSettings(GatedSettings):
 
 def secret_scan(run: JobRun, settings: SecretScanSettings) -> None:
     """Look, and judge what was found; a scheduled run without a repository does nothing and says so."""
-    if run.optional(PATH) is None and run.request.is_scheduled:
-        run.note(f"{CLOUDMAKE.prefix}_{PATH} is not set: there is no repository to scan here")
+    missing = SPEC.idle_for_want_of(run.environ)
+    if missing and run.request.is_scheduled:
+        run.note(f"{', '.join(missing)} is not set: there is no repository to scan here")
         return
     started = run.clock()
     looked = look(_request(run, settings), read_key(run.environ), run.environ)
@@ -125,6 +126,7 @@ SPEC = JobSpec(
     ),
     settings=SecretScanSettings,
     run=secret_scan,
+    idle_without=(PATH,),
     timeout=timedelta(minutes=30),
     is_asset=True,
     checks=(NO_SECRET_FOUND,),

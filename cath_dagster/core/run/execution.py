@@ -78,7 +78,7 @@ def execute(
         database = open_database(spec, backends, run_id)
     except MaintenanceError as missing:
         return _failed_early(spec, run_id, missing, reporter, listener, dry_run=options.dry_run, as_of=options.as_of)
-    if spec.partitions is not None and partition is None:
+    if spec.partitions is not None and partition is None and not spec.partitions.is_optional:
         partition = spec.partitions.default(options.as_of)
 
     def work(attempt: Attempt) -> tuple[RunResult, int]:

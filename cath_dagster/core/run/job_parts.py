@@ -98,12 +98,16 @@ class DatabaseWork(Generic[S_contra]):
 
 @dataclass(frozen=True, kw_only=True)
 class Partitions:
-    """For a job whose run works on one week. Runs of different weeks do not exclude each other."""
+    """For a job whose run works on one week, or day. Runs of different ones do not exclude each other."""
 
     default: Callable[[datetime], str]
     """The week of a run that names none, at its reference time."""
     check: Callable[[str], object]
     """Raises `ConfigurationError` for a partition that cannot be one of the job's."""
+    span: str = "week"
+    """What a partition is, in a word."""
+    is_optional: bool = False
+    """Whether a run that names none works on several, as the job itself decides, in place of the default."""
 
 
 @dataclass(frozen=True, kw_only=True)

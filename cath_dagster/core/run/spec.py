@@ -64,6 +64,10 @@ class JobSpec(Generic[S]):
     prepare: Callable[[JobRun, S], None] | None = None
     required_variables: tuple[str, ...] = ()
     """The environment variables, without the location's prefix, that must be set for any run; the database's is implied."""
+    idle_without: tuple[str, ...] = ()
+    """The environment variables, without the location's prefix, without which there is nothing to do: a scheduled run says so
+    and ends well, and one that somebody starts is told what is missing.
+    """
     timeout: timedelta = timedelta(hours=4)
     """After which the run ends its work by itself: the statement is cancelled, its transaction rolled back."""
     retry: Retry | None = None
@@ -76,6 +80,8 @@ class JobSpec(Generic[S]):
     """For a job that has a schedule besides: how long a tick waits for `after`, before it is skipped."""
     formerly: tuple[str, ...] = ()
     """The names that it had, so that what operators said of its schedule goes on to hold."""
+    needs_approval: bool = False
+    """Whether a run that somebody starts by the console takes another person who approves of its dry run. Schedules run it alone."""
     is_asset: bool = False
     database: DatabaseWork[S] | None = None
     partitions: Partitions | None = None
@@ -180,6 +186,11 @@ class JobSpec(Generic[S]):
         if self.database is None or self.database.purges is None:
             return None
         return self.database.purges(planning, settings)
+
+    def idle_for_want_of(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the variables that are not set, with their prefix, for want of which a scheduled run does nothing."""
+        names = (f"{self.location.prefix}_{name}" for name in self.idle_without)
+        return tuple(name for name in names if not environ.get(name))
 
     def tables_used(self, planning: Planning, settings: S) -> Mapping[str, tuple[str, ...]]:
         """Return what a run with these settings does to which tables; those whose purge is switched off are left out."""
