@@ -27,13 +27,13 @@ def begin_run(instance: Instance, service: Service) -> subprocess.Popen[bytes]:
     return start(arguments, environ=environ, modules=COMMAND)
 
 
-def closed(instance: Instance, run: subprocess.Popen[bytes]) -> list[tuple[str, str]]:
+def closed(instance: Instance, run: subprocess.Popen[bytes]) -> list[tuple[object, ...]]:
     """Kill a run, and return what the history has of it once the monitor has looked."""
     engine_sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'history:%%'"
     run.kill()
     run.wait()
     until(lambda: instance.value(engine_sessions) == 0)
-    return [(status, error) for status, error in rows(instance, "status, error")]
+    return rows(instance, "status, error")
 
 
 def test_a_killed_run_is_lost_whether_its_work_was_done_or_not(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -56,9 +57,9 @@ def show_status(
     now = datetime.now(UTC)
     location, _, name = (job or "").partition("/")
     with _database() as database:
-        jobs = _read(database, lambda connection: read_jobs(connection, location or None, name or None))
+        jobs = _read(database, partial(read_jobs, location=location or None, name=name or None, now=now))
         if job and not jobs:
-            known = names_of(_read(database, read_jobs))
+            known = names_of(_read(database, partial(read_jobs, now=now)))
             raise UnknownJobError(
                 f"there is no job {job!r} in the registry; there are {', '.join(known) or 'none yet'}"
             )

@@ -46,8 +46,11 @@ def print_jobs(jobs: Sequence[Record], now: datetime, *, is_stopped: bool) -> No
         table.add_row(*_job_cells(job, now), *(_wide_cells(job) if is_wide else []))
     out.print(table)
     for job in jobs:
+        key = f"{job['location']}/{job['name']}"
+        if job["held_by"]:
+            held = f"held by {job['held_by']} until {job['held_until']:%Y-%m-%d %H:%M %Z}: {job['hold_reason']}"
+            out.print(f"{key}: {held}", markup=False, soft_wrap=True)
         if job["last_error"] and job["registered"]:
-            key = f"{job['location']}/{job['name']}"
             out.print(f"{key}: {job['last_error']}", markup=False, soft_wrap=True)
 
 
@@ -70,6 +73,8 @@ def _state(job: Record) -> str:
         return "[yellow]gone[/yellow]"
     if job["running_run_id"]:
         return "[cyan]running[/cyan]"
+    if job["held_by"]:
+        return "[yellow]held[/yellow]"
     return {None: "manual", True: "on", False: "[yellow]off[/yellow]"}[job["enabled"]]
 
 
