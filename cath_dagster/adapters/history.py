@@ -65,7 +65,7 @@ def recorded(
         parameters=plain_parameters(given),
         is_continued=not begins,
     )
-    recording = _Recording(Writer(history, run_id), begun, warn)
+    recording = _Recording(Writer(history, run_id), begun, warn, is_watched=history.is_watched)
     try:
         if begins:
             recording.begin()
@@ -78,8 +78,8 @@ def recorded(
 
 
 class _Recording:
-    def __init__(self, writer: "Writer", begun: Begun, warn: Callable[[str], None]) -> None:
-        self._writer, self._begun, self._warn = writer, begun, warn
+    def __init__(self, writer: Writer, begun: Begun, warn: Callable[[str], None], *, is_watched: bool) -> None:
+        self._writer, self._begun, self._warn, self._is_watched = writer, begun, warn, is_watched
         self._is_over = False
 
     def begin(self) -> None:
@@ -118,7 +118,8 @@ class _Recording:
 
     def close(self) -> None:
         self._writer.close()
-        if self._writer.trouble is not None:
+        # What the command line could not write it says when it ends, by `finish_writing`.
+        if self._is_watched and self._writer.trouble is not None:
             self._warn(self._writer.trouble)
 
     def _end(self, ended: Ended, *, patience: float = 0.0) -> None:

@@ -105,6 +105,8 @@ def test_history_finds_runs_by_what_is_known_of_them(kept: Instance) -> None:
     assert found("--limit", "1") == ["skipped"]
     text = scheduler(kept, "history").stdout
     assert "it goes on" in text
+    assert scheduler(kept, "history", "bon").returncode == 0
+    assert scheduler(kept, "history", "cath/nonsense").returncode == 2
     for option, value in (("--status", "sucess"), ("--trigger", "me"), ("--since", "yesterday")):
         wrong = scheduler(kept, "history", option, value)
         assert (wrong.returncode, value in wrong.stderr) == (2, True)
@@ -164,6 +166,15 @@ def test_a_job_that_is_gone_is_forgotten_with_its_history_and_one_that_is_regist
     assert rows(kept, "job") == [("subscriptions",)]
     assert scheduler(kept, "forget", "cath/clear_audit").returncode == 1
     assert scheduler(kept, "forget", "clear_audit").returncode == 2
+
+
+def test_a_job_that_ran_before_it_was_registered_is_marked(instance: Instance, database: Database) -> None:
+    database.transaction(partial(end, begun=BEGUN, ended=ended()))
+
+    text = scheduler(instance, "status").stdout
+
+    assert "clear_audit ?" in text.replace("  ", " ")
+    assert "scheduler_monitor" in text
 
 
 def test_without_the_database_or_its_tables_it_says_which_variable_or_what_to_run(instance: Instance) -> None:

@@ -59,10 +59,7 @@ def show_status(
     with _database() as database:
         jobs = _read(database, partial(read_jobs, location=location or None, name=name or None, now=now))
         if job and not jobs:
-            known = names_of(_read(database, partial(read_jobs, now=now)))
-            raise UnknownJobError(
-                f"there is no job {job!r} in the registry; there are {', '.join(known) or 'none yet'}"
-            )
+            raise _unknown(database, job, now)
     is_stopped = _is_stopped()
     if as_json:
         print_json({"scheduling": "stopped" if is_stopped else "running", "jobs": jobs})
@@ -96,14 +93,17 @@ def show_history(
         run_id=run_id,
         since=_instant(since),
     )
+    now = datetime.now(UTC)
     with _database() as database:
         runs = _read(database, lambda connection: read_history(connection, wanted, limit=limit))
+        if job and not runs and not _read(database, partial(read_jobs, location=location, name=name or None, now=now)):
+            raise _unknown(database, job, now)
     if as_json:
         print_json({"items": runs})
         return
     from cath_dagster.operations.scheduler.shown import print_history
 
-    print_history(runs, datetime.now(UTC))
+    print_history(runs, now)
 
 
 @app.command("enable")
@@ -220,6 +220,11 @@ def forget_job(job: Job, as_json: Json = False) -> None:
         print_json({"location": location, "name": name, "forgotten": True})
     else:
         out.print(f"{job} is forgotten", markup=False)
+
+
+def _unknown(database: Database, job: str, now: datetime) -> UnknownJobError:
+    known = names_of(_read(database, partial(read_jobs, now=now)))
+    return UnknownJobError(f"there is no job {job!r} in the registry; there are {', '.join(known) or 'none yet'}")
 
 
 @contextmanager
