@@ -19,6 +19,8 @@ from tests.checktick.checktick import CheckTick
 from tests.checktick.conftest import checktick, checktick_template, checktick_url  # noqa: F401
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.conftest import cloudmake, cloudmake_url  # noqa: F401
+from tests.hay.conftest import hay  # noqa: F401
+from tests.hay.hay import Hay
 from tests.operations.instance import open_instance, run_job
 from tests.support.databases import Databases
 from tests.support.maintained import Maintained
@@ -65,6 +67,12 @@ def test_every_job_of_checktick(checktick: CheckTick) -> None:  # noqa: F811
     fill(checktick, checktick.media)
 
     assert_done(checktick)
+
+
+def test_every_job_of_hay(hay: Hay) -> None:  # noqa: F811
+    fill(hay, hay.exports)
+
+    assert_done(hay)
 
 
 def test_every_job_of_operations(databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

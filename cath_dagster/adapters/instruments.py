@@ -154,7 +154,7 @@ def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[
             yield from _measure_outcome(outcome, result.as_of)
     for check in result.checks:
         yield from _measure_check(check)
-    if run.spec.cron and (gap := longest_gap(run.spec.cron, now, run.spec.location.timezone)):
+    if gap := _longest_gap(run.spec, now):
         yield Measurement(SCHEDULE_INTERVAL, gap.total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
     if result.status is Status.SUCCESS:
@@ -178,6 +178,10 @@ def _measure_check(check: CheckResult) -> Iterator[Measurement]:
     for name, value in check.details.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield Measurement(CHECK_VALUE, float(value), check=check.check, value_name=name)
+
+
+def _longest_gap(spec: JobSpec, now: datetime) -> timedelta | None:
+    return longest_gap(spec.cron, now, spec.location.timezone) if spec.cron else spec.interval
 
 
 def longest_gap(cron: str, after: datetime, timezone: str = "UTC") -> timedelta:

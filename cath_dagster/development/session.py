@@ -61,7 +61,8 @@ class Session:
             (spec, sample.started.get(spec.name, {}))
             for sample in samples()
             for spec in sorted(load_specs(sample.location), key=_order)
-            if (spec.cron is not None or spec.name in sample.started) and not spec.idle_for_want_of(self._stack.environ)
+            if (spec.schedule is not None or spec.name in sample.started)
+            and not spec.idle_for_want_of(self._stack.environ)
         ]
         results: list[JobResult] = []
         with Progress(

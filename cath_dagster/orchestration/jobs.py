@@ -12,7 +12,7 @@ from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.checks import evaluations
 from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.internals.jobs import FlatPartitionedAssetJob, UnresolvedAssetJobDefinition
-from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG
+from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime
 from cath_dagster.orchestration.runs import observations, raise_unless_successful, run_job, run_metadata, run_of
 
 QUEUE_KEY = "cath_dagster/job"
@@ -146,5 +146,5 @@ def run_tags(spec: JobSpec) -> dict[str, str]:
     return {
         QUEUE_KEY: spec.key,
         "owner": spec.owner,
-        MAX_RUNTIME_TAG: str(int(spec.max_runtime.total_seconds())),
+        MAX_RUNTIME_TAG: max_runtime(spec.timeout),
     }

@@ -1,9 +1,11 @@
 """Run a job inside a Dagster run, and say in Dagster's words what came of it."""
 
+import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -11,26 +13,28 @@ import dagster as dg
 
 from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
+from cath_dagster.adapters.history_writer import History
 from cath_dagster.adapters.logs import VALUES
 from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.mail import Content
+from cath_dagster.core.run.execution import read_config
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
+from cath_dagster.orchestration.instance_url import postgres_url
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
-from cath_dagster.orchestration.relaunch import spent_parent
+from cath_dagster.orchestration.origin import SCHEDULE_TAG, SENSOR_TAG, origin_of
+from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime, spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
 
 TRACE_TAG = "cath_dagster/trace_id"
 """Where telemetry is sent, a run's trace."""
-
-SCHEDULE_TAG = "dagster/schedule_name"
-"""What Dagster puts on a run that a schedule asked for; it has no public name for it."""
 
 ENDED = "ended"
 """How a run ended that did not end well, beside what it observed: its counts go only as far as it came."""
@@ -75,21 +79,46 @@ def run_job(
         context.log.error(reason)
         raise dg.Failure(description=reason, allow_retries=False)
     run_id = run.run_id if run is not None else str(uuid.uuid4())
+    given = context.op_config or {}
+    if run is not None:
+        _keep_max_runtime(context.instance, run, spec, given)
     return perform(
         Launch(
             spec=spec,
-            given=context.op_config or {},
+            given=given,
             run_id=run_id,
             partition=partition,
             selection=selection,
-            is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
+            is_scheduled=run is not None and not {SCHEDULE_TAG, SENSOR_TAG}.isdisjoint(run.tags),
             step=step,
+            spent_seconds=_spent_seconds(context.instance, run, spec, step),
         ),
         backends=open_backends(spec.location, context.instance),
         environ=MountedEnvironment(),
         reporter=DagsterReporter(context.log),
         caller=_caller(context, run),
     )
+
+
+def _keep_max_runtime(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, spec: JobSpec, given: Mapping[str, Any]
+) -> None:
+    """Tell Dagster's monitor for how long this very run may go on, where its settings say otherwise than its job."""
+    with contextlib.suppress(ConfigurationError):
+        settings = read_config(spec, given, environ=MountedEnvironment(), now=datetime.now(UTC)).settings
+        allowed = max_runtime(spec.timeout_of(settings))
+        if MAX_RUNTIME_TAG in run.tags and run.tags[MAX_RUNTIME_TAG] != allowed:
+            instance.add_run_tags(run.run_id, {MAX_RUNTIME_TAG: allowed})
+
+
+def _spent_seconds(instance: dg.DagsterInstance, run: dg.DagsterRun | None, spec: JobSpec, step: str | None) -> float:
+    """Return what of a run's time the steps before this one have taken."""
+    if run is None or step is None or step == spec.steps[0].name:
+        return 0.0
+    record = instance.get_run_record_by_id(run.run_id)
+    if record is None or record.start_time is None:
+        return 0.0
+    return max(0.0, datetime.now(UTC).timestamp() - record.start_time)
 
 
 def run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
@@ -114,7 +143,15 @@ def _caller(context: dg.OpExecutionContext, run: dg.DagsterRun | None) -> Caller
         note_trace=partial(note_trace, run.run_id) if run is not None else None,
         prepares=True,
         every_step_succeeded=every_step_succeeded,
+        history=_history(context.instance, run),
     )
+
+
+def _history(instance: dg.DagsterInstance, run: dg.DagsterRun | None) -> History | None:
+    url = postgres_url(instance) if run is not None else None
+    if url is None or run is None:
+        return None
+    return History(url=url, origin=origin_of(run), is_watched=True)
 
 
 def raise_unless_successful(result: RunResult) -> None:

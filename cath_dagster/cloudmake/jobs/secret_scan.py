@@ -12,6 +12,7 @@ from cath_dagster.cloudmake.scan.report import ScanReport
 from cath_dagster.cloudmake.scan.request import MEGABYTE, ScanRequest, read_what
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.model.outcome import Outcome, RunResult
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import GatedSettings
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.postgres.database import Database
@@ -115,7 +116,7 @@ def _outcome(report: ScanReport, seconds: float) -> Outcome:
 SPEC = JobSpec(
     location=CLOUDMAKE,
     name=JOB,
-    cron="30 4 * * *",
+    schedule=Cron("30 4 * * *"),
     owner=OWNER,
     summary="Looks for secrets that stand in the repository, offline: its history since the last clean scan, and its newest tree.",
     description=(
@@ -126,7 +127,7 @@ SPEC = JobSpec(
     settings=SecretScanSettings,
     run=secret_scan,
     idle_without=(PATH,),
-    max_runtime=timedelta(minutes=30),
+    timeout=timedelta(minutes=30),
     is_asset=True,
     checks=(NO_SECRET_FOUND,),
     console_report=findings_as_text,

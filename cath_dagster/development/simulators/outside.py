@@ -99,5 +99,7 @@ class Outside:
             # The stand-in has no limit to spare.
             "CLOUDMAKE_GITHUB_SECRETS_SYNC_WRITES_PER_MINUTE": "6000",
             **self.previews.environment(),
+            # Nothing else is at work on the sample.
+            "HAY_RETENTION_OWNS": "true",
             **({"CLOUDMAKE_SCAN_PATH": str(REPOSITORY)} if is_repository() else {}),
         }
