@@ -22,7 +22,7 @@ from tests.deployment.values import NAMESPACE, Tree, deployments, merged
 from tests.kubernetes.api import KubernetesApi
 from tests.kubernetes.cluster import Cluster
 from tests.support.service import Service
-from tests.support.stack import Dagster, database, started
+from tests.support.stack import Dagster, database, pooled_storage, started
 from tests.support.warm import KUBERNETES, WarmStack
 
 REPOSITORY = Path(__file__).parents[2]
@@ -118,12 +118,13 @@ class Platform(Dagster):
 def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("kubernetes")
     with ExitStack() as opened:
-        storage = opened.enter_context(database("template1"))
+        real = all(os.environ.get(name) for name in REAL)
+        # A cluster's pods do not reach a pooler on this machine.
+        storage = opened.enter_context(database("template1") if real else pooled_storage())
         cath = opened.enter_context(database(os.environ[TEMPLATE]))
         notify = opened.enter_context(NotifySimulator())
         service = opened.enter_context(Service.open(cath, notify, folder, as_of=datetime.now(UTC)))
         values = merged("production")
-        real = all(os.environ.get(name) for name in REAL)
         api = None if real else opened.enter_context(simulated(folder, values))
         kubeconfig = Path(os.environ["KUBECONFIG"]) if api is None else api.kubeconfig
         client = kubernetes.config.new_client_from_config(str(kubeconfig))

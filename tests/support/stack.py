@@ -21,6 +21,8 @@ from cath_dagster.development.postgres import free_port
 from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.conftest import SERVER, TEMPLATE, database_url
 from tests.support.held import hold, let_go
+from tests.support.parts import installed
+from tests.support.servers import pooling
 from tests.support.service import Service
 from tests.support.warm import WarmStack
 
@@ -194,6 +196,20 @@ def database(template: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def pooled_storage() -> Iterator[str]:
+    """Yield the URL of an empty database for Dagster, through a pooler where there is one.
+
+    Dagster logs in for all that it asks, many times a second, and a login is a new process of the server's.
+    """
+    with database("template1") as direct:
+        if installed("pgbouncer") is None:
+            yield direct
+        else:
+            with pooling(direct, "session", default_pool_size=100, server_reset_query="") as pooler:
+                yield pooler.url(direct)
+
+
+@contextlib.contextmanager
 def started(stack: Stack, folder: Path) -> Iterator[int]:
     """Start the three processes; yield the UI's port."""
     code, web = free_port(), free_port()
@@ -219,7 +235,7 @@ def cath_stack(folder: Path) -> Iterator[Dagster]:
     home.mkdir()
     (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
     with (
-        database("template1") as storage,
+        pooled_storage() as storage,
         database(os.environ[TEMPLATE]) as cath,
         NotifySimulator() as notify,
         Service.open(cath, notify, folder, as_of=datetime.now(UTC)) as service,
