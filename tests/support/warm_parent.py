@@ -101,8 +101,8 @@ def fork_server() -> None:
             forkserver.main(listener.fileno(), alive, [])
             os._exit(0)
     os.close(alive)
-    known: Any = forkserver._forkserver  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way to name one
-    known._forkserver_address, known._forkserver_alive_fd, known._forkserver_pid = address, ours, pid  # noqa: SLF001
+    known: Any = forkserver._forkserver
+    known._forkserver_address, known._forkserver_alive_fd, known._forkserver_pid = address, ours, pid
 
 
 class Parent:
