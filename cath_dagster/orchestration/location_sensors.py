@@ -14,6 +14,7 @@ from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.dependencies import look, read_told
+from cath_dagster.orchestration.holds import why_held
 from cath_dagster.orchestration.internals.instigators import RemoteRepositoryOrigin
 from cath_dagster.orchestration.jobs import Job
 from cath_dagster.orchestration.schedules import overlap
@@ -21,7 +22,8 @@ from cath_dagster.orchestration.states import carry_over, former_names, is_runni
 from cath_dagster.orchestration.stopped import OFF, is_scheduling, sensor_status, why_stopped
 
 STARTUP, DEPENDENCIES, RENAMED = "startup", "dependencies", "renamed_jobs"
-DEPLOYMENT = "CATH_DAGSTER_DEPLOYMENT"
+DEPLOYMENT, IMAGE = "CATH_DAGSTER_DEPLOYMENT", "DAGSTER_CURRENT_IMAGE"
+"""What names a deployment, and what Dagster's chart says of a code server's image, tag included."""
 SECONDS = 30
 """Between two looks: what waits for another job waits for minutes, and a deployment takes longer."""
 STARTED_AT = datetime.now(UTC)
@@ -70,7 +72,7 @@ def _build_startup(jobs: Jobs) -> dg.SensorDefinition:
         deployment, begun = deployment_of(), read_told(context.cursor)
         states, now, requests = read_states(context.instance), datetime.now(UTC).replace(microsecond=0), []
         for name, (spec, _) in chosen.items():
-            if begun.get(name) == deployment or overlap(context.instance, spec, ()):
+            if begun.get(name) == deployment or _is_kept(context.instance, spec):
                 continue
             begun[name] = deployment
             # Whoever has stopped a job does not want it at a deployment either.
@@ -83,6 +85,11 @@ def _build_startup(jobs: Jobs) -> dg.SensorDefinition:
     return _sensor(STARTUP, chosen, evaluate, description)
 
 
+def _is_kept(instance: dg.DagsterInstance, spec: JobSpec) -> bool:
+    """Return whether a job cannot start now, and may later: a run of it goes on, or somebody holds it."""
+    return bool(overlap(instance, spec, ()) or why_held(instance, spec))
+
+
 def _request(spec: JobSpec, now: datetime, deployment: str) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{spec.key} in {deployment}",
@@ -93,8 +100,13 @@ def _request(spec: JobSpec, now: datetime, deployment: str) -> dg.RunRequest:
 
 
 def deployment_of() -> str:
-    """Return the deployment's name, else one for the time for which this code server runs."""
-    return MountedEnvironment().get(DEPLOYMENT) or f"since {STARTED_AT.isoformat(timespec='seconds')} ({os.getpid()})"
+    """Return the deployment's name, in the chart the image's, else one for the time for which this code server runs."""
+    environ = MountedEnvironment()
+    return (
+        environ.get(DEPLOYMENT)
+        or environ.get(IMAGE)
+        or f"since {STARTED_AT.isoformat(timespec='seconds')} ({os.getpid()})"
+    )
 
 
 def _build_dependencies(jobs: Jobs) -> dg.SensorDefinition:
@@ -104,7 +116,7 @@ def _build_dependencies(jobs: Jobs) -> dg.SensorDefinition:
     def evaluate(context: dg.SensorEvaluationContext) -> Sequence[dg.RunRequest] | dg.SkipReason:
         if stopped := why_stopped(location):
             return dg.SkipReason(stopped)
-        specs = [spec for spec, _ in chosen.values() if not overlap(context.instance, spec, ())]
+        specs = [spec for spec, _ in chosen.values() if not _is_kept(context.instance, spec)]
         noted = read_told(context.cursor)
         told = dict(noted)
         found = list(look(context.instance, specs, told, datetime.now(UTC).replace(microsecond=0)))

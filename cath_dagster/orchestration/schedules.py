@@ -8,6 +8,7 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.run.spec import JobSpec, SpecificationError
 from cath_dagster.orchestration.dependencies import why_waiting
+from cath_dagster.orchestration.holds import why_held
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 from cath_dagster.orchestration.states import why_held_back
 from cath_dagster.orchestration.stopped import runs_by_default, why_stopped
@@ -96,6 +97,7 @@ def why_skipped(
     return (
         why_stopped(spec.location)
         or why_held_back(instance, spec)
+        or why_held(instance, spec)
         or overlap(instance, spec, asset_keys)
         or why_waiting(instance, spec, tick_at)
     )

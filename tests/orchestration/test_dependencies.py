@@ -202,7 +202,8 @@ def test_begins_once_with_each_deployment(instance: dg.DagsterInstance, monkeypa
 
     first, _, cursor = look(instance, spec, STARTUP)
     second = look(instance, spec, STARTUP, cursor)
-    monkeypatch.setenv("CATH_DAGSTER_DEPLOYMENT", "v2")
+    monkeypatch.delenv("CATH_DAGSTER_DEPLOYMENT")
+    monkeypatch.setenv("DAGSTER_CURRENT_IMAGE", "registry/cath-dagster:v2")
     ran(instance, spec.key, DagsterRunStatus.STARTED)
     busy, _, cursor = look(instance, spec, STARTUP, cursor)
 

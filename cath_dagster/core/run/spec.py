@@ -80,6 +80,8 @@ class JobSpec(Generic[S]):
     """For a job that has a schedule besides: how long a tick waits for `after`, before it is skipped."""
     formerly: tuple[str, ...] = ()
     """The names that it had, so that what operators said of its schedule goes on to hold."""
+    needs_approval: bool = False
+    """Whether a run that somebody starts by the console takes another person who approves of its dry run. Schedules run it alone."""
     is_asset: bool = False
     database: DatabaseWork[S] | None = None
     partitions: Partitions | None = None
