@@ -112,7 +112,9 @@ def failures_of(instance: dg.DagsterInstance, run_id: str) -> list[Failure]:
     steps = [_step_failure(event) for event in events if event.is_step_failure]
     if steps:
         return steps
-    reasons = [event.job_failure_data.failure_reason for event in events if event.is_run_failure]
+    # What run monitoring ends says nothing but that.
+    ended = [event for event in events if event.is_run_failure and event.event_specific_data is not None]
+    reasons = [event.job_failure_data.failure_reason for event in ended]
     named = reasons[-1].value.lower().replace("_", " ") if reasons and reasons[-1] else WORKER_LOST
     return [Failure(f"{named}; what was committed stays, and nothing is done twice.", {})]
 
