@@ -11,7 +11,7 @@ from cath_dagster.orchestration.dependencies import why_waiting
 from cath_dagster.orchestration.holds import why_held
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 from cath_dagster.orchestration.states import why_held_back
-from cath_dagster.orchestration.stopped import default_status, why_stopped
+from cath_dagster.orchestration.stopped import runs_by_default, why_stopped
 
 ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -58,14 +58,9 @@ def build_schedule(
         execution_timezone=spec.location.timezone,
         job=job,
         execution_fn=evaluate,
-        default_status=schedule_status(spec),
+        default_status=dg.DefaultScheduleStatus.RUNNING if runs_by_default(spec) else dg.DefaultScheduleStatus.STOPPED,
         description=spec.summary,
     )
-
-
-def schedule_status(spec: JobSpec) -> dg.DefaultScheduleStatus:
-    """Return whether a job's schedule runs until somebody says otherwise."""
-    return default_status(spec.location) if spec.enabled else dg.DefaultScheduleStatus.STOPPED
 
 
 def build_schedules(jobs: Iterable[tuple[JobSpec, Job]]) -> list[dg.ScheduleDefinition]:
