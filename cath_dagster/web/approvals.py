@@ -192,7 +192,7 @@ def _look(console: Console, run_id: str, waiting: Waiting) -> dict[str, int]:
     """Wait for the end of a dry run; return what it says would change."""
     deadline = waiting.clock() + LOOK_SECONDS
     while True:
-        with console.engine.connect() as connection:
+        with console.reader.connect() as connection:
             rows = reading.read_run(connection, run_id)
         if rows and rows[0].status in ENDED:
             break

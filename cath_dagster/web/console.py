@@ -31,6 +31,11 @@ class Console:
         object.__setattr__(self, "doorkeeper", Doorkeeper(self.settings, self.engine, self.clock))
 
     @cached_property
+    def reader(self) -> sa.Engine:
+        """The same connections for whoever only reads: no statement waits for a transaction to begin and end around it."""
+        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @cached_property
     def locations(self) -> tuple[str, ...]:
         """The names of all code locations, in the order of the registry."""
         return tuple(dict.fromkeys(spec.location.name for spec in self.specs.values()))

@@ -254,7 +254,7 @@ def _record_end(
 
 def find_run(console: Console, run_id: str) -> tuple[str, str]:
     """Return location and job of a run, also of one that waits; raise a `Problem` with 404."""
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         rows = reading.read_run(connection, run_id)
         if rows:
             return rows[0].location, rows[0].job

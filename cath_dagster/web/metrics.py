@@ -69,7 +69,7 @@ class _Jobs(Collector):
 
 def render_metrics(console: Console, locations: Sequence[str]) -> bytes:
     """Return the jobs of these locations in Prometheus' text format."""
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         jobs = views.list_jobs(console, connection, locations)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Jobs(jobs, is_scheduling=console.settings.is_scheduling))

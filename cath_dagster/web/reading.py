@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.core.history.tables import RUNNING, scheduled_job, scheduled_job_history
 from cath_dagster.core.postgres.session import SERVICE
@@ -115,7 +116,10 @@ def read_run(connection: sa.Connection, run_id: str) -> list[Any]:
 
 def read_bars(connection: sa.Connection, jobs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], list[Any]]:
     """Return each job's last runs, the newest first; ticks that were skipped are none."""
-    wanted = sa.values(sa.column("location", sa.Text), sa.column("name", sa.Text), name="wanted").data(list(jobs))
+    locations, names = ([job[place] for job in jobs] for place in (0, 1))
+    # As arrays: a list of values would be another statement each time, and be compiled anew.
+    pairs = sa.func.unnest(sa.literal(locations, ARRAY(sa.Text)), sa.literal(names, ARRAY(sa.Text)))
+    wanted = pairs.table_valued("location", "name", name="wanted").render_derived()
     shown = [H.c[name] for name in ("run_id", "status", "started_at", "duration_ms", "dry_run")]
     last = (
         sa.select(*shown)
@@ -151,18 +155,18 @@ def read_going(connection: sa.Connection, location: str, job: str) -> str | None
     return going
 
 
-def read_queued(connection: sa.Connection, locations: Collection[str]) -> list[Any]:
-    """Return the runs that wait in Dagster's queue or are about to start: they have no row of history yet."""
+def read_all_going(connection: sa.Connection, locations: Collection[str]) -> Mapping[tuple[str, str], str]:
+    """Return the run of every job that has one queued or going: of what waits in Dagster's queue there is no history yet."""
     tagged = sa.and_(run_tags.c.run_id == runs.c.run_id, run_tags.c.key == QUEUE_KEY)
     location, job = (sa.func.split_part(run_tags.c.value, "/", place) for place in (1, 2))
-    query = (
-        sa.select(runs.c.run_id, location.label("location"), job.label("job"), runs.c.status, runs.c.create_timestamp)
-        .where(runs.c.status.in_(WAITING), tagged, location.in_(list(locations)))
-        .where(sa.not_(sa.exists().where(H.c.run_id == runs.c.run_id)))
-        .order_by(runs.c.create_timestamp)
-        .limit(200)
+    queued = sa.select(location.label("location"), job.label("job"), runs.c.run_id).where(
+        runs.c.status.in_(WAITING), tagged, location.in_(list(locations))
     )
-    return list(connection.execute(query).all())
+    running = sa.select(H.c.location, H.c.job, H.c.run_id).where(
+        H.c.status == RUNNING, H.c.location.in_(list(locations)), H.c.run_id.is_not(None)
+    )
+    # What runs comes later, and so is what is told of a job that has a run in the queue besides.
+    return {(row.location, row.job): row.run_id for row in connection.execute(sa.union_all(queued, running))}
 
 
 def find_launched(connection: sa.Connection, tag: str, nonce: str) -> str | None:

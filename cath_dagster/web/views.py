@@ -6,13 +6,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cath_dagster.core.history.tables import RUNNING, scheduled_job_history
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.web import reading
 from cath_dagster.web.console import Console
 from cath_dagster.web.parameters import parameters_schema
 
-H = scheduled_job_history
 STATE = (
     "last_run_at", "last_run_id", "last_status", "last_error", "last_duration_ms", "total_runs", "total_failures",
     "average_duration_ms", "next_run_at",
@@ -30,7 +28,7 @@ def list_jobs(console: Console, connection: sa.Connection, locations: Sequence[s
     now = console.clock()
     rows = {(row.location, row.name): row for row in reading.read_jobs(connection, locations, job)}
     holds = reading.read_holds(connection, locations, now=now)
-    going = _going(connection, locations)
+    going = reading.read_all_going(connection, locations)
     ours = [each for each in console.specs.values() if each.location.name in locations and job in {None, each.name}]
     keys = [(each.location.name, each.name) for each in ours]
     found = [_job_view(each, rows.pop(key, None), now) for each, key in zip(ours, keys, strict=True)]
@@ -92,17 +90,6 @@ def _with_state(
     held = holds.get(key)
     hold = None if held is None else plain(held, ("reason", "held_by", "held_at", "until"))
     return {**view, "running_run_id": going.get(key), "hold": hold}
-
-
-def _going(connection: sa.Connection, locations: Sequence[str]) -> dict[tuple[str, str], str]:
-    """Return the run of every job that has one queued or going."""
-    query = (
-        sa.select(H.c.location, H.c.job, H.c.run_id)
-        .where(H.c.status == RUNNING, H.c.location.in_(list(locations)), H.c.run_id.is_not(None))
-        .order_by(H.c.started_at)
-    )
-    queued = {(row.location, row.job): row.run_id for row in reading.read_queued(connection, locations)}
-    return queued | {(row.location, row.job): row.run_id for row in connection.execute(query)}
 
 
 def run_view(row: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Watch:
     def look(self) -> list[tuple[str, dict[str, Any]]]:
         """Return what happened since the last look, in order."""
         now = self._console.clock()
-        with self._console.engine.connect() as connection:
+        with self._console.reader.connect() as connection:
             found = [*self._runs(connection), *self._actions(connection)]
         self._since = now
         self._told = {key: at for key, at in self._told.items() if at > now - 2 * LATE}

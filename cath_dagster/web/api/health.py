@@ -43,7 +43,7 @@ def is_ready(console: TheConsole) -> Response:
 
 def _database_answers(console: Console) -> bool:
     try:
-        with console.engine.connect() as connection:
+        with console.reader.connect() as connection:
             check_current(connection, location=OPERATIONS.name, revision=OPERATIONS.revision)
     except (SQLAlchemyError, MaintenanceError):
         return False

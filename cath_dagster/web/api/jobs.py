@@ -43,7 +43,7 @@ def list_jobs(
 ) -> Response:
     """List the jobs of every location that may be looked at, with their state."""
     seen = seen_locations(console, principal, location)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         jobs = views.list_jobs(console, connection, seen)
     kept = [job for job in jobs if _is_wanted(job, status, enabled, owner)]
     page, following = _page(_sorted(kept, sort), limit, cursor)
@@ -104,7 +104,7 @@ def show_job(console: TheConsole, principal: ThePrincipal, location: Location, j
 
 def _shown(console: Console, location: str, job: str) -> Response:
     spec = console.spec(location, job)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         return answer(views.show_job(console, connection, spec))
 
 
@@ -128,7 +128,7 @@ def run_job(
     """Launch a run. 409 names the run that is going; what only an approval may do is refused by name."""
     console.require(principal, Action.RUN, location)
     spec = console.spec(location, job)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         order = order_of(connection, spec, body, now=console.clock(), key=key)
     if spec.needs_approval and not body.dry_run:
         raise conflict(

@@ -64,7 +64,7 @@ def read_audit(
     query = query.where(*(audit_log.c[name] == value for name, value in equal.items() if value is not None))
     if before is not None:
         query = query.where(audit_log.c.sequence < before)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         return list(connection.execute(query).all())
 
 
@@ -95,7 +95,7 @@ def _place(item: Mapping[str, Any]) -> str:
 
 def forecast(console: Console, locations: list[str], now: datetime, end: datetime) -> list[dict[str, Any]]:
     """Return the ticks of all enabled jobs up to an instant, in order; of a job at an interval the next alone."""
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         jobs = views.list_jobs(console, connection, locations)
     enabled = {f"{job['location']}/{job['name']}" for job in jobs if job["enabled"]}
     items = [
@@ -131,7 +131,7 @@ def list_alerts(console: TheConsole, principal: ThePrincipal, limit: Limit, curs
     query = sa.select(*(alert.c[name] for name in ALERT)).order_by(alert.c.alert_id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(alert.c.alert_id < cursor)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         rows = connection.execute(query).all()
     page = [row._asdict() for row in rows[:limit]]
     return answer({"items": page, "next_cursor": str(page[-1]["alert_id"]) if len(rows) > limit else None})

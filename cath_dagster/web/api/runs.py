@@ -44,7 +44,7 @@ def list_runs(
         before=before,
     )
     try:
-        with console.engine.connect() as connection:
+        with console.reader.connect() as connection:
             rows, following = reading.read_runs(connection, wanted, limit=limit, cursor=cursor)
     except reading.CursorError:
         raise unusable("the cursor is none of ours; begin without one") from None
@@ -56,7 +56,7 @@ def show_run(console: TheConsole, principal: ThePrincipal, run_id: RunId) -> Res
     """Show a run with all its attempts; one that waits in the queue is `queued`."""
     location, job = control.find_run(console, run_id)
     console.require(principal, Action.VIEW, location)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         rows = reading.read_run(connection, run_id)
     attempts = [views.run_view(row) for row in rows]
     shown = attempts[0] if attempts else views.queued_view(run_id, location, job)
@@ -74,7 +74,7 @@ def cancel_run(
     """Ask a run to end: its statement is cancelled, the transaction rolled back. What is committed stays."""
     location, job = control.find_run(console, run_id)
     console.require(principal, Action.CANCEL, location)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         rows = reading.read_run(connection, run_id)
     if rows and rows[0].status != "running":
         raise conflict(f"run {run_id} has ended: {rows[0].status}")

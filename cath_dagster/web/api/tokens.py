@@ -31,7 +31,7 @@ def list_tokens(
 
 def managed(console: Console, principal: Principal) -> list[dict[str, Any]]:
     """Return the tokens that somebody may make and revoke: those for locations whose admin he is."""
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         rows = tokens.read_tokens(connection)
     shown = [{name: getattr(row, name) for name in SHOWN} for row in rows]
     return [row for row in shown if all(principal.may(Action.TOKEN, location) for location in row["locations"])]

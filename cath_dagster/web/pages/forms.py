@@ -60,7 +60,7 @@ def run(console: TheConsole, visitor: TheVisitor, location: schemas.Text, name: 
     if spec.needs_approval:
         raise conflict(f"{spec.key} takes another person: request an approval of the dry run")
     asked = Asked(plan=form.get("plan") or "", reason=_reason(form, is_needed=False))
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         order = order_of(connection, spec, asked, now=console.clock(), key=_key(form))
     return _to(f"/runs/{control.launch(console, visitor.principal, order)}")
 

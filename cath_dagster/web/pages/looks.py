@@ -79,7 +79,7 @@ def show_job(
     console.require(visitor.principal, Action.VIEW, location)
     spec = console.spec(location, name)
     wanted = reading.Filter(locations=[location], location=location, job=name, status=status)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         job = views.show_job(console, connection, spec)
         rows, following = _page(connection, wanted, cursor)
         newest, _ = reading.read_runs(connection, reading.Filter(locations=[location], job=name), limit=reading.BARS)
@@ -121,7 +121,7 @@ def show_progress(request: Request, console: TheConsole, visitor: TheVisitor, ru
 def _run(console: Console, visitor: TheVisitor, run_id: str) -> dict[str, Any]:
     location, job = control.find_run(console, run_id)
     console.require(visitor.principal, Action.VIEW, location)
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         attempts = [views.run_view(row) for row in reading.read_run(connection, run_id)]
     run = attempts[0] if attempts else views.queued_view(run_id, location, job)
     columns = [name for name in _COUNTS if any(outcome.get(name) for outcome in run["outcomes"])] or ["matched"]
@@ -152,7 +152,7 @@ def show_calendar(request: Request, console: TheConsole, visitor: TheVisitor) ->
     items = forecast(console, seen, now, now + timedelta(days=DAYS))
     missed = sa.or_(H.c.status == "skipped", H.c.missed_ticks > 0)
     query = sa.select(H).where(missed, H.c.location.in_(seen), H.c.started_at > now - timedelta(days=DAYS))
-    with console.engine.connect() as connection:
+    with console.reader.connect() as connection:
         rows = connection.execute(query.order_by(H.c.started_at.desc()).limit(PAGE)).all()
     intervals = [item for item in items if item["every_seconds"]]
     return render(
