@@ -1,5 +1,6 @@
 """The code location `hay` in Dagster: what it loads, when it runs, and a day of analytics as a materialisation."""
 
+import runpy
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -8,6 +9,7 @@ import pytest
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.hay import HAY, assets
 from cath_dagster.hay.definitions import analytics_job, defs
+from cath_dagster.hay.jobs import conversation_retention
 from tests.hay.hay import Hay
 from tests.support.fresh import load_afresh
 from tests.support.inventory import inventory
@@ -27,11 +29,13 @@ def test_loads_in_a_fresh_interpreter_with_what_is_not_ours_to_do_switched_off()
     assert {"obstore", "jinja2.environment", "alembic", "psycopg2"} & set(loaded["modules"]) == set()
 
 
-@pytest.mark.stack
-def test_retention_runs_by_itself_once_the_servers_own_job_is_idle() -> None:
-    loaded = load_afresh("hay", {"HAY_RETENTION_OWNS": "true"})
+def test_retention_runs_by_itself_once_the_servers_own_job_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    enabled = {}
+    for said in ("true", "false", "yes"):
+        monkeypatch.setenv("HAY_RETENTION_OWNS", said)
+        enabled[said] = runpy.run_path(conversation_retention.__file__)["SPEC"].enabled
 
-    assert loaded["schedules"]["conversation_retention_cron"] == "RUNNING"
+    assert enabled == {"true": True, "false": False, "yes": False}
 
 
 def test_is_loadable_as_dagster_judges_and_checks_stand_on_assets_that_are_there() -> None:

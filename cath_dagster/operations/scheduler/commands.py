@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -56,12 +57,9 @@ def show_status(
     now = datetime.now(UTC)
     location, _, name = (job or "").partition("/")
     with _database() as database:
-        jobs = _read(database, lambda connection: read_jobs(connection, location or None, name or None))
+        jobs = _read(database, partial(read_jobs, location=location or None, name=name or None, now=now))
         if job and not jobs:
-            known = names_of(_read(database, read_jobs))
-            raise UnknownJobError(
-                f"there is no job {job!r} in the registry; there are {', '.join(known) or 'none yet'}"
-            )
+            raise _unknown(database, job, now)
     is_stopped = _is_stopped()
     if as_json:
         print_json({"scheduling": "stopped" if is_stopped else "running", "jobs": jobs})
@@ -95,14 +93,17 @@ def show_history(
         run_id=run_id,
         since=_instant(since),
     )
+    now = datetime.now(UTC)
     with _database() as database:
         runs = _read(database, lambda connection: read_history(connection, wanted, limit=limit))
+        if job and not runs and not _read(database, partial(read_jobs, location=location, name=name or None, now=now)):
+            raise _unknown(database, job, now)
     if as_json:
         print_json({"items": runs})
         return
     from cath_dagster.operations.scheduler.shown import print_history
 
-    print_history(runs, datetime.now(UTC))
+    print_history(runs, now)
 
 
 @app.command("enable")
@@ -219,6 +220,11 @@ def forget_job(job: Job, as_json: Json = False) -> None:
         print_json({"location": location, "name": name, "forgotten": True})
     else:
         out.print(f"{job} is forgotten", markup=False)
+
+
+def _unknown(database: Database, job: str, now: datetime) -> UnknownJobError:
+    known = names_of(_read(database, partial(read_jobs, now=now)))
+    return UnknownJobError(f"there is no job {job!r} in the registry; there are {', '.join(known) or 'none yet'}")
 
 
 @contextmanager

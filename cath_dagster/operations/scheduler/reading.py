@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cath_dagster.core.history.holds import job_hold
 from cath_dagster.core.history.tables import RUNNING, scheduled_job, scheduled_job_history
 from cath_dagster.operations.tables import instigators, runs
 
@@ -36,8 +37,10 @@ class Wanted:
         return [*found, _RUN.c.started_at >= self.since] if self.since is not None else found
 
 
-def read_jobs(connection: sa.Connection, location: str | None = None, name: str | None = None) -> list[Record]:
-    """Return what is known of jobs, by location and name, with the run that is going.
+def read_jobs(
+    connection: sa.Connection, location: str | None = None, name: str | None = None, *, now: datetime
+) -> list[Record]:
+    """Return what is known of jobs, by location and name, with the run that is going and whoever holds them.
 
     `enabled` is Dagster's own state of this instant, where it has one: the mirrored one is some seconds old.
     """
@@ -55,8 +58,20 @@ def read_jobs(connection: sa.Connection, location: str | None = None, name: str 
     )
     columns = [_JOB.c[column] for column in JOB if column != "enabled"]
     query = (
-        sa.select(*columns, live.label("enabled"), going.label("running_run_id"))
-        .select_from(_JOB.outerjoin(instigators, instigators.c.selector_id == _JOB.c.selector_id))
+        sa.select(
+            *columns,
+            live.label("enabled"),
+            going.label("running_run_id"),
+            job_hold.c.held_by,
+            job_hold.c.until.label("held_until"),
+            job_hold.c.reason.label("hold_reason"),
+        )
+        .select_from(
+            _JOB.outerjoin(instigators, instigators.c.selector_id == _JOB.c.selector_id).outerjoin(
+                job_hold,
+                sa.and_(job_hold.c.location == _JOB.c.location, job_hold.c.job == _JOB.c.name, job_hold.c.until > now),
+            )
+        )
         .order_by(_JOB.c.location, _JOB.c.name)
     )
     wanted = {_JOB.c.location: location, _JOB.c.name: name}
