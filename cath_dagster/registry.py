@@ -6,6 +6,7 @@ location needs is derived from here, or `development.places` says where it is mi
 
 import difflib
 import importlib
+from collections.abc import Iterable
 from functools import cache
 
 from cath_dagster.core.errors import UnknownJobError
@@ -17,6 +18,7 @@ PACKAGES = (
     "cath_dagster.bon",
     "cath_dagster.checktick",
     "cath_dagster.cloudmake",
+    "cath_dagster.hay",
     "cath_dagster.operations",
 )
 """In the order in which people see them."""
@@ -65,7 +67,41 @@ def find_location(name: str) -> CodeLocation:
 
 @cache
 def _specs_of(packages: tuple[str, ...]) -> tuple[JobSpec, ...]:
-    return tuple(spec for package in packages for spec in load_specs(_location_of(package)))
+    specs = tuple(spec for package in packages for spec in load_specs(_location_of(package)))
+    check_dependencies(specs)
+    return specs
+
+
+def check_dependencies(specs: Iterable[JobSpec]) -> None:
+    """Raise `SpecificationError` where a job comes after one that is not there, or after itself.
+
+    Of other locations those are looked into that are named, so that one loads without those that it has nothing to do with.
+    """
+    for spec in specs:
+        _check_path(spec, (spec.key,), set())
+
+
+def _check_path(spec: JobSpec, path: tuple[str, ...], done: set[str]) -> None:
+    """Follow what a job comes after, depth first; what was followed to its end leads back to nothing."""
+    for name in spec.after:
+        if name in path:
+            circle = (*path[path.index(name) :], name)
+            raise SpecificationError(f"{name} comes after itself: {' after '.join(circle)}; take one of them out")
+        if name not in done:
+            _check_path(_dependency(spec, name), (*path, name), done)
+    done.add(spec.key)
+
+
+def _dependency(spec: JobSpec, name: str) -> JobSpec:
+    location, _, job = name.partition("/")
+    package = next((package for package in PACKAGES if package.rpartition(".")[2] == location), None)
+    there = load_specs(_location_of(package)) if package is not None else ()
+    found = next((each for each in there if each.name == job), None)
+    if found is None:
+        near = difflib.get_close_matches(job, [each.name for each in there], n=1)
+        hint = f"did you mean {location}/{near[0]}?" if near else "write location/name of a job of this version"
+        raise SpecificationError(f"{spec.key} comes after {name!r}, which is no job; {hint}")
+    return found
 
 
 def _location_of(package: str) -> CodeLocation:

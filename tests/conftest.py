@@ -21,6 +21,7 @@ from cath_dagster.development.simulators.notify import NotifySimulator
 from cath_dagster.development.simulators.oauth import OAuthProvider
 from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.bon.bon import Bon
+from tests.support.charts import share_drawn
 from tests.support.databases import Databases
 from tests.support.servers import memory, postgres_15, session_pooler, transaction_pooler  # noqa: F401
 from tests.support.service import Service
@@ -93,9 +94,10 @@ def database_url(name: str) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled_once() -> Iterator[None]:
+def _shared_work() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         share_compiled(patch)
+        share_drawn(patch)
         yield
 
 

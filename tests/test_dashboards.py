@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cath_dagster.adapters.instruments import INSTRUMENTS, PREFIX, Instrument, Kind
+from cath_dagster.registry import all_specs
 
 T = TypeVar("T")
 
@@ -20,6 +21,8 @@ LABELS = {
     "cath_dagster_target",
     "cath_dagster_status",
     "cath_dagster_step",
+    "cath_dagster_check",
+    "cath_dagster_value",
     "le",
 }
 UNITS = {"s": "_seconds", "1": "_ratio", "{item}": ""}
@@ -87,6 +90,14 @@ def test_every_label_is_one_that_the_metrics_have(expression: str) -> None:
 
     assert kept_labels(expression)
     assert kept_labels(expression) | matched <= LABELS
+
+
+@pytest.mark.parametrize("expression", [*panel_expressions(), *rule_expressions()])
+def test_every_check_that_is_named_is_one_of_a_jobs(expression: str) -> None:
+    matchers = [each for part in parts(expression, promql.VectorSelector) for each in part.matchers.matchers]
+    named = {name for each in matchers if each.name == "cath_dagster_check" for name in each.value.split("|")}
+
+    assert named <= {check.name for spec in all_specs() for check in spec.checks}
 
 
 def test_every_metric_that_is_sent_is_on_the_dashboard() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import CATH
+from cath_dagster.core.history import tables as history
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.model.location import CodeLocation
@@ -17,7 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "data-we-keep.md"
 RELATIONS = """
     SELECT relname, array_agg(attname::text ORDER BY attnum) FILTER (WHERE relkind = 'r')
     FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-    WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm') GROUP BY relname
+    WHERE relnamespace::regnamespace::text = ANY(%s) AND relkind IN ('r', 'p', 'v', 'm') GROUP BY relname
 """
 
 
@@ -38,7 +39,7 @@ def test_every_table_and_column_of_ours_is_described_with_its_end(empty_database
     described = {name: (named(row[1]), row[-1]) for row in rows() for name in named(row[0])}
 
     with psycopg.connect(empty_database) as connection:
-        found = connection.execute(RELATIONS, [SCHEMA]).fetchall()
+        found = connection.execute(RELATIONS, [[SCHEMA, history.SCHEMA]]).fetchall()
 
     assert found
     for table, columns in found:

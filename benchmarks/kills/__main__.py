@@ -25,8 +25,8 @@ from cath_dagster.development.postgres import EmbeddedPostgres, running
 SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 """What is killed is never the machine: the disk need not be waited for."""
 SCALE = 0.05
-ONLY_LOOKS = ("operations/self_check",)
-"""Changes nothing, and finds nothing healthy without a whole instance."""
+ONLY_LOOKS = ("operations/self_check", "hay/orchestrator_watch")
+"""They change nothing; the first finds nothing healthy without a whole instance."""
 AGAINST_COUNTERPARTS = "cloudmake"
 """The location whose jobs are killed by tests of their own: beside keys, servers and providers that are not here."""
 WORKER = "benchmarks.kills.worker"

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.instants import as_utc
 from cath_dagster.core.ports.blobs import (
     BlobMissingError,
     BlobNameError,
     BlobStoreError,
+    Listed,
     Removal,
     RemovalResult,
     UnusablePathError,
@@ -154,6 +156,10 @@ class ObjectBlobStore:
 
     def list(self, prefix: str) -> Iterator[str]:
         """Yield the paths below the folder `prefix`, in no particular order; raise `BlobStoreError` on the way."""
+        return (listed.path for listed in self.list_files(prefix))
+
+    def list_files(self, prefix: str) -> Iterator[Listed]:
+        """Yield the files below the folder `prefix`, in no particular order; raise `BlobStoreError` on the way."""
         segments = _split(prefix)
         if self._root.is_yet_to_be_made():
             return
@@ -161,7 +167,7 @@ class ObjectBlobStore:
         for page in _read_pages(store, key, f"cannot list {prefix or 'the root'}"):
             for entry in page:
                 if (path := self._root.name(segments, entry["path"])) is not None:
-                    yield path
+                    yield Listed(path, as_utc(entry["last_modified"]))
 
     def address(self, path: str) -> str:
         """Return where a person finds the file, without credentials."""

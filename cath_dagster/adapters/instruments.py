@@ -3,11 +3,12 @@
 Names and units follow OpenTelemetry. An attribute is not called `job`: that label is Prometheus's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from cath_dagster.core.model.check import CheckResult
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.ticks import longest_gap
 from cath_dagster.core.run.spec import JobSpec
@@ -77,6 +78,13 @@ LAST_SUCCESS = Instrument(
 SCHEDULE_INTERVAL = Instrument(
     f"{PREFIX}schedule.interval", Kind.GAUGE, "s", "The longest time between two ticks of the job's schedule."
 )
+CHECK_FAILED = Instrument(
+    f"{PREFIX}check.failed",
+    Kind.GAUGE,
+    "{item}",
+    "Whether a check that the run judged did not pass: 1, or 0 if it did.",
+)
+CHECK_VALUE = Instrument(f"{PREFIX}check.value", Kind.GAUGE, "{item}", "A number that a check was judged by.")
 INSTRUMENTS = (
     *COUNTERS.values(),
     BATCH_DURATION,
@@ -85,6 +93,8 @@ INSTRUMENTS = (
     OLDEST_ROW_AGE,
     LAST_SUCCESS,
     SCHEDULE_INTERVAL,
+    CHECK_FAILED,
+    CHECK_VALUE,
 )
 
 
@@ -113,13 +123,25 @@ class Observed:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number for an instrument; `target`, `status` and `step` are attributes beside location and job."""
+    """A number for an instrument; what else there is are attributes beside location and job."""
 
     instrument: Instrument
     value: float
     target: str | None = None
     status: str | None = None
     step: str | None = None
+    check: str | None = None
+    value_name: str | None = None
+
+    @property
+    def attributes(self) -> Mapping[str, str | None]:
+        return {
+            "target": self.target,
+            "status": self.status,
+            "step": self.step,
+            "check": self.check,
+            "value": self.value_name,
+        }
 
 
 def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[Measurement]:
@@ -129,7 +151,9 @@ def measure_result(run: Observed, result: RunResult, now: datetime) -> Iterator[
     if result.as_of is not None:
         for outcome in result.outcomes:
             yield from _measure_outcome(outcome, result.as_of)
-    if run.spec.cron and (gap := longest_gap(run.spec.cron, run.spec.location.timezone, now, among=TICKS)):
+    for check in result.checks:
+        yield from _measure_check(check)
+    if gap := _longest_gap(run.spec, now):
         yield Measurement(SCHEDULE_INTERVAL, gap.total_seconds())
     yield Measurement(RUN_DURATION, result.seconds, status=result.status.value)
     if result.status is Status.SUCCESS:
@@ -146,3 +170,14 @@ def _measure_outcome(outcome: Outcome, as_of: datetime) -> Iterator[Measurement]
     if "pace" in outcome.details:
         duty = outcome.details.get("duty")
         yield Measurement(DUTY, duty if isinstance(duty, float) else 1.0, outcome.target)
+
+
+def _measure_check(check: CheckResult) -> Iterator[Measurement]:
+    yield Measurement(CHECK_FAILED, float(not check.passed), check=check.check)
+    for name, value in check.details.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield Measurement(CHECK_VALUE, float(value), check=check.check, value_name=name)
+
+
+def _longest_gap(spec: JobSpec, now: datetime) -> timedelta | None:
+    return longest_gap(spec.cron, spec.location.timezone, now, among=TICKS) if spec.cron else spec.interval

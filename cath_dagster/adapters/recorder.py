@@ -162,8 +162,7 @@ class Recorder:
         return run_all(self._endings, within=FLUSH_SECONDS)
 
     def _measure(self, measurement: Measurement) -> None:
-        told = {"target": measurement.target, "status": measurement.status, "step": measurement.step}
-        attributes = {**self._job, **_named(told)}
+        attributes = {**self._job, **_named(measurement.attributes)}
         name, value = measurement.instrument.name, measurement.value
         match measurement.instrument.kind:
             case Kind.COUNTER:

@@ -2,5 +2,5 @@
 
 from cath_dagster.core.model.location import CodeLocation
 
-BON = CodeLocation(name="bon", package="cath_dagster.bon", timezone="Asia/Jerusalem")
+BON = CodeLocation(name="bon", package="cath_dagster.bon", own_timezone="Asia/Jerusalem")
 OWNER = "team:bon"

@@ -6,6 +6,7 @@ CATH = CodeLocation(
     name="cath",
     package="cath_dagster.cath",
     revision="cath_0001",
+    own_timezone="UTC",
     stores={"BLOB_URL": ("artefact", "publications", "files"), "REPORT_URL": ("",)},
 )
 OWNER = "team:cath"

@@ -133,7 +133,7 @@ def media_application_report(context: dg.AssetExecutionContext) -> Iterator[dg.M
 )
 def reporting_views(
     context: dg.AssetExecutionContext,
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
     """Refresh the selected views. A dry run leaves observations and no materialisation."""
     selected = frozenset(name for name, key in VIEW_KEYS.items() if key in context.selected_asset_keys)
     result = run_job(context.op_execution_context, refresh_views.SPEC, selection=selected)
@@ -142,7 +142,7 @@ def reporting_views(
             continue
         key, metadata = VIEW_KEYS[outcome.target], outcome_metadata(outcome, result)
         if result.dry_run:
-            context.log_event(dg.AssetObservation(key, metadata=metadata))
+            yield dg.AssetObservation(key, metadata=metadata)
             continue
         yield dg.MaterializeResult(key, metadata=metadata)
         if dg.AssetCheckKey(key, COUNTS_CHECK) in context.selected_asset_check_keys:

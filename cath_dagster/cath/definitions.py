@@ -5,6 +5,7 @@ import dagster as dg
 from cath_dagster.cath import CATH, assets
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.orchestration.console import LOGGERS
+from cath_dagster.orchestration.job_sensors import build_job_sensors
 from cath_dagster.orchestration.jobs import EXECUTOR, build_asset_job, build_op_job
 from cath_dagster.orchestration.schedules import build_schedule, build_schedules, missing_partitions
 
@@ -29,6 +30,7 @@ defs = dg.Definitions(
         build_schedule(VIEWS, views_job, asset_keys=list(assets.VIEW_KEYS.values())),
         *build_schedules(op_jobs),
     ],
+    sensors=build_job_sensors([(REPORT, report_job), (VIEWS, views_job), *op_jobs]),
     executor=EXECUTOR,
     loggers=LOGGERS,
 )

@@ -177,9 +177,10 @@ def render_chart(report: Report) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4))
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    # Margins that its titles and labels always fit: a layout that measures them draws everything a second time.
+    axes = figure.add_axes((0.08, 0.09, 0.89, 0.82))
     by_day = report.by_day()
     days = [date.fromisoformat(day).strftime("%a %d %b") for day in by_day]
     floor = [0] * len(days)
@@ -190,7 +191,9 @@ def render_chart(report: Report) -> bytes:
     axes.set_title(f"Media applications, week of {report.week.monday:%d %B %Y}: {len(report.applications)}")
     axes.set_ylabel("applications")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    # In one row above the bars, which leave it room.
+    axes.margins(y=0.15)
+    axes.legend(frameon=False, ncols=len(report.by_status), loc="upper left")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

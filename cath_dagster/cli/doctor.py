@@ -13,6 +13,7 @@ from cath_dagster.cli.views import views_of
 from cath_dagster.core.errors import MaintenanceError, PreflightError
 from cath_dagster.core.inspection.diagnosis import diagnose
 from cath_dagster.core.inspection.optional_diagnosis import diagnose_optional_columns
+from cath_dagster.core.inspection.own_findings import Asked, Question, ask_all
 from cath_dagster.core.inspection.reference_findings import reference_findings
 from cath_dagster.core.inspection.rehearsal import check_configuration, rehearse
 from cath_dagster.core.inspection.view_diagnosis import diagnose_views
@@ -30,22 +31,43 @@ def examine_location(location: CodeLocation) -> list[Finding]:
     """Return every finding; what cannot be examined is a problem and stops nothing else."""
     backends = open_backends(location)
     database = list(_database(location, backends))
-    return [*database, *_jobs(location, backends, database), *_outside(location, backends)]
+    is_open = _is_open(location, database)
+    own = _own(location, backends) if is_open else ()
+    return [*database, *own, *_jobs(location, backends, database, is_open=is_open), *_outside(location, backends)]
 
 
-def _jobs(location: CodeLocation, backends: EnvironmentBackends, database: Sequence[Finding]) -> Iterator[Finding]:
-    """Ask for each job what its run asks first; not of a database of which it was said that no run gets so far."""
+def _is_open(location: CodeLocation, database: Sequence[Finding]) -> bool:
+    """Return whether nothing was said of the database for which no run would get anywhere."""
     general = (f"{location.prefix}_DATABASE_URL", "server", f"schema {SCHEMA}")
-    is_open = not any(found.level is Level.PROBLEM and found.subject in general for found in database)
+    return not any(found.level is Level.PROBLEM and found.subject in general for found in database)
+
+
+def _own(location: CodeLocation, backends: EnvironmentBackends) -> Iterator[Finding]:
+    """Ask what the service itself asks of its database: the QUESTIONS of its `findings.py`, where it has one."""
+    if find_spec(f"{location.package}.findings") is None:
+        return
+    questions: Sequence[Question] = importlib.import_module(f"{location.package}.findings").QUESTIONS
+    with backends.database("doctor") as database:
+        yield from ask_all(questions, Asked(database=database, environ=backends.environ, now=datetime.now(UTC)))
+
+
+def _jobs(
+    location: CodeLocation, backends: EnvironmentBackends, database: Sequence[Finding], *, is_open: bool
+) -> Iterator[Finding]:
+    """Ask for each job what its run asks first; not of a database of which it was said that no run gets so far."""
     now = datetime.now(UTC)
     for spec in load_specs(location):
         can_rehearse = is_open or spec.database is None
         says = rehearse(spec, backends, now=now) if can_rehearse else check_configuration(spec, backends, now=now)
         subject = f"job {spec.name}"
-        if says:
+        if says and (spec.next_tick(now) is None or not spec.enabled):
+            yield Finding(subject=subject, level=Level.WARNING, message=f"whoever starts it would be told: {says}")
+        elif says:
             yield Finding(subject=subject, level=Level.PROBLEM, message=says)
         elif can_rehearse and not any(found.level is Level.PROBLEM and found.subject == subject for found in database):
-            yield Finding(subject=subject, level=Level.OK, message="its run could begin")
+            missing = spec.idle_for_want_of(backends.environ)
+            says = f"it has nothing to do while {', '.join(missing)} is not set" if missing else "its run could begin"
+            yield Finding(subject=subject, level=Level.OK, message=says)
 
 
 def _database(location: CodeLocation, backends: EnvironmentBackends) -> Iterator[Finding]:

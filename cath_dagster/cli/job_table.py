@@ -11,7 +11,7 @@ from rich.table import Table
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import out
 from cath_dagster.core.model.settings import variable
-from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec
+from cath_dagster.core.run.spec import JobSpec
 
 WIDE = 130
 """Columns of a terminal from which on a job's summary has room beside it."""
@@ -24,6 +24,8 @@ def job_rows(specs: Sequence[JobSpec], now: datetime) -> list[dict[str, Any]]:
             "location": spec.location.name,
             "job": spec.name,
             "cron": spec.cron,
+            "every_seconds": int(spec.interval.total_seconds()) if spec.interval else None,
+            "schedule": spec.schedule_text,
             "timezone": spec.location.timezone,
             "next_tick": _next_tick(spec, now),
             "owner": spec.owner,
@@ -42,12 +44,12 @@ def print_jobs(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a table of jobs; where the terminal is narrow, what they do goes below it."""
     is_wide = out.width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("job", "cron", "next tick", "owner"):
+    for name in ("job", "schedule", "next tick", "owner"):
         table.add_column(name, no_wrap=True)
     if is_wide:
         table.add_column("what it does")
     for row in rows:
-        cells = [f"{row['location']}/{row['job']}", row["cron"] or NO_SCHEDULE, _shown(row["next_tick"]), row["owner"]]
+        cells = [f"{row['location']}/{row['job']}", row["schedule"], _shown(row["next_tick"]), row["owner"]]
         table.add_row(*cells, *([row["summary"]] if is_wide else []))
     out.print(table)
     for row in rows if not is_wide else ():
@@ -66,7 +68,7 @@ def setting_rows(specs: Sequence[JobSpec]) -> list[dict[str, Any]]:
             "job": spec.key,
             "key": key,
             "variable": variable(spec.location.name, spec.name, key),
-            "default": str(info.default),
+            "default": str(spec.default_of(key)),
             "set_to": environ.get(variable(spec.location.name, spec.name, key)),
             "description": info.description,
         }

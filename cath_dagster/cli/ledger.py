@@ -14,7 +14,8 @@ from cath_dagster.core.inspection.explain import GONE, Explanation, Forecast, ex
 from cath_dagster.core.instants import midnight
 from cath_dagster.core.ledger.days import Day, largest, read_days
 from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.run.spec import NO_SCHEDULE, load_specs, purged_tables
+from cath_dagster.core.model.schedule import NO_SCHEDULE
+from cath_dagster.core.run.spec import load_specs, purged_tables
 
 BAR = 20
 """Characters of the longest bar."""

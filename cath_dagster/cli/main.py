@@ -11,7 +11,9 @@ from typing import NoReturn
 
 import typer
 
+from cath_dagster.adapters.history_writer import finish_writing
 from cath_dagster.cli.commands import (
+    console,
     databases,
     files,
     indexes,
@@ -36,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-OWN = (jobs, runs, databases, ledger, restore, sample, views, indexes, roles, files, new_job)
+OWN = (jobs, runs, databases, ledger, restore, sample, views, indexes, roles, files, console, new_job)
 """In the order in which `--help` lists them; those of services come after."""
 for mounted in (*(module.app for module in OWN), *service_apps()):
     app.add_typer(mounted)
@@ -45,6 +47,14 @@ for mounted in (*(module.app for module in OWN), *service_apps()):
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; every failure of ours becomes one line on standard error and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _run(arguments)
+    finally:
+        for unwritten in finish_writing():
+            print_error(unwritten)
+
+
+def _run(arguments: Sequence[str] | None) -> NoReturn:
     try:
         app(args=arguments, standalone_mode=True)
     except (ConfigurationError, UnknownJobError) as error:

@@ -12,7 +12,7 @@ from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.purge.access_path import describe_access
 
-_STATUS_STYLES = {Status.SUCCESS: "green", Status.FAILED: "red", Status.REFUSED: "yellow"}
+_STATUS_STYLES = {Status.SUCCESS: "green", Status.FAILED: "red", Status.REFUSED: "yellow", Status.TIMEOUT: "red"}
 
 
 def print_report_of_run(lines: Sequence[str]) -> None:
@@ -43,14 +43,15 @@ def print_result(result: RunResult, *, outcomes: bool = True, with_error: bool =
     if result.would_refuse:
         out.print(f"[yellow]would be refused:[/yellow] {escape(result.would_refuse)}")
     style = _STATUS_STYLES[result.status]
-    out.print(f"[{style}]{result.status.value}[/] in {result.seconds:.2f} s, run {result.run_id}")
+    tried = f" and {result.attempts} attempts" * (result.attempts > 1)
+    out.print(f"[{style}]{result.status.value}[/] in {result.seconds:.2f} s{tried}, run {result.run_id}")
     if result.error and with_error:
         err.print(f"error: {result.error}", style="red", markup=False)
 
 
 def _print_details(outcome: Outcome) -> None:
     ids = outcome.details.get("sample_ids")
-    if isinstance(ids, list):
+    if ids and isinstance(ids, list):
         out.print(f"{outcome.target}, for example: {', '.join(ids)}", markup=False)
     if outcome.changed and (how := _how(outcome.details)):
         out.print(f"{outcome.target}: {how}", markup=False, style="dim")

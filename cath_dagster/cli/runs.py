@@ -7,8 +7,10 @@ from typing import Any
 
 import typer
 
-from cath_dagster.adapters.envelope import Launch, perform
+from cath_dagster.adapters.account import account
+from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
+from cath_dagster.adapters.history_writer import INSTANCE_URL, NOT_CONFIGURED, History, Origin
 from cath_dagster.adapters.logs import JsonReporter, is_json
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.terminal import TerminalReporter
@@ -58,7 +60,16 @@ def run_in_process(
             backends=open_backends(spec.location),
             environ=environ,
             reporter=reporter,
+            caller=Caller(history=_history(environ, reporter)),
         )
+
+
+def _history(environ: MountedEnvironment, reporter: JsonReporter | TerminalReporter) -> History | None:
+    url = environ.get(INSTANCE_URL)
+    if not url:
+        reporter.info(NOT_CONFIGURED)
+        return None
+    return History(url=url, origin=Origin(trigger="cli", actor=account()))
 
 
 def _reporter(spec: JobSpec, run_id: str, *, as_json: bool, quiet: bool) -> JsonReporter | TerminalReporter:

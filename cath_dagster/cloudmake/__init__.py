@@ -2,5 +2,7 @@
 
 from cath_dagster.core.model.location import CodeLocation
 
-CLOUDMAKE = CodeLocation(name="cloudmake", package="cath_dagster.cloudmake", revision="cloudmake_0001")
+CLOUDMAKE = CodeLocation(
+    name="cloudmake", package="cath_dagster.cloudmake", revision="cloudmake_0001", own_timezone="UTC"
+)
 OWNER = "team:cloudmake"

@@ -6,6 +6,7 @@ from cath_dagster.cloudmake import CLOUDMAKE, assets
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.orchestration.checks import build_checks
 from cath_dagster.orchestration.console import LOGGERS
+from cath_dagster.orchestration.job_sensors import build_job_sensors
 from cath_dagster.orchestration.jobs import EXECUTOR, Job, build_op_job, build_step_job
 from cath_dagster.orchestration.measured import build_measured_assets, build_measured_job
 from cath_dagster.orchestration.schedules import build_schedules
@@ -27,6 +28,7 @@ defs = dg.Definitions(
     asset_checks=build_checks(SPECS),
     jobs=[job for _, job in JOBS],
     schedules=build_schedules(JOBS),
+    sensors=build_job_sensors(JOBS),
     executor=EXECUTOR,
     loggers=LOGGERS,
 )

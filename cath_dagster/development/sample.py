@@ -35,6 +35,10 @@ class Sample:
     """The folder of the service's files, without which its rows are of no use."""
     effects: tuple[str, ...] = ()
     """Folders and files of what earlier runs made of the sample."""
+    readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By variable, without the prefix, the tables that the role which it names may read."""
+    started: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """By job without a schedule that is shown too, the run config by which somebody starts it."""
 
     @property
     def name(self) -> str:
@@ -46,3 +50,11 @@ class Sample:
             f"{self.location.prefix}_{variable}": (folder / name).resolve().as_uri()
             for variable, name in self.stores.items()
         }
+
+    def reader(self, variable: str) -> str:
+        """Return what a role is called that may read some tables and do nothing else."""
+        return f"{self.name}_{variable.removesuffix('_ROLE').lower()}"
+
+    def reader_roles(self) -> dict[str, str]:
+        """Return the variables that name these roles."""
+        return {f"{self.location.prefix}_{variable}": self.reader(variable) for variable in self.readers}

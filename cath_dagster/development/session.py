@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from cath_dagster.cath.messages import TEMPLATES
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.development.local import REPOSITORY, Local, LocalError, Stack
 from cath_dagster.development.samples import samples
-from cath_dagster.development.simulators.outside import Outside, is_repository, template_id
+from cath_dagster.development.simulators.outside import Outside, template_id
 
 RUN_SECONDS = 900.0
 POLL_SECONDS = 0.2
@@ -56,12 +56,13 @@ class Session:
 
     def run_every_job(self) -> list[JobResult]:
         """Run each sample's jobs one after the other, so that their counts add up, and last those that show the rest."""
-        # What has no schedule is for somebody to start, who knows why.
-        specs = [
-            spec
+        # What has no schedule is for somebody to start, who knows why: the sample says what it is started with.
+        chosen = [
+            (spec, sample.started.get(spec.name, {}))
             for sample in samples()
             for spec in sorted(load_specs(sample.location), key=_order)
-            if spec.cron is not None and (spec.name != "secret_scan" or is_repository())
+            if (spec.schedule is not None or spec.name in sample.started)
+            and not spec.idle_for_want_of(self._stack.environ)
         ]
         results: list[JobResult] = []
         with Progress(
@@ -74,22 +75,22 @@ class Session:
             transient=True,
             disable=not err.is_terminal,
         ) as bars:
-            bar = bars.add_task("jobs", total=len(specs), doing="")
-            for spec in specs:
+            bar = bars.add_task("jobs", total=len(chosen), doing="")
+            for spec, config in chosen:
                 bars.update(bar, description=spec.key)
-                for doing in self._run(spec, results):
+                for doing in self._run(spec, config, results):
                     bars.update(bar, doing=doing)
                 bars.update(bar, advance=1)
                 if not err.is_terminal:
-                    err.print(f"{len(results)}/{len(specs)} {results[-1].job}: {results[-1].status}")
+                    err.print(f"{len(results)}/{len(chosen)} {results[-1].job}: {results[-1].status}")
         return results
 
-    def _run(self, spec: JobSpec, results: list[JobResult]) -> Iterator[str]:
+    def _run(self, spec: JobSpec, config: Mapping[str, object], results: list[JobResult]) -> Iterator[str]:
         """Submit one run and watch it; yield what it has done so far, append its result."""
         now = datetime.now(UTC)
         tags = {"dagster/partition": spec.partitions.default(now)} if spec.partitions is not None else {}
         run_id = self._client.submit_job_execution(
-            spec.name, repository_location_name=spec.location.name, run_config={}, tags=tags
+            spec.name, repository_location_name=spec.location.name, run_config=dict(config), tags=tags
         )
         deadline = time.monotonic() + RUN_SECONDS
         while (status := self._client.get_run_status(run_id).value) not in ENDED:
@@ -139,6 +140,8 @@ def print_summary(results: Sequence[JobResult], outside: Outside, local: Local, 
     _print_mails(outside, local, mails_before)
     if outside.provider.spent:
         out.print(f"An OAuth provider (a local stand-in) refreshed {len(outside.provider.spent)} tokens.")
+    if sent := sum(write.startswith("PUT") for write in outside.github.writes):
+        out.print(f"GitHub (a local stand-in) was sent {sent} secrets, each sealed for its place.")
     failed = [result.job for result in results if result.status != "success"]
     if failed:
         err.print(f"error: {', '.join(failed)} did not succeed; see the logs in {_shown(local.folder / 'logs')}")

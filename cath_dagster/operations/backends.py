@@ -17,7 +17,7 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.core.maintenance.migrations import migrate
 from cath_dagster.core.maintenance.tables import check_current
-from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError, Removal, RemovalResult
+from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError, Listed, Removal, RemovalResult
 from cath_dagster.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -66,12 +66,14 @@ class InstanceBackends(EnvironmentBackends):
     @property
     def url(self) -> str:
         """The libpq URL of Dagster's storage; raises `ConfigurationError` for another than PostgreSQL."""
-        url = getattr(self.instance.run_storage, "postgres_url", None)
+        # It imports Dagster.
+        from cath_dagster.orchestration.instance_url import postgres_url
+
+        url = postgres_url(self.instance)
         if url is None:
             kind = type(self.instance.run_storage).__name__
             raise ConfigurationError(f"the instance keeps its runs in {kind}; {OPERATIONS.name} needs PostgreSQL")
-        scheme, _, rest = str(url).partition("://")
-        return f"{scheme.partition('+')[0]}://{rest}"
+        return url
 
     @property
     def environ(self) -> Mapping[str, str]:  # type: ignore[override]  # nobody assigns to it
@@ -114,6 +116,9 @@ class ComputeLogs:
         raise BlobStoreError(f"{path}: compute logs are not read here")
 
     def list(self, prefix: str) -> Iterator[str]:
+        raise BlobStoreError(f"{prefix}: compute logs are not listed here")
+
+    def list_files(self, prefix: str) -> Iterator[Listed]:
         raise BlobStoreError(f"{prefix}: compute logs are not listed here")
 
     def address(self, path: str) -> str:

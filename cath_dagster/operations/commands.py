@@ -1,4 +1,4 @@
-"""What the instance brings to the command line: `cath-dagster health`."""
+"""What the instance brings to the command line: `cath-dagster health` and `cath-dagster scheduler`."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -9,8 +9,10 @@ from cath_dagster.adapters.terminal import out
 from cath_dagster.console.exits import FAILED
 from cath_dagster.console.options import Everything, Json
 from cath_dagster.console.output import findings_as_json, has_problem, print_findings, print_json
+from cath_dagster.operations.scheduler.commands import app as scheduler
 
 app = typer.Typer()
+app.add_typer(scheduler, name="scheduler")
 
 
 @app.command("health")

@@ -6,6 +6,7 @@ from cath_dagster.core.run.spec import load_specs
 from cath_dagster.operations import OPERATIONS, OWNER
 from cath_dagster.operations.sensors import build_sensors
 from cath_dagster.orchestration.console import LOGGERS
+from cath_dagster.orchestration.job_sensors import build_job_sensors
 from cath_dagster.orchestration.jobs import EXECUTOR, build_op_job
 from cath_dagster.orchestration.runs import ledger_spec
 from cath_dagster.orchestration.schedules import build_schedules
@@ -26,7 +27,7 @@ defs = dg.Definitions(
     assets=[*TABLES, ledger_spec(OPERATIONS, OWNER)],
     jobs=[job for _, job in JOBS],
     schedules=build_schedules(JOBS),
-    sensors=build_sensors(),
+    sensors=[*build_sensors(), *build_job_sensors(JOBS)],
     executor=EXECUTOR,
     loggers=LOGGERS,
 )

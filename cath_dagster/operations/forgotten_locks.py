@@ -64,7 +64,7 @@ def _judge(
     if named is None:
         return None
     run = instance.get_run_by_id(named["run"])
-    limits = {spec.name: spec.max_runtime for spec in all_specs() if spec.location.name == location.name}
+    limits = {spec.name: spec.timeout for spec in all_specs() if spec.location.name == location.name}
     if run is not None and not run.is_finished:
         return None
     if run is None and now - started_at <= limits.get(named["job"], SLACK) + SLACK:

@@ -183,7 +183,7 @@ def find_waiting_runs(instance: dg.DagsterInstance, settings: AlertSettings, now
         )
     else:
         yield Finding(subject="queue", level=Level.OK, message=f"{len(waiting)} runs wait, none for too long")
-    limits = {spec.key: spec.max_runtime for spec in all_specs()}
+    limits = {spec.key: spec.timeout for spec in all_specs()}
     for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
         limit = limits.get(job_key(record.dagster_run))
         if limit is None or record.start_time is None:

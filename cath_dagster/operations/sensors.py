@@ -14,13 +14,14 @@ from cath_dagster.operations.alerts import read_alert_settings
 from cath_dagster.operations.backends import open_backends
 from cath_dagster.operations.channels import open_channels
 from cath_dagster.operations.delivery import deliver
+from cath_dagster.operations.scheduler.monitor import MONITOR, SECONDS, Cursor, look
 from cath_dagster.operations.store import AlertStore
 from cath_dagster.operations.watch.backlogs import watch_backlogs
 from cath_dagster.operations.watch.checks import watch_checks
 from cath_dagster.operations.watch.look import Look, Watch
 from cath_dagster.operations.watch.runs import watch_runs
 from cath_dagster.operations.watch.ticks import DELIVERY, watch_schedules, watch_ticks
-from cath_dagster.orchestration.schedules import default_status
+from cath_dagster.orchestration.stopped import OFF, is_scheduling, sensor_status
 
 EVERY_HALF_MINUTE, EVERY_MINUTE, EVERY_TEN_MINUTES = 30, 60, 600
 """Seconds between two ticks: of the telling, which adds to what a watch takes; of a watch; of the watch for trends, which
@@ -42,6 +43,8 @@ def build_watch(name: str, watch: Watch, description: str, seconds: int = EVERY_
     """Return the sensor of a watch; its cursor says where the last look has come to."""
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if not is_scheduling():
+            return dg.SkipReason(OFF)
         with database(context.instance, name) as opened:
             store = AlertStore(opened)
             look = Look(
@@ -61,7 +64,7 @@ def build_watch(name: str, watch: Watch, description: str, seconds: int = EVERY_
         name=name,
         evaluation_fn=evaluate,
         minimum_interval_seconds=seconds,
-        default_status=_default_status(),
+        default_status=sensor_status(OPERATIONS),
         description=description,
     )
 
@@ -70,6 +73,8 @@ def build_delivery() -> dg.SensorDefinition:
     """Return the sensor that tells what the others found."""
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if not is_scheduling():
+            return dg.SkipReason(OFF)
         settings = read_alert_settings(MountedEnvironment())
         if not settings.channels:
             return dg.SkipReason(f"{URLS} is not set: alerts are recorded, and nobody is told")
@@ -88,8 +93,28 @@ def build_delivery() -> dg.SensorDefinition:
         name=DELIVERY,
         evaluation_fn=evaluate,
         minimum_interval_seconds=EVERY_HALF_MINUTE,
-        default_status=_default_status(),
+        default_status=sensor_status(OPERATIONS),
         description="Tells the operators' channels what the other sensors found; what failed is tried again, later each time.",
+    )
+
+
+def build_monitor() -> dg.SensorDefinition:
+    """Return the sensor that keeps the registry of jobs and the history of their runs true."""
+
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        now = datetime.now(UTC)
+        with database(context.instance, MONITOR) as opened:
+            done, cursor = look(context.instance, opened, Cursor.read(context.cursor, now), now)
+        context.update_cursor(cursor.write())
+        return dg.SkipReason(done)
+
+    return dg.SensorDefinition(
+        name=MONITOR,
+        evaluation_fn=evaluate,
+        minimum_interval_seconds=SECONDS,
+        # It asks for no run: what was killed is closed, also where no tick asks for one.
+        default_status=sensor_status(OPERATIONS),
+        description="Keeps operations.scheduled_job and its history true: registration, next runs, killed runs, skipped and missed ticks.",
     )
 
 
@@ -115,9 +140,5 @@ def build_sensors() -> list[dg.SensorDefinition]:
             EVERY_TEN_MINUTES,
         ),
         build_delivery(),
+        build_monitor(),
     ]
-
-
-def _default_status() -> dg.DefaultSensorStatus:
-    is_running = default_status(OPERATIONS) is dg.DefaultScheduleStatus.RUNNING
-    return dg.DefaultSensorStatus.RUNNING if is_running else dg.DefaultSensorStatus.STOPPED

@@ -95,6 +95,15 @@ job_ticks = sa.Table(
     sa.Column("timestamp", sa.DateTime),
 )
 
+instigators = sa.Table(
+    "instigators",
+    METADATA,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("selector_id", sa.Text, unique=True),
+    sa.Column("status", sa.Text),
+)
+"""The states of schedules and sensors, one each."""
+
 _INSTANT = sa.DateTime(timezone=True)
 
 alert = sa.Table(

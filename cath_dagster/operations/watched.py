@@ -4,7 +4,15 @@ from cath_dagster.operations import OPERATIONS
 
 SENSORS = {
     OPERATIONS.name: frozenset(
-        {"failed_runs", "failed_ticks", "missed_schedules", "failed_checks", "purges_behind", "deliver_alerts"}
+        {
+            "failed_runs",
+            "failed_ticks",
+            "missed_schedules",
+            "failed_checks",
+            "purges_behind",
+            "deliver_alerts",
+            "scheduler_monitor",
+        }
     )
 }
 """The sensors of each location that has some."""

@@ -23,7 +23,7 @@ def config_schema(spec: JobSpec) -> ConfigSchema:
     """Return the fields of a job's run config, all optional, described for the launchpad."""
     options = {name: _field(info, "") for name, info in RunOptions.model_fields.items()}
     own = {
-        name: _field(info, f" Default: {info.default}, or {variable(spec.location.name, spec.name, name)}.")
+        name: _field(info, f" Default: {spec.default_of(name)}, or {variable(spec.location.name, spec.name, name)}.")
         for name, info in spec.settings.model_fields.items()
         if name not in spec.settings.load_only
     }

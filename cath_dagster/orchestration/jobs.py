@@ -12,8 +12,8 @@ from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.checks import evaluations
 from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.internals.jobs import FlatPartitionedAssetJob, UnresolvedAssetJobDefinition
-from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG
-from cath_dagster.orchestration.runs import raise_unless_successful, run_job, run_metadata
+from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime
+from cath_dagster.orchestration.runs import observations, raise_unless_successful, run_job, run_metadata, run_of
 
 QUEUE_KEY = "cath_dagster/job"
 """The tag by whose values the run queue limits runs to one at a time."""
@@ -27,7 +27,7 @@ STEP_EXECUTOR = dg.in_process_executor.configured(
     {"step_dependency_config": {"require_upstream_step_success": False}}, name="in_process"
 )
 
-Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 Afterwards = Callable[[RunResult], Iterable[Event]]
 """What a job has to say of assets when it has done its work."""
 
@@ -45,11 +45,10 @@ def build_op_job(spec: JobSpec) -> dg.JobDefinition:
     )
     def work(context: dg.OpExecutionContext) -> Any:
         result = run_job(context, spec)
-        if result.checks:
-            return _told(spec, result)
-        raise_unless_successful(result)
-        context.add_output_metadata(run_metadata(result))
-        return None
+        if run_of(context) is None:
+            # Nobody who calls the op by itself reads what it yields.
+            raise_unless_successful(result)
+        return _told(spec, result)
 
     @dg.job(
         name=spec.name,
@@ -64,11 +63,17 @@ def build_op_job(spec: JobSpec) -> dg.JobDefinition:
     return job
 
 
-def _told(spec: JobSpec, result: RunResult) -> Iterator[dg.Output[None] | dg.AssetCheckEvaluation]:
-    """Yield how the job's checks came out, then how the run ended: what is only logged is lost where it failed."""
-    yield from evaluations(spec, result)
+def _told(spec: JobSpec, result: RunResult) -> Iterator[dg.Output[None] | Event]:
+    """Yield what was seen, then how the run ended."""
+    yield from _seen(spec, result)
     raise_unless_successful(result)
     yield dg.Output(None, metadata=run_metadata(result))
+
+
+def _seen(spec: JobSpec, result: RunResult) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation]:
+    """Yield what a run observed and how its checks came out, which comes before a failure is raised."""
+    yield from observations(spec, result)
+    yield from evaluations(spec, result)
 
 
 def build_step_job(spec: JobSpec, *, afterwards: Afterwards | None = None) -> dg.JobDefinition:
@@ -105,7 +110,7 @@ def _build_step(spec: JobSpec, step: Step, afterwards: Afterwards | None) -> dg.
     )
     def work(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | Event]:
         result, untold = run_job(context, spec, step=step.name), ""
-        yield from evaluations(spec, result)
+        yield from _seen(spec, result)
         try:
             if afterwards is not None and result.began:
                 yield from afterwards(result)
@@ -141,5 +146,5 @@ def run_tags(spec: JobSpec) -> dict[str, str]:
     return {
         QUEUE_KEY: spec.key,
         "owner": spec.owner,
-        MAX_RUNTIME_TAG: str(int(spec.max_runtime.total_seconds())),
+        MAX_RUNTIME_TAG: max_runtime(spec.timeout),
     }

@@ -12,7 +12,7 @@ from cath_dagster.orchestration.internals.jobs import UnresolvedAssetJobDefiniti
 from cath_dagster.orchestration.jobs import build_asset_job
 from cath_dagster.orchestration.runs import Metadata, outcome_metadata, raise_unless_successful, run_job, run_metadata
 
-Event = dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation
+Event = dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult | dg.AssetCheckEvaluation
 
 
 def build_measured_assets(spec: JobSpec, assets: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
@@ -43,7 +43,7 @@ def build_measured_assets(spec: JobSpec, assets: Sequence[dg.AssetSpec]) -> dg.A
             if metadata is None or asset.key not in context.selected_asset_keys:
                 continue
             if result.dry_run:
-                context.log_event(dg.AssetObservation(asset.key, metadata=metadata))
+                yield dg.AssetObservation(asset.key, metadata=metadata)
             else:
                 yield dg.MaterializeResult(asset.key, metadata=metadata)
         yield from _checks(context, spec, result)

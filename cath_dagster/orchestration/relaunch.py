@@ -12,6 +12,13 @@ import dagster as dg
 RETRY_TAG = "dagster/retry_number"
 """What Dagster puts on a run that it launched again by itself; it has no public name for it."""
 MAX_RUNTIME_TAG = "dagster/max_runtime"
+MARGIN = timedelta(minutes=1)
+"""By which Dagster lets a run go on that has not ended by itself at its deadline: it ended what it was at, and hangs."""
+
+
+def max_runtime(timeout: timedelta) -> str:
+    """Return the value of the tag by which Dagster ends a run that did not end by itself."""
+    return str(int((timeout + MARGIN).total_seconds()))
 
 
 def spent_parent(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:

@@ -1,9 +1,11 @@
 """Run a job inside a Dagster run, and say in Dagster's words what came of it."""
 
+import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -11,17 +13,22 @@ import dagster as dg
 
 from cath_dagster.adapters.envelope import Caller, Launch, perform
 from cath_dagster.adapters.environment import open_backends
+from cath_dagster.adapters.history_writer import History
 from cath_dagster.adapters.logs import VALUES
 from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.mail import Content
+from cath_dagster.core.run.execution import read_config
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.core.run.summary import summary
 from cath_dagster.core.untrusted_text import unmarked
+from cath_dagster.orchestration.instance_url import postgres_url
 from cath_dagster.orchestration.internals.events import DagsterInvalidPropertyError
-from cath_dagster.orchestration.relaunch import spent_parent
+from cath_dagster.orchestration.origin import SCHEDULE_TAG, SENSOR_TAG, origin_of
+from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime, spent_parent
 
 SECONDS_BETWEEN_PROGRESS = 5.0
 """A line now and then shows that a long purge is alive; one a batch would fill the event log."""
@@ -29,8 +36,8 @@ SECONDS_BETWEEN_PROGRESS = 5.0
 TRACE_TAG = "cath_dagster/trace_id"
 """Where telemetry is sent, a run's trace."""
 
-SCHEDULE_TAG = "dagster/schedule_name"
-"""What Dagster puts on a run that a schedule asked for; it has no public name for it."""
+ENDED = "ended"
+"""How a run ended that did not end well, beside what it observed: its counts go only as far as it came."""
 
 Metadata = dict[str, Any]
 
@@ -66,34 +73,55 @@ def run_job(
     selection: frozenset[str] | None = None,
     step: str | None = None,
 ) -> RunResult:
-    """Run a job with the op's config, observe the tables of one that is no asset, and return the result."""
-    run = _run_of(context)
+    """Run a job with the op's config, and return the result; what is observed of its tables the caller yields."""
+    run = run_of(context)
     if run is not None and (reason := spent_parent(context.instance, run)):
         context.log.error(reason)
         raise dg.Failure(description=reason, allow_retries=False)
     run_id = run.run_id if run is not None else str(uuid.uuid4())
-    result = perform(
+    given = context.op_config or {}
+    if run is not None:
+        _keep_max_runtime(context.instance, run, spec, given)
+    return perform(
         Launch(
             spec=spec,
-            given=context.op_config or {},
+            given=given,
             run_id=run_id,
             partition=partition,
             selection=selection,
-            is_scheduled=run is not None and SCHEDULE_TAG in run.tags,
+            is_scheduled=run is not None and not {SCHEDULE_TAG, SENSOR_TAG}.isdisjoint(run.tags),
             step=step,
+            spent_seconds=_spent_seconds(context.instance, run, spec, step),
         ),
         backends=open_backends(spec.location, context.instance),
         environ=MountedEnvironment(),
         reporter=DagsterReporter(context.log),
         caller=_caller(context, run),
     )
-    if not spec.is_asset:
-        for observation in observations(spec, result):
-            context.log_event(observation)
-    return result
 
 
-def _run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
+def _keep_max_runtime(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, spec: JobSpec, given: Mapping[str, Any]
+) -> None:
+    """Tell Dagster's monitor for how long this very run may go on, where its settings say otherwise than its job."""
+    with contextlib.suppress(ConfigurationError):
+        settings = read_config(spec, given, environ=MountedEnvironment(), now=datetime.now(UTC)).settings
+        allowed = max_runtime(spec.timeout_of(settings))
+        if MAX_RUNTIME_TAG in run.tags and run.tags[MAX_RUNTIME_TAG] != allowed:
+            instance.add_run_tags(run.run_id, {MAX_RUNTIME_TAG: allowed})
+
+
+def _spent_seconds(instance: dg.DagsterInstance, run: dg.DagsterRun | None, spec: JobSpec, step: str | None) -> float:
+    """Return what of a run's time the steps before this one have taken."""
+    if run is None or step is None or step == spec.steps[0].name:
+        return 0.0
+    record = instance.get_run_record_by_id(run.run_id)
+    if record is None or record.start_time is None:
+        return 0.0
+    return max(0.0, datetime.now(UTC).timestamp() - record.start_time)
+
+
+def run_of(context: dg.OpExecutionContext) -> dg.DagsterRun | None:
     """Return the run, None where a test calls the op by itself."""
     try:
         return context.run
@@ -115,7 +143,15 @@ def _caller(context: dg.OpExecutionContext, run: dg.DagsterRun | None) -> Caller
         note_trace=partial(note_trace, run.run_id) if run is not None else None,
         prepares=True,
         every_step_succeeded=every_step_succeeded,
+        history=_history(context.instance, run),
     )
+
+
+def _history(instance: dg.DagsterInstance, run: dg.DagsterRun | None) -> History | None:
+    url = postgres_url(instance) if run is not None else None
+    if url is None or run is None:
+        return None
+    return History(url=url, origin=origin_of(run), is_watched=True)
 
 
 def raise_unless_successful(result: RunResult) -> None:
@@ -166,7 +202,10 @@ def preview_markdown(content: Content) -> str:
 
 
 def observations(spec: JobSpec, result: RunResult) -> Iterable[dg.AssetObservation]:
-    """Yield one observation per table a run touched, so that the UI plots them over time."""
+    """Yield one observation per table a run touched, so that the UI plots them over time.
+
+    They are yielded by the op: what it only logs is lost where it fails then.
+    """
     for outcome in result.outcomes:
         if outcome.target in spec.targets:
             yield dg.AssetObservation(
@@ -205,6 +244,8 @@ def outcome_metadata(outcome: Outcome, result: RunResult) -> Metadata:
     """Return an outcome's numbers; those that are 0 and say nothing are left out."""
     metadata: Metadata = {f"rows_{name}": count for name, count in outcome.counts().items() if count}
     metadata |= {"job": result.job, "rows_matched": outcome.matched}
+    if result.status is not Status.SUCCESS:
+        metadata[ENDED] = result.status.value
     if not result.dry_run:
         metadata["rows_deleted"] = outcome.deleted
         metadata["batches"] = outcome.batches

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from cath_dagster.adapters.mounted import MountedEnvironment
-from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.model.location import CodeLocation
-from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec, SpecificationError
+from cath_dagster.core.run.spec import JobSpec, SpecificationError
+from cath_dagster.orchestration.dependencies import why_waiting
+from cath_dagster.orchestration.holds import why_held
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
+from cath_dagster.orchestration.states import why_held_back
+from cath_dagster.orchestration.stopped import runs_by_default, why_stopped
 
 ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -21,13 +22,6 @@ ACTIVE = [
 ]
 OVERLAP_SKIP = "this tick is skipped"
 """What the reason of every tick says that was skipped because of another run: the alerts go by it."""
-STANDBY = "standby"
-SCHEDULES = {
-    "running": dg.DefaultScheduleStatus.RUNNING,
-    "stopped": dg.DefaultScheduleStatus.STOPPED,
-    STANDBY: dg.DefaultScheduleStatus.STOPPED,
-}
-"""The values of `<LOCATION>_SCHEDULES`, and whether schedules then run from the start."""
 WEEKS_A_TICK = 12
 """After a long pause the newest weeks are reported first, the others by the ticks that follow."""
 
@@ -43,17 +37,13 @@ def build_schedule(
     Raises `SpecificationError` for a job that has none.
     """
     if spec.cron is None:
-        raise SpecificationError(f"{spec.key} has {NO_SCHEDULE}")
+        raise SpecificationError(f"{spec.key} has no cron: {spec.schedule_text}")
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        if schedules_word(spec.location) == STANDBY:
-            yield dg.SkipReason(f"{schedules_variable(spec.location)} is {STANDBY}: another cluster runs the schedules")
-            return
-        active = find_active_run(context.instance, spec, asset_keys)
-        if active is not None:
-            yield dg.SkipReason(f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; {OVERLAP_SKIP}")
-            return
         tick_at = context.scheduled_execution_time.astimezone(UTC)
+        if skipped := why_skipped(context.instance, spec, asset_keys, tick_at):
+            yield dg.SkipReason(skipped)
+            return
         if requests is None:
             yield dg.RunRequest(run_config={"as_of": tick_at.isoformat()})
             return
@@ -68,7 +58,7 @@ def build_schedule(
         execution_timezone=spec.location.timezone,
         job=job,
         execution_fn=evaluate,
-        default_status=default_status(spec.location),
+        default_status=dg.DefaultScheduleStatus.RUNNING if runs_by_default(spec) else dg.DefaultScheduleStatus.STOPPED,
         description=spec.summary,
     )
 
@@ -100,6 +90,27 @@ def unmaterialised(
     return [key for key in partitions.get_partition_keys(current_time=at) if key not in done]
 
 
+def why_skipped(
+    instance: dg.DagsterInstance, spec: JobSpec, asset_keys: Sequence[dg.AssetKey], tick_at: datetime | None = None
+) -> str | None:
+    """Return why a tick of a schedule or a sensor asks for nothing, None where it may."""
+    return (
+        why_stopped(spec.location)
+        or why_held_back(instance, spec)
+        or why_held(instance, spec)
+        or overlap(instance, spec, asset_keys)
+        or why_waiting(instance, spec, tick_at)
+    )
+
+
+def overlap(instance: dg.DagsterInstance, spec: JobSpec, asset_keys: Sequence[dg.AssetKey]) -> str | None:
+    """Return why a tick is skipped because of a run that is queued or going, None where there is none."""
+    active = find_active_run(instance, spec, asset_keys)
+    if active is None:
+        return None
+    return f"run {active.run_id} of {spec.key} is {active.status.value.lower()}; {OVERLAP_SKIP}"
+
+
 def find_active_run(
     instance: dg.DagsterInstance, spec: JobSpec, asset_keys: Sequence[dg.AssetKey]
 ) -> dg.DagsterRun | None:
@@ -112,26 +123,3 @@ def find_active_run(
         if wanted & (run.asset_selection or frozenset()):
             return run
     return None
-
-
-def default_status(location: CodeLocation) -> dg.DefaultScheduleStatus:
-    """Return whether schedules run from the start.
-
-    `<LOCATION>_SCHEDULES=stopped` says no, until somebody starts them; `standby` says no whoever starts them. Raises
-    `ConfigurationError` for another word: schedules that run because of a typing error would delete.
-    """
-    return SCHEDULES[schedules_word(location)]
-
-
-def schedules_word(location: CodeLocation) -> str:
-    """Return the value of `<LOCATION>_SCHEDULES`, `running` unless set."""
-    variable = schedules_variable(location)
-    value = MountedEnvironment().get(variable) or "running"
-    if value not in SCHEDULES:
-        raise ConfigurationError(f"{variable} is {value!r}; it may be {', '.join(SCHEDULES)}")
-    return value
-
-
-def schedules_variable(location: CodeLocation) -> str:
-    """Return the name of the variable that says whether a location's schedules run."""
-    return f"{location.prefix}_SCHEDULES"

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import dagster as dg
 
+from cath_dagster.adapters.history_writer import INSTANCE_URL
 from cath_dagster.adapters.mounted import MountedEnvironment, hand_down, read_unmounted
 from cath_dagster.orchestration.internals.storages import (
     ConfigurableClass,
@@ -19,7 +20,7 @@ from cath_dagster.orchestration.internals.storages import (
     sqlite_storage,
 )
 
-VARIABLE = "DAGSTER_POSTGRES_URL"
+VARIABLE = INSTANCE_URL
 TEMPORARY = "CATH_DAGSTER_TEMPORARY_STORAGE"
 
 

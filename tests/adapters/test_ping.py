@@ -13,6 +13,7 @@ from cath_dagster.adapters.ping import ping_url
 from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.cath.jobs.clear_audit import SPEC
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.run.job_parts import DatabaseWork, Step
 from cath_dagster.core.run.job_run import JobRun
@@ -177,7 +178,7 @@ def steps(*outcomes: bool) -> dg.JobDefinition:
     spec = JobSpec(
         location=CATH,
         name="stepwise",
-        cron="0 1 * * *",
+        schedule=Cron("0 1 * * *"),
         owner="team:cath",
         summary="A job of steps",
         description="Does nothing, step by step, for a test of the dead-man's switch.",

@@ -12,13 +12,23 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
 from cath_dagster.adapters.environment import EnvironmentBackends
-from cath_dagster.adapters.instruments import COUNTERS, INSTRUMENTS, LAST_SUCCESS, Observed, measure_result
+from cath_dagster.adapters.instruments import (
+    CHECK_FAILED,
+    CHECK_VALUE,
+    COUNTERS,
+    INSTRUMENTS,
+    LAST_SUCCESS,
+    Observed,
+    measure_result,
+)
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.adapters.recorder import MAX_BATCH_SPANS
 from cath_dagster.adapters.telemetry import observed
 from cath_dagster.cath import CATH
 from cath_dagster.checktick import CHECKTICK
+from cath_dagster.cloudmake import CLOUDMAKE
 from cath_dagster.core import telemetry
+from cath_dagster.core.model.check import CheckResult, Verdict
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
 from cath_dagster.core.model.ticks import longest_gap
 from cath_dagster.core.run.execution import execute
@@ -227,6 +237,25 @@ def test_a_whole_run_of_several_steps_tells_of_the_success_of_each(service: Serv
     successes = [each for each in measure_result(run, result, service.as_of) if each.instrument is LAST_SUCCESS]
 
     assert [each.step for each in successes] == [step.name for step in spec.steps]
+
+
+def test_what_a_run_judged_is_told_by_check_with_its_numbers() -> None:
+    spec = next(spec for spec in load_specs(CLOUDMAKE) if spec.name == "mcp_outage_detection")
+    (check,) = spec.checks
+    verdict = Verdict(passed=False, message="out", details={"open": 2, "since": "today", "known": True, "seconds": 1.5})
+    result = RunResult(
+        location=spec.location.name, job=spec.name, run_id="run-1", dry_run=False, as_of=None, status=Status.SUCCESS,
+        checks=(CheckResult.of(check, verdict),),
+    )  # fmt: skip
+
+    told = [each for each in measure_result(Observed(spec, "run-1"), result, datetime.now(UTC)) if each.check]
+
+    assert [(each.instrument, each.check, each.value_name, each.value) for each in told] == [
+        (CHECK_FAILED, check.name, None, 1.0),
+        (CHECK_VALUE, check.name, "open", 2.0),
+        (CHECK_VALUE, check.name, "seconds", 1.5),
+    ]
+    assert told[1].attributes == {"target": None, "status": None, "step": None, "check": check.name, "value": "open"}
 
 
 def test_a_dry_run_has_a_trace_and_no_metrics(service: Service, collector: Collector) -> None:

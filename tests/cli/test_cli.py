@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cath_dagster.core.run.spec import NO_SCHEDULE
+from cath_dagster.core.model.schedule import NO_SCHEDULE
 from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 from tests.support.cli import (
     SECRET,
@@ -51,7 +51,7 @@ def remedies(environ: dict[str, str], start: str) -> list[str]:
 def test_jobs_lists_every_job_with_its_cron_next_tick_owner_and_purpose() -> None:
     rows = json.loads(call({}, "jobs", "--json").stdout)
 
-    assert {row["job"]: row["cron"] or NO_SCHEDULE for row in rows} == JOBS
+    assert {row["job"]: row["schedule"] for row in rows} == JOBS
     assert {row["job"] for row in rows if row["next_tick"] is None} == {
         job for job, schedule in JOBS.items() if schedule == NO_SCHEDULE
     }

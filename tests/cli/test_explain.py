@@ -317,7 +317,7 @@ def test_explains_to_people_in_a_sentence(service: Service) -> None:
 def test_of_a_job_without_a_schedule_it_says_that_somebody_has_to_run_it(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_hand = [replace(spec, cron=None) for spec in load_specs(CATH)]
+    by_hand = [replace(spec, schedule=None) for spec in load_specs(CATH)]
     monkeypatch.setattr("cath_dagster.cli.ledger.load_specs", lambda location: by_hand)
     due, young = add_entry(service, 91), add_entry(service, 1)
 

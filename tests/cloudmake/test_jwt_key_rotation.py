@@ -188,6 +188,9 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(cloudmake: CloudMake) 
     assert (outcome(result, "jwt_keys").matched, outcome(result, "jwt_keys").details["would"]) == (2, "rotate")
     assert set(stored(cloudmake)) == {before, gone}
     assert (cloudmake.count("maintenance.jwks"), cloudmake.audit(), result.checks) == (0, [], ())
+    assert result.notes == (f"a run would rotate: {before} signs now",)
+    cloudmake.connection.execute("UPDATE jwt_keys SET created_at = created_at + interval '3 days' WHERE active")
+    assert cloudmake.run(JOB, dry_run=True).notes == ("due in 3 days, on 2026-11-21",)
 
 
 # By consent

@@ -7,11 +7,15 @@ import pytest
 from typer.main import get_command
 
 from cath_dagster.cli.main import app
+from cath_dagster.cloudmake import CLOUDMAKE
+from cath_dagster.core.run.spec import load_specs
 from tests.deployment.values import ENVIRONMENTS, REPOSITORY
 from tests.support.chart import of, render
 
 RUNBOOK = (REPOSITORY / "docs/runbook.md").read_text()
-CALLS = re.findall(r"(?:^|`)(?:CATH_DATABASE_URL=… )?cath(?:-dagster)? ([a-z][^`\n]+)", RUNBOOK, re.MULTILINE)
+CALLS = re.findall(
+    r"(?:^|`)(?:CATH_DATABASE_URL=… )?(?:cath(?:-dagster)?|cloudmake) ([a-z][^`\n]+)", RUNBOOK, re.MULTILINE
+)
 
 
 @pytest.mark.parametrize("call", sorted(set(CALLS)))
@@ -42,6 +46,20 @@ def test_the_files_are_there() -> None:
 
     assert len(named) > 5
     assert [name for name in sorted(expanded) if not (REPOSITORY / name.rstrip(".")).exists()] == []
+
+
+def test_the_jobs_settings_and_variables_of_cloudmake_are_there() -> None:
+    specs = {spec.name: spec for spec in load_specs(CLOUDMAKE)}
+    runs = [words for call in CALLS if (words := shlex.split(call, comments=True))[0] in {"run", "plan"}]
+    told = {(words[1], word.partition("=")[0]) for words in runs for word in words if "=" in word and words[1] in specs}
+    readme = (REPOSITORY / "README.md").read_text()
+    ours = set(re.findall(r"CLOUDMAKE_[A-Z_]+[A-Z]", RUNBOOK))
+
+    assert {"jwt_key_rotation", "master_key_rotation", "github_secrets_sync", "run_migrations"} <= {
+        words[1] for words in runs
+    }
+    assert [(job, name) for job, name in told if name not in specs[job].settings.model_fields] == []
+    assert {name for name in ours if name.removesuffix("_OLD") not in readme} == {"CLOUDMAKE_SCHEDULES"}
 
 
 def test_the_deployments_have_these_names() -> None:

@@ -35,6 +35,18 @@ def test_makes_the_sample_once(local: Local) -> None:
     make(local)
 
     assert count(local, "audit_log") == 0
+    assert_reads_alone(local, local.shell_environment()["CLOUDMAKE_BENCHMARK_ROLE"])
+
+
+def assert_reads_alone(local: Local, role: str) -> None:
+    """Assert that the role which CloudMake is measured as reads its tables and no others, and that nobody logs in as it."""
+    with psycopg.connect(local.postgres.url("cloudmake")) as connection:
+        may = connection.execute(
+            "SELECT rolcanlogin OR rolbypassrls OR rolsuper, has_table_privilege(rolname, 'admin_audit_logs', 'SELECT'),"
+            " has_table_privilege(rolname, 'jwt_keys', 'SELECT') FROM pg_roles WHERE rolname = %s",
+            [role],
+        ).fetchall()
+    assert may == [(False, True, False)]
 
 
 def test_makes_the_sample_anew_where_asked(local: Local) -> None:

@@ -19,11 +19,12 @@ from tests.support.registered import INIT, registered
 NEW = "another_service"
 JOB = """
 from another_service import ANOTHER_SERVICE
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.run.spec import JobSpec
 
 SPEC = JobSpec(
-    location=ANOTHER_SERVICE, name="tidy", cron="0 1 * * *", owner="team:test", summary="Tidies.",
+    location=ANOTHER_SERVICE, name="tidy", schedule=Cron("0 1 * * *"), owner="team:test", summary="Tidies.",
     description="Tidies.", settings=JobSettings, run=lambda run, settings: None,
 )
 """

@@ -11,6 +11,7 @@ import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 
 from cath_dagster.core.model.outcome import RunResult, Status
+from cath_dagster.operations.backends import open_backends
 from cath_dagster.orchestration.internals.instigators import TickStatus
 from tests.operations.instance import NOW, QUEUE_KEY, Instance, run_job
 from tests.support.held import hold, let_go
@@ -312,3 +313,33 @@ def test_a_run_launched_by_dagster_leaves_observations_and_the_schema_is_made_wh
     assert {one.asset_key.path[-1] for one in seen} == {"runs", "event_logs", "job_ticks", "purge_ledger"}
     assert result.dagster_run.tags[QUEUE_KEY] == "operations/clean_instance"
     assert DagsterEventType.ASSET_OBSERVATION in {event.event_type for event in result.all_events}
+
+
+def test_the_history_of_runs_goes_past_its_own_retention_and_what_it_adds_up_to_stays(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_backends(instance.dagster).prepare()
+    instance.connection.execute(
+        "INSERT INTO operations.scheduled_job (location, name, total_runs) VALUES ('a', 'b', 9)"
+    )
+    for name, days, status in (
+        ("gone", 30.1, "success"), ("exactly", 30, "failed"), ("kept", 29.9, "success"),
+        ("skipped", 31, "skipped"), ("going", None, "running"),
+    ):  # fmt: skip
+        instance.connection.execute(
+            "INSERT INTO operations.scheduled_job_history (location, job, run_id, trigger, status, started_at, completed_at)"
+            " VALUES ('a', 'b', %s, 'schedule', %s, %s, %s)",
+            [name, status, days_ago(99), days_ago(days) if days else None],
+        )
+    left = "SELECT array_agg(run_id ORDER BY run_id) FROM operations.scheduled_job_history"
+
+    assert run_job(instance, "clean_instance", dry_run=True).outcomes
+    assert len(instance.value(left)) == 5
+    assert counts(clean(instance))["scheduled_job_history"] == (2, 2)
+    assert instance.value(left) == ["exactly", "going", "kept"]
+    monkeypatch.setenv("SCHEDULER_HISTORY_RETENTION", "29")
+    clean(instance)
+    assert instance.value(left) == ["going"]
+    assert instance.value("SELECT total_runs FROM operations.scheduled_job") == 9
+    monkeypatch.setenv("SCHEDULER_HISTORY_RETENTION", "a month")
+    assert "SCHEDULER_HISTORY_RETENTION is 'a month'" in str(run_job(instance, "clean_instance").error)

@@ -25,14 +25,23 @@ def look(instance: Instance, database: Database) -> list[Alert]:
 
 
 def observe(
-    instance: Instance, days_ago: int, *, matched: int, deleted: int | None, age: float, job: str = "clear_audit"
+    instance: Instance,
+    days_ago: int,
+    *,
+    matched: int,
+    deleted: int | None,
+    age: float,
+    job: str = "clear_audit",
+    ended: str | None = None,
 ) -> str:
-    """Leave what a run observed of audit_log; a dry run's observation has no `deleted`."""
+    """Leave what a run observed of audit_log; a dry run's observation has no `deleted`, that of one that failed says so."""
     at = NOW - days_ago * DAY
     run = instance.add_run(job, ended_at=at, events=0)
     metadata: dict[str, Any] = {"job": job, "rows_matched": matched, "oldest_age_days": age}
     if deleted is not None:
         metadata["rows_deleted"] = deleted
+    if ended is not None:
+        metadata["ended"] = ended
     seen = dg.AssetObservation(dg.AssetKey(["cath", "audit_log"]), metadata=metadata)
     instance.add_event(run, DagsterEventType.ASSET_OBSERVATION, at=at, data=AssetObservationData(seen))
     return run
@@ -64,9 +73,12 @@ def test_a_purge_that_will_never_catch_up_is_told_so(instance: Instance, databas
     assert "never catch up" in alert.says[1]
 
 
-def test_dry_runs_and_other_jobs_on_the_same_table_are_not_counted(instance: Instance, database: Database) -> None:
+def test_dry_runs_failed_ones_and_other_jobs_on_the_same_table_are_not_counted(
+    instance: Instance, database: Database
+) -> None:
     for days in (6, 4, 2):
         observe(instance, days, matched=100, deleted=None, age=97.0 - days)
+        observe(instance, days, matched=100, deleted=0, age=97.0 - days, ended="failed")
         observe(instance, days - 1, matched=100, deleted=0, age=97.0 - days, job="another")
 
     assert look(instance, database) == []

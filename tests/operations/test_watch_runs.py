@@ -96,7 +96,7 @@ def test_it_tells_why_and_what_was_left_undone(instance: Instance, database: Dat
 def test_of_a_job_without_a_schedule_no_tick_is_foretold(
     instance: Instance, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = replace(find_spec("cath/clear_audit"), cron=None)
+    spec = replace(find_spec("cath/clear_audit"), schedule=None)
     monkeypatch.setattr("cath_dagster.operations.watch.runs.spec_of", {spec.key: spec}.get)
     run = instance.add_run("clear_audit", FAILURE, tags=FINAL)
     fail_step(instance, run, "failed: no")

@@ -139,7 +139,7 @@ def test_a_schedule_ticks_in_the_zone_of_its_location(
     from cath_dagster.operations.watch import ticks
     from cath_dagster.registry import all_specs
 
-    there = [replace(spec, location=replace(spec.location, timezone="Asia/Jerusalem")) for spec in all_specs()]
+    there = [replace(spec, location=replace(spec.location, own_timezone="Asia/Jerusalem")) for spec in all_specs()]
     monkeypatch.setattr(ticks, "all_specs", lambda: there)
     instance.add_schedule("clear_audit_cron", "0 1 * * *")
     instance.add_tick("clear_audit_cron", TickStatus.SUCCESS, TICK - 2 * HOUR)

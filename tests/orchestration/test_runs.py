@@ -31,7 +31,7 @@ JOBS = (
 
 @pytest.fixture(scope="module")
 def shared_instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test(set_dagster_home=False) as made:
+    with dg.DagsterInstance.ephemeral() as made:
         yield made
 
 
@@ -232,11 +232,34 @@ def test_a_run_without_an_as_of_measures_from_now(cath: Service, instance: dg.Da
 def test_a_large_deletion_is_refused_and_the_failure_says_so(cath: Service, instance: dg.DagsterInstance) -> None:
     add_entries(cath, 10_001, 91)
 
-    said, metadata = failure(launch(cath, instance, "clear_audit"))
+    result = launch(cath, instance, "clear_audit")
 
+    said, metadata = failure(result)
     assert metadata["status"] == "refused"
     assert "allow_large" in said
     assert cath.count("ingestion_log") == 10_001
+    seen = observed(result)["ingestion_log"]
+    assert (seen["ended"], seen["rows_matched"], seen["rows_deleted"]) == ("refused", 10_001, 0)
+
+
+def test_what_a_run_did_before_it_failed_is_observed(cath: Service, instance: dg.DagsterInstance) -> None:
+    add_entries(cath, 3, 91)
+    cath.connection.execute(
+        'INSERT INTO audit_log (id, "timestamp", action, user_id, user_email, user_role, user_provenance)'
+        " VALUES ('1', %s, 'x', 'x', 'x', 'x', 'x')",
+        (cath.days_ago(91),),
+    )
+    cath.connection.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+        "CREATE TRIGGER refuse BEFORE DELETE ON audit_log FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+
+    result = launch(cath, instance, "clear_audit")
+
+    assert not result.success
+    seen = {table: (each["ended"], each["rows_deleted"]) for table, each in observed(result).items() if "job" in each}
+    assert (seen["ingestion_log"], seen["audit_log"]) == (("failed", 3), ("failed", 0))
+    assert "ended" not in observed(launch(cath, instance, "clear_audit", audit_log_enabled=False))["ingestion_log"]
 
 
 def test_a_run_beside_another_is_refused_and_names_it(cath: Service, instance: dg.DagsterInstance) -> None:

@@ -10,7 +10,7 @@ from dagster import DagsterRunStatus
 from cath_dagster.cath import CATH
 from cath_dagster.cath.definitions import defs
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.orchestration.schedules import default_status
+from cath_dagster.orchestration.stopped import default_status
 from tests.support.dagster_internals import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 JOBS = (

@@ -8,6 +8,7 @@ from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.job_parts import DatabaseWork
@@ -22,7 +23,7 @@ def spec_of(*purges: Purge) -> JobSpec:
     return JobSpec(
         location=CATH,
         name="tidy",
-        cron="0 1 * * *",
+        schedule=Cron("0 1 * * *"),
         owner="team:test",
         summary="Tidies.",
         description="Tidies.",

@@ -16,6 +16,7 @@ from cath_dagster.core.archive.obstacles import PERSONAL
 from cath_dagster.core.ledger.ledger import Ledger
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Child, Purge, Undo
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge.batch_runner import Progress
@@ -64,7 +65,7 @@ CREATE INDEX ON mention (thing_id)
 TIDY = JobSpec(
     location=CATH,
     name="tidy",
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner="team:test",
     summary="Tidies.",
     description="Tidies.",

@@ -8,6 +8,7 @@ from pydantic import Field
 from cath_dagster.bon import BON, OWNER
 from cath_dagster.bon.tables import invoice_items, invoice_payments, invoices
 from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -53,7 +54,7 @@ def purges(planning: Planning, settings: DraftCleanupSettings) -> list[Purge]:
 SPEC = JobSpec(
     location=BON,
     name="draft_cleanup",
-    cron="0 3 * * *",
+    schedule=Cron("0 3 * * *"),
     owner=OWNER,
     summary="Purges invoice drafts not touched for 30 days, with their items.",
     description=(

@@ -15,6 +15,7 @@ from cath_dagster.bon.tables import invoices
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Revision
 from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import PacedSettings
 from cath_dagster.core.outbox.forgetting import is_older, is_past_telling
 from cath_dagster.core.outbox.notices import Notice
@@ -116,7 +117,7 @@ def _notice(found: BusinessDigest, owner: Owner, day: date) -> Notice:
 SPEC = JobSpec(
     location=BON,
     name=JOB,
-    cron="0 6 * * *",
+    schedule=Cron("0 6 * * *"),
     owner=OWNER,
     summary="Marks invoices that are overdue, resets those settled, and mails owners a digest once a day.",
     description=(

@@ -3,6 +3,7 @@
 from cath_dagster.bon import BON, OWNER
 from cath_dagster.bon.tables import sessions
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -32,7 +33,7 @@ def purges(planning: Planning, settings: PurgeSettings) -> list[Purge]:
 SPEC = JobSpec(
     location=BON,
     name="session_cleanup",
-    cron="0 4 * * *",
+    schedule=Cron("0 4 * * *"),
     owner=OWNER,
     summary="Purges sessions that have expired.",
     description=(

@@ -23,6 +23,7 @@ from cath_dagster.bon.token_cipher import TokenCipher
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import DONE, IMPATIENT, Notice, enqueue
@@ -293,7 +294,7 @@ def _now() -> datetime:
 SPEC = JobSpec(
     location=BON,
     name=JOB,
-    cron="*/15 * * * *",
+    schedule=Cron("*/15 * * * *"),
     owner=OWNER,
     summary="Refreshes SHAAM tokens that expire within 20 minutes, and tells owners who must authorise again.",
     description=(
@@ -305,7 +306,7 @@ SPEC = JobSpec(
     run=shaam_token_refresh,
     prepare=prepare,
     required_variables=VARIABLES,
-    max_runtime=timedelta(minutes=30),
+    timeout=timedelta(minutes=30),
     database=DatabaseWork(
         targets=(TABLE,),
         privileges={

@@ -9,6 +9,7 @@ from cath_dagster.cath import CATH, OWNER
 from cath_dagster.cath.tables import audit_log, ingestion_log, notification_audit_log
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -69,7 +70,7 @@ def expired_rows(planning: Planning, table: sa.Table, column: sa.ColumnElement[o
 SPEC = JobSpec(
     location=CATH,
     name="clear_audit",
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner=OWNER,
     summary="Purges log rows older than 90 days from notification_audit_log, audit_log and ingestion_log.",
     description=(

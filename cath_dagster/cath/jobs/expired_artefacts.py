@@ -5,6 +5,7 @@ from cath_dagster.cath.artefacts import removal
 from cath_dagster.cath.tables import artefact
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -38,7 +39,7 @@ def purges(planning: Planning, settings: ExpiredArtefactsSettings) -> list[Purge
 SPEC = JobSpec(
     location=CATH,
     name="expired_artefacts",
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner=OWNER,
     summary="Archives the metadata of artefacts whose display has ended, deletes the rows and their files.",
     description=(

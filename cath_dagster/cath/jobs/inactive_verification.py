@@ -16,6 +16,7 @@ from cath_dagster.cath.messages import full_name, idam_warning, media_warning
 from cath_dagster.cath.tables import notification_audit_log, subscription, subscription_list_type, user
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.outbox.notices import Notice
 from cath_dagster.core.ports.mail import Message
 from cath_dagster.core.postgres.expressions import is_any
@@ -159,7 +160,7 @@ def _count_the_rest(run: JobRun, settings: InactiveUserSettings) -> None:
 SPEC = JobSpec(
     location=CATH,
     name=rule_of.JOB,
-    cron="1 8 * * *",
+    schedule=Cron("1 8 * * *"),
     owner=OWNER,
     summary="Warns idle users by e-mail, and deletes those who were warned in time and stayed away.",
     description=(

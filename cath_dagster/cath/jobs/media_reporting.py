@@ -28,6 +28,7 @@ from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import Notice
@@ -321,7 +322,7 @@ def _stored_files(run: JobRun, store: BlobStore, settings: MediaReportingSetting
 SPEC = JobSpec(
     location=CATH,
     name=JOB,
-    cron="0 0 * * 1",
+    schedule=Cron("0 0 * * 1"),
     owner=OWNER,
     summary="Reports each week's media applications as CSV, chart and counts, and mails the team a link.",
     description=(
@@ -334,7 +335,7 @@ SPEC = JobSpec(
     run=media_reporting,
     required_variables=("REPORT_URL",),
     is_asset=True,
-    max_runtime=timedelta(hours=1),
+    timeout=timedelta(hours=1),
     database=DatabaseWork(
         targets=("media_application",),
         privileges={"media_application": ("SELECT", "UPDATE", "DELETE")},

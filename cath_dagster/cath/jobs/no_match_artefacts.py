@@ -13,6 +13,7 @@ from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import Notice
@@ -155,7 +156,7 @@ def _sighted(table: sa.Table) -> tuple[sa.ColumnElement[str], ...]:
 SPEC = JobSpec(
     location=CATH,
     name=JOB,
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner=OWNER,
     summary="Reports artefacts that match no location to the team, and removes those received over 7 days ago.",
     description=(

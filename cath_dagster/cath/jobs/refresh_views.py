@@ -9,6 +9,7 @@ from cath_dagster.core.maintenance.tables import SCHEMA
 from cath_dagster.core.maintenance.view import View
 from cath_dagster.core.maintenance.views import refresh
 from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.postgres.blockers import find_lock_holders
 from cath_dagster.core.postgres.database import TimedOutError
@@ -71,7 +72,7 @@ def _who_holds(run: JobRun, view: View, reason: str) -> str:
 SPEC = JobSpec(
     location=CATH,
     name="refresh_views",
-    cron="0 2 * * *",
+    schedule=Cron("0 2 * * *"),
     owner=OWNER,
     summary="Refreshes the four sdp_mat_view_* reporting views, without locking out their readers.",
     description=(
@@ -82,7 +83,7 @@ SPEC = JobSpec(
     ),
     settings=RefreshViewsSettings,
     run=refresh_views,
-    max_runtime=timedelta(hours=1),
+    timeout=timedelta(hours=1),
     is_asset=True,
     database=DatabaseWork(
         targets=tuple(view.name for view in VIEWS),

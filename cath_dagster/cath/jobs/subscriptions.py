@@ -22,6 +22,7 @@ from cath_dagster.cath.tables import (
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.optional_columns import optional
 from cath_dagster.core.model.purge import Child, Planning, Purge, Revision
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import Days, PurgeSettings, plain_settings, read_settings
 from cath_dagster.core.postgres.expressions import is_any
 from cath_dagster.core.run.job_parts import DatabaseWork
@@ -171,7 +172,7 @@ def _vanished_list_types(planning: Planning, settings: SubscriptionsSettings) ->
 SPEC = JobSpec(
     location=CATH,
     name="subscriptions",
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner=OWNER,
     summary="Deletes subscriptions to vanished locations and of deletable users; drops vanished list types.",
     description=(

@@ -20,6 +20,7 @@ from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.purge import Planning, Purge
 from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.purge.weighted_batches import WeightedBatches
 from cath_dagster.core.run.job_parts import Change, DatabaseWork, MailWork, Step
 from cath_dagster.core.run.job_run import JobRun
@@ -179,7 +180,7 @@ def _privileges() -> dict[str, tuple[str, ...]]:
 SPEC = JobSpec(
     location=CHECKTICK,
     name=JOB,
-    cron="0 2 * * *",
+    schedule=Cron("0 2 * * *"),
     owner=OWNER,
     summary="Warns owners of deletions to come, soft-deletes surveys past retention, deletes them for good 30 days later.",
     description=(

@@ -9,6 +9,7 @@ from cath_dagster.checktick import CHECKTICK, OWNER
 from cath_dagster.checktick.console_report import report_progress
 from cath_dagster.checktick.tables import progress
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -47,7 +48,7 @@ def purges(planning: Planning, settings: ProgressCleanupSettings) -> list[Purge]
 SPEC = JobSpec(
     location=CHECKTICK,
     name="progress_cleanup",
-    cron="0 3 * * *",
+    schedule=Cron("0 3 * * *"),
     owner=OWNER,
     summary="Deletes answers that people began and did not submit, 30 days after they last opened them.",
     description=(

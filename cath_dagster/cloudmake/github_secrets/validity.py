@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.cloudmake.github_secrets.exclusions import Exclusions, read_exclusions
 from cath_dagster.cloudmake.github_secrets.projects import Project, read_projects
@@ -13,6 +14,7 @@ from cath_dagster.cloudmake.github_secrets.targets import State
 from cath_dagster.cloudmake.github_secrets.wanted import SCOPES
 from cath_dagster.cloudmake.tables import secret_mappings, secret_target
 from cath_dagster.core.errors import PreflightError
+from cath_dagster.core.extremes import on_calendar
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.postgres.database import Database
 
@@ -37,7 +39,8 @@ def judge_projects(connection: sa.Connection, projects: list[Project], as_of: da
     except PreflightError as unreadable:
         return Verdict(passed=False, message=str(unreadable))
     standing = _read_standing(connection)
-    mapped_at = dict(connection.execute(sa.select(secret_mappings.c.id, secret_mappings.c.created_at)).tuples().all())
+    created_at = on_calendar(sa.cast(secret_mappings.c.created_at, sa.DateTime(timezone=True)))
+    mapped_at = dict(connection.execute(sa.select(secret_mappings.c.id, created_at)).tuples().all())
     wrong: list[str] = []
     subjects: dict[str, None] = {}
     tally: Counter[str] = Counter()
@@ -46,16 +49,26 @@ def judge_projects(connection: sa.Connection, projects: list[Project], as_of: da
             tally[why] += 1
             subjects[project.slug] = None
             wrong.append(f"{project.slug}: {name} in {target} is {why}")
-    checked = sum(len(project.mappings) for project in projects)
+    checked, doubtful = sum(len(project.mappings) for project in projects), _count_doubtful(connection, projects)
     if not wrong:
-        return Verdict(passed=True, details={"mappings": checked})
+        return Verdict(passed=True, details={"mappings": checked, "wrong": 0, "in_doubt": doubtful})
     counts = ", ".join(f"{count} {why}" for why, count in sorted(tally.items()))
     return Verdict(
         passed=False,
         message=f"secrets are not where they should be: {counts}; cath-dagster secrets validate tells which",
-        details={"mappings": checked, "wrong": len(wrong), "which": wrong[:SHOWN]},
+        details={"mappings": checked, "wrong": len(wrong), "in_doubt": doubtful, "which": wrong[:SHOWN]},
         subjects=tuple(subjects),
     )
+
+
+def _count_doubtful(connection: sa.Connection, projects: list[Project]) -> int:
+    """Return how many secrets were sent to GitHub without an answer, and may have come."""
+    ids = [project.project_id for project in projects]
+    is_doubtful = secret_target.c.pending_since.is_not(None)
+    query = sa.select(sa.func.count()).where(
+        is_doubtful, secret_target.c.project_id == sa.any_(sa.literal(ids, ARRAY(sa.Uuid)))
+    )
+    return connection.scalar(query) or 0
 
 
 def _find_wrong(

@@ -282,7 +282,7 @@ SPEC = JobSpec(
     settings=AdminQueryBenchmarkSettings,
     run=admin_query_benchmark,
     prepare=prepare,
-    max_runtime=timedelta(hours=1),
+    timeout=timedelta(hours=1),
     is_asset=True,
     database=DatabaseWork(
         targets=(),

@@ -31,6 +31,7 @@ from cath_dagster.cloudmake.keyring import read_keyring
 from cath_dagster.core.errors import ConfigurationError, IncompleteRunError
 from cath_dagster.core.model.outcome import Outcome, RunResult
 from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.ports.github import GitHub, GitHubError
 from cath_dagster.core.run.job_parts import DatabaseWork
@@ -267,7 +268,7 @@ def _now() -> datetime:
 SPEC = JobSpec(
     location=CLOUDMAKE,
     name=JOB,
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner=OWNER,
     summary="Brings the secrets of every project to GitHub's Actions, Codespaces, Dependabot and environments.",
     description=(
@@ -280,7 +281,7 @@ SPEC = JobSpec(
     run=github_secrets_sync,
     prepare=prepare,
     required_variables=("ENVIRONMENT", TOKEN, "MASTER_ENCRYPTION_KEY"),
-    max_runtime=timedelta(hours=3),
+    timeout=timedelta(hours=3),
     is_asset=True,
     database=DatabaseWork(
         targets=(TABLE,),

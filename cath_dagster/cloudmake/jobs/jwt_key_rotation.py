@@ -14,6 +14,7 @@ from cath_dagster.cloudmake.signing_keys.work import DOCUMENT, KEYS, KeyWork, ju
 from cath_dagster.cloudmake.tables import jwt_keys
 from cath_dagster.core.model.check import Check
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -92,7 +93,7 @@ NO_SECRET: Check[Database] = Check(
 SPEC = JobSpec(
     location=CLOUDMAKE,
     name="jwt_key_rotation",
-    cron="15 3 * * *",
+    schedule=Cron("15 3 * * *"),
     owner=OWNER,
     summary="Changes the key that signs tokens every 90 days, publishes the JWKS, deletes keys 8 days after they were retired.",
     description=(

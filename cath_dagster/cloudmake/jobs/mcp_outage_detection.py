@@ -16,6 +16,7 @@ from cath_dagster.cloudmake.servers.watch import Looked, Watch
 from cath_dagster.core import telemetry
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import GatedSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -237,7 +238,7 @@ def _fail(
 SPEC = JobSpec(
     location=CLOUDMAKE,
     name="mcp_outage_detection",
-    cron="*/5 * * * *",
+    schedule=Cron("*/5 * * * *"),
     owner=OWNER,
     summary="Asks every MCP server whether it answers, and tells outages of more than 90 s.",
     description=(
@@ -250,7 +251,7 @@ SPEC = JobSpec(
     run=mcp_outage_detection,
     prepare=prepare,
     required_variables=(configuration.VARIABLE,),
-    max_runtime=timedelta(minutes=15),
+    timeout=timedelta(minutes=15),
     checks=(verdict.CHECK,),
     console_report=report,
     database=DatabaseWork(

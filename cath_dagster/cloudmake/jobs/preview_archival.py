@@ -19,6 +19,7 @@ from cath_dagster.cloudmake.tables import environments, provider_cleanup
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.model.outcome import Outcome
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.parallel import work_on
@@ -254,7 +255,7 @@ NO_EXPIRED_PREVIEW = Check(
 SPEC = JobSpec(
     location=CLOUDMAKE,
     name="preview_archival",
-    cron="0 */6 * * *",
+    schedule=Cron("0 */6 * * *"),
     owner=OWNER,
     summary="Archives previews past their time to live, and removes what they leave at providers.",
     description=(
@@ -265,7 +266,7 @@ SPEC = JobSpec(
     ),
     settings=PreviewArchivalSettings,
     run=preview_archival,
-    max_runtime=timedelta(hours=1),
+    timeout=timedelta(hours=1),
     database=DatabaseWork(
         targets=(TABLE,),
         privileges={

@@ -12,6 +12,7 @@ from cath_dagster.cloudmake.scan.report import ScanReport
 from cath_dagster.cloudmake.scan.request import MEGABYTE, ScanRequest, read_what
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.model.outcome import Outcome, RunResult
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import GatedSettings
 from cath_dagster.core.outbox.tally import IDS_SHOWN
 from cath_dagster.core.postgres.database import Database
@@ -55,8 +56,9 @@ class SecretScanSettings(GatedSettings):
 
 def secret_scan(run: JobRun, settings: SecretScanSettings) -> None:
     """Look, and judge what was found; a scheduled run without a repository does nothing and says so."""
-    if run.optional(PATH) is None and run.request.is_scheduled:
-        run.note(f"{CLOUDMAKE.prefix}_{PATH} is not set: there is no repository to scan here")
+    missing = SPEC.idle_for_want_of(run.environ)
+    if missing and run.request.is_scheduled:
+        run.note(f"{', '.join(missing)} is not set: there is no repository to scan here")
         return
     started = run.clock()
     looked = look(_request(run, settings), read_key(run.environ), run.environ)
@@ -114,7 +116,7 @@ def _outcome(report: ScanReport, seconds: float) -> Outcome:
 SPEC = JobSpec(
     location=CLOUDMAKE,
     name=JOB,
-    cron="30 4 * * *",
+    schedule=Cron("30 4 * * *"),
     owner=OWNER,
     summary="Looks for secrets that stand in the repository, offline: its history since the last clean scan, and its newest tree.",
     description=(
@@ -124,7 +126,8 @@ SPEC = JobSpec(
     ),
     settings=SecretScanSettings,
     run=secret_scan,
-    max_runtime=timedelta(minutes=30),
+    idle_without=(PATH,),
+    timeout=timedelta(minutes=30),
     is_asset=True,
     checks=(NO_SECRET_FOUND,),
     console_report=findings_as_text,

@@ -15,6 +15,7 @@ from cath_dagster.cloudmake.tables import mcp_drift_snapshots
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import GatedSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_parts import DatabaseWork
@@ -164,7 +165,7 @@ RESOLVED_IN_TIME = Check(
 SPEC = JobSpec(
     location=CLOUDMAKE,
     name="spec_drift",
-    cron="0 * * * *",
+    schedule=Cron("0 * * * *"),
     owner=OWNER,
     summary="Compares what is declared with what is there: schema, routes, MCP tools, design tokens, artifacts.",
     description=(
@@ -177,7 +178,7 @@ SPEC = JobSpec(
     settings=SpecDriftSettings,
     run=spec_drift,
     prepare=prepare,
-    max_runtime=timedelta(hours=1),
+    timeout=timedelta(hours=1),
     is_asset=True,
     database=DatabaseWork(
         targets=(TABLE,),

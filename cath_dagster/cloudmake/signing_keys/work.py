@@ -1,6 +1,5 @@
 """The work of one run: look whether a rotation is due, do it with all that belongs to it, and publish."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +33,7 @@ from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.untrusted_json import parse_json
 
 KEYS, DOCUMENT = "jwt_keys", "jwks"
 STORE = "JWKS_URL"
@@ -61,6 +61,11 @@ class KeyWork:
         step = self.settings.rules(self.run).decide(keys)
         details: dict[str, Scalar] = {"would": step.value, **self._age(keys)}
         self.run.record(Outcome(target=KEYS, matched=int(step is not Step.NOTHING), details=details))
+        if step is not Step.NOTHING:
+            signs = f"{self.settings.keep or keys.active[0].kid} signs" if keys.active else "none signs"
+            self.run.note(f"a run would {step.value}: {signs} now")
+        elif keys.active:
+            self._tell_due(keys)
 
     def do(self) -> None:
         """Do what is due and write the document, in one transaction; then publish it, before anything is deleted."""
@@ -128,12 +133,16 @@ class KeyWork:
         age = (self.run.as_of - active.created_at) / timedelta(days=1)
         return {"active_key_age_days": round(age, 2), "next_due_at": rules.due_at(active).isoformat()}
 
-    def _tell(self, rotated: Rotated, keys: StoredKeys) -> None:
+    def _tell_due(self, keys: StoredKeys) -> None:
         due = self.settings.rules(self.run).due_at(keys.active[0])
         days = (due - self.run.as_of) / timedelta(days=1)
+        self.run.note(f"due in {max(0.0, days):.0f} days, on {due:%Y-%m-%d}")
+
+    def _tell(self, rotated: Rotated, keys: StoredKeys) -> None:
         if rotated.step is Step.NOTHING:
-            self.run.note(f"due in {max(0.0, days):.0f} days, on {due:%Y-%m-%d}")
+            self._tell_due(keys)
         elif rotated.step is Step.ANNOUNCE:
+            due = self.settings.rules(self.run).due_at(keys.active[0])
             self.run.note(
                 f"{rotated.kid_in} is published, and signs from the first run after {due:%Y-%m-%d %H:%M} UTC on"
             )
@@ -151,7 +160,7 @@ def judge_document(database: Database, store: BlobStore | None) -> Verdict:
     documents = [database.transaction(read_document)]
     if store is not None:
         try:
-            documents.append(json.loads(store.get(PATH)))
+            documents.append(parse_json(store.get(PATH)))
         except (BlobStoreError, ValueError) as error:
             return Verdict(passed=False, message=f"what is published cannot be read: {error}")
     found = [secret for document in documents for secret in find_secrets(document)]

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import takewhile
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,12 +28,13 @@ from cath_dagster.core.inspection.evidence import (
 from cath_dagster.core.inspection.phases import after_change, of_change, of_changed
 from cath_dagster.core.instants import as_utc
 from cath_dagster.core.model.purge import CopyTo, Purge
+from cath_dagster.core.model.schedule import NO_SCHEDULE
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings, read_settings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.relations import key_text
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.core.references.examination import examine
-from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec, purged_tables
+from cath_dagster.core.run.spec import JobSpec, purged_tables
 
 HORIZON = timedelta(days=400)
 """More than a year: the longest period by default is one."""
@@ -281,7 +281,7 @@ def _phases(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[
 def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mapping[str, str]) -> Iterator[Forecast]:
     """Yield what each rule of the job makes of the row, the rules that take it along with another row included."""
     ends_at = as_utc(now) + HORIZON
-    ticks = list(takewhile(lambda tick: tick <= ends_at, spec.ticks(now)))
+    ticks = spec.ticks_until(now, ends_at)
     ways = len(_ways(spec, Moment(now, environ), question))
     for number in range(ways):
 
@@ -298,7 +298,7 @@ def _forecasts(question: _Question, spec: JobSpec, now: datetime, environ: Mappi
             at=first,
             matches_now=takes(now),
             unmet=unmet,
-            has_schedule=spec.cron is not None,
+            has_schedule=spec.schedule is not None,
         )
 
 

@@ -11,7 +11,7 @@ from cath_dagster.core.maintenance.tables import ledger_event
 EFFECTS = ("deleted", "archived", "updated", "restored")
 """What a day's row tells of the rows of a table."""
 UNFINISHED = "unfinished"
-ENDINGS = ("success", "failed", "refused", "interrupted", UNFINISHED)
+ENDINGS = ("success", "failed", "refused", "interrupted", "timeout", UNFINISHED)
 """How the work on a table ended; without an end it is going on still, or was killed."""
 
 

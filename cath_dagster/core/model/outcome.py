@@ -16,10 +16,16 @@ COUNTS = (
 """The numbers of an outcome, in the order they are shown."""
 
 
+EFFECTS = ("deleted", "archived", "updated", "restored", "notified")
+"""Of these numbers those that say what is no longer as it was."""
+
+
 class Status(enum.StrEnum):
     SUCCESS = "success"
     FAILED = "failed"
     REFUSED = "refused"
+    TIMEOUT = "timeout"
+    """Ended by its deadline; never so by what an error says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +80,20 @@ class Outcome:
         """Return the outcome with the time it took."""
         return replace(self, seconds=seconds)
 
+    def after(self, before: "Outcome", *, counts_it: bool) -> "Outcome":
+        """Return the outcome of a run that was tried again: the effects of both, unless this one counts those before it.
+
+        What matched is the most that an attempt found, since the later ones find what is left. What failed or was kept
+        is what the last one says.
+        """
+        effects = EFFECTS if not counts_it else ()
+        return replace(
+            self,
+            matched=max(self.matched, before.matched),
+            seconds=self.seconds + before.seconds,
+            **{name: getattr(self, name) + getattr(before, name) for name in effects},
+        )
+
     def merged(self, other: "Outcome") -> "Outcome":
         """Return both outcomes of one target as one."""
         return replace(
@@ -106,6 +126,8 @@ class RunResult:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     previews: Mapping[str, Content] = field(default_factory=dict)
     seconds: float = 0.0
+    attempts: int = 1
+    """How often the work was tried."""
     began: bool = True
     """Whether it came to the work; false where something was missing or the run was refused."""
     is_counted: bool = True
@@ -145,6 +167,7 @@ class RunResult:
             "settings": dict(self.settings),
             "deleted_today": dict(self.deleted_today),
             "seconds": round(self.seconds, 3),
+            "attempts": self.attempts,
             "trace_id": self.trace_id,
             "undoes": self.undoes,
             "checks": [check.as_json() for check in self.checks],

@@ -33,13 +33,43 @@ Days = Annotated[int, Field(ge=0, le=36_500)]
 """A whole number of days, at most a century: a slip of the keyboard is no retention period."""
 
 
+TIMEOUT = "timeout_seconds"
+TIMEOUT_DESCRIPTION = (
+    "After so many seconds the run ends its work: the statement is cancelled, its transaction rolled back, the lock "
+    "released; what was committed stays. It counts the whole run, with what is repeated."
+)
+
+
 class JobSettings(BaseModel):
     """A job's own settings; each field's description speaks to an operator."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    timeout_seconds: int | None = Field(default=None, ge=1, le=86_400, description=TIMEOUT_DESCRIPTION)
+    retry_attempts: int | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="How often a run that failed is repeated under its lock, after the first attempt. Not repeated is one "
+        "that was refused, timed out or cancelled, nor one that did its work but for single items.",
+    )
+    retry_delay_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=3_600,
+        description="Seconds before the first repetition; later waits grow.",
+    )
+
+    timeout_key: ClassVar[str] = TIMEOUT
+    """The setting that says how long a run may take; of a job that knew `timeout_seconds` as something else, another."""
     load_only: ClassVar[frozenset[str]] = frozenset()
     """Names that only the environment sets, because they are needed before any run."""
+
+    @property
+    def run_seconds(self) -> int | None:
+        """For how long the run may go on, None for as long as its specification says."""
+        seconds: int | None = getattr(self, self.timeout_key)
+        return seconds
 
 
 class GatedSettings(JobSettings):
@@ -213,8 +243,10 @@ def read_run_config(
 
 
 def plain_settings(settings: JobSettings) -> dict[str, Scalar]:
-    """Return the values used, as a run's metadata shows them."""
-    return settings.model_dump(mode="json")
+    """Return the values used, as a run's metadata shows them; those of every job only where somebody has set them."""
+    of_every_job = frozenset(JobSettings.model_fields) | {settings.timeout_key}
+    plain: dict[str, Scalar] = settings.model_dump(mode="json")
+    return {key: value for key, value in plain.items() if value is not None or key not in of_every_job}
 
 
 def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:

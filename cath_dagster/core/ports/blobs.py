@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
@@ -20,6 +21,15 @@ class RemovalResult:
     """Free of personal data and of credentials; set for FAILED only."""
     is_unusable: bool = False
     """It failed because the store can have nothing under such a path, today or ever."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file as a listing has it."""
+
+    path: str
+    modified_at: datetime
+    """In UTC."""
 
 
 class BlobStore(Protocol):
@@ -47,6 +57,10 @@ class BlobStore(Protocol):
         Raises `BlobStoreError` on the way, and `BlobNameError` for a file whose name no client can use: others may have
         put anything there.
         """
+        ...
+
+    def list_files(self, prefix: str) -> Iterator[Listed]:
+        """Yield the files below the folder `prefix` as `list` does, with when each was last written."""
         ...
 
     def address(self, path: str) -> str:

@@ -17,6 +17,7 @@ from cath_dagster.core.errors import (
     MaintenanceError,
     NoWritesNowError,
 )
+from cath_dagster.core.postgres import deadline
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class Database:
     but on the database. A commit whose answer was lost is also run again, so it must be safe to repeat.
     """
 
-    def __init__(self, engine: sa.Engine, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, engine: sa.Engine, *, sleep: Callable[[float], None] = deadline.pause) -> None:
         self._engine = engine
         self._sleep = sleep
         self._connection: sa.Connection | None = None
@@ -108,13 +109,21 @@ class Database:
         self._discard()
 
     def lock(self, name: str) -> None:
-        """Take the advisory lock `name` for as long as this object lives, in addition to those it has.
+        """Take the advisory lock `name` for as long as this object lives, in addition to those it has; twice is once.
 
         It is taken anew after a lost connection, and the work refused if another took it meanwhile.
         Raises `LockHeldError` naming the holder.
         """
+        if name in self._lock_names:
+            # Whoever connects anew takes it back.
+            self.transaction(lambda connection: connection.execute(sa.select(1)))
+            return
         self._lock_names.append(name)
-        self.transaction(lambda connection: _take_lock(connection, name))
+        try:
+            self.transaction(lambda connection: _take_lock(connection, name))
+        except BaseException:
+            self._lock_names.remove(name)
+            raise
 
     def transaction(
         self, work: Callable[[sa.Connection], T], *, limits: Limits | None = None, is_read_only: bool = False
@@ -157,7 +166,8 @@ class Database:
         try:
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 for statement in statements:
-                    connection.execute(sa.text(statement))
+                    with deadline.cancelling(connection):
+                        connection.execute(sa.text(statement))
         except DBAPIError as error:
             raise translate(error) from None
 
@@ -170,7 +180,8 @@ class Database:
         connection = self._connected()
         try:
             self._set(connection, limits)
-            return _in_transaction(connection, work, is_read_only)
+            with deadline.cancelling(connection):
+                return _in_transaction(connection, work, is_read_only)
         except DBAPIError as error:
             if error.connection_invalidated or _is_lost(error):
                 self._discard()

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from random import random
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,13 +26,15 @@ from cath_dagster.core.model.settings import (
 )
 from cath_dagster.core.outbox.notices import Patience
 from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.deadline import Deadline, pause
+from cath_dagster.core.run.attempts import UNHEARD, Attempt, AttemptListener, repeat
 from cath_dagster.core.run.backends import Backends, Reporter, application_name, required
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.no_database import NoDatabase
 from cath_dagster.core.run.record import RunRecord
 from cath_dagster.core.run.request import RunRequest
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.core.run.steps import run_steps
+from cath_dagster.core.run.steps import Ended, run_steps
 from cath_dagster.core.telemetry import current_trace_id
 
 
@@ -49,31 +52,36 @@ def execute(
     step: str | None = None,
     clock: Callable[[], float] = time.perf_counter,
     patience: Patience | None = None,
+    listener: AttemptListener = UNHEARD,
+    spent_seconds: float = 0.0,
+    chance: Callable[[], float] = random,
+    sleep: Callable[[float], None] = pause,
 ) -> RunResult:
     """Run a job once and return what it did; failures come back as a status and a message, never as exceptions.
 
     Of a job of several steps all are done in order, or the one that is named. Only what is no failure of the run is raised: an interrupt, or a mistake in the program.
+    A run that failed is tried again as its job says; `listener` hears of every attempt. `spent_seconds` of its time are gone.
     """
     started = clock()
+    listener.on_attempt_began(1)
     reporter.info(f"{spec.key} started, run {run_id}")
     try:
         config = read_config(spec, given, environ=backends.environ, now=now)
         check_partition(spec, partition)
     except MaintenanceError as unusable:
-        return _failed_early(spec, run_id, unusable, reporter, dry_run=bool(given.get("dry_run", False)))
-    reporter.info(
-        f"as of {config.options.as_of.isoformat()}{', dry run: nothing is changed' if config.options.dry_run else ''}"
-    )
+        is_dry = bool(given.get("dry_run", False))
+        return _failed_early(spec, run_id, unusable, reporter, listener, dry_run=is_dry)
+    options = config.options
+    reporter.info(f"as of {options.as_of.isoformat()}{', dry run: nothing is changed' if options.dry_run else ''}")
     try:
         required(backends, *spec.variables)
         database = open_database(spec, backends, run_id)
     except MaintenanceError as missing:
-        return _failed_early(
-            spec, run_id, missing, reporter, dry_run=config.options.dry_run, as_of=config.options.as_of
-        )
-    if spec.partitions is not None and partition is None:
-        partition = spec.partitions.default(config.options.as_of)
-    with database as opened:
+        return _failed_early(spec, run_id, missing, reporter, listener, dry_run=options.dry_run, as_of=options.as_of)
+    if spec.partitions is not None and partition is None and not spec.partitions.is_optional:
+        partition = spec.partitions.default(options.as_of)
+
+    def work(attempt: Attempt) -> tuple[RunResult, int]:
         run = new_run(
             spec,
             config,
@@ -87,31 +95,52 @@ def execute(
             clock=clock,
             now=as_utc(now),
         )
+        run.account.taken = attempt.taken
         run.patience = patience or run.patience
         _warn_of_ended_window(run, now)
-        ended = run_steps(run, spec, config.settings, step)
-    result = RunResult(
+        ended = run_steps(run, spec, config.settings, step, attempt)
+        return _result_of(run, spec, config.settings, ended, attempt, seconds=clock() - started), run.account.taken
+
+    seconds = spec.timeout_of(config.settings).total_seconds() - spent_seconds
+    with database as opened, Deadline(seconds) as deadline:
+        result = repeat(
+            work,
+            # Who looks what a run would do wants to know at once why it cannot be told.
+            retry=None if options.dry_run else spec.retry_of(config.settings),
+            deadline=deadline,
+            listener=listener,
+            reporter=reporter,
+            chance=chance,
+            sleep=sleep,
+        )
+    reporter.ended(result)
+    return result
+
+
+def _result_of(
+    run: JobRun, spec: JobSpec, settings: JobSettings, ended: Ended, attempt: Attempt, *, seconds: float
+) -> RunResult:
+    return RunResult(
         location=spec.location.name,
         job=spec.name,
-        run_id=run_id,
-        dry_run=config.options.dry_run,
-        as_of=config.options.as_of,
+        run_id=run.run_id,
+        dry_run=run.dry_run,
+        as_of=run.as_of,
         status=ended.status,
-        outcomes=tuple(collect(ended.outcomes)),
+        outcomes=tuple(collect(ended.outcomes)) or attempt.earlier,
         error=ended.error,
         would_refuse=run.account.would_refuse,
         notes=tuple(run.account.notes),
-        settings={**run.account.borrowed_settings, **plain_settings(config.settings)},
+        settings={**run.account.borrowed_settings, **plain_settings(settings)},
         previews=run.account.previews,
-        seconds=clock() - started,
+        seconds=seconds,
+        attempts=attempt.number,
         began=ended.began,
         is_counted=ended.is_counted,
         deleted_today=run.account.deleted_today,
         trace_id=current_trace_id(),
         checks=tuple(run.account.checks),
     )
-    reporter.ended(result)
-    return result
 
 
 def read_config(
@@ -215,6 +244,7 @@ def _failed_early(
     run_id: str,
     error: MaintenanceError,
     reporter: Reporter,
+    listener: AttemptListener,
     *,
     dry_run: bool,
     as_of: datetime | None = None,
@@ -230,5 +260,6 @@ def _failed_early(
         began=False,
         trace_id=current_trace_id(),
     )
+    listener.on_attempt(1, result, None)
     reporter.ended(result)
     return result

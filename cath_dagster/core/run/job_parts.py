@@ -52,6 +52,18 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DueRows:
+    """Rows of one table that give a job something to do: the question that a sensor asks before it starts a run."""
+
+    table: sa.Table
+    predicate: sa.ColumnElement[bool]
+    index: tuple[sa.Column[Any], ...]
+    """The columns, in order, by whose index the question is cheap; the doctor names one that is missing."""
+    index_where: sa.ColumnElement[bool] | None = None
+    """The predicate of a partial index, where few rows are ever due."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatabaseWork(Generic[S_contra]):
     """What a job does to the location's database. A job without it runs without connecting to one: no lock, no ledger."""
 
@@ -75,18 +87,27 @@ class DatabaseWork(Generic[S_contra]):
     """Whether a run is of no use where one of its tables is not as it should be. False for a job whose parts stand alone
     and say so themselves.
     """
+    is_due: Callable[[Planning, S_contra], Sequence[DueRows]] | None = None
+    """Whether a run would find anything to do, asked at every interval; a run starts only where one row is there.
+
+    One statement, which is given a second. None: a run starts at every interval.
+    """
     on_files_left: Callable[[JobRun, sa.Connection, Sequence[LeftFile]], None] | None = None
     """Records in the service's own tables that files are left to be done by hand, in the transaction that notes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Partitions:
-    """For a job whose run works on one week. Runs of different weeks do not exclude each other."""
+    """For a job whose run works on one week, or day. Runs of different ones do not exclude each other."""
 
     default: Callable[[datetime], str]
     """The week of a run that names none, at its reference time."""
     check: Callable[[str], object]
     """Raises `ConfigurationError` for a partition that cannot be one of the job's."""
+    span: str = "week"
+    """What a partition is, in a word."""
+    is_optional: bool = False
+    """Whether a run that names none works on several, as the job itself decides, in place of the default."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,26 +3,36 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.instants import as_utc
 from cath_dagster.core.model.check import Check
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.core.model.purge import Planning, Purge
+from cath_dagster.core.model.scalar import Scalar
+from cath_dagster.core.model.schedule import NO_SCHEDULE, Cron, EvenTicks, Every, Retry, Schedule
+from cath_dagster.core.model.schedule_faults import (
+    retry_faults,
+    schedule_faults,
+    timeout_faults,
+    wait_faults,
+    zone_faults,
+)
 from cath_dagster.core.model.settings import JobSettings
-from cath_dagster.core.model.ticks import is_cron, ticks
+from cath_dagster.core.model.ticks import ticks
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_parts import DatabaseWork, MailWork, Partitions, Step
 from cath_dagster.core.run.job_run import JobRun
 
 S = TypeVar("S", bound=JobSettings, default=Any)
 """A job's settings; whoever handles jobs of any kind leaves them out."""
-NO_SCHEDULE = "no schedule"
 
 
 class SpecificationError(MaintenanceError):
@@ -39,8 +49,10 @@ class JobSpec(Generic[S]):
 
     location: CodeLocation
     name: str
-    cron: str | None = None
-    """When it runs, in the location's zone; None for a job that people start."""
+    schedule: Schedule | None = None
+    """When it runs: by a cron in the location's zone, or at an interval; None for a job that people start."""
+    enabled: bool = True
+    """Whether its schedule runs until somebody says otherwise; what an operator says lasts, over deployments too."""
     owner: str
     summary: str
     """One line: what it does, for lists."""
@@ -52,7 +64,24 @@ class JobSpec(Generic[S]):
     prepare: Callable[[JobRun, S], None] | None = None
     required_variables: tuple[str, ...] = ()
     """The environment variables, without the location's prefix, that must be set for any run; the database's is implied."""
-    max_runtime: timedelta = timedelta(hours=4)
+    idle_without: tuple[str, ...] = ()
+    """The environment variables, without the location's prefix, without which there is nothing to do: a scheduled run says so
+    and ends well, and one that somebody starts is told what is missing.
+    """
+    timeout: timedelta = timedelta(hours=4)
+    """After which the run ends its work by itself: the statement is cancelled, its transaction rolled back."""
+    retry: Retry | None = None
+    """How a run that failed is repeated, under its lock. None, the default, for what deletes: the next tick goes on."""
+    run_on_startup: bool = False
+    """Whether it runs once for each deployment, when the daemon first sees it."""
+    after: tuple[str, ...] = ()
+    """The jobs, as `location/name`, each of which must have succeeded since this one's last run."""
+    after_within: timedelta = timedelta(hours=1)
+    """For a job that has a schedule besides: how long a tick waits for `after`, before it is skipped."""
+    formerly: tuple[str, ...] = ()
+    """The names that it had, so that what operators said of its schedule goes on to hold."""
+    needs_approval: bool = False
+    """Whether a run that somebody starts by the console takes another person who approves of its dry run. Schedules run it alone."""
     is_asset: bool = False
     database: DatabaseWork[S] | None = None
     partitions: Partitions | None = None
@@ -69,12 +98,23 @@ class JobSpec(Generic[S]):
 
     @property
     def schedule_name(self) -> str:
-        return f"{self.name}_cron"
+        """The name of Dagster's schedule, or of the sensor of a job that runs at an interval."""
+        return schedule_name(self.name, self.schedule)
 
     @property
-    def schedule(self) -> str:
+    def cron(self) -> str | None:
+        """The cron of a job that runs by one."""
+        return self.schedule.expression if isinstance(self.schedule, Cron) else None
+
+    @property
+    def interval(self) -> timedelta | None:
+        """The interval of a job that runs at one."""
+        return self.schedule.interval if isinstance(self.schedule, Every) else None
+
+    @property
+    def schedule_text(self) -> str:
         """When it runs, in words for people."""
-        return self.cron or NO_SCHEDULE
+        return str(self.schedule) if self.schedule is not None else NO_SCHEDULE
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -91,9 +131,45 @@ class JobSpec(Generic[S]):
         """What the job's role needs; see `DatabaseWork`."""
         return self.database.privileges if self.database is not None else {}
 
+    def timeout_of(self, settings: JobSettings) -> timedelta:
+        """Return for how long a run with these settings may go on."""
+        return self.timeout if settings.run_seconds is None else timedelta(seconds=settings.run_seconds)
+
+    def retry_of(self, settings: JobSettings) -> Retry | None:
+        """Return how a run with these settings is repeated, None where it is not."""
+        given = self.retry or Retry(attempts=0)
+        attempts, seconds = settings.retry_attempts, settings.retry_delay_seconds
+        retry = replace(
+            given,
+            attempts=given.attempts if attempts is None else attempts,
+            delay=given.delay if seconds is None else timedelta(seconds=seconds),
+        )
+        return retry if retry.attempts else None
+
+    def default_of(self, key: str) -> Scalar:
+        """Return the value of a setting that nobody sets; some of every job's are what its specification says."""
+        of_specification: dict[str, Scalar] = {
+            self.settings.timeout_key: int(self.timeout.total_seconds()),
+            "retry_attempts": self.retry.attempts if self.retry else 0,
+            "retry_delay_seconds": int((self.retry or Retry(attempts=0)).delay.total_seconds()),
+        }
+        default: Scalar = self.settings.model_fields[key].default
+        return of_specification.get(key, default)
+
     def ticks(self, after: datetime) -> Iterator[datetime]:
-        """Yield every later tick than an instant, ascending, in UTC; none of a job without a schedule."""
-        return ticks(self.cron, self.location.timezone, after) if self.cron else iter(())
+        """Yield every later tick than an instant, ascending, in UTC; none of a job without a schedule.
+
+        Those of an interval are counted from the instant: there the last look was.
+        """
+        if isinstance(self.schedule, Every):
+            return iter(EvenTicks(self.schedule.interval, as_utc(after), datetime.max.replace(tzinfo=UTC)))
+        return ticks(self.schedule.expression, self.location.timezone, after) if self.schedule else iter(())
+
+    def ticks_until(self, after: datetime, until: datetime) -> Sequence[datetime]:
+        """Return the later ticks than an instant up to another one, ascending; of an interval without making them all."""
+        if isinstance(self.schedule, Every):
+            return EvenTicks(self.schedule.interval, as_utc(after), until)
+        return list(takewhile(lambda tick: tick <= until, self.ticks(after)))
 
     def next_tick(self, after: datetime) -> datetime | None:
         """Return the first tick after an instant, in UTC; None where none ever comes."""
@@ -110,6 +186,11 @@ class JobSpec(Generic[S]):
         if self.database is None or self.database.purges is None:
             return None
         return self.database.purges(planning, settings)
+
+    def idle_for_want_of(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the variables that are not set, with their prefix, for want of which a scheduled run does nothing."""
+        names = (f"{self.location.prefix}_{name}" for name in self.idle_without)
+        return tuple(name for name in names if not environ.get(name))
 
     def tables_used(self, planning: Planning, settings: S) -> Mapping[str, tuple[str, ...]]:
         """Return what a run with these settings does to which tables; those whose purge is switched off are left out."""
@@ -136,29 +217,51 @@ def _load_spec(module_name: str) -> JobSpec:
     spec = getattr(module, "SPEC", None)
     if not isinstance(spec, JobSpec):
         raise SpecificationError(f"{module_name} has no SPEC; a file in jobs/ describes one job by SPEC = JobSpec(…)")
+    if not spec.name.strip():
+        raise SpecificationError(f"{module_name} specifies a job with a blank name; name it after its file")
     if spec.name != module_name.rpartition(".")[2]:
         raise SpecificationError(f"{module_name} specifies a job named {spec.name!r}; name the file after its job")
     if spec.mail is not None and spec.database is None:
         raise SpecificationError(f"{spec.key} sends mail and keeps its notices nowhere: database=DatabaseWork(…)")
     if (spec.run is None) != bool(spec.steps):
         raise SpecificationError(f"{spec.key} needs either run, or steps")
-    _check_cron(spec)
+    if faults := "; ".join(_faults(spec)):
+        raise SpecificationError(f"{spec.key} {faults}")
     return spec
 
 
-def _check_cron(spec: JobSpec) -> None:
-    if spec.cron is not None and not is_cron(spec.cron):
-        raise SpecificationError(
-            f"{spec.key} has the cron {spec.cron!r}, of which the scheduler makes nothing; write it in five fields, like '0 1 * * *'"
-        )
+def _faults(spec: JobSpec) -> Iterator[str]:
+    """Yield what is wrong with what a job says of itself."""
+    for part in ("owner", "summary", "description"):
+        if not getattr(spec, part).strip():
+            yield f"has a blank {part}; say it to the people who operate it"
+    yield from schedule_faults(spec.schedule)
+    if spec.schedule is not None:
+        yield from zone_faults(spec.location.timezone)
+    yield from timeout_faults(spec.timeout)
+    yield from retry_faults(spec.retry)
+    yield from wait_faults(spec.after_within)
+    if spec.interval is None and spec.database is not None and spec.database.is_due is not None:
+        yield "asks whether anything is due, and runs at no interval; give it schedule=Every(…), or take is_due out"
 
 
-def _check_unique(specs: Iterable[JobSpec]) -> None:
+def schedule_name(job: str, schedule: Schedule | None) -> str:
+    """Return the name of what makes a job's ticks: `<job>_every` of one at an interval, else `<job>_cron`."""
+    return f"{job}_every" if isinstance(schedule, Every) else f"{job}_cron"
+
+
+def _check_unique(specs: Sequence[JobSpec]) -> None:
     seen: set[str] = set()
     for spec in specs:
         if spec.name in seen:
             raise SpecificationError(f"two jobs are named {spec.name!r}")
         seen.add(spec.name)
+    for spec in specs:
+        for name in spec.formerly:
+            # One that runs by a cron no more but at an interval has another schedule under its own name.
+            if name in seen and name != spec.name:
+                raise SpecificationError(f"{spec.key} was formerly {name!r}, which another job is named or was")
+            seen.add(name)
 
 
 def purged_tables(specs: Iterable[JobSpec]) -> list[str]:

@@ -19,11 +19,11 @@ from cath_dagster.core.errors import (
 )
 from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.model.outcome import Outcome, Status, collect
-from cath_dagster.core.model.settings import (
-    JobSettings,
-    PurgeSettings,
-)
+from cath_dagster.core.model.schedule import spoken
+from cath_dagster.core.model.settings import JobSettings, PurgeSettings
+from cath_dagster.core.postgres.deadline import DeadlineReached
 from cath_dagster.core.postgres.followers import find_hindrance, require_writes
+from cath_dagster.core.run.attempts import Attempt
 from cath_dagster.core.run.job_parts import Step
 from cath_dagster.core.run.job_run import JobRun
 from cath_dagster.core.run.schema_fit import check_fit
@@ -48,22 +48,35 @@ class Ended:
     is_counted: bool = True
 
 
-def run_steps(run: JobRun, spec: JobSpec, settings: JobSettings, step: str | None) -> Ended:
+def run_steps(run: JobRun, spec: JobSpec, settings: JobSettings, step: str | None, attempt: Attempt) -> Ended:
     """Do the job's steps, the most have one, and keep their ledger; return how it ended.
 
-    A step that failed does not keep the next from its work, one that never began does.
+    A step that failed does not keep the next from its work, one that never began does, and so does the deadline.
     """
     try:
-        if spec.database is not None:
-            _check_server(run, spec)
+        with attempt.deadline.armed():
+            if spec.database is not None:
+                _check_server(run, spec)
+    except DeadlineReached:
+        return Ended(Status.TIMEOUT, _timed_out(spec, settings), began=False)
     except MaintenanceError as failed:
+        if isinstance(failed, DatabaseUnavailableError):
+            attempt.repeats()
         return Ended(_status(failed), str(failed), began=False)
     parts, ended = spec.parts(step), Ended(Status.SUCCESS, None, began=False)
     for part in parts:
-        ended = _joined(ended, _run_part(run, spec, part, settings, is_prepared=ended.began), len(parts) > 1, part.name)
-        if not ended.began:
+        done = _run_part(run, spec, part, settings, attempt, is_prepared=ended.began)
+        ended = _joined(ended, done, len(parts) > 1, part.name)
+        if not ended.began or ended.status is Status.TIMEOUT:
             break
     return ended
+
+
+def _timed_out(spec: JobSpec, settings: JobSettings) -> str:
+    return (
+        f"the run has had its {spoken(spec.timeout_of(settings))} and was ended; what it committed stays, and the next run "
+        f"goes on from there; {settings.timeout_key} gives a run longer"
+    )
 
 
 def _joined(before: Ended, ended: Ended, is_named: bool, step: str) -> Ended:
@@ -75,45 +88,75 @@ def _joined(before: Ended, ended: Ended, is_named: bool, step: str) -> Ended:
     return Ended(status, "; ".join(errors) or None, ended.began, outcomes, before.is_counted and ended.is_counted)
 
 
-def _run_part(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, *, is_prepared: bool) -> Ended:
+def _run_part(
+    run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, attempt: Attempt, *, is_prepared: bool
+) -> Ended:
     status, error, began, is_counted = Status.SUCCESS, None, is_prepared, True
     try:
-        _begin(run, spec, part)
-        if not began:
-            let_in(run, spec, settings)
-            began = True
-        _work(run, spec, part, settings)
-    except MaintenanceError as failed:
-        status, error = _status(failed), str(failed)
+        with attempt.deadline.armed():
+            _begin(run, spec, part)
+            if not began:
+                let_in(run, spec, settings)
+                began = True
+            _work(run, spec, part, settings, attempt)
+    except BaseException as broken:
+        status, error = _how_it_broke(broken, attempt, spec, settings)
         began = began and status is not Status.REFUSED
-    except BaseException:
-        with contextlib.suppress(MaintenanceError):
-            _close(run, spec, part, "interrupted", None)
-        raise
+        if error is None:
+            with contextlib.suppress(MaintenanceError):
+                _close(run, spec, part, attempt, "interrupted", None)
+            raise
     try:
-        _close(run, spec, part, status.value, error)
+        _close(run, spec, part, attempt, status.value, error)
     except MaintenanceError as failed:
-        status, error = Status.FAILED, error or f"the work is done, but the ledger could not be closed: {failed}"
+        if status is Status.SUCCESS:
+            status, error = Status.FAILED, f"the work is done, but the ledger could not be closed: {failed}"
         # Before the work there was nothing to count.
         is_counted = not began
     return Ended(status, error, began, tuple(run.account.outcomes), is_counted)
 
 
-def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings) -> None:
-    """Do the work, and what else is due whatever became of it; raise `IncompleteRunError` for all that failed."""
+def _how_it_broke(
+    broken: BaseException, attempt: Attempt, spec: JobSpec, settings: JobSettings
+) -> tuple[Status, str | None]:
+    """Return how a run ended that broke off, without an error where that is no failure of the run.
+
+    What breaks off once the deadline has struck did so by it: tasks and threads wrap what was raised in their midst.
+    """
+    if attempt.deadline.has_struck:
+        attempt.deadline.end()
+        return Status.TIMEOUT, _timed_out(spec, settings)
+    if not isinstance(broken, MaintenanceError):
+        return Status.FAILED, None
+    if isinstance(broken, DatabaseUnavailableError):
+        attempt.repeats()
+    return _status(broken), str(broken)
+
+
+def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, attempt: Attempt) -> None:
+    """Do the work, and what else is due whatever became of it; raise `IncompleteRunError` for all that failed.
+
+    What breaks the work off may be repeated; what the job has recorded as left undone is for the next run.
+    """
     try:
         part.run(run, settings)
     except DatabaseLostError:
         raise
     except (DatabaseStatementError, DatabaseUnavailableError, IncompleteRunError) as failed:
         run.fail(str(failed))
-        _try(run, run.drain_left)
+        if not attempt.repeats():
+            _try(run, run.drain_left)
+    if attempt.again_in is None:
+        _finish_up(run, spec, settings)
+    if run.account.failures:
+        raise IncompleteRunError("; ".join(run.account.failures))
+
+
+def _finish_up(run: JobRun, spec: JobSpec, settings: JobSettings) -> None:
     if spec.database is not None and isinstance(settings, PurgeSettings):
         _try(run, run.delete_archives)
     if spec.mail is not None:
         _try(run, partial(run.forget, spec.mail.forgets(run, settings)))
-    if run.account.failures:
-        raise IncompleteRunError("; ".join(run.account.failures))
 
 
 def _try(run: JobRun, duty: Callable[[], None]) -> None:
@@ -171,11 +214,11 @@ def _begin(run: JobRun, spec: JobSpec, part: Step) -> None:
         run.begin(part.name, part.targets, deletes=part.purges, rule_table=next(iter(spec.targets), ""))
 
 
-def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> None:
+def _close_ledger(run: JobRun, part: Step, attempt: Attempt, status: str, error: str | None) -> None:
     """Record how the work on every table ended, and make the outcomes complete.
 
     A table that the job reports on has an outcome also where it came to nothing, and where the run broke off
-    in its midst: then with what was committed before.
+    in its midst: then with what was committed before. The ledger of a run that is tried again stays open.
     """
     told = {outcome.target for outcome in run.account.outcomes}
     committed = run.ledger.recorded()
@@ -183,13 +226,17 @@ def _close_ledger(run: JobRun, part: Step, status: str, error: str | None) -> No
     for table in dict.fromkeys((*part.targets, *planned, *committed)):
         matched = 0 if table in told else run.account.planned_rows.get(table, 0)
         run.record(Outcome.of(table, {**run.account.unrecorded(committed, table), "matched": matched}))
-    run.account.outcomes = list(collect(run.account.outcomes))
-    run.ledger.finish(run.account.outcomes, status=status, error=error)
+    run.account.outcomes = [
+        attempt.complete(outcome, is_whole=outcome.target in committed) for outcome in collect(run.account.outcomes)
+    ]
+    if attempt.again_in is None:
+        run.ledger.finish(run.account.outcomes, status=status, error=error)
     run.account.deleted_today = run.ledger.deleted_today()
 
 
-def _close(run: JobRun, spec: JobSpec, part: Step, status: str, error: str | None) -> None:
+def _close(run: JobRun, spec: JobSpec, part: Step, attempt: Attempt, status: str, error: str | None) -> None:
     if spec.database is None:
-        run.account.outcomes = list(collect(run.account.outcomes))
+        outcomes = collect(run.account.outcomes)
+        run.account.outcomes = [attempt.complete(outcome, is_whole=False) for outcome in outcomes]
     else:
-        _close_ledger(run, part, status, error)
+        _close_ledger(run, part, attempt, status, error)

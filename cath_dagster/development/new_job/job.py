@@ -53,7 +53,7 @@ def purges(planning: Planning, settings: {settings}) -> list[Purge]:
 SPEC = JobSpec(
     location={constant},
     name="{job}",
-    cron="{cron}",
+    schedule=Cron("{cron}"),
     owner=OWNER,
     summary="{summary}",
     description=({description}),
@@ -109,7 +109,8 @@ def _imports(order: Order, *, is_date: bool) -> str:
 
 def _from_core(target: Target, *, has_children: bool) -> str:
     naive = "from cath_dagster.core.instants import naive_utc\n" if target.by.type_name == "timestamp" else ""
-    return f"{naive}from cath_dagster.core.model.purge import {'Child, ' if has_children else ''}Planning, Purge"
+    purge = f"from cath_dagster.core.model.purge import {'Child, ' if has_children else ''}Planning, Purge\n"
+    return f"{naive}{purge}from cath_dagster.core.model.schedule import Cron"
 
 
 def _compared(order: Order, type_name: str) -> str:

@@ -60,6 +60,8 @@ class Outside:
             GitHubServer() as github,
             PreviewProviders(branches=cloudmake_sample.preview_branches()) as previews,
         ):
+            for repository in cloudmake_sample.REPOSITORIES:
+                github.add_repository(repository, *cloudmake_sample.ENVIRONMENTS)
             config = mail_folder.parent / "mcp" / "config.json"
             config.parent.mkdir(parents=True, exist_ok=True)
             # One that is started with each look would be most of what a look takes.
@@ -93,6 +95,11 @@ class Outside:
             "CLOUDMAKE_MCP_LOAD_TEST_MAX_CALLS_PER_MINUTE": "100000",
             "CLOUDMAKE_GITHUB_API_URL": self.github.url,
             "CLOUDMAKE_GITHUB_TOKEN": self.github.token,
+            "CLOUDMAKE_GITHUB_SECRETS_SYNC_ENVIRONMENT_NAMES": "production=prod",
+            # The stand-in has no limit to spare.
+            "CLOUDMAKE_GITHUB_SECRETS_SYNC_WRITES_PER_MINUTE": "6000",
             **self.previews.environment(),
+            # Nothing else is at work on the sample.
+            "HAY_RETENTION_OWNS": "true",
             **({"CLOUDMAKE_SCAN_PATH": str(REPOSITORY)} if is_repository() else {}),
         }

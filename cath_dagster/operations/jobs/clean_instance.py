@@ -1,18 +1,22 @@
-"""Delete Dagster's own history past its retention: runs with events and compute logs, what has no run, ticks, alerts.
+"""Delete the instance's past after its retention: Dagster's runs with events and logs, ticks, alerts, our own history.
 
 What Dagster still looks at is kept: whatever is not over, the newest run of every job, and every run that made the
 latest materialisation, observation or check of an asset, of each partition. Such a run is kept whole; half a run
 would be none that its page could show.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
+from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.history.tables import scheduled_job_history
 from cath_dagster.core.instants import naive_utc
 from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import Days, PurgeSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -34,6 +38,9 @@ REPOSITORY = ".dagster/repository"
 """The tag that says from which code location a run comes: jobs of two locations may have one name."""
 NEEDED_EVENTS = ("ASSET_MATERIALIZATION", "ASSET_OBSERVATION")
 
+HISTORY_RETENTION = "SCHEDULER_HISTORY_RETENTION"
+HISTORY_DAYS = 30
+
 
 class CleanInstanceSettings(PurgeSettings):
     """How long Dagster's own history is kept."""
@@ -44,6 +51,11 @@ class CleanInstanceSettings(PurgeSettings):
     )
     failure_retention_days: Days = Field(
         default=90, description="Days for which failed runs and failed ticks are kept."
+    )
+    history_retention_days: Days | None = Field(
+        default=None,
+        description="Days for which operations.scheduled_job_history is kept; what it adds up to is kept for good. "
+        f"Unset: {HISTORY_RETENTION}, else {HISTORY_DAYS}.",
     )
 
 
@@ -116,7 +128,34 @@ def purges(planning: Planning, settings: CleanInstanceSettings) -> list[Purge]:
             cutoff=failed,
             age=alert.c.raised_at,
         ),
+        _history(planning, settings),
     ]
+
+
+def _history(planning: Planning, settings: CleanInstanceSettings) -> Purge:
+    """A run that is not over has no end, and is kept; so is what its job's runs add up to, which is elsewhere."""
+    days = (
+        history_days(planning.environ) if settings.history_retention_days is None else settings.history_retention_days
+    )
+    cutoff = planning.as_of - timedelta(days=days)
+    return Purge(
+        table=scheduled_job_history,
+        rule=f"history of runs older than {days} days",
+        predicate=scheduled_job_history.c.completed_at < cutoff,
+        cutoff=cutoff,
+        age=scheduled_job_history.c.completed_at,
+    )
+
+
+def history_days(environ: Mapping[str, str]) -> int:
+    """Return for how many days the history is kept; raise `ConfigurationError` for what are none."""
+    given = environ.get(HISTORY_RETENTION) or str(HISTORY_DAYS)
+    try:
+        return TypeAdapter(Days).validate_strings(given)
+    except ValidationError:
+        raise ConfigurationError(
+            f"{HISTORY_RETENTION} is {given!r}; write a whole number of days, at most 36,500"
+        ) from None
 
 
 _INSTANT = sa.DateTime(timezone=True)
@@ -171,14 +210,14 @@ SPEC = JobSpec(
     location=OPERATIONS,
     name="clean_instance",
     # Before the purges of the night, and not in the hour in which most instances begin theirs.
-    cron="20 0 * * *",
+    schedule=Cron("20 0 * * *"),
     owner=OWNER,
     summary="Deletes Dagster's own runs, events, ticks and compute logs past their retention.",
     description=(
         "Deletes from Dagster's own database the runs that ended more than 30 days ago, failed ones 90, with their "
         "events, tags and compute logs, and as old events and check executions of no run, ended backfills and ticks. Kept are runs that are not over, the newest run of every "
         "job, and every run that made the latest materialisation, observation or check of an asset or one of its "
-        "partitions, and what belongs to no run where it is the newest of its kind. What is deleted cannot be brought back; the ledger in the maintained databases is not touched."
+        "partitions, and what belongs to no run where it is the newest of its kind. The history of all runs goes after SCHEDULER_HISTORY_RETENTION, 30 days; its totals stay. What is deleted cannot be brought back; the ledger in the maintained databases is not touched."
     ),
     settings=CleanInstanceSettings,
     run=clean_instance,
@@ -196,6 +235,9 @@ SPEC = JobSpec(
             "run_tags": ("SELECT", "DELETE"),
             "job_ticks": ("SELECT", "UPDATE", "DELETE"),
             "maintenance.alert": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+            # The runs of all locations write here, as the role by which Dagster keeps its own.
+            "operations.scheduled_job": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+            "operations.scheduled_job_history": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         },
     ),
 )

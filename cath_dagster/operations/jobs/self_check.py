@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from cath_dagster.core.model.finding import Finding, Level
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.run.job_parts import DatabaseWork
 from cath_dagster.core.run.job_run import JobRun
@@ -59,7 +60,7 @@ def _has_problem(findings: list[Finding]) -> bool:
 SPEC = JobSpec(
     location=OPERATIONS,
     name="self_check",
-    cron="35 * * * *",
+    schedule=Cron("35 * * * *"),
     owner=OWNER,
     summary="Looks every hour at daemons, code locations, clocks and forgotten locks.",
     description=(

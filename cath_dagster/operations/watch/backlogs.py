@@ -10,6 +10,7 @@ from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.trend import Point, Trend, find_trend
 from cath_dagster.operations.watch.look import Look, Seen
+from cath_dagster.orchestration.runs import ENDED
 from cath_dagster.registry import all_specs
 
 OTHERS = 5
@@ -59,8 +60,8 @@ def read_points(instance: dg.DagsterInstance, spec: JobSpec, table: str, *, runs
         metadata: dict[str, Any] = (
             {name: one.value for name, one in observation.metadata.items()} if observation else {}
         )
-        # A dry run says what matches, and not what it deleted.
-        if metadata.get("job") != spec.name or "rows_deleted" not in metadata:
+        # A dry run says what matches, and not what it deleted; of one that failed nobody knows what it would have found.
+        if metadata.get("job") != spec.name or "rows_deleted" not in metadata or ENDED in metadata:
             continue
         found.append(
             Point(

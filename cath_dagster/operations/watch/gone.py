@@ -15,6 +15,7 @@ from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look
 from cath_dagster.operations.watched import SENSORS
 from cath_dagster.orchestration.internals.instigators import InstigatorState, InstigatorType, ScheduleInstigatorData
+from cath_dagster.orchestration.location_sensors import location_sensor_names
 from cath_dagster.registry import all_specs, locations
 
 SILENT = timedelta(days=1)
@@ -26,8 +27,9 @@ TICKS_MISSED = 2
 def is_known(state: InstigatorState) -> bool:
     """Return whether this version has the schedule or sensor."""
     location, name = state.repository_selector.location_name, state.instigator_name
-    schedules = {spec.schedule_name for spec in all_specs() if spec.location.name == location and spec.cron}
-    return name in schedules or name in SENSORS.get(location, ())
+    specs = [spec for spec in all_specs() if spec.location.name == location]
+    known = {spec.schedule_name for spec in specs if spec.schedule} | location_sensor_names(specs)
+    return name in known or name in SENSORS.get(location, ())
 
 
 def is_ours(state: InstigatorState) -> bool:

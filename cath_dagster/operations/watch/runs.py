@@ -10,7 +10,8 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.model.outcome import Status
-from cath_dagster.core.run.spec import NO_SCHEDULE, JobSpec
+from cath_dagster.core.model.schedule import NO_SCHEDULE
+from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
 from cath_dagster.orchestration.jobs import QUEUE_KEY
@@ -29,7 +30,7 @@ WORKER_LOST = "the run's worker was lost"
 
 
 @dataclass(frozen=True)
-class _Failure:
+class Failure:
     says: str
     metadata: Mapping[str, Any]
 
@@ -47,7 +48,7 @@ def _is_end_of_chain(look: Look, record: dg.RunRecord) -> bool:
     tags = record.dagster_run.tags
     if RETRY_RUN in tags:
         return False
-    age = look.now - _ended_at(record)
+    age = look.now - ended_at(record)
     if WILL_RETRY not in tags:
         return age > UNDECIDED or not look.instance.run_retries_enabled
     return tags[WILL_RETRY] != "true" or age > UNLAUNCHED
@@ -56,8 +57,8 @@ def _is_end_of_chain(look: Look, record: dg.RunRecord) -> bool:
 def _alert_of_run(look: Look, record: dg.RunRecord) -> Alert:
     run = record.dagster_run
     subject = job_key(run)
-    failures = _failures(look.instance, run.run_id)
-    is_refused = any(_plain(failure.metadata.get("status")) == Status.REFUSED.value for failure in failures)
+    failures = failures_of(look.instance, run.run_id)
+    is_refused = any(plain(failure.metadata.get("status")) == Status.REFUSED.value for failure in failures)
     says = [line for failure in failures for line in (failure.says, *_left_undone(failure.metadata))]
     attempts = int(run.tags.get(RETRY_NUMBER, "0")) + 1
     if attempts > 1:
@@ -73,13 +74,13 @@ def _alert_of_run(look: Look, record: dg.RunRecord) -> Alert:
         occurrence=run.run_id,
         title=f"{subject} {'was refused' if is_refused else 'failed'}",
         says=tuple(says),
-        at=_ended_at(record),
+        at=ended_at(record),
         path=f"/runs/{run.run_id}",
     )
 
 
 def _what_goes_on(spec: JobSpec, now: datetime) -> Iterator[str]:
-    if spec.cron is None:
+    if spec.schedule is None:
         yield f"It has {NO_SCHEDULE}: the next run that somebody starts goes on where this one stopped."
     elif tick := spec.next_tick(now):
         local = tick.astimezone(ZoneInfo(spec.location.timezone))
@@ -92,13 +93,13 @@ def job_key(run: dg.DagsterRun) -> str:
     return run.tags.get(QUEUE_KEY) or f"{location or 'unknown'}/{run.job_name}"
 
 
-def _ended_at(record: dg.RunRecord) -> datetime:
+def ended_at(record: dg.RunRecord) -> datetime:
     if record.end_time is not None:
         return datetime.fromtimestamp(record.end_time, UTC)
     return record.update_timestamp
 
 
-def _failures(instance: dg.DagsterInstance, run_id: str) -> list[_Failure]:
+def failures_of(instance: dg.DagsterInstance, run_id: str) -> list[Failure]:
     """Return why each step of a run failed that did, in words that are ours.
 
     Of any other error its kind is told, and its message is in the log. Where no step failed, the run itself did.
@@ -111,21 +112,21 @@ def _failures(instance: dg.DagsterInstance, run_id: str) -> list[_Failure]:
         return steps
     reasons = [event.job_failure_data.failure_reason for event in events if event.is_run_failure]
     named = reasons[-1].value.lower().replace("_", " ") if reasons and reasons[-1] else WORKER_LOST
-    return [_Failure(f"{named}; what was committed stays, and nothing is done twice.", {})]
+    return [Failure(f"{named}; what was committed stays, and nothing is done twice.", {})]
 
 
-def _step_failure(event: dg.DagsterEvent) -> _Failure:
+def _step_failure(event: dg.DagsterEvent) -> Failure:
     data = event.step_failure_data
     if data.user_failure_data is not None:
-        return _Failure(data.user_failure_data.description or "it failed", data.user_failure_data.metadata)
+        return Failure(data.user_failure_data.description or "it failed", data.user_failure_data.metadata)
     error = data.error.cause or data.error if data.error is not None else None
     kind = error.cls_name if error is not None else None
-    return _Failure(f"{kind or 'an error'} in step {event.step_key}; its message is in the run's log.", {})
+    return Failure(f"{kind or 'an error'} in step {event.step_key}; its message is in the run's log.", {})
 
 
 def _left_undone(metadata: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each target of which something due is left."""
-    for record in _plain(metadata.get("outcomes")) or ():
+    for record in plain(metadata.get("outcomes")) or ():
         row = record.data
         done = sum(int(row.get(name) or 0) for name in ("deleted", "updated", "notified"))
         matched, failed = int(row.get("matched") or 0), int(row.get("failed") or 0)
@@ -135,7 +136,7 @@ def _left_undone(metadata: Mapping[str, Any]) -> Iterator[str]:
             yield f"Left undone: {failed:,} in {row['target']}."
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return what a metadata value holds; of a table its records."""
     return getattr(value, "records", None) or getattr(value, "value", None)
 
@@ -165,7 +166,7 @@ def _success_after(instance: dg.DagsterInstance, subject: str, since: datetime) 
     )
     for record in ended:
         run = record.dagster_run
-        if job_key(run) == subject and _ended_at(record) > since and not _is_dry(run):
+        if job_key(run) == subject and ended_at(record) > since and not _is_dry(run):
             return run
     return None
 

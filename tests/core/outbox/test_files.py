@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.outbox.files import count_due, drain
-from cath_dagster.core.ports.blobs import Removal, RemovalResult
+from cath_dagster.core.ports.blobs import Listed, Removal, RemovalResult
 from cath_dagster.core.postgres.database import Database
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
@@ -52,6 +52,9 @@ class Shelf:
         raise NotImplementedError
 
     def list(self, prefix: str) -> Iterator[str]:
+        raise NotImplementedError
+
+    def list_files(self, prefix: str) -> Iterator[Listed]:
         raise NotImplementedError
 
     def address(self, path: str) -> str:

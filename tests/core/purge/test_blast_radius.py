@@ -13,6 +13,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.purge import blast_radius
@@ -44,7 +45,7 @@ def purging(*purges: Purge) -> Callable[[JobRun, JobSettings], None]:
 SPEC = JobSpec(
     location=CATH,
     name="tidy",
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner="team:test",
     summary="Tidies.",
     description="Tidies.",

@@ -24,6 +24,7 @@ from cath_dagster.core.archive.obstacles import PERSONAL
 from cath_dagster.core.inspection.explain import Explanation, explain
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.core.model.purge import Child, Planning, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import PurgeSettings
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.restore.preparation import Request
@@ -307,7 +308,7 @@ def specify(schema: Schema) -> JobSpec:
     return JobSpec(
         location=CATH,
         name="tidy",
-        cron="0 1 * * *",
+        schedule=Cron("0 1 * * *"),
         owner="team:test",
         summary="Tidies.",
         description="Tidies.",

@@ -18,6 +18,7 @@ from cath_dagster.cath import CATH
 from cath_dagster.cath.media_report import Week
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import Days, JobSettings
 from cath_dagster.core.postgres.database import FIRST_PAUSE_SECONDS, MAX_ATTEMPTS, Database
 from cath_dagster.core.run.execution import execute
@@ -58,7 +59,7 @@ def tidy(run: JobRun, settings: TidySettings) -> None:
 TIDY = JobSpec(
     location=CATH,
     name="tidy",
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner="team:test",
     summary="Tidies.",
     description="Tidies.",

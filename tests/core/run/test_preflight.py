@@ -18,6 +18,7 @@ from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cath import CATH
 from cath_dagster.core.model.outcome import RunResult, Status
 from cath_dagster.core.model.purge import Child, Purge
+from cath_dagster.core.model.schedule import Cron
 from cath_dagster.core.model.settings import JobSettings, PurgeSettings
 from cath_dagster.core.postgres import followers
 from cath_dagster.core.run import preflight
@@ -52,7 +53,7 @@ def purging(purge: Purge) -> Callable[[JobRun, JobSettings], None]:
 SPEC = JobSpec(
     location=CATH,
     name="tidy",
-    cron="0 1 * * *",
+    schedule=Cron("0 1 * * *"),
     owner="team:test",
     summary="Tidies.",
     description="Tidies.",

@@ -1,5 +1,6 @@
 """The load of a location's jobs: a file that does not say what a job must say is noticed."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -12,19 +13,23 @@ from cath_dagster.cath import CATH
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import SpecificationError, load_specs
+from cath_dagster.operations import OPERATIONS
 from tests.support.inventory import inventory
 
 JOB = """
+from datetime import timedelta
+from cath_dagster.core.model.schedule import Cron, Every, Retry
 from cath_dagster.core.model.settings import JobSettings
 from cath_dagster.core.run.job_parts import DatabaseWork, MailWork
 from cath_dagster.core.run.spec import JobSpec
 from {package} import CATH
 
 SPEC = JobSpec(
-    location=CATH, name="{name}", cron="{cron}", owner="team:test", summary="Tidies.", description="Tidies.",
+    location=CATH, name="{name}", schedule=Cron("{cron}"), owner="team:test", summary="Tidies.", description="Tidies.",
     settings=JobSettings, run=lambda run, settings: None, {parts}
 )
 """
+CRON = 'Cron("0 1 * * *")'
 HEAD = """
 from cath_dagster.core.model.location import CodeLocation
 CATH = CodeLocation(name="shop", package="{package}", revision="shop_0001")
@@ -122,12 +127,64 @@ def test_refuses_a_bad_cron(package: str, location: CodeLocation, add_file: AddF
         load_specs(location)
 
 
+@pytest.mark.parametrize(
+    ("said", "instead", "wrong"),
+    [
+        ('summary="Tidies."', 'summary=" "', "has a blank summary"),
+        ('description="Tidies."', 'description=""', "has a blank description"),
+        ('name="tidy"', 'name=" "', "specifies a job with a blank name"),
+        (CRON, "Every(timedelta(seconds=4))", "runs every 4 s, and the daemon looks every 5 s"),
+        (CRON, "Every(timedelta(seconds=7.5))", "runs every 7.5 s; make the interval whole seconds"),
+        (CRON, f"{CRON}, timeout=timedelta(0)", "has the timeout 0:00:00; make it 0:00:01 to 1 day"),
+        (CRON, f"{CRON}, timeout=timedelta(hours=25)", "has the timeout 1 day, 1:00:00"),
+        (CRON, f"{CRON}, retry=Retry(attempts=0)", "is repeated 0 times; make retry.attempts 1 to 10"),
+        (CRON, f"{CRON}, retry=Retry(attempts=11)", "is repeated 11 times"),
+        (CRON, f"{CRON}, retry=Retry(attempts=1, delay=timedelta(hours=2))", "has the retry.delay 2:00:00"),
+        (CRON, f"{CRON}, retry=Retry(attempts=1, backoff=0.5)", "has the retry.backoff 0.5"),
+        (CRON, f"{CRON}, retry=Retry(attempts=1, jitter=2)", "has the retry.jitter 2"),
+        (CRON, f"{CRON}, after_within=timedelta(0)", "waits for those before it within 0:00:00"),
+        ("database=DatabaseWork(", "database=DatabaseWork(is_due=lambda run, settings: (), ", "runs at no interval"),
+    ],
+)
+def test_says_what_is_wrong_with_a_registration(
+    package: str, location: CodeLocation, add_file: AddFile, said: str, instead: str, wrong: str
+) -> None:
+    add_file("tidy", job(package, "tidy").replace(said, instead))
+
+    with pytest.raises(SpecificationError, match=f"tidy.*{re.escape(wrong)}"):
+        load_specs(location)
+
+
+def test_refuses_a_zone_that_is_none(
+    package: str, location: CodeLocation, add_file: AddFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_file("tidy", job(package, "tidy"))
+    monkeypatch.setenv("SCHEDULER_TIMEZONE", "Europe/Nowhere")
+
+    with pytest.raises(SpecificationError, match="shop/tidy has the zone 'Europe/Nowhere'"):
+        load_specs(location)
+
+
+def test_takes_a_location_s_own_zone_before_the_deployment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHEDULER_TIMEZONE", "Europe/Paris")
+
+    assert (CATH.timezone, OPERATIONS.timezone) == ("UTC", "Europe/Paris")
+
+
+def test_refuses_an_earlier_name_that_is_taken(package: str, location: CodeLocation, add_file: AddFile) -> None:
+    add_file("tidy", job(package, "tidy", parts='formerly=("sweep",),'))
+    add_file("sweep", job(package, "sweep"))
+
+    with pytest.raises(SpecificationError, match="shop/tidy was formerly 'sweep'"):
+        load_specs(location)
+
+
 def test_a_job_may_have_no_schedule(package: str, location: CodeLocation, add_file: AddFile) -> None:
-    add_file("tidy", job(package, "tidy").replace('cron="0 1 * * *", ', ""))
+    add_file("tidy", job(package, "tidy").replace(f"schedule={CRON}, ", ""))
 
     (spec,) = load_specs(location)
 
-    assert (spec.cron, spec.schedule, spec.next_tick(datetime.now(UTC))) == (None, "no schedule", None)
+    assert (spec.cron, spec.schedule_text, spec.next_tick(datetime.now(UTC))) == (None, "no schedule", None)
 
 
 def test_a_job_may_work_on_no_database(package: str, location: CodeLocation, add_file: AddFile) -> None:

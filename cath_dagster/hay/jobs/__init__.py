@@ -1,0 +1,1 @@
+"""Hay's jobs, a file each."""
