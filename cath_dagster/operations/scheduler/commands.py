@@ -76,7 +76,7 @@ def show_history(
     job: Annotated[str | None, typer.Argument(metavar="LOCATION[/JOB]", help="Of one location, or one job.")] = None,
     status: Annotated[str | None, typer.Option("--status", help=f"One of {', '.join(STATUSES)}.")] = None,
     trigger: Annotated[str | None, typer.Option("--trigger", help=f"One of {', '.join(TRIGGERS)}.")] = None,
-    run_id: Annotated[str | None, typer.Option("--run", metavar="RUN_ID", help="Of one run, all its attempts.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Of one run, all its attempts.")] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="INSTANT", help="From an instant on (ISO 8601, UTC).")
     ] = None,
@@ -196,7 +196,7 @@ def _ended(run_id: str) -> Record:
 
 
 @app.command("cancel")
-def cancel(run_id: Annotated[str, typer.Argument(metavar="RUN_ID")], as_json: Json = False) -> None:
+def cancel(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: Json = False) -> None:
     """End a run that Dagster has: what it committed stays, and the next run goes on from there."""
     with _control() as control:
         control.cancel(run_id)
