@@ -11,7 +11,7 @@ from cath_dagster.orchestration.dependencies import why_waiting
 from cath_dagster.orchestration.holds import why_held
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 from cath_dagster.orchestration.states import why_held_back
-from cath_dagster.orchestration.stopped import runs_by_default, why_stopped
+from cath_dagster.orchestration.stopped import runs_by_default, why_stopped, withheld
 
 ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -60,6 +60,7 @@ def build_schedule(
         execution_fn=evaluate,
         default_status=dg.DefaultScheduleStatus.RUNNING if runs_by_default(spec) else dg.DefaultScheduleStatus.STOPPED,
         description=spec.summary,
+        metadata=withheld(spec),
     )
 
 

@@ -5,6 +5,7 @@ import dagster as dg
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.ports.orchestrator import WITHHELD
 from cath_dagster.core.run.spec import JobSpec
 
 ENABLED = "SCHEDULER_ENABLED"
@@ -50,7 +51,13 @@ def default_status(location: CodeLocation) -> dg.DefaultScheduleStatus:
 
 def runs_by_default(spec: JobSpec) -> bool:
     """Return whether a job's schedule or sensor runs until somebody says otherwise."""
-    return spec.enabled and default_status(spec.location) is dg.DefaultScheduleStatus.RUNNING
+    return spec.enabled and not withheld(spec) and default_status(spec.location) is dg.DefaultScheduleStatus.RUNNING
+
+
+def withheld(spec: JobSpec) -> dict[str, str]:
+    """Return the metadata by which a schedule or sensor says that it may not be started yet, none where it may."""
+    missing = spec.missing_consent(MountedEnvironment())
+    return {WITHHELD: missing} if missing else {}
 
 
 def sensor_status(location: CodeLocation, *, enabled: bool = True) -> dg.DefaultSensorStatus:

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from cath_dagster.adapters.dagster_graphql import DagsterGraphQL
-from cath_dagster.core.ports.orchestrator import OrchestratorError, OrchestratorUnavailableError
+from cath_dagster.core.ports.orchestrator import WITHHELD, OrchestratorError, OrchestratorUnavailableError
 from cath_dagster.development.postgres import free_port
 
 
@@ -75,3 +75,12 @@ def test_what_it_says_otherwise_is_passed_on_by_its_kind_alone(
     assert type(raised.value) is error
     assert says in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("is_sensor", "kind"), [(False, "Schedule"), (True, "Sensor")])
+def test_what_its_code_location_withholds_is_not_started_and_the_variable_is_named(is_sensor: bool, kind: str) -> None:
+    found = {"__typename": kind, "metadataEntries": [{"label": WITHHELD, "text": "HAY_RETENTION_OWNS"}]}
+    body = json.dumps({"data": {"found": found}}).encode()
+
+    with answering(200, body) as address, pytest.raises(OrchestratorError, match="before HAY_RETENTION_OWNS=true"):
+        DagsterGraphQL(address).set_enabled("hay", "conversation_retention_cron", is_sensor=is_sensor, enabled=True)

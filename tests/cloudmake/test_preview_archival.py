@@ -359,6 +359,26 @@ def test_a_name_that_leads_to_what_holds_the_resource_is_never_asked_for(
     assert [row[2] for row in outbox(served)] == [None, None]
 
 
+def test_that_something_is_gone_is_not_believed_of_a_provider_that_does_not_show_its_project(
+    served: CloudMake, providers: PreviewProviders
+) -> None:
+    providers.hidden |= {"neon-1", "pages-1"}
+    providers.branches.add(("neon-1", "br-1"))
+    add_deployment(served, served.add_preview(add_project(served), neon_branch_id="br-1"), "deployment-1")
+
+    unknown = archive(served)
+    providers.hidden.clear()
+    known = archive(served)
+
+    assert "it shows us no project neon-1" in str(unknown.error)
+    assert "it shows us no project pages-1" in str(unknown.error)
+    assert known.error is None
+    assert {(provider, settled) for provider, _, settled, *_ in outbox(served)} == {
+        ("neon", "removed"),
+        ("cloudflare", "missing"),
+    }
+
+
 def test_a_resource_that_is_gone_already_is_what_was_wanted(served: CloudMake) -> None:
     served.add_preview(add_project(served), neon_branch_id="gone")
 

@@ -56,13 +56,13 @@ def open_instance(home: Path, databases: Databases | None = None) -> Iterator["I
             stack.callback(databases.drop_templates)
         (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
         url = stack.enter_context(databases.copy())
-        opened = stack.enter_context(_opened(home, url))
+        instance = stack.enter_context(opened(home, url))
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         connection.execute("SET timezone = 'UTC'")
-        yield Instance(home, url, opened, connection)
+        yield Instance(home, url, instance, connection)
 
 
-def _opened(home: Path, url: str) -> dg.DagsterInstance:
+def opened(home: Path, url: str) -> dg.DagsterInstance:
     """Return the instance; other tests should not find it in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))

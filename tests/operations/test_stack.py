@@ -21,7 +21,7 @@ from cath_dagster.operations.backends import open_backends
 from cath_dagster.orchestration.internals.instigators import TickStatus
 from tests.operations.instance import Instance, open_instance
 from tests.support.dagster_internals import ReconstructableRepository
-from tests.support.warm import COMMAND, WarmStack, run
+from tests.support.warm import WarmStack, run
 from tests.support.watches import WATCHES
 
 pytestmark = [pytest.mark.daemon, pytest.mark.stack]
@@ -63,7 +63,7 @@ def ended(instance: Instance, run_id: str) -> str:
 
 def health(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     program = str(PROGRAMS / "cath-dagster")
-    return run([program, "health"], environ=environ, modules=COMMAND)
+    return run([program, "health"], environ=environ)
 
 
 def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_seen_from_outside(

@@ -7,16 +7,21 @@ import re
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.maintenance.migrations import migrate
+from cath_dagster.core.postgres.database import Database
 from cath_dagster.development.winding_down import wind_down
 from cath_dagster.operations import OPERATIONS
+from cath_dagster.operations.scheduler.closing import close_lost
 from cath_dagster.operations.scheduler.registration import mirror
 from cath_dagster.registry import find_spec
+from tests.operations.instance import opened
 from tests.support.command import Done, call
 from tests.support.stack import ROWS, RUN, TERMINATE, Dagster, add_entries, cath_stack, weeks_reported
 
@@ -48,7 +53,24 @@ def disposed(engine: sa.Engine) -> Iterator[sa.Engine]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
     with cath_stack(tmp_path_factory.mktemp("stack")) as running:
+        # No code location of this stack makes the history's tables.
+        with disposed(open_engine(storage(running), variable="V", application_name="test")) as engine:
+            migrate(engine, OPERATIONS)
         yield running
+
+
+def storage(dagster: Dagster) -> str:
+    return dagster.stack.environ["DAGSTER_POSTGRES_URL"]
+
+
+def history(dagster: Dagster, run_id: str = "%") -> list[tuple[str, str, str]]:
+    """Return trigger, status and partition of what is recorded."""
+    query = (
+        "SELECT trigger, status, coalesce(parameters ->> 'partition', '') FROM operations.scheduled_job_history"
+        " WHERE run_id LIKE %s ORDER BY started_at"
+    )
+    with psycopg.connect(storage(dagster)) as connection:
+        return connection.execute(query, [run_id]).fetchall()
 
 
 @pytest.fixture
@@ -69,14 +91,14 @@ def test_a_launched_job_does_its_work(dagster: Dagster) -> None:
 
 
 def test_the_command_line_runs_switches_and_ends_jobs_and_the_history_has_it(dagster: Dagster) -> None:
-    storage = dagster.stack.environ["DAGSTER_POSTGRES_URL"]
-    with disposed(open_engine(storage, variable="V", application_name="test")) as engine:
-        migrate(engine, OPERATIONS)
-        with engine.begin() as connection:
-            mirror(connection, [find_spec("cath/clear_audit")], {}, now=datetime.now(UTC))
+    with (
+        disposed(open_engine(storage(dagster), variable="V", application_name="test")) as engine,
+        engine.begin() as registry,
+    ):
+        mirror(registry, [find_spec("cath/clear_audit")], {}, now=datetime.now(UTC))
 
     def scheduler(*arguments: str) -> Done:
-        where = {"DAGSTER_POSTGRES_URL": storage, "CONSOLE_DAGSTER_URL": f"http://127.0.0.1:{dagster.port}"}
+        where = {"DAGSTER_POSTGRES_URL": storage(dagster), "CONSOLE_DAGSTER_URL": f"http://127.0.0.1:{dagster.port}"}
         return call({**dagster.service.environ, **where}, "scheduler", *arguments)
 
     def told(run_id: str) -> tuple[str, str]:
@@ -165,6 +187,16 @@ def test_a_run_whose_worker_was_killed_fails_and_is_launched_again_and_finishes(
     assert dagster.service.count("ingestion_log") == 0
     ledger = "SELECT sum(deleted) FROM maintenance.purge_ledger WHERE table_name = 'ingestion_log' AND run_id = ANY(%s)"
     assert dagster.service.value(ledger, [run_id, again]) == ROWS
+    # The killed one could not write its end; the monitor, which this stack has not, finds it in Dagster's.
+    assert [row[:2] for row in history(dagster, run_id)] == [("manual", "running")]
+    assert [row[:2] for row in history(dagster, again)] == [("manual", "success")]
+    with (
+        opened(Path(dagster.stack.environ["DAGSTER_HOME"]), storage(dagster)) as instance,
+        disposed(open_engine(storage(dagster), variable="V", application_name="test")) as engine,
+        Database(engine) as database,
+    ):
+        close_lost(instance, database, datetime.now(UTC))
+    assert [row[:2] for row in history(dagster, run_id)] == [("manual", "failed")]
 
 
 def test_a_purge_that_was_refused_is_not_launched_again(dagster: Dagster) -> None:

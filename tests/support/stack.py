@@ -205,7 +205,7 @@ def pooled_storage() -> Iterator[str]:
         if installed("pgbouncer") is None:
             yield direct
         else:
-            with pooling(direct, "session", default_pool_size=100, server_reset_query="") as pooler:
+            with pooling(direct, "session", default_pool_size=100) as pooler:
                 yield pooler.url(direct)
 
 

@@ -13,9 +13,10 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.outbox.files import count_due, drain
 from cath_dagster.core.ports.blobs import Listed, Removal, RemovalResult
-from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.database import Database, Limits
 
 AS_OF = datetime(2026, 11, 18, 1, 0, tzinfo=UTC)
+INSERTED_UP_TO = sa.text("SELECT pg_current_wal_insert_lsn()::text")
 
 
 @dataclass
@@ -206,6 +207,31 @@ def test_has_no_transaction_open_while_files_are_deleted(office: Office) -> None
     office.drain(Watching({"files/1"}))
 
     assert states == ["idle"]
+
+
+def test_the_disk_has_what_was_committed_before_a_file_is_deleted(office: Office) -> None:
+    class Watching(Shelf):
+        def delete(self, paths: Sequence[str]) -> Mapping[str, RemovalResult]:
+            flushed.append(has_flushed(written))
+            return super().delete(paths)
+
+    def has_flushed(place: str) -> bool:
+        row = office.sql.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", [place]).fetchone()
+        return row is not None and row[0]
+
+    def commit_as_a_batch_does(connection: sa.Connection) -> None:
+        connection.execute(
+            sa.text("INSERT INTO maintenance.file_outbox (job, run_id, path) VALUES ('tidy', 'run-1', 'files/1')")
+        )
+
+    flushed: list[bool] = []
+    # The server writes what is committed by itself, soon: not every time before the next file.
+    for _ in range(5):
+        office.database.transaction(commit_as_a_batch_does, limits=Limits(lock_seconds=1.0, statement_seconds=60.0))
+        written = str(office.database.transaction(lambda connection: connection.scalar(INSERTED_UP_TO)))
+        office.drain(Watching({"files/1"}))
+
+    assert flushed == [True] * 5
 
 
 def look_ups(office: Office, files: int) -> float:

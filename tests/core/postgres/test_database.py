@@ -23,7 +23,7 @@ from cath_dagster.core.errors import (
     LockHeldError,
     MaintenanceError,
 )
-from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.postgres.database import Database, Limits
 from cath_dagster.development.postgres import embedded_postgres, free_port, remove_state
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
@@ -108,6 +108,22 @@ def test_undoes_a_transaction_that_raises_and_goes_on_after_it(
         assert database.transaction(read_number) == 0
 
     assert number_of(sql) == 0
+
+
+def test_makes_durable_what_was_committed_without_waiting_for_the_disk(
+    sql: psycopg.Connection[Any], empty_database: str
+) -> None:
+    flushed = []
+    with connect(empty_database) as database:
+        # The server writes what is committed by itself, soon: not every time before the next statement.
+        for _ in range(5):
+            database.transaction(add_one, limits=Limits(lock_seconds=1.0, statement_seconds=60.0))
+            (written,) = sql.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone() or ("",)
+            database.flush()
+            row = sql.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", [written]).fetchone()
+            flushed.append(row is not None and row[0])
+
+    assert flushed == [True] * 5
 
 
 def test_repeats_a_transaction_that_a_deadlock_ended(sql: psycopg.Connection[Any], empty_database: str) -> None:

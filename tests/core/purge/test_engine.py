@@ -13,6 +13,7 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.errors import DatabaseUnavailableError
 from cath_dagster.core.model.purge import Child, CopyTo, Purge, Revision
 from cath_dagster.core.postgres.database import Database
+from cath_dagster.core.purge.batch import BatchDeleter
 from tests.support.entries import (
     IS_OLD,
     NEW,
@@ -99,6 +100,20 @@ def test_takes_the_rows_of_one_block_in_more_than_one_batch(entries: Entries) ->
 
     assert progress.changed == 100
     assert len(entries.batch_sizes()) > 1
+
+
+def test_a_range_deleted_by_one_statement_loses_what_matches_and_the_ledger_says_so(entries: Entries) -> None:
+    # A walk does so once it knows what a row costs, and how soon that is depends on the machine.
+    entries.fill(30)
+    entries.fill(7, seen_at=NEW, first=100)
+    purger = entries.purger()
+    deleter = BatchDeleter(ledger=purger.ledger, job=purger.job, run_id=purger.run_id)
+
+    done = purger.database.transaction(lambda connection: deleter.delete(old_entries(), sa.true(), None, connection))
+
+    assert done.changed == 30
+    assert entries.ids() == list(range(100, 107))
+    assert entries.ledger_sum() == 30
 
 
 def test_walks_a_table_whose_name_needs_quotes(entries: Entries) -> None:
