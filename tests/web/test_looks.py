@@ -1,6 +1,7 @@
 """What the API shows: jobs, runs page by page, what is going, what comes, and what it says when it does not know."""
 
 import asyncio
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,6 +64,23 @@ def test_jobs_are_filtered_sorted_and_paged(world: World) -> None:
         seen += [f"{job['location']}/{job['name']}" for job in page["items"]]
         cursor = page["next_cursor"]
     assert len(seen) == len(set(seen)) == len(inventory()) + 1
+
+
+def test_what_the_daemon_has_not_written_down_yet_the_calendar_knows_and_where_nothing_ticks_nothing_comes_next(
+    world: World,
+) -> None:
+    world.add_job("clear_audit", enabled=True)
+    world.add_job("subscriptions", enabled=True, next_run_at=world.now - HOUR)
+    world.add_job("refresh_views", enabled=False)
+    following = {job["name"]: job["next_run_at"] for job in get(world, "/api/v1/jobs?location=cath")["items"]}
+    assert min(following["clear_audit"], following["subscriptions"]) > world.now.isoformat()
+    assert following["refresh_views"] is None
+
+    stopped = dataclasses.replace(world.console, settings=dataclasses.replace(SETTINGS, is_scheduling=False))
+    headers = {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "all-viewer"}
+    listed = client_of(create_app(stopped), PROXY).get("/api/v1/jobs", headers=headers).json()
+    assert (listed["scheduling"], {job["next_run_at"] for job in listed["items"]}) == ("stopped", {None})
+    assert listed["items"][0]["enabled"] is True
 
 
 def test_a_job_is_shown_with_the_schema_of_its_parameters_and_its_last_runs(world: World) -> None:
