@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 SCALE ?= 1
+PORT ?= 3000
+CONSOLE_PORT ?= 3001
 VENV := .venv
 BIN := $(VENV)/bin
 # An exported PYTHONPATH or virtual environment of another project must not leak into ours.
@@ -32,8 +34,8 @@ $(VENV)/.installed: requirements/dev.txt requirements/install.txt pyproject.toml
 run: $(VENV)/.installed-run ## Run all jobs once on a sample of about 200,000 rows (SCALE=10 for more)
 	@$(BIN)/python -m cath_dagster.development run --scale $(SCALE)
 
-dev: $(VENV)/.installed-run ## Open the UI and the daemon on the sample; Ctrl-C stops everything
-	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE)
+dev: $(VENV)/.installed-run ## Open the console, the UI and the daemon on the sample; Ctrl-C stops everything
+	@$(BIN)/python -m cath_dagster.development dev --scale $(SCALE) --port $(PORT) --console-port $(CONSOLE_PORT)
 
 # One process more than there are cores: some tests wait for servers most of the time. Those of one stack stay together.
 PYTEST = $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadgroup -rs $(if $(COVERAGE),--cov --cov-report=term)

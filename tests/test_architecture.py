@@ -8,7 +8,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs/architecture.md").read_text()
 CORE = ROOT / "cath_dagster/core"
-BASE = {"errors", "instants", "extremes", "parallel", "untrusted_text"}
+BASE = {"errors", "instants", "extremes", "parallel", "untrusted_json", "untrusted_text"}
 """Modules below all rooms, of which the drawing says nothing."""
 
 

@@ -30,6 +30,19 @@ ONLY_LOOKS = ("operations/self_check", "hay/orchestrator_watch")
 AGAINST_COUNTERPARTS = "cloudmake"
 """The location whose jobs are killed by tests of their own: beside keys, servers and providers that are not here."""
 WORKER = "benchmarks.kills.worker"
+LIBRARIES = (
+    "babel.numbers",
+    "cath_dagster.adapters.oauth",
+    "cath_dagster.orchestration.storage",
+    "dagster_postgres",
+    "jinja2",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "notifications_python_client.notifications",
+    "obstore.store",
+    "stringprep",
+)
+"""What jobs import when they come to it: it is there before, since a kill shall meet the job and not its imports."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +78,7 @@ def benches(keys: Sequence[str], chance: random.Random, *, scale: float) -> Iter
     """Yield the jobs, each with its world, on a server of their own."""
     forget_outside()
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-    multiprocessing.get_context("forkserver").set_forkserver_preload([WORKER])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([WORKER, *LIBRARIES])
     folder = Path(tempfile.mkdtemp(prefix="cath-dagster-kills-", dir=_memory()))
     # The server of a run as root has another user, who must come to its own folder.
     folder.chmod(0o711)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cath_dagster.core.ports.orchestrator import OrchestratorError, OrchestratorUnavailableError
+from cath_dagster.core.ports.orchestrator import WITHHELD, OrchestratorError, OrchestratorUnavailableError
 
 TIMEOUT_SECONDS = 30.0
 """A launch loads the job from its code server first."""
@@ -31,14 +31,14 @@ mutation ($selector: ScheduleSelector!) { startSchedule(scheduleSelector: $selec
 """
 FIND_SCHEDULE = """
 query ($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) {
-  __typename ... on Schedule { scheduleState { id } }
+  __typename ... on Schedule { scheduleState { id } metadataEntries { label ... on TextMetadataEntry { text } } }
 } }
 """
 STOP_SCHEDULE = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
 START_SENSOR = "mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"
 FIND_SENSOR = """
 query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
-  __typename ... on Sensor { sensorState { id } }
+  __typename ... on Sensor { sensorState { id } metadataEntries { label ... on TextMetadataEntry { text } } }
 } }
 """
 STOP_SENSOR = "mutation ($id: String!) { stopSensor(id: $id) { __typename } }"
@@ -72,12 +72,17 @@ class DagsterGraphQL:
     def set_enabled(self, location: str, ticker: str, *, is_sensor: bool, enabled: bool) -> None:
         where = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
         selector = where | {"sensorName" if is_sensor else "scheduleName": ticker}
+        found = self._ask(FIND_SENSOR if is_sensor else FIND_SCHEDULE, selector=selector)
+        self._check(found, {"Sensor", "Schedule"}, f"find {location}/{ticker}")
         if enabled:
+            for entry in found["metadataEntries"]:
+                if entry["label"] == WITHHELD:
+                    raise OrchestratorError(
+                        f"{location}/{ticker} may not be started before {entry['text']}=true is set for its code location"
+                    )
             answer = self._ask(START_SENSOR if is_sensor else START_SCHEDULE, selector=selector)
             self._check(answer, {"Sensor", "ScheduleStateResult"}, f"start {location}/{ticker}")
             return
-        found = self._ask(FIND_SENSOR if is_sensor else FIND_SCHEDULE, selector=selector)
-        self._check(found, {"Sensor", "Schedule"}, f"find {location}/{ticker}")
         state = found["sensorState" if is_sensor else "scheduleState"]
         answer = self._ask(STOP_SENSOR if is_sensor else STOP_SCHEDULE, id=state["id"])
         self._check(answer, {"StopSensorMutationResult", "ScheduleStateResult"}, f"stop {location}/{ticker}")

@@ -30,10 +30,7 @@ def fetch_json(url: str, variable: str, *, timeout: float) -> Any:
             raise DocumentError(str(error)) from None
     if answer.status != HTTPStatus.OK:
         raise DocumentError(f"was answered with HTTP {answer.status}")
-    try:
-        document = answer.json()
-    except RecursionError:
-        raise DocumentError("is nested too deeply to be one") from None
+    document = answer.json()
     if document is None:
-        raise DocumentError("is no JSON")
+        raise DocumentError("is no JSON, or nested too deeply")
     return document

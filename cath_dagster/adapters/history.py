@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from cath_dagster.adapters.history_writer import History, Writer
+from cath_dagster.adapters.history_writer import PATIENCE_SECONDS, History, Writer
 from cath_dagster.core.history import writing
 from cath_dagster.core.history.plain import plain_error, plain_outcomes, plain_parameters
 from cath_dagster.core.history.writing import Begun, Ended
@@ -65,7 +65,7 @@ def recorded(
         parameters=plain_parameters(given),
         is_continued=not begins,
     )
-    recording = _Recording(Writer(history, run_id), begun, warn)
+    recording = _Recording(Writer(history, run_id), begun, warn, is_watched=history.is_watched)
     try:
         if begins:
             recording.begin()
@@ -78,8 +78,8 @@ def recorded(
 
 
 class _Recording:
-    def __init__(self, writer: "Writer", begun: Begun, warn: Callable[[str], None]) -> None:
-        self._writer, self._begun, self._warn = writer, begun, warn
+    def __init__(self, writer: Writer, begun: Begun, warn: Callable[[str], None], *, is_watched: bool) -> None:
+        self._writer, self._begun, self._warn, self._is_watched = writer, begun, warn, is_watched
         self._is_over = False
 
     def begin(self) -> None:
@@ -105,7 +105,7 @@ class _Recording:
 
     def ended(self, result: RunResult) -> None:
         self._is_over = True
-        self._end(_ended(result))
+        self._end(_ended(result), patience=PATIENCE_SECONDS)
 
     def broken_off(self, error: BaseException) -> None:
         if self._is_over:
@@ -113,16 +113,18 @@ class _Recording:
         is_fault = isinstance(error, Exception)
         says = f"{type(error).__name__}; its message is in the run's log" if is_fault else "broken off from outside"
         status = Status.FAILED.value if is_fault else "canceled"
-        self._end(Ended(status=status, completed_at=datetime.now(UTC), error=says))
+        ended = Ended(status=status, completed_at=datetime.now(UTC), error=says)
+        self._end(ended, patience=PATIENCE_SECONDS)
 
     def close(self) -> None:
         self._writer.close()
-        if self._writer.trouble is not None:
+        # What the command line could not write it says when it ends, by `finish_writing`.
+        if self._is_watched and self._writer.trouble is not None:
             self._warn(self._writer.trouble)
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: Ended, *, patience: float = 0.0) -> None:
         begun = self._begun
-        self._writer.write(lambda connection: writing.end(connection, begun, ended))
+        self._writer.write(lambda connection: writing.end(connection, begun, ended), patience=patience)
 
 
 def _ended(result: RunResult) -> Ended:

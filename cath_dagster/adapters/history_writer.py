@@ -21,7 +21,9 @@ from cath_dagster.core.postgres.database import Database, sqlstate, translate
 INSTANCE_URL = "DAGSTER_POSTGRES_URL"
 """The variable that says where the orchestrator keeps its runs, and therefore where the history is."""
 PATIENCE_SECONDS = 0.02
-"""For which a run waits for one thing to be written: twice in its life, so that 50 ms are not reached."""
+"""For which a run waits for its end to be written, and for nothing before: a busy machine may double it, and 50 ms are not
+reached.
+"""
 LAST_PATIENCE_SECONDS = 2.0
 """For which a process that has done its work waits before it ends, while something is still being written."""
 SECONDS_BETWEEN_SIGNS = 15.0
@@ -75,15 +77,15 @@ class Writer:
         """Keep saying that the run lives, of which no attempt is under way."""
         self._held = None
 
-    def write(self, what: Write) -> None:
-        """Have something written, and wait a moment for it."""
+    def write(self, what: Write, *, patience: float = 0.0) -> None:
+        """Have something written, and wait so long for it."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=f"history of {self._run_id}", daemon=True)
             self._thread.start()
             _open.append(self)
         done = threading.Event()
         self._writes.put((what, done))
-        done.wait(PATIENCE_SECONDS)
+        done.wait(patience)
 
     def close(self) -> None:
         """Let the thread end when everything is written, or has failed."""

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import islice, pairwise
 
 from cath_dagster.core.model.check import CheckResult
 from cath_dagster.core.model.outcome import Outcome, RunResult, Status
-from cath_dagster.core.model.ticks import ticks
+from cath_dagster.core.model.ticks import longest_gap
 from cath_dagster.core.run.spec import JobSpec
 
 PREFIX = "cath_dagster."
@@ -181,10 +180,4 @@ def _measure_check(check: CheckResult) -> Iterator[Measurement]:
 
 
 def _longest_gap(spec: JobSpec, now: datetime) -> timedelta | None:
-    return longest_gap(spec.cron, now, spec.location.timezone) if spec.cron else spec.interval
-
-
-def longest_gap(cron: str, after: datetime, timezone: str = "UTC") -> timedelta:
-    """Return the longest time between two of the next ticks, none where there are no two."""
-    coming = islice(ticks(cron, timezone, after), TICKS)
-    return max((later - earlier for earlier, later in pairwise(coming)), default=timedelta())
+    return longest_gap(spec.cron, spec.location.timezone, now, among=TICKS) if spec.cron else spec.interval

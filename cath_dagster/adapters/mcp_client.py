@@ -260,7 +260,8 @@ def _fault(error: BaseException, connecting_to: McpEndpoint | None) -> McpFault 
     kinds: list[tuple[type[BaseException] | tuple[type[BaseException], ...], Callable[[], McpFault]]] = [
         (MCPError, lambda: _protocol_fault(getattr(error, "code", 0), is_starting=is_starting)),
         ((TimeoutError, httpx2.TimeoutException), lambda: McpFault.TIMEOUT),
-        (httpx2.TransportError, lambda: McpFault.UNREACHABLE),
+        # The second and third are of an address that is none, though it looks like one.
+        ((httpx2.TransportError, httpx2.InvalidURL, UnicodeError), lambda: McpFault.UNREACHABLE),
         ((anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream), lambda: McpFault.ENDED),
         (OSError, lambda: McpFault.NOT_STARTED if is_starting else McpFault.UNREACHABLE),
         # An answer that is JSON and not what the protocol says.

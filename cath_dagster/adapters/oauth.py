@@ -19,6 +19,7 @@ from oauthlib.oauth2 import InvalidGrantError, OAuth2Error, WebApplicationClient
 from cath_dagster.adapters.exchange import Exchange, UnreachableError, is_safe
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.ports.tokens import ClientAuth, Grant, RefreshError
+from cath_dagster.core.untrusted_json import parse_json
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Tokens have a few kilobytes; more is not an answer to our question."""
@@ -108,7 +109,7 @@ def check_client_auth(value: str, variable: str) -> ClientAuth:
 
 def _read_object(text: str) -> dict[str, Any] | None:
     try:
-        answer = json.loads(text)
+        answer = parse_json(text)
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None

@@ -1,6 +1,7 @@
 """Open connections to a maintained PostgreSQL, such that an interrupt also ends the statement on the server."""
 
-from collections.abc import Generator
+import contextlib
+from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 import psycopg
@@ -16,6 +17,9 @@ R = TypeVar("R")
 
 CONNECT_TIMEOUT_SECONDS = 10
 CANCEL_TIMEOUT_SECONDS = 5.0
+POOL_TIMEOUT_SECONDS = 5.0
+POOL_STATEMENT_MILLISECONDS = 15_000
+"""Nobody waits longer for an answer, and a question of the console's must not burden the server for longer."""
 SESSION_SETTINGS = {pin.name: pin for pin in PINS}
 
 
@@ -36,8 +40,8 @@ class InterruptibleConnection(psycopg.Connection[Any]):
             raise
 
 
-def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
-    """Return an engine for a libpq URL; nothing is connected yet.
+def open_engine(url: str, *, variable: str, application_name: str, pool_size: int | None = None) -> sa.Engine:
+    """Return an engine for a libpq URL; nothing is connected yet, and no connection is kept but by a pool of `pool_size`.
 
     `application_name` is what other sessions and `pg_stat_activity` see. Raises `ConfigurationError` for a URL
     of another kind, without showing it: it may hold a password.
@@ -78,7 +82,32 @@ def open_engine(url: str, *, variable: str, application_name: str) -> sa.Engine:
         return connection
 
     # Nothing here has columns of hstore, and to ask for the type costs every run a query.
-    return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=sa.NullPool, use_native_hstore=False)
+    kept: dict[str, Any] = {"poolclass": sa.NullPool} if pool_size is None else _pool(pool_size)
+    return sa.create_engine("postgresql+psycopg://", creator=connect, use_native_hstore=False, **kept)
+
+
+@contextlib.contextmanager
+def open_pool(url: str, *, variable: str, application_name: str, size: int) -> Iterator[sa.Engine]:
+    """Yield an engine for a process that answers many at once, of at most `size` connections, closed at the end.
+
+    Raises as `open_engine` does.
+    """
+    engine = open_engine(url, variable=variable, application_name=application_name, pool_size=size)
+    sa.event.listen(engine, "connect", _limit_statements)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _limit_statements(connection: psycopg.Connection[Any], _: object) -> None:
+    connection.execute(f"SET statement_timeout = {POOL_STATEMENT_MILLISECONDS}")
+    connection.commit()
+
+
+def _pool(size: int) -> dict[str, Any]:
+    """Return how connections are kept: tried before use, and nobody waits longer for one than a person would."""
+    return {"pool_size": size, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_SECONDS, "pool_pre_ping": True}
 
 
 def pin_settings(connection: psycopg.Connection[Any]) -> None:

@@ -1,9 +1,10 @@
 """Remove what previews leave at Cloudflare, Neon and Postman, and say honestly what could not be removed.
 
-Each removal is one DELETE. That there is no such resource is as good: it was removed before, or by somebody else.
+Each removal is one DELETE. That there is no such resource is as good, where the project that it would be in is shown to us: it
+was removed before, or by somebody else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from cath_dagster.adapters.exchange import Answer, Exchange, UnreachableError, segment
@@ -29,19 +30,38 @@ class _Removing:
 
     def _delete(self, *segments: str, query: str = "") -> bool:
         """Return whether there was one; raise `ResourceError` where it may still be there."""
-        try:
-            path = "".join(f"/{segment(each)}" for each in segments)
-            answer = self._exchange.ask("DELETE", f"{self._url}{path}{query}", headers=self._headers)
-        except ValueError as error:
-            raise ResourceError(str(error)) from None
-        except UnreachableError as error:
-            raise ResourceError(f"it {error}", is_outage=True) from None
+        answer = self._ask("DELETE", *segments, query=query)
         # A proxy's page is not the provider's word that there is none.
         if answer.status in _GONE and isinstance(answer.json(), dict):
             return False
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise refusal(answer)
         return True
+
+    def _delete_in(self, *project: str, rest: Sequence[str], query: str = "") -> bool:
+        """Delete what is in a project; that there is none is believed where the project itself is shown to us.
+
+        What is not ours to see is answered like what is not there: a wrong name of the project, another account's key.
+        """
+        if self._delete(*project, *rest, query=query):
+            return True
+        answer = self._ask("GET", *project)
+        if answer.status in _GONE:
+            raise ResourceError(
+                f"it shows us no project {project[-1]}, so that nobody can tell whether it is still there"
+            )
+        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise refusal(answer)
+        return False
+
+    def _ask(self, method: str, *segments: str, query: str = "") -> Answer:
+        try:
+            path = "".join(f"/{segment(each)}" for each in segments)
+            return self._exchange.ask(method, f"{self._url}{path}{query}", headers=self._headers)
+        except ValueError as error:
+            raise ResourceError(str(error)) from None
+        except UnreachableError as error:
+            raise ResourceError(f"it {error}", is_outage=True) from None
 
 
 class CloudflarePages(_Removing):
@@ -56,9 +76,8 @@ class CloudflarePages(_Removing):
     def delete_deployment(self, project: str, deployment_id: str) -> bool:
         """Delete a deployment, one with an alias too; return whether there was one."""
         # Without it the deployment that a branch's alias leads to is refused, which a preview's newest always is.
-        return self._delete(
-            "accounts", self._account, "pages", "projects", project, "deployments", deployment_id, query="?force=true"
-        )
+        place = ("accounts", self._account, "pages", "projects", project)
+        return self._delete_in(*place, rest=("deployments", deployment_id), query="?force=true")
 
 
 class Neon(_Removing):
@@ -71,7 +90,7 @@ class Neon(_Removing):
 
     def delete_branch(self, project: str, branch_id: str) -> bool:
         """Delete a branch with its compute endpoints; return whether there was one."""
-        return self._delete("projects", project, "branches", branch_id)
+        return self._delete_in("projects", project, rest=("branches", branch_id))
 
 
 class Postman(_Removing):

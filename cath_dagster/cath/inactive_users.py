@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -73,8 +74,13 @@ def activity() -> sa.Subquery:
     """Return every user's `last_activity`, for media users the newest over all rows with the same address.
 
     `person` groups the rows of one person. The service sets `last_signed_in_date` from the second sign-in on,
-    so that NULL means "never, or once": the creation counts then.
+    so that NULL means "never, or once": the creation counts then. Each is one of its own, so that none is taken for another.
     """
+    return _activity().subquery("activity")
+
+
+@cache
+def _activity() -> sa.Select[Any]:
     row = user.alias("member")
     is_media = row.c.user_provenance.in_(MEDIA)
     person = sa.case((is_media, sa.func.lower(row.c.email)), else_=sa.cast(row.c.user_id, sa.Text))
@@ -85,7 +91,7 @@ def activity() -> sa.Subquery:
         row.c.role,
         person.label("person"),
         sa.func.max(last).over(partition_by=[is_media, person]).label("last_activity"),
-    ).subquery("activity")
+    )
 
 
 def is_idle(seen: sa.Subquery, rule: Rule, days: int, as_of: datetime) -> sa.ColumnElement[bool]:

@@ -57,10 +57,11 @@ def _jobs(
     """Ask for each job what its run asks first; not of a database of which it was said that no run gets so far."""
     now = datetime.now(UTC)
     for spec in load_specs(location):
+        is_off = not spec.enabled or spec.missing_consent(backends.environ) is not None
         can_rehearse = is_open or spec.database is None
         says = rehearse(spec, backends, now=now) if can_rehearse else check_configuration(spec, backends, now=now)
         subject = f"job {spec.name}"
-        if says and spec.next_tick(now) is None:
+        if says and (spec.next_tick(now) is None or is_off):
             yield Finding(subject=subject, level=Level.WARNING, message=f"whoever starts it would be told: {says}")
         elif says:
             yield Finding(subject=subject, level=Level.PROBLEM, message=says)

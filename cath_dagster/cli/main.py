@@ -13,6 +13,7 @@ import typer
 
 from cath_dagster.adapters.history_writer import finish_writing
 from cath_dagster.cli.commands import (
+    console,
     databases,
     files,
     indexes,
@@ -37,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-OWN = (jobs, runs, databases, ledger, restore, sample, views, indexes, roles, files, new_job)
+OWN = (jobs, runs, databases, ledger, restore, sample, views, indexes, roles, files, console, new_job)
 """In the order in which `--help` lists them; those of services come after."""
 for mounted in (*(module.app for module in OWN), *service_apps()):
     app.add_typer(mounted)

@@ -174,7 +174,7 @@ def read_leftover(connection: sa.Connection, *, provider: Provider, cleanup_id: 
         resource_id=resource_id,
         project_id=project_id,
         cloudflare_url=url,
-        integrations=integrations or {},
+        integrations=integrations if isinstance(integrations, dict) else {},
         configs=configs or [],
         is_wanted=is_wanted,
     )

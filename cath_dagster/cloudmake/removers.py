@@ -121,10 +121,12 @@ def _one(leftover: Leftover, *, names: tuple[str, ...]) -> str | None:
     Raises `ResourceError` where two differ: what is removed must be the preview's own.
     """
     places = (*leftover.configs, leftover.integrations.get(leftover.provider), leftover.integrations)
-    values = {value for place in places if isinstance(place, Mapping) for name in names if (value := place.get(name))}
+    found = (place.get(name) for place in places if isinstance(place, Mapping) for name in names)
+    # What the service writes there is text; anything else names nothing.
+    values = {value for value in found if value and isinstance(value, str)}
     if len(values) > 1:
         raise ResourceError(f"project {leftover.project_id} has several values for {names[0]} of {leftover.provider}")
-    return str(next(iter(values))) if values else None
+    return next(iter(values), None)
 
 
 _OPEN: Mapping[Provider, Callable[[JobRun, ExitStack], Remove]] = {

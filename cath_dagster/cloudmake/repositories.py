@@ -31,8 +31,12 @@ def find_repository(integrations: Mapping[str, object], configs: Sequence[Mappin
 
 def _named(integrations: Mapping[str, object], configs: Sequence[Mapping[str, object]]) -> Iterator[Repository]:
     for place in (*configs, integrations.get("github")):
-        if isinstance(place, Mapping):
-            yield from _repository(f"{place.get('owner')}/{place.get('repo')}")
+        if not isinstance(place, Mapping):
+            continue
+        owner, name = place.get("owner"), place.get("repo")
+        # What is not there is no part of a name: somebody may be called None.
+        if isinstance(owner, str) and isinstance(name, str):
+            yield from _repository(f"{owner}/{name}")
     if isinstance(named := integrations.get("githubRepo"), str):
         yield from _repository(named)
 

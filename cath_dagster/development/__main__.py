@@ -11,6 +11,8 @@ from typing import NoReturn
 
 from cath_dagster.adapters.terminal import TerminalReporter, err
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.development.console import PORT as CONSOLE_PORT
+from cath_dagster.development.console import start_console
 from cath_dagster.development.local import Local, LocalError, dagster_stack, forget_outside
 from cath_dagster.development.session import Session, print_summary
 from cath_dagster.development.simulators.outside import Outside
@@ -26,12 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=purpose)
         command.add_argument("--scale", type=float, default=1.0, help="1 makes about 260,000 rows")
         command.add_argument("--port", type=int, default=UI_PORT if name == "dev" else None)
+        command.add_argument("--console-port", type=int, default=CONSOLE_PORT)
     given = parser.parse_args(arguments)
     forget_outside()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        return _run(given.scale, given.port) if given.command == "run" else _dev(given.scale, given.port)
+        return (
+            _run(given.scale, given.port)
+            if given.command == "run"
+            else _dev(given.scale, given.port, given.console_port)
+        )
     except MaintenanceError as error:
         err.print(f"error: {error}", style="red", markup=False)
         return 1
@@ -49,11 +56,13 @@ def _run(scale: float, port: int | None) -> int:
         return print_summary(results, outside, local, mails_before=mails_before)
 
 
-def _dev(scale: float, port: int) -> int:
+def _dev(scale: float, port: int, console_port: int) -> int:
     with (
         _samples(scale) as (local, outside),
         dagster_stack(local, outside.environment(), port=port, schedules=True) as (stack, web_port),
     ):
+        link = start_console(stack, local, web_port=web_port, port=console_port)
+        err.print(f"console, signed in once: {link}", markup=False, highlight=False, soft_wrap=True)
         err.print(
             f"UI: http://127.0.0.1:{web_port}   mail: {local.mail_log}, {local.mail_folder}   Ctrl-C stops everything"
         )

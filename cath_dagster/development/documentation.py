@@ -9,6 +9,7 @@ from pathlib import Path
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.postgres.session import PINS, Pin
 from cath_dagster.core.run.spec import JobSpec, load_specs
+from cath_dagster.development.api_page import render_api
 from cath_dagster.development.local import REPOSITORY
 from cath_dagster.development.places import find_gaps
 from cath_dagster.development.workspace import render_lists
@@ -16,6 +17,7 @@ from cath_dagster.registry import all_specs, locations
 
 README = REPOSITORY / "README.md"
 INVENTORY = REPOSITORY / "docs" / "jobs.txt"
+API = REPOSITORY / "docs" / "api.md"
 ASSUMPTIONS = REPOSITORY / "docs" / "assumptions.md"
 _TABLE = re.compile(r"(<!-- jobs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _SETTINGS = re.compile(r"(<!-- settings -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -44,6 +46,7 @@ def render_all() -> dict[Path, str]:
     return {
         README: _TABLE.sub(lambda found: _table_of(found, by_name), readme),
         ASSUMPTIONS: _SETTINGS.sub(lambda found: f"{found[1]}{settings_table()}{found[2]}", assumptions),
+        API: render_api(),
         INVENTORY: "".join(f"{inventory_line(spec)}\n" for spec in all_specs()),
         **render_lists(REPOSITORY, locations()),
     }

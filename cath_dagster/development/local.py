@@ -29,12 +29,13 @@ from cath_dagster.core.run.backends import Reporter
 from cath_dagster.development.postgres import EmbeddedPostgres, embedded_postgres, free_port
 from cath_dagster.development.sample import Filling, Sample
 from cath_dagster.development.samples import samples
+from cath_dagster.development.winding_down import graceful_seconds, wind_down
 from cath_dagster.registry import locations
 
 REPOSITORY = Path(__file__).parents[2]
 STORAGE = "dagster"
 """Dagster's own database on the embedded server, beside one for each sample, of its location's name."""
-OURS = (*(f"{location.prefix}_" for location in locations()), "DAGSTER_")
+OURS = (*(f"{location.prefix}_" for location in locations()), "DAGSTER_", "CONSOLE_")
 """How the names of variables begin that the jobs heed."""
 UNFINISHED = "cath_dagster_unfinished_sample_"
 """How the name of a sample begins while it is made; nobody else's begins so."""
@@ -268,12 +269,14 @@ class Stack:
                 last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
                 raise LocalError(f"{name} ended with exit code {process.returncode}; {log} says:\n{last}")
 
-    def stop(self) -> None:
-        """End every process and what it started: asked first, then killed."""
-        for process in self.processes.values():
+    def stop(self, *names: str) -> None:
+        """End these processes, all unless some are named, and what they started: asked first, then killed."""
+        ending = {name: each for name, each in self.processes.items() if not names or name in names}
+        for process in ending.values():
             _signal_group(process, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
-        for process in self.processes.values():
+        for name, process in ending.items():
+            del self.processes[name]
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
             _signal_group(process, signal.SIGKILL)
@@ -303,11 +306,12 @@ def answers(url: str) -> bool:
 def dagster_stack(
     local: Local, outside: Mapping[str, str], *, port: int | None = None, schedules: bool
 ) -> Iterator[tuple[Stack, int]]:
-    """Start a code server for each location, daemon and UI on the samples, as production has them; stop all at the end.
+    """Start a code server for each location, daemon and UI on the samples, as production has them; stop all at the end,
+    with time for the runs that go on.
 
     Without `schedules` they are stopped by default, so that nothing runs that was not asked for.
     """
-    environ = local.environment(outside)
+    environ, patience = local.environment(outside), graceful_seconds()
     if not schedules:
         environ |= {f"{location.prefix}_SCHEDULES": "stopped" for location in locations()}
     stack = Stack(environ, local.folder / "logs")
@@ -328,7 +332,12 @@ def dagster_stack(
         stack.start("daemon", ["dagster-daemon", "run", "-w", str(workspace)])
         stack.start("ui", ["dagster-webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(web_port)])
         wait_until(lambda: answers(f"http://127.0.0.1:{web_port}/server_info"), "the UI does not answer", stack)
-        yield stack, web_port
+        try:
+            yield stack, web_port
+        finally:
+            # Without it nothing is launched, whether by a tick or from the queue.
+            stack.stop("daemon")
+            wind_down(web_port, seconds=patience)
     finally:
         stack.stop()
 

@@ -1,12 +1,13 @@
 """Anonymise conversations: emptied, with their messages, what was said of those, and what was made of them, in one transaction."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from cath_dagster.core.archive.protected_rows import spare, tables_left_alone
 from cath_dagster.core.model.purge import Keys, Purge
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.expressions import is_any
@@ -15,8 +16,16 @@ from cath_dagster.core.purge.batch_runner import BatchRunner, Progress
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from cath_dagster.core.purge.refusal import read_guards
 from cath_dagster.core.purge.weighted_batches import WeightedBatches
+from cath_dagster.core.references.holds import with_holds
 from cath_dagster.core.run.job_run import JobRun
-from cath_dagster.hay.retention import RULE, ConversationRetentionSettings, anonymised, is_due, made_of
+from cath_dagster.hay.retention import (
+    RULE,
+    ConversationRetentionSettings,
+    anonymised,
+    is_due,
+    is_of_a_conversation,
+    made_of,
+)
 from cath_dagster.hay.tables import conversations, embeddings, message_feedback, messages
 
 MOST_MESSAGES = 20_000
@@ -35,6 +44,8 @@ class Anonymiser:
     message_purge: Purge
     embedding_purge: Purge | None
     """None where nothing was made of any conversation, so that no batch need look."""
+    left_alone: frozenset[str] = frozenset()
+    """Tables of which rows that were restored are left alone for a while."""
 
     def anonymise(self, ids: Keys, connection: sa.Connection) -> BatchCounts:
         """Anonymise those of the conversations that are due still, in the caller's transaction.
@@ -57,18 +68,21 @@ class Anonymiser:
         done = list(connection.scalars(statement))
         if not done:
             return BatchCounts(len(ids), 0)
-        chosen = is_any(conversations.c.id, done)
         if self.embedding_purge is not None:
-            self._delete(connection, self.embedding_purge, made_of(chosen))
+            made = sa.and_(is_of_a_conversation(), made_of(is_any(conversations.c.id, done)))
+            self._delete(connection, self.embedding_purge, made)
         self._delete(connection, self.message_purge, is_any(messages.c.conversation_id, done))
         counts = {conversations.name: {"updated": len(done)}}
         self.run.ledger.record_batch(connection, counts, rule=RULE, cutoff=self.run.as_of)
         return BatchCounts(len(ids), len(done))
 
-    def _delete(self, connection: sa.Connection, purge: Purge, within: sa.ColumnElement[bool]) -> None:
-        count = connection.scalar(sa.select(sa.func.count()).select_from(purge.table).where(within)) or 0
+    def _delete(self, connection: sa.Connection, purge: Purge, which: sa.ColumnElement[bool]) -> None:
+        """Delete what goes with conversations that are decided on and locked; the rule over all would be worked out anew."""
+        count = connection.scalar(sa.select(sa.func.count()).select_from(purge.table).where(which)) or 0
         if count:
-            self.deleter.delete(purge, within, count, connection)
+            bounded = replace(purge, predicate=which, holds=(), rule_predicate=None)
+            bounded = with_holds(spare(bounded, self.left_alone, self.run.as_of), purge.holds)
+            self.deleter.delete(bounded, sa.true(), count, connection)
 
 
 def open_anonymiser(
@@ -94,6 +108,7 @@ def open_anonymiser(
         deleter=deleter,
         message_purge=message_purge,
         embedding_purge=embedding_purge if is_made else None,
+        left_alone=run.database.transaction(lambda connection: tables_left_alone(connection, run.as_of)),
     )
     pacer = Pacer(PACE_LIMITS[settings.pace or Pace.BULK], clock=run.clock)
     runner = BatchRunner(database=run.database, pacer=pacer, progress=Progress(), guards=guards, clock=run.clock)

@@ -8,7 +8,7 @@ from cath_dagster.core.model.location import CodeLocation
 OPERATIONS = CodeLocation(
     name="operations",
     package="cath_dagster.operations",
-    revision="operations_0002",
+    revision="operations_0003",
     backends="cath_dagster.operations.backends",
 )
 OWNER = "team:platform"

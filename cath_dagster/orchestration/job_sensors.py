@@ -12,7 +12,7 @@ from cath_dagster.core.run.spec import JobSpec, SpecificationError
 from cath_dagster.orchestration.jobs import Job
 from cath_dagster.orchestration.location_sensors import build_location_sensors
 from cath_dagster.orchestration.schedules import why_skipped
-from cath_dagster.orchestration.stopped import sensor_status
+from cath_dagster.orchestration.stopped import runs_by_default, sensor_status, withheld
 from cath_dagster.registry import check_dependencies
 
 NOTHING_DUE = "nothing is due"
@@ -52,8 +52,9 @@ def build_interval_sensor(spec: JobSpec, job: Job, *, asset_keys: Sequence[dg.As
         evaluation_fn=evaluate,
         job=job,
         minimum_interval_seconds=int(spec.interval.total_seconds()),
-        default_status=sensor_status(spec.location, enabled=spec.enabled),
+        default_status=sensor_status(spec.location, enabled=runs_by_default(spec)),
         description=f"{spec.schedule_text.capitalize()}: {spec.summary}",
+        metadata=withheld(spec),
     )
 
 

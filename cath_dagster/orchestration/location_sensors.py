@@ -14,14 +14,16 @@ from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.dependencies import look, read_told
+from cath_dagster.orchestration.holds import why_held
 from cath_dagster.orchestration.internals.instigators import RemoteRepositoryOrigin
 from cath_dagster.orchestration.jobs import Job
-from cath_dagster.orchestration.schedules import overlap, schedule_status
+from cath_dagster.orchestration.schedules import overlap
 from cath_dagster.orchestration.states import carry_over, former_names, is_running, read_states
 from cath_dagster.orchestration.stopped import OFF, is_scheduling, sensor_status, why_stopped
 
 STARTUP, DEPENDENCIES, RENAMED = "startup", "dependencies", "renamed_jobs"
-DEPLOYMENT = "CATH_DAGSTER_DEPLOYMENT"
+DEPLOYMENT, IMAGE = "CATH_DAGSTER_DEPLOYMENT", "DAGSTER_CURRENT_IMAGE"
+"""What names a deployment, and what Dagster's chart says of a code server's image, tag included."""
 SECONDS = 30
 """Between two looks: what waits for another job waits for minutes, and a deployment takes longer."""
 STARTED_AT = datetime.now(UTC)
@@ -70,18 +72,22 @@ def _build_startup(jobs: Jobs) -> dg.SensorDefinition:
         deployment, begun = deployment_of(), read_told(context.cursor)
         states, now, requests = read_states(context.instance), datetime.now(UTC).replace(microsecond=0), []
         for name, (spec, _) in chosen.items():
-            if begun.get(name) == deployment or overlap(context.instance, spec, ()):
+            if begun.get(name) == deployment or _is_kept(context.instance, spec):
                 continue
             begun[name] = deployment
-            by_default = schedule_status(spec) is dg.DefaultScheduleStatus.RUNNING
             # Whoever has stopped a job does not want it at a deployment either.
-            if is_running(states, spec, by_default=by_default):
+            if is_running(states, spec):
                 requests.append(_request(spec, now, deployment))
         context.update_cursor(json.dumps(begun))
         return requests or dg.SkipReason(f"every job has had its start in deployment {deployment}")
 
     description = f"Runs once for each deployment ({DEPLOYMENT}): {', '.join(sorted(chosen))}."
     return _sensor(STARTUP, chosen, evaluate, description)
+
+
+def _is_kept(instance: dg.DagsterInstance, spec: JobSpec) -> bool:
+    """Return whether a job cannot start now, and may later: a run of it goes on, or somebody holds it."""
+    return bool(overlap(instance, spec, ()) or why_held(instance, spec))
 
 
 def _request(spec: JobSpec, now: datetime, deployment: str) -> dg.RunRequest:
@@ -94,8 +100,13 @@ def _request(spec: JobSpec, now: datetime, deployment: str) -> dg.RunRequest:
 
 
 def deployment_of() -> str:
-    """Return the deployment's name, else one for the time for which this code server runs."""
-    return MountedEnvironment().get(DEPLOYMENT) or f"since {STARTED_AT.isoformat(timespec='seconds')} ({os.getpid()})"
+    """Return the deployment's name, in the chart the image's, else one for the time for which this code server runs."""
+    environ = MountedEnvironment()
+    return (
+        environ.get(DEPLOYMENT)
+        or environ.get(IMAGE)
+        or f"since {STARTED_AT.isoformat(timespec='seconds')} ({os.getpid()})"
+    )
 
 
 def _build_dependencies(jobs: Jobs) -> dg.SensorDefinition:
@@ -105,7 +116,7 @@ def _build_dependencies(jobs: Jobs) -> dg.SensorDefinition:
     def evaluate(context: dg.SensorEvaluationContext) -> Sequence[dg.RunRequest] | dg.SkipReason:
         if stopped := why_stopped(location):
             return dg.SkipReason(stopped)
-        specs = [spec for spec, _ in chosen.values() if not overlap(context.instance, spec, ())]
+        specs = [spec for spec, _ in chosen.values() if not _is_kept(context.instance, spec)]
         noted = read_told(context.cursor)
         told = dict(noted)
         found = list(look(context.instance, specs, told, datetime.now(UTC).replace(microsecond=0)))
@@ -134,7 +145,8 @@ def _build_renamed(jobs: Jobs) -> dg.SensorDefinition:
     return dg.SensorDefinition(
         name=RENAMED,
         evaluation_fn=evaluate,
-        minimum_interval_seconds=SECONDS,
+        # Until it has looked, what was stopped is shown as running, though its ticks do nothing.
+        minimum_interval_seconds=5,
         # It launches nothing, and what it keeps from being started counts on every cluster.
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Keeps what operators said of jobs that had another name: {', '.join(spec.name for spec in specs)}.",

@@ -8,9 +8,10 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.run.spec import JobSpec, SpecificationError
 from cath_dagster.orchestration.dependencies import why_waiting
+from cath_dagster.orchestration.holds import why_held
 from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
 from cath_dagster.orchestration.states import why_held_back
-from cath_dagster.orchestration.stopped import default_status, why_stopped
+from cath_dagster.orchestration.stopped import runs_by_default, why_stopped, withheld
 
 ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -57,14 +58,10 @@ def build_schedule(
         execution_timezone=spec.location.timezone,
         job=job,
         execution_fn=evaluate,
-        default_status=schedule_status(spec),
+        default_status=dg.DefaultScheduleStatus.RUNNING if runs_by_default(spec) else dg.DefaultScheduleStatus.STOPPED,
         description=spec.summary,
+        metadata=withheld(spec),
     )
-
-
-def schedule_status(spec: JobSpec) -> dg.DefaultScheduleStatus:
-    """Return whether a job's schedule runs until somebody says otherwise."""
-    return default_status(spec.location) if spec.enabled else dg.DefaultScheduleStatus.STOPPED
 
 
 def build_schedules(jobs: Iterable[tuple[JobSpec, Job]]) -> list[dg.ScheduleDefinition]:
@@ -101,6 +98,7 @@ def why_skipped(
     return (
         why_stopped(spec.location)
         or why_held_back(instance, spec)
+        or why_held(instance, spec)
         or overlap(instance, spec, asset_keys)
         or why_waiting(instance, spec, tick_at)
     )

@@ -15,6 +15,7 @@ from cath_dagster.orchestration.internals.instigators import (
     ScheduleInstigatorData,
     SensorInstigatorData,
 )
+from cath_dagster.orchestration.stopped import runs_by_default
 
 Name = tuple[str, str]
 """A code location, and a schedule or sensor of it."""
@@ -33,10 +34,11 @@ def own_name(spec: JobSpec) -> Name:
     return spec.location.name, spec.schedule_name
 
 
-def is_running(states: Mapping[Name, InstigatorState], spec: JobSpec, *, by_default: bool) -> bool:
+def is_running(states: Mapping[Name, InstigatorState], spec: JobSpec) -> bool:
     """Return whether a job's schedule or sensor runs: as somebody said, else as its code says."""
-    state = states.get(own_name(spec))
-    return state.is_running if state is not None and state.status in SAID else by_default
+    own = states.get(own_name(spec))
+    said = own if own is not None and own.status in SAID else said_before(states, spec)
+    return said.is_running if said is not None else runs_by_default(spec)
 
 
 def former_names(spec: JobSpec) -> list[Name]:
@@ -80,9 +82,10 @@ def carry_over(
     states = read_states(instance)
     for spec in specs:
         said = said_before(states, spec)
-        if said is None:
-            continue
         own = states.get(own_name(spec))
+        # The state of what runs by default the daemon makes itself, in the midst of a look: it must not be there before.
+        if said is None or (own is None and runs_by_default(spec)):
+            continue
         state = _state(spec, said.status, own.origin.repository_origin if own else repository, now)
         (instance.update_instigator_state if own is not None else instance.add_instigator_state)(state)
         instance.delete_instigator_state(said.instigator_origin_id, said.selector_id)

@@ -5,6 +5,8 @@ import dagster as dg
 from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.errors import ConfigurationError
 from cath_dagster.core.model.location import CodeLocation
+from cath_dagster.core.ports.orchestrator import WITHHELD
+from cath_dagster.core.run.spec import JobSpec
 
 ENABLED = "SCHEDULER_ENABLED"
 OFF = f"{ENABLED} is false: no schedule and no sensor does anything; what was started and stopped stays so"
@@ -45,6 +47,17 @@ def default_status(location: CodeLocation) -> dg.DefaultScheduleStatus:
     `ConfigurationError` for another word: schedules that run because of a typing error would delete.
     """
     return SCHEDULES[schedules_word(location)]
+
+
+def runs_by_default(spec: JobSpec) -> bool:
+    """Return whether a job's schedule or sensor runs until somebody says otherwise."""
+    return spec.enabled and not withheld(spec) and default_status(spec.location) is dg.DefaultScheduleStatus.RUNNING
+
+
+def withheld(spec: JobSpec) -> dict[str, str]:
+    """Return the metadata by which a schedule or sensor says that it may not be started yet, none where it may."""
+    missing = spec.missing_consent(MountedEnvironment())
+    return {WITHHELD: missing} if missing else {}
 
 
 def sensor_status(location: CodeLocation, *, enabled: bool = True) -> dg.DefaultSensorStatus:

@@ -1,6 +1,7 @@
 """The blob store in a folder, and against a listening Azure Blob endpoint."""
 
 import base64
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self, cast
@@ -19,7 +20,14 @@ import pytest
 
 from cath_dagster.adapters.blobs import MAX_CONCURRENT_DELETIONS, MAX_SILENCES, Bounds, ObjectBlobStore, open_blob_store
 from cath_dagster.core.errors import ConfigurationError
-from cath_dagster.core.ports.blobs import BlobMissingError, BlobNameError, BlobStoreError, Removal, RemovalResult
+from cath_dagster.core.ports.blobs import (
+    BlobMissingError,
+    BlobNameError,
+    BlobStoreError,
+    Listed,
+    Removal,
+    RemovalResult,
+)
 
 VARIABLE = "CATH_FILES_URL"
 SECRET = base64.b64encode(b"planted-secret-of-the-account-00").decode()
@@ -188,6 +196,15 @@ def open_account(azure: AzureEndpoint, *, url: str = "az://cathsamples", bounds:
 @pytest.fixture
 def account(azure: AzureEndpoint) -> ObjectBlobStore:
     return open_account(azure)
+
+
+def test_tells_when_each_file_of_a_folder_was_last_written(folder: ObjectBlobStore, root: Path) -> None:
+    file = root / "artefact" / "a.pdf"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"content")
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+
+    assert list(folder.list_files("")) == [Listed("artefact/a.pdf", datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC))]
 
 
 def test_deletes_a_file_in_a_folder(folder: ObjectBlobStore, root: Path) -> None:

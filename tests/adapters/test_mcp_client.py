@@ -120,6 +120,10 @@ def test_a_server_that_nobody_runs_is_unreachable() -> None:
     assert fault_of(endpoint)[0] is McpFault.UNREACHABLE
 
 
+def test_an_address_that_is_none_though_it_looks_like_one_is_unreachable() -> None:
+    assert fault_of(McpAddress(url="http://ä\u2028..x/", headers={}))[0] is McpFault.UNREACHABLE
+
+
 def test_a_server_that_goes_in_the_midst_ends_the_connection_with_an_error_of_ours() -> None:
     async def ask() -> None:
         async with connect(McpAddress(url=going.url), connect_seconds=30, call_seconds=30) as connection:

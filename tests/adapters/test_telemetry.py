@@ -19,7 +19,6 @@ from cath_dagster.adapters.instruments import (
     INSTRUMENTS,
     LAST_SUCCESS,
     Observed,
-    longest_gap,
     measure_result,
 )
 from cath_dagster.adapters.mounted import MountedEnvironment
@@ -31,6 +30,7 @@ from cath_dagster.cloudmake import CLOUDMAKE
 from cath_dagster.core import telemetry
 from cath_dagster.core.model.check import CheckResult, Verdict
 from cath_dagster.core.model.outcome import COUNTS, Outcome, RunResult, Status
+from cath_dagster.core.model.ticks import longest_gap
 from cath_dagster.core.run.execution import execute
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from tests.support.collector import KEY, Collector, Mood, collecting, plain
@@ -468,4 +468,4 @@ def test_without_a_destination_nothing_is_told_anywhere(service: Service) -> Non
     ],
 )
 def test_the_longest_gap_of_a_schedule_is_found(cron: str, gap: timedelta) -> None:
-    assert longest_gap(cron, datetime(2026, 11, 18, tzinfo=UTC)) == gap
+    assert longest_gap(cron, "UTC", datetime(2026, 11, 18, tzinfo=UTC), among=10) == gap

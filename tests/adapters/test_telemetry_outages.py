@@ -15,6 +15,7 @@ from tests.support.collector import Collector, Mood, collecting, plain
 from tests.support.command import PROGRAM
 from tests.support.service import Service
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.warm import TELEMETRY, run, start
 
 pytestmark = pytest.mark.stack
 
@@ -47,13 +48,11 @@ def arguments(service: Service) -> list[str]:
 
 
 def call(service: Service, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return run(
         [PROGRAM, *arguments(service)],
-        env=environment(service, **more),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        environ=environment(service, **more),
+        modules=TELEMETRY,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -123,12 +122,7 @@ def purge_underway(service: Service, **more: str) -> Iterator[subprocess.Popen[b
     """Run `clear_audit` on rows that go slowly; yield its process once batches were committed."""
     add_entries(service, 3_000)
     service.connection.execute(SLOW)
-    with subprocess.Popen(
-        [PROGRAM, *arguments(service)],
-        env=environment(service, **more),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with start([PROGRAM, *arguments(service)], environ=environment(service, **more), modules=TELEMETRY) as process:
         try:
             wait_until(lambda: service.count("ingestion_log") < 3_000 or process.poll() is not None)
             assert process.poll() is None, "the purge never got under way"

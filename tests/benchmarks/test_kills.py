@@ -1,6 +1,7 @@
 """What the killing of jobs finds is told, and every job stands a kill of each kind."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle
 
@@ -10,7 +11,7 @@ from benchmarks.kills.__main__ import AGAINST_COUNTERPARTS, benches, jobs
 from benchmarks.kills.account import Account, as_markdown
 from benchmarks.kills.comparison import NOTICES, compare
 from benchmarks.kills.remains import Mail, Remains, Table, Volatile, find_volatile
-from benchmarks.kills.trial import Judgement, Kind
+from benchmarks.kills.trial import Bench, Judgement, Kind
 from cath_dagster.registry import locations
 
 PEOPLE = Table(("id", "at"), (("1", "monday"), ("2", "monday")))
@@ -81,14 +82,23 @@ def test_adds_the_trials_up() -> None:
     assert "| all | 2 | 1 | 0 | 2 | 1 | 1 | 0 |" in page
 
 
+@pytest.fixture(scope="module")
+def opened() -> Iterator[list[Bench]]:
+    """Yield every job with its world, on one server, and one process from which all runs are forked."""
+    tried = [key for key in jobs() if key not in LEFT_TO_OTHERS]
+    with benches(tried, random.Random(1), scale=0.01) as all_jobs:
+        yield all_jobs
+
+
 @pytest.mark.stack
+@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize("location", [each.name for each in locations() if each.name != AGAINST_COUNTERPARTS])
-def test_a_killed_job_is_finished_by_the_next_run(location: str) -> None:
-    its_jobs = [key for key in jobs() if key.startswith(f"{location}/") and key not in LEFT_TO_OTHERS]
-    with benches(its_jobs, random.Random(1), scale=0.01) as opened:
-        for bench, kind in zip(opened, cycle(Kind), strict=False):
-            judged = None
-            while judged is None:
-                # The run had ended before the kill came.
-                judged = bench.try_once(kind)
-            assert judged.faults == (), bench.spec.key
+def test_a_killed_job_is_finished_by_the_next_run(opened: list[Bench], location: str) -> None:
+    its_jobs = [bench for bench in opened if bench.spec.location.name == location]
+    assert its_jobs
+    for bench, kind in zip(its_jobs, cycle(Kind), strict=False):
+        judged = None
+        while judged is None:
+            # The run had ended before the kill came.
+            judged = bench.try_once(kind)
+        assert judged.faults == (), bench.spec.key

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from cath_dagster.adapters.dagster_graphql import DagsterGraphQL
 from cath_dagster.cath.assets import WEEKS
+from cath_dagster.core.ports.orchestrator import OrchestratorError, OrchestratorUnavailableError
 from tests.browser.conftest import PATIENCE_MS
 from tests.support.stack import Dagster, add_entries, cath_stack, weeks_reported
 
@@ -121,6 +123,43 @@ def test_a_schedule_is_started_and_stopped_by_its_switch(page: Page, dagster: Da
     switch.click()
     expect(box).not_to_be_checked()
     dagster.wait(lambda: status() == "STOPPED", "the schedule was not stopped")
+
+
+def test_what_the_console_asks_for_is_done_by_dagster_s_own_web_server(dagster: Dagster) -> None:
+    console = DagsterGraphQL(f"http://127.0.0.1:{dagster.port}")
+
+    def status() -> str:
+        where = {"repositoryLocationName": "cath", "repositoryName": "__repository__"}
+        found: str = dagster.ask(SCHEDULE, selector={**where, "scheduleName": "clear_audit_cron"})["scheduleState"][
+            "status"
+        ]
+        return found
+
+    going = dagster.purge_underway()
+    console.cancel(going)
+    dagster.let_go()
+    assert dagster.ended(going) == "CANCELED"
+    run_id = console.launch(
+        "cath", "clear_audit", config={"dry_run": True, "max_rows": 3}, tags={"cath_dagster/nonce": "n"}
+    )
+    # As often as somebody says it, it is so.
+    for enabled, state in ((True, "RUNNING"), (True, "RUNNING"), (False, "STOPPED"), (False, "STOPPED")):
+        console.set_enabled("cath", "clear_audit_cron", is_sensor=False, enabled=enabled)
+        assert status() == state
+    assert dagster.ended(run_id) == "SUCCESS"
+    assert dagster.tags(run_id)["cath_dagster/nonce"] == "n"
+    assert console.is_alive()
+    for refused in (
+        lambda: console.launch("cath", "nothing", config={}, tags={}),
+        lambda: console.launch("cath", "clear_audit", config={"audit_log_retention_days": "many"}, tags={}),
+        lambda: console.cancel(run_id),
+        lambda: console.cancel("unknown"),
+        lambda: console.set_enabled("cath", "nothing_cron", is_sensor=False, enabled=True),
+        lambda: console.set_enabled("cath", "nothing_every", is_sensor=True, enabled=False),
+    ):
+        with pytest.raises(OrchestratorError) as raised:
+            refused()
+        assert not isinstance(raised.value, OrchestratorUnavailableError)
 
 
 def test_a_view_is_materialised_from_its_page(page: Page, dagster: Dagster) -> None:

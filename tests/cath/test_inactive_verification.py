@@ -117,10 +117,10 @@ SIGN_IN = 'UPDATE "user" SET last_signed_in_date = %s WHERE user_id = %s'
 # The days
 
 
-@pytest.mark.parametrize("provenance", WARNED)
-def test_sends_no_warning_the_day_before_the_warning_day(service: Service, provenance: str) -> None:
+def test_sends_no_warning_the_day_before_the_warning_day(service: Service) -> None:
     service.as_of = datetime.combine(service.as_of, TimeOfDay.max, UTC)
-    add_idle(service, provenance, THRESHOLDS[provenance][0] - 1, MIDNIGHT)
+    for provenance, (warn, _) in THRESHOLDS.items():
+        add_idle(service, provenance, warn - 1, MIDNIGHT)
 
     result = service.run(JOB)
 
@@ -128,43 +128,41 @@ def test_sends_no_warning_the_day_before_the_warning_day(service: Service, prove
     assert addressees(service) == []
 
 
-@pytest.mark.parametrize("provenance", WARNED)
-def test_warns_on_the_warning_day(service: Service, provenance: str) -> None:
+def test_warns_on_the_warning_day(service: Service) -> None:
     service.as_of = datetime.combine(service.as_of, MIDNIGHT, UTC)
-    user_id = add_idle(service, provenance, THRESHOLDS[provenance][0], LAST_MOMENT)
+    warned = [add_idle(service, provenance, warn, LAST_MOMENT) for provenance, (warn, _) in THRESHOLDS.items()]
 
     result = service.run(JOB)
 
-    assert outcome(result, "mail").notified == 1
-    assert addressees(service) == [address(service, user_id)]
+    assert outcome(result, "mail").notified == len(THRESHOLDS)
+    assert sorted(addressees(service)) == sorted(address(service, user_id) for user_id in warned)
 
 
-@pytest.mark.parametrize("provenance", WARNED)
-def test_keeps_a_warned_user_the_day_before_the_deletion_day(service: Service, provenance: str) -> None:
-    warn, delete = THRESHOLDS[provenance]
+def test_keeps_a_warned_user_the_day_before_the_deletion_day(service: Service) -> None:
     service.as_of = datetime.combine(service.as_of, TimeOfDay.max, UTC)
-    user_id = add_idle(service, provenance, delete - 1, MIDNIGHT)
-    send_warnings(service, delete - 1 - warn, MIDNIGHT)
+    users = [add_idle(service, provenance, delete - 1, MIDNIGHT) for provenance, (_, delete) in THRESHOLDS.items()]
+    for days in sorted({delete - 1 - warn for warn, delete in THRESHOLDS.values()}, reverse=True):
+        send_warnings(service, days, MIDNIGHT)
+    assert len(addressees(service)) == len(THRESHOLDS)
 
     result = service.run(JOB)
 
     assert outcome(result, "user").deleted == 0
-    assert exists(service, user_id)
+    assert all(exists(service, user_id) for user_id in users)
 
 
-@pytest.mark.parametrize("provenance", WARNED)
-def test_deletes_a_warned_user_on_the_deletion_day(service: Service, provenance: str) -> None:
-    warn, delete = THRESHOLDS[provenance]
+def test_deletes_a_warned_user_on_the_deletion_day(service: Service) -> None:
     service.as_of = datetime.combine(service.as_of, MIDNIGHT, UTC)
-    user_id = add_idle(service, provenance, delete, LAST_MOMENT)
-    send_warnings(service, delete - warn, LAST_MOMENT)
+    users = [add_idle(service, provenance, delete, LAST_MOMENT) for provenance, (_, delete) in THRESHOLDS.items()]
+    for days in sorted({delete - warn for warn, delete in THRESHOLDS.values()}, reverse=True):
+        send_warnings(service, days, LAST_MOMENT)
 
     result = service.run(JOB)
 
     assert result.status is Status.SUCCESS
-    assert outcome(result, "user").deleted == 1
-    assert not exists(service, user_id)
-    assert len(addressees(service)) == 1
+    assert outcome(result, "user").deleted == len(THRESHOLDS)
+    assert not any(exists(service, user_id) for user_id in users)
+    assert len(addressees(service)) == len(THRESHOLDS)
 
 
 def test_keeps_a_member_of_staff_idle_for_eighty_nine_days(service: Service) -> None:
@@ -249,21 +247,24 @@ def test_tells_a_media_user_where_to_verify(service: Service) -> None:
     }
 
 
-@pytest.mark.parametrize(("provenance", "template"), [("CFT_IDAM", "CFT"), ("CRIME_IDAM", "CRIME")])
-def test_tells_an_idam_user_where_to_sign_in(service: Service, provenance: str, template: str) -> None:
+def test_tells_an_idam_user_where_to_sign_in(service: Service) -> None:
     service.as_of = datetime(2026, 11, 8, 8, 1, tzinfo=UTC)
     last = datetime(2026, 2, 3, 23, 59)
-    add_idle(service, provenance, 0, first_name="Ada", surname="Byron", last_signed_in_date=last)
+    for provenance in ("CFT_IDAM", "CRIME_IDAM"):
+        add_idle(service, provenance, 0, first_name="Ada", surname=provenance, last_signed_in_date=last)
 
     service.run(JOB)
 
-    (mail,) = service.notify.sent
-    assert mail.template_id == service.environ[f"CATH_NOTIFY_TEMPLATE_{template}_WARNING"]
-    assert mail.personalisation == {
-        "full_name": "Ada Byron",
-        "last_signed_in_date": "03 February 2026",
-        "cft_sign_in_link": service.environ["CATH_CFT_SIGN_IN_LINK"],
-        "crime_sign_in_link": service.environ["CATH_CRIME_SIGN_IN_LINK"],
+    told = {mail.template_id: mail.personalisation for mail in service.notify.sent}
+    assert len(service.notify.sent) == 2
+    assert told == {
+        service.environ[f"CATH_NOTIFY_TEMPLATE_{template}_WARNING"]: {
+            "full_name": f"Ada {template}_IDAM",
+            "last_signed_in_date": "03 February 2026",
+            "cft_sign_in_link": service.environ["CATH_CFT_SIGN_IN_LINK"],
+            "crime_sign_in_link": service.environ["CATH_CRIME_SIGN_IN_LINK"],
+        }
+        for template in ("CFT", "CRIME")
     }
 
 

@@ -13,7 +13,7 @@ from cath_dagster.checktick.assets import DECISION_CHECK, OVERDUE_CHECK, POLICY_
 from cath_dagster.checktick.definitions import defs
 from cath_dagster.core.run.spec import load_specs
 from tests.checktick.checktick import CheckTick
-from tests.support.fresh import load_afresh
+from tests.support.fresh import declared, load_afresh
 from tests.support.inventory import inventory
 
 pytestmark = pytest.mark.stack
@@ -83,7 +83,7 @@ def test_loads_in_a_fresh_interpreter_without_variables_network_or_warnings() ->
 
 
 def test_schedules_are_stopped_by_default_where_the_environment_says_so() -> None:
-    assert set(load_afresh("checktick", {"CHECKTICK_SCHEDULES": "stopped"})["schedules"].values()) == {"STOPPED"}
+    assert set(declared("checktick", {"CHECKTICK_SCHEDULES": "stopped"})["schedules"].values()) == {"STOPPED"}
 
 
 def test_schedules_tick_in_utc_as_specified() -> None:

@@ -187,3 +187,26 @@ def test_a_run_that_loses_its_lock_while_github_answers_writes_no_more_and_the_n
     assert secrets.values("shop", "actions") == {"URL_PROD": "planted"}
     assert secrets.synced() == {"synced": 3}
     assert secrets.synced() == {"skipped": 3}
+
+
+def test_scopes_that_are_nothing_or_stand_in_an_array_of_their_own_are_read_for_what_they_name(
+    secrets: Secrets,
+) -> None:
+    connection = secrets.cloudmake.connection
+    connection.execute("UPDATE secret_mappings SET target_scopes = ARRAY['actions', NULL, 'codespaces']")
+    first = secrets.synced()
+    connection.execute("UPDATE secret_mappings SET target_scopes = ARRAY[['codespaces', 'dependabot']]")
+
+    assert (first, secrets.synced()) == ({"synced": 3}, {"synced": 1, "skipped": 3})
+
+
+def test_an_owner_or_a_name_that_is_not_there_makes_no_repository(secrets: Secrets) -> None:
+    secrets.github.add_repository("None/3")
+    secrets.cloudmake.connection.execute(
+        """UPDATE projects SET integrations = '{"github": {"owner": null, "repo": "3"}}'"""
+    )
+
+    result = secrets.sync()
+
+    assert "has no GitHub repository" in str(result.error)
+    assert secrets.writes() == []

@@ -64,6 +64,35 @@ def add_deployment(cloudmake: CloudMake, environment_id: uuid.UUID, deployment: 
     )
 
 
+def test_what_a_service_wrote_where_a_name_should_be_names_nothing(
+    served: CloudMake, providers: PreviewProviders
+) -> None:
+    shapes: list[Any] = [5, True, "neon-1", ["neon-1"], [{"neonProjectId": "neon-1"}]]
+    shapes += [{"neonProjectId": value} for value in (5, True, None, "", ["neon-1"], {"id": "neon-1"})]
+    shapes += [{"neon": "neon-1"}, {"neon": {"projectId": ["neon-1"]}}]
+    with GitHubServer() as github:
+        github.add_repository("None/3", "preview-x")
+        github.add_repository("acme/None", "preview-x")
+        served.environ |= {"CLOUDMAKE_GITHUB_API_URL": github.url, "CLOUDMAKE_GITHUB_TOKEN": github.token}
+        for number, shape in enumerate(shapes):
+            project = served.add_project(integrations=psycopg.types.json.Jsonb(shape))
+            served.add_preview(project, neon_branch_id=f"br-{number}")
+        for shape in (3, {"github": {"owner": None, "repo": "3"}}, {"github": {"owner": "acme"}}, {"githubRepo": 3}):
+            project = served.add_project(integrations=psycopg.types.json.Jsonb(shape))
+            served.add_preview(project, name="preview-x", github_environment_id=1)
+        config = psycopg.types.json.Jsonb({"fullName": "acme/shop"})
+        served.insert("integration_configs", id=uuid.uuid4(), project_id=project, provider="github", config=config)
+
+        result = archive(served)
+        writes = github.writes
+
+    assert (providers.asked, writes) == ([], [])
+    assert result.status is Status.FAILED
+    errors = [error for *_, error in outbox(served)]
+    assert sum("names no project at Neon" in error for error in errors) == len(shapes)
+    assert sum("has no GitHub repository" in error for error in errors) == 4
+
+
 def test_archives_previews_strictly_past_their_time_and_nothing_else(cloudmake: CloudMake) -> None:
     second = 1 / 3_600
     due = {cloudmake.add_preview(hours=second), cloudmake.add_preview(hours=10_000)}
@@ -341,6 +370,26 @@ def test_a_name_that_leads_to_what_holds_the_resource_is_never_asked_for(
     assert f"'{name}' is no name of a resource" in (result.error or "")
     assert providers.asked == []
     assert [row[2] for row in outbox(served)] == [None, None]
+
+
+def test_that_something_is_gone_is_not_believed_of_a_provider_that_does_not_show_its_project(
+    served: CloudMake, providers: PreviewProviders
+) -> None:
+    providers.hidden |= {"neon-1", "pages-1"}
+    providers.branches.add(("neon-1", "br-1"))
+    add_deployment(served, served.add_preview(add_project(served), neon_branch_id="br-1"), "deployment-1")
+
+    unknown = archive(served)
+    providers.hidden.clear()
+    known = archive(served)
+
+    assert "it shows us no project neon-1" in str(unknown.error)
+    assert "it shows us no project pages-1" in str(unknown.error)
+    assert known.error is None
+    assert {(provider, settled) for provider, _, settled, *_ in outbox(served)} == {
+        ("neon", "removed"),
+        ("cloudflare", "missing"),
+    }
 
 
 def test_a_resource_that_is_gone_already_is_what_was_wanted(served: CloudMake) -> None:

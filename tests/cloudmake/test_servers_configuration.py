@@ -151,3 +151,24 @@ def test_commands_are_meant_from_the_root_of_the_service(path: Path) -> None:
         assert read_servers(file, {})[0].endpoint == McpProcess(
             command="node", args=("./mcp/servers/a/index.js",), cwd=path.parent.parent
         )
+
+
+@pytest.mark.parametrize(
+    ("servers", "says"),
+    [
+        ({"a": {"url": "http://127.0.0.1:99999/"}}, "url must be like"),
+        ({"a": {"url": "http://127.0.0.1:1/ x"}}, "url must be like"),
+        ({"a": {"url": "http://127.0.0.1:1/\n"}}, "url must be like"),
+        ({"a\0b": {"url": "http://127.0.0.1:1/"}}, "has a character that is none"),
+        ({"a\ud800": {"url": "http://127.0.0.1:1/"}}, "has a character that is none"),
+        ({"a": {"command": "x\0y"}}, "'command' has a character that is none"),
+        ({"a": {"command": "x", "args": ["y", "\udfff"]}}, "'args' has a character that is none"),
+        ({"a": {"command": "x", "env": {"A": "\0"}}}, "'A' has a character that is none"),
+        ('{"mcpServers":' * 100_000, "is not JSON: it is nested too deeply"),
+    ],
+)
+def test_what_no_program_and_no_database_takes_is_refused_by_name(path: Path, servers: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        read_servers(write(path, servers), {})
+
+    assert says in str(raised.value)

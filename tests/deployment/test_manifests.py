@@ -1,18 +1,20 @@
 """That the manifests beside the chart are valid, and let nobody in who has no business there."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 
+from cath_dagster.web.settings import DEFAULT_PORT
 from tests.deployment.values import CLUSTER, ENVIRONMENTS, NAMESPACE, Tree, find, manifests, merged
 from tests.support.manifests import KUBERNETES, check_restricted
 
 FILES = sorted(CLUSTER.rglob("*.yaml"))
 KINDS = {
     "dagster-daemon", "dagster-webserver", "dagster-webserver-read-only", "user-deployments", "ui-proxy",
-    "ui-proxy-read-only",
+    "ui-proxy-read-only", "console",
 }  # fmt: skip
 """What carries the label `component`: the chart's pods and our own."""
 
@@ -71,7 +73,7 @@ def test_nothing_may_speak_to_anything_unless_a_policy_says_so() -> None:
             3030,
             {"dagster-daemon", "dagster-webserver", "dagster-webserver-read-only", "runs of operations"},
         ),
-        ("dagster-webserver", 3000, {"ui-proxy"}),
+        ("dagster-webserver", 3000, {"ui-proxy", "console"}),
         ("dagster-webserver-read-only", 3000, {"ui-proxy-read-only"}),
     ],
 )
@@ -111,12 +113,12 @@ def test_the_ingress_leads_to_the_proxies_alone(environment: str) -> None:
         rule["host"]: path["backend"]["service"]["name"] for rule in ingress["rules"] for path in rule["http"]["paths"]
     }
 
-    assert set(backends.values()) == {"ui-proxy", "ui-proxy-read-only"}
+    assert set(backends.values()) == {"ui-proxy", "ui-proxy-read-only", "console"}
     assert sorted(backends) == sorted(host for one in ingress["tls"] for host in one["hosts"])
     assert merged(environment)["ingress"]["enabled"] is False
 
 
-@pytest.mark.parametrize("name", ["ui-proxy", "ui-proxy-read-only"])
+@pytest.mark.parametrize("name", ["ui-proxy", "ui-proxy-read-only", "console"])
 def test_a_proxy_is_as_restricted_as_every_other_pod(name: str) -> None:
     pod = find(common(), "Deployment", name)["spec"]["template"]["spec"]
 
@@ -162,3 +164,22 @@ def test_the_values_hold_every_pod_of_the_chart_to_the_standard() -> None:
                 "containers": [{"securityContext": one["securityContext"], "resources": one["resources"]}],
             }
         )
+
+
+def test_the_console_is_of_this_version_believes_its_own_pod_alone_and_has_no_service_s_secret() -> None:
+    console, proxy = find(common(), "Deployment", "console")["spec"]["template"]["spec"]["containers"]
+    image = merged("production")["dagsterDaemon"]["image"]
+    environ = {one["name"]: one["value"] for one in console["env"]}
+
+    assert console["image"] == f"{image['repository']}:{image['tag']}"
+    assert environ["CONSOLE_HOST"] == environ["CONSOLE_TRUSTED_PROXIES"] == "127.0.0.1"
+    assert [one["secretRef"]["name"] for one in console["envFrom"] if "secretRef" in one] == ["console"]
+    assert "ports" not in console
+    assert f"--upstream=http://127.0.0.1:{DEFAULT_PORT}/" in proxy["args"]
+    # What passes the sign-in asks for a token itself, or is open to all, and has no word on who somebody is.
+    (passed,) = (one.partition("=")[2] for one in proxy["args"] if one.startswith("--skip-auth-route="))
+    assert [path for path in ("/api/v1/jobs", "/healthz", "/readyz", "/metrics") if not re.search(passed, path)] == []
+    assert [
+        path for path in ("/", "/jobs/x", "/audit", "/tokens", "/healthz/", "/x/api/v1/") if re.search(passed, path)
+    ] == []
+    assert "--skip-auth-strip-headers=true" in proxy["args"]

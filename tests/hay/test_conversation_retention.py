@@ -2,13 +2,14 @@
 
 import itertools
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from cath_dagster.core.model.outcome import RunResult, Status
 from tests.hay.hay import Hay
+from tests.support.command import call
 from tests.support.forked import is_killed_at
 from tests.support.maintained import Change, outcome
 
@@ -287,3 +288,17 @@ def test_killed_anywhere_a_conversation_is_whole_or_gone_and_the_next_run_finish
         if not is_killed:
             break
     assert seen == {0, 1, 2}
+
+
+def test_messages_come_back_where_that_was_asked_for_and_are_left_alone_then(hay: Hay) -> None:
+    conversation = add_said(hay, hay.add_tenant(30))
+    hay.as_of = datetime.now(UTC)
+
+    plain = hay.run(JOB, undo_days=30)
+    run = hay.run(JOB, undo_days=30, archive_personal_data_because="a trial")
+    restored = call(hay.environ, "restore", run.run_id)
+    again = hay.run(JOB)
+
+    assert (plain.status, "hold personal data" in (plain.error or "")) == (Status.REFUSED, True)
+    assert (restored.returncode, restored.stderr) == (0, "")
+    assert (again.error, with_messages(hay), anonymised(hay)) == (None, {conversation}, {conversation})

@@ -5,9 +5,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from cath_dagster.core.ports.orchestrator import WITHHELD
 from cath_dagster.core.run.spec import load_specs
 from cath_dagster.hay import HAY, assets
 from cath_dagster.hay.definitions import analytics_job, defs
+from cath_dagster.hay.jobs import conversation_retention
+from cath_dagster.orchestration.stopped import runs_by_default, withheld
 from tests.hay.hay import Hay
 from tests.support.fresh import load_afresh
 from tests.support.inventory import inventory
@@ -27,11 +30,21 @@ def test_loads_in_a_fresh_interpreter_with_what_is_not_ours_to_do_switched_off()
     assert {"obstore", "jinja2.environment", "alembic", "psycopg2"} & set(loaded["modules"]) == set()
 
 
-@pytest.mark.stack
-def test_retention_runs_by_itself_once_the_servers_own_job_is_idle() -> None:
-    loaded = load_afresh("hay", {"HAY_RETENTION_OWNS": "true"})
+def test_retention_runs_by_itself_once_the_servers_own_job_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, found = conversation_retention.SPEC, {}
+    for said in ("true", "false", "yes"):
+        monkeypatch.setenv("HAY_RETENTION_OWNS", said)
+        found[said] = (runs_by_default(spec), withheld(spec))
 
-    assert loaded["schedules"]["conversation_retention_cron"] == "RUNNING"
+    not_yet = (False, {WITHHELD: "HAY_RETENTION_OWNS"})
+    assert found == {"true": (True, {}), "false": not_yet, "yes": not_yet}
+    assert withheld(SPECS["dpop_cache_cleanup"]) == {}
+
+
+def test_the_schedule_of_what_is_not_ours_to_do_says_so_to_whoever_would_start_it() -> None:
+    schedule = next(each for each in defs.schedules or () if each.name == "conversation_retention_cron")
+
+    assert schedule.metadata[WITHHELD].value == "HAY_RETENTION_OWNS"
 
 
 def test_is_loadable_as_dagster_judges_and_checks_stand_on_assets_that_are_there() -> None:

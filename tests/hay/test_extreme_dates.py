@@ -21,6 +21,4 @@ def test_every_job_does_its_work_beside_dates_that_cannot_be(hay: Hay, table: st
 
     for name, tables in JOBS.items():
         if table in tables:
-            results = [hay.run(name, dry_run=True), hay.run(name)]
-
-            assert [result.error for result in results] == [None, None], name
+            assert hay.run(name).error is None, name

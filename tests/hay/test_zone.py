@@ -1,5 +1,6 @@
 """Where the database's own zone is not UTC, the service's naive instants are hours off, and every run is refused."""
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +11,7 @@ from psycopg import sql
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.run.spec import load_specs
 from tests.hay.hay import Hay
+from tests.support.command import call
 from tests.support.roles import role_in
 
 JOBS = [spec.name for spec in load_specs(Hay.location)]
@@ -25,10 +27,12 @@ def test_every_job_is_refused_and_each_name_of_utc_lets_it_in(hay: Hay) -> None:
     set_zone(hay, "America/New_York")
 
     for job in JOBS:
-        plan, result = hay.run(job, dry_run=True), hay.run(job)
-        assert (plan.status, result.status, result.error) == (Status.SUCCESS, Status.REFUSED, plan.would_refuse), job
+        result = hay.run(job)
+        assert result.status is Status.REFUSED, job
         assert "America/New_York" in (result.error or "")
         assert "SET timezone TO 'UTC'" in (result.error or "")
+    plan = hay.run(JOBS[0], dry_run=True)
+    assert (plan.status, "America/New_York" in (plan.would_refuse or "")) == (Status.SUCCESS, True)
     for zone in ("UTC", "Etc/UTC", "gmt", "Zulu"):
         set_zone(hay, zone)
         assert hay.run(JOBS[0]).status is Status.SUCCESS
@@ -68,3 +72,16 @@ def test_a_session_of_ours_reads_naive_and_aware_instants_alike(hay: Hay, column
     assert hay.run("conversation_retention").changed == 0
     hay.connection.execute(f"UPDATE conversations SET {column} = {column} - interval '1 hour 1 second'")
     assert hay.run("conversation_retention").changed == 1
+
+
+def test_the_doctor_says_it_of_each_job_and_warns_of_the_one_that_is_off(hay: Hay) -> None:
+    del hay.environ["HAY_RETENTION_OWNS"]
+    well = json.loads(call(hay.environ, "doctor", "hay", "--json").stdout)
+    set_zone(hay, "Asia/Tokyo")
+
+    ill = json.loads(call(hay.environ, "doctor", "hay", "--json").stdout)
+
+    told = [{each["subject"]: each["level"] for each in found if each["level"] != "ok"} for found in (well, ill)]
+    assert told[0] == {"ledger": "warning", "job conversation_retention": "warning"}
+    off = {"conversation_retention", "dpop_cache_cleanup"}
+    assert told[1].items() >= {f"job {job}": "warning" if job in off else "problem" for job in JOBS}.items()

@@ -22,7 +22,7 @@ from tests.deployment.values import NAMESPACE, Tree, deployments, merged
 from tests.kubernetes.api import KubernetesApi
 from tests.kubernetes.cluster import Cluster
 from tests.support.service import Service
-from tests.support.stack import Dagster, database, started
+from tests.support.stack import Dagster, database, pooled_storage, started
 from tests.support.warm import KUBERNETES, WarmStack
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,11 +30,6 @@ REAL = ("KUBECONFIG", "TEST_KUBERNETES_IMAGE", "TEST_DATABASE_URL")
 """With all of them set the tests run on that cluster: the image holds this version, its pods reach that database."""
 MONITORING_SECONDS = 1
 """Half a minute in the values."""
-ACTIVE = """
-query {
-  runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) { ... on Runs { count } }
-}
-"""
 
 
 @dataclass
@@ -45,7 +40,6 @@ class Platform(Dagster):
     core: kubernetes.client.CoreV1Api
     namespace: str
     folder: Path
-    storage: str
     api: KubernetesApi | None
 
     @property
@@ -87,11 +81,6 @@ class Platform(Dagster):
         requests = self.simulator.requests
         return sum(asked.startswith(f"{method} ") and "/jobs" in asked and run_id in asked for asked in requests)
 
-    def active(self) -> int:
-        """Return how many runs have not ended."""
-        count: int = self.ask(ACTIVE)["count"]
-        return count
-
     def kill_pod(self, run_id: str) -> None:
         (pod,) = self.pods(run_id)
         self.core.delete_namespaced_pod(pod.metadata.name, self.namespace, grace_period_seconds=0)
@@ -102,12 +91,11 @@ class Platform(Dagster):
 
     def age_launch(self, run_id: str, seconds: float) -> None:
         """Let a run have been launched so much earlier."""
-        with psycopg.connect(self.storage) as connection:
-            aged = connection.execute(
-                "UPDATE event_logs SET timestamp = timestamp - make_interval(secs => %s)"
-                " WHERE run_id = %s AND dagster_event_type = 'PIPELINE_STARTING'",
-                [seconds, run_id],
-            )
+        aged = self.runs.execute(
+            "UPDATE event_logs SET timestamp = timestamp - make_interval(secs => %s)"
+            " WHERE run_id = %s AND dagster_event_type = 'PIPELINE_STARTING'",
+            [seconds, run_id],
+        )
         assert aged.rowcount == 1
 
     def start_daemon(self) -> None:
@@ -130,12 +118,13 @@ class Platform(Dagster):
 def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("kubernetes")
     with ExitStack() as opened:
-        storage = opened.enter_context(database("template1"))
+        real = all(os.environ.get(name) for name in REAL)
+        # A cluster's pods do not reach a pooler on this machine.
+        storage = opened.enter_context(database("template1") if real else pooled_storage())
         cath = opened.enter_context(database(os.environ[TEMPLATE]))
         notify = opened.enter_context(NotifySimulator())
         service = opened.enter_context(Service.open(cath, notify, folder, as_of=datetime.now(UTC)))
         values = merged("production")
-        real = all(os.environ.get(name) for name in REAL)
         api = None if real else opened.enter_context(simulated(folder, values))
         kubeconfig = Path(os.environ["KUBECONFIG"]) if api is None else api.kubeconfig
         client = kubernetes.config.new_client_from_config(str(kubeconfig))
@@ -146,9 +135,9 @@ def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platf
         stack = WarmStack(seen, folder / "logs", modules=KUBERNETES)
         for made in configuration(service, storage, values):
             opened.callback(lay_down(core, made))
-        with started(stack, folder) as port:
+        with started(stack, folder) as port, psycopg.connect(storage, autocommit=True) as runs:
             yield Platform(
-                stack, port, service, kubernetes.client.BatchV1Api(client), core, NAMESPACE, folder, storage, api
+                stack, port, service, runs, kubernetes.client.BatchV1Api(client), core, NAMESPACE, folder, api
             )
 
 

@@ -164,7 +164,7 @@ def test_a_restarted_daemon_finds_a_run_as_it_left_it_and_goes_on_with_the_queue
     second = platform.launch()
     platform.let_go()
 
-    platform.wait(lambda: platform.status(first) == "SUCCESS", "the run needs the daemon")
+    platform.wait(lambda: platform.status_kept(first) == "SUCCESS", "the run needs the daemon")
     assert (platform.status(second), platform.pods(second)) == ("QUEUED", [])
 
     platform.start_daemon()

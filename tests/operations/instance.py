@@ -56,13 +56,13 @@ def open_instance(home: Path, databases: Databases | None = None) -> Iterator["I
             stack.callback(databases.drop_templates)
         (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
         url = stack.enter_context(databases.copy())
-        opened = stack.enter_context(_opened(home, url))
+        instance = stack.enter_context(opened(home, url))
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         connection.execute("SET timezone = 'UTC'")
-        yield Instance(home, url, opened, connection)
+        yield Instance(home, url, instance, connection)
 
 
-def _opened(home: Path, url: str) -> dg.DagsterInstance:
+def opened(home: Path, url: str) -> dg.DagsterInstance:
     """Return the instance; other tests should not find it in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
@@ -90,7 +90,9 @@ class Instance:
         ).fetchall()
         # Runs go before the snapshots that they refer to. Deleting is faster than truncating where there is little.
         names = sorted((name for (name,) in tables), key=lambda name: name != "public.runs")
-        self.connection.execute("; ".join(f"DELETE FROM {name}" for name in names))
+        deletes = "; ".join(f"DELETE FROM {name}" for name in names)
+        # A log that only grows has a trigger against this.
+        self.connection.execute(f"SET session_replication_role = replica; {deletes}; RESET session_replication_role")
 
     def value(self, query: str, *parameters: Any) -> Any:
         row = self.connection.execute(query, parameters or None).fetchone()

@@ -8,7 +8,7 @@ import pytest
 
 from cath_dagster.operations.alerts import RUNBOOK, Kind
 from cath_dagster.operations.definitions import defs
-from tests.support.fresh import load_afresh
+from tests.support.fresh import declared, load_afresh
 from tests.support.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ def test_loads_in_a_fresh_interpreter_without_variables_network_warnings_or_heav
 
 
 def test_schedules_and_sensors_are_stopped_by_default_where_the_environment_says_so() -> None:
-    loaded = load_afresh("operations", {"OPERATIONS_SCHEDULES": "stopped"})
+    loaded = declared("operations", {"OPERATIONS_SCHEDULES": "stopped"})
 
     assert {*loaded["schedules"].values(), *loaded["sensors"].values()} == {"STOPPED"}
 

@@ -136,7 +136,7 @@ def test_a_database_that_is_away_or_silent_costs_a_run_a_moment_and_a_line(silen
 
         assert says in line
         assert "hunter2" not in line
-        assert took < 2 * PATIENCE_SECONDS + 0.2  # what a busy machine adds
+        assert took < PATIENCE_SECONDS + 0.2  # what a busy machine adds
 
 
 def test_a_table_that_is_locked_keeps_no_run_waiting_and_has_it_afterwards(tables: Instance) -> None:
@@ -149,7 +149,7 @@ def test_a_table_that_is_locked_keeps_no_run_waiting_and_has_it_afterwards(table
         ) as recording:  # fmt: skip
             recording.ended(RESULT)
         took = time.monotonic() - started
-    assert took < 2 * PATIENCE_SECONDS + 0.2
+    assert took < PATIENCE_SECONDS + 0.2
 
     assert finish_writing(10) == []
     assert rows(tables, "status") == [("success",)]

@@ -105,6 +105,8 @@ def test_history_finds_runs_by_what_is_known_of_them(kept: Instance) -> None:
     assert found("--limit", "1") == ["skipped"]
     text = scheduler(kept, "history").stdout
     assert "it goes on" in text
+    assert scheduler(kept, "history", "bon").returncode == 0
+    assert scheduler(kept, "history", "cath/nonsense").returncode == 2
     for option, value in (("--status", "sucess"), ("--trigger", "me"), ("--since", "yesterday")):
         wrong = scheduler(kept, "history", option, value)
         assert (wrong.returncode, value in wrong.stderr) == (2, True)
@@ -166,6 +168,15 @@ def test_a_job_that_is_gone_is_forgotten_with_its_history_and_one_that_is_regist
     assert scheduler(kept, "forget", "clear_audit").returncode == 2
 
 
+def test_a_job_that_ran_before_it_was_registered_is_marked(instance: Instance, database: Database) -> None:
+    database.transaction(partial(end, begun=BEGUN, ended=ended()))
+
+    text = scheduler(instance, "status").stdout
+
+    assert "clear_audit ?" in text.replace("  ", " ")
+    assert "scheduler_monitor" in text
+
+
 def test_without_the_database_or_its_tables_it_says_which_variable_or_what_to_run(instance: Instance) -> None:
     without = call({}, "scheduler", "status")
     assert (without.returncode, "DAGSTER_POSTGRES_URL is not set" in without.stderr) == (2, True)
@@ -214,7 +225,7 @@ def dagster() -> Iterator[DagsterAnswers]:
 
 
 def test_a_run_is_launched_with_what_it_is_told_and_a_nonce_and_waited_for(
-    kept: Instance, dagster: DagsterAnswers
+    kept: Instance, dagster: DagsterAnswers, database: Database
 ) -> None:
     launched = {"__typename": "LaunchRunSuccess", "run": {"runId": "r1"}}
     dagster.answers = [launched, launched]
@@ -228,6 +239,18 @@ def test_a_run_is_launched_with_what_it_is_told_and_a_nonce_and_waited_for(
         "dry_run": True, "max_rows": 5, "audit_log_enabled": False, "audit_log_retention_days": 30,
     }  # fmt: skip
     assert [tag["key"] for tag in params["executionMetadata"]["tags"]] == ["cath_dagster/nonce"]
+
+    with kept.connection.cursor() as cursor:
+        told = cursor.execute(
+            "SELECT actor, origin, action, location || '/' || job, result, nonce FROM operations.audit_log ORDER BY sequence"
+        ).fetchall()
+    assert [row[2:5] for row in told] == [("run", "cath/clear_audit", "requested"), ("run", "cath/clear_audit", "done")]
+    assert told[0][0].startswith("account")
+    assert told[0][5] == params["executionMetadata"]["tags"][0]["value"]
+    # Its worker records it, and finds who asked for it.
+    run = replace(BEGUN, run_id="launched", trigger="manual", nonce=told[0][5])
+    database.transaction(partial(begin, begun=run))
+    assert kept.value("SELECT trigger FROM operations.scheduled_job_history WHERE run_id = 'launched'") == "cli"
 
     # The run of this id has failed.
     waited = scheduler(kept, "run", "cath/clear_audit", "--wait", CONSOLE_DAGSTER_URL=dagster.url)
@@ -251,6 +274,24 @@ def test_what_a_run_would_refuse_is_refused_before_anything_is_asked_of_dagster(
 
     assert (done.returncode, dagster.asked) == (2, [])
     assert says in done.stderr
+
+
+def test_a_job_that_somebody_holds_is_not_run_but_dry(kept: Instance, dagster: DagsterAnswers) -> None:
+    kept.connection.execute(
+        "INSERT INTO operations.job_hold (location, job, reason, held_by, held_at, until)"
+        " VALUES ('cath', 'clear_audit', 'an incident', 'jane', now(), now() + interval '1 hour')"
+    )
+    dagster.answers = [{"__typename": "LaunchRunSuccess", "run": {"runId": "r7"}}]
+
+    refused = scheduler(kept, "run", "cath/clear_audit", CONSOLE_DAGSTER_URL=dagster.url)
+    dry = scheduler(kept, "run", "cath/clear_audit", "--dry-run", CONSOLE_DAGSTER_URL=dagster.url)
+
+    assert (refused.returncode, dry.returncode, len(dagster.asked)) == (1, 0, 1)
+    assert "held by jane" in refused.stderr
+    text = scheduler(kept, "status", "cath").stdout
+    assert "an incident" in text
+    (job,) = answer(scheduler(kept, "status", "cath/clear_audit", "--json"))["jobs"]
+    assert (job["held_by"], job["hold_reason"]) == ("jane", "an incident")
 
 
 def test_a_job_is_switched_on_and_off_by_dagsters_own_switch(kept: Instance, dagster: DagsterAnswers) -> None:

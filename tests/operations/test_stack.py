@@ -6,18 +6,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from cath_dagster.core.history.writing import Begun, begin
 from cath_dagster.development.local import wait_until
 from cath_dagster.development.postgres import free_port
 from cath_dagster.development.simulators.smtp import SmtpServer
+from cath_dagster.operations.backends import open_backends
 from cath_dagster.orchestration.internals.instigators import TickStatus
 from tests.operations.instance import Instance, open_instance
 from tests.support.dagster_internals import ReconstructableRepository
-from tests.support.warm import COMMAND, WarmStack, run
+from tests.support.warm import WarmStack, run
 from tests.support.watches import WATCHES
 
 pytestmark = [pytest.mark.daemon, pytest.mark.stack]
@@ -41,9 +45,25 @@ def fail_run(instance: Instance) -> str:
     return result.run_id
 
 
+def leave_killed_run(instance: Instance) -> str:
+    """Leave the row of a run of the command line whose process is gone; return the run's id."""
+    backends = open_backends(instance.dagster)
+    begun = Begun(
+        location="cath", job="clear_audit", run_id="killed", trigger="cli", started_at=datetime.now(UTC)
+    )  # fmt: skip
+    with backends.database("test") as database:
+        database.transaction(partial(begin, begun=begun))
+    return begun.run_id
+
+
+def ended(instance: Instance, run_id: str) -> str:
+    status: str = instance.value("SELECT status FROM operations.scheduled_job_history WHERE run_id = %s", run_id)
+    return status
+
+
 def health(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     program = str(PROGRAMS / "cath-dagster")
-    return run([program, "health"], environ=environ, modules=COMMAND)
+    return run([program, "health"], environ=environ)
 
 
 def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_seen_from_outside(
@@ -72,6 +92,8 @@ def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_
             (alert, *_) = mail.sent
             wait_until(lambda: ticked(instance) >= set(WATCHES), "not every watch ticked", stack)
             wait_until(lambda: health(environ).returncode == 0, "it is not healthy", stack)
+            killed = leave_killed_run(instance)
+            wait_until(lambda: ended(instance, killed) == "failed", "the killed run was not closed", stack, seconds=60)
 
             daemon = stack.processes.pop("daemon")
             os.killpg(daemon.pid, signal.SIGKILL)
@@ -83,6 +105,22 @@ def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_
     assert f"https://dagster.example.org/runs/{run}" in alert.text
     assert "CATH_DATABASE_URL not set" in alert.text
     assert instance.count("job_ticks", f"status = '{TickStatus.FAILURE.value}'") == 0
+    # Its tables were made after the run: the monitor found it in Dagster's own.
+    assert instance.connection.execute(
+        "SELECT location, job, trigger, status, error FROM operations.scheduled_job_history WHERE run_id = %s", [run]
+    ).fetchall() == [
+        (
+            "cath",
+            "clear_audit",
+            "cli",
+            "failed",
+            "failed: CATH_DATABASE_URL not set; set it in the environment of the run",
+        )
+    ]
+    registered = (
+        "SELECT count(*) FILTER (WHERE enabled), count(*) FROM operations.scheduled_job WHERE location = 'operations'"
+    )
+    assert instance.connection.execute(registered).fetchall() == [(2, 2)]
     # Time goes by, and nobody beats.
     instance.connection.execute("UPDATE daemon_heartbeats SET timestamp = timestamp - interval '10 minutes'")
     instance.connection.execute(

@@ -158,6 +158,17 @@ def test_a_lost_worker_is_told_by_dagsters_reason(instance: Instance, database: 
     assert alert.says[0].startswith("unexpected termination")
 
 
+def test_a_run_that_run_monitoring_ended_says_no_reason_and_is_told_as_lost(
+    instance: Instance, database: Database
+) -> None:
+    run = instance.add_run(status=FAILURE, ended_at=NOW - 2 * MINUTE, tags=FINAL)
+    instance.add_event(run, DagsterEventType.RUN_FAILURE, at=NOW)
+
+    (alert,) = look(instance, database)
+
+    assert "the run's worker was lost" in alert.says[0]
+
+
 def test_a_chain_of_retries_is_one_alert_at_its_end(instance: Instance, database: Database) -> None:
     first = instance.add_run("clear_audit", FAILURE, tags={"dagster/will_retry": "true"})
     assert look(instance, database) == []

@@ -13,6 +13,7 @@ import pytest
 from tests.support.dagster_command import DAGSTER, add_entries, command, root
 from tests.support.held import hold, let_go
 from tests.support.service import Service
+from tests.support.waiting import wait_until
 from tests.support.warm import run, start
 
 pytestmark = pytest.mark.stack
@@ -20,9 +21,15 @@ pytestmark = pytest.mark.stack
 BY_MODULE = ("-m", "cath_dagster.cath.definitions")
 
 
-def job_execute(service: Service, folder: Path, config: str = "", *where: str) -> subprocess.CompletedProcess[str]:
-    arguments, environ = command(service, folder, config, *(where or BY_MODULE))
-    return run(arguments, environ=environ, folder=root(folder))
+def job_execute(
+    service: Service, folder: Path, config: str = "", where: tuple[str, ...] = BY_MODULE, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `clear_audit` to its end; however it ends, it leaves nothing in the working tree."""
+    arguments, environ = command(service, folder, config, *where)
+    before = set(root(folder).iterdir())
+    done = run(arguments, environ=environ | variables, folder=root(folder))
+    assert set(root(folder).iterdir()) == before
+    return done
 
 
 def backends(service: Service) -> list[int]:
@@ -71,20 +78,22 @@ def is_deleting(service: Service) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    ("where", "variables"),
-    [(BY_MODULE, {}), ((), {"DAGSTER_MODULE_NAME": "cath_dagster.cath.definitions"})],
-    ids=["by its module", "by the variable that names the module"],
-)
-def test_a_run_that_succeeds_exits_with_zero(
-    service: Service, tmp_path: Path, where: tuple[str, ...], variables: dict[str, str]
-) -> None:
+def test_a_run_that_succeeds_exits_with_zero(service: Service, tmp_path: Path) -> None:
     add_entries(service, 3)
-    arguments, environ = command(service, tmp_path, "", *where)
+    arguments, environ = command(service, tmp_path, "", *BY_MODULE)
 
     done = subprocess.run(
-        arguments, env=environ | variables, cwd=root(tmp_path), capture_output=True, text=True, timeout=90, check=False
+        arguments, env=environ, cwd=root(tmp_path), capture_output=True, text=True, timeout=90, check=False
     )
+
+    assert done.returncode == 0, done.stderr
+    assert service.count("ingestion_log") == 0
+
+
+def test_the_code_location_may_be_named_by_a_variable(service: Service, tmp_path: Path) -> None:
+    add_entries(service, 3)
+
+    done = job_execute(service, tmp_path, where=(), DAGSTER_MODULE_NAME="cath_dagster.cath.definitions")
 
     assert done.returncode == 0, done.stderr
     assert service.count("ingestion_log") == 0
@@ -127,52 +136,21 @@ def test_prints_no_secret(service: Service, tmp_path: Path) -> None:
     assert service.environ["CATH_NOTIFY_API_KEY"] not in done.stderr + done.stdout
 
 
-def test_leaves_nothing_in_the_working_tree(service: Service, tmp_path: Path) -> None:
+def test_sigterm_ends_a_query_that_would_not_end_by_itself_and_leaves_complete_batches_to_go_on_from(
+    service: Service, tmp_path: Path
+) -> None:
     before = set(root(tmp_path).iterdir())
-
-    job_execute(service, tmp_path)
-
-    assert set(root(tmp_path).iterdir()) == before
-
-
-def test_leaves_nothing_in_the_working_tree_when_terminated(service: Service, tmp_path: Path) -> None:
-    before = set(root(tmp_path).iterdir())
-
     with purge_underway(service, tmp_path) as process:
         process.terminate()
-        process.wait(timeout=60)
-
-    assert set(root(tmp_path).iterdir()) == before
-
-
-def test_sigterm_ends_the_query_on_the_server_that_would_not_end_by_itself(service: Service, tmp_path: Path) -> None:
-    with purge_underway(service, tmp_path) as process:
-        process.terminate()
-        terminated_at = time.monotonic()
-        while backends(service):
-            assert time.monotonic() - terminated_at < 60, "the query runs on"
-            time.sleep(0.02)
-
+        wait_until(lambda: not backends(service), "the query runs on")
         assert process.wait(timeout=60) != 0
 
-
-def test_sigterm_leaves_complete_batches_and_the_ledger_knows_them(service: Service, tmp_path: Path) -> None:
-    with purge_underway(service, tmp_path) as process:
-        process.terminate()
-        process.wait(timeout=60)
-
+    assert set(root(tmp_path).iterdir()) == before
     deleted, outcome = ledger_of_ingestion_log(service)
     assert 0 < deleted < 3_000
     assert service.count("ingestion_log") == 3_000 - deleted
     assert outcome == "interrupted"
-
-
-def test_the_run_after_sigterm_finishes_the_work(service: Service, tmp_path: Path) -> None:
-    with purge_underway(service, tmp_path) as process:
-        process.terminate()
-        process.wait(timeout=60)
     let_go(service.connection)
-
     assert job_execute(service, tmp_path).returncode == 0
     assert service.count("ingestion_log") == 0
 
@@ -194,9 +172,7 @@ def test_a_run_killed_in_mid_purge_leaves_complete_batches_and_frees_its_lock(se
 def test_the_projects_own_settings_name_the_code_location(tmp_path: Path) -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
 
-    done = subprocess.run(
-        [DAGSTER, "job", "list"], env=plain, cwd=root(tmp_path), capture_output=True, text=True, timeout=90, check=False
-    )
+    done = run([DAGSTER, "job", "list"], environ=plain, folder=root(tmp_path))
 
     assert done.returncode == 0, done.stderr
     assert "Job: clear_audit" in done.stdout

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from cath_dagster.cath.definitions import defs
-from tests.support.fresh import load_afresh
+from tests.support.fresh import declared, load_afresh
 from tests.support.inventory import inventory
 
 REPOSITORY = Path(__file__).parents[2]
@@ -97,7 +97,7 @@ def test_schedules_run_by_default() -> None:
 
 @pytest.mark.parametrize("word", ["stopped", "standby"])
 def test_schedules_are_stopped_by_default_where_the_environment_says_so(word: str) -> None:
-    assert set(load_afresh("cath", {"CATH_SCHEDULES": word})["schedules"].values()) == {"STOPPED"}
+    assert set(declared("cath", {"CATH_SCHEDULES": word})["schedules"].values()) == {"STOPPED"}
 
 
 @pytest.mark.parametrize("job", CRONS)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cath_dagster.core.model.location import CodeLocation
 from cath_dagster.core.run.spec import JobSpec, load_specs
 from cath_dagster.development.documentation import inventory_line, job_table
 from cath_dagster.orchestration.jobs import build_op_job, build_step_job
+from cath_dagster.orchestration.runs import _spent_seconds
 from cath_dagster.orchestration.schedules import build_schedules
 from tests.support.command import call
 from tests.support.registered import registered
@@ -19,6 +21,7 @@ from tests.support.registered import registered
 JOB = '''
 """Count the books on the shelf."""
 
+import time
 from pathlib import Path
 
 from pydantic import Field
@@ -33,6 +36,7 @@ from library import LIBRARY
 
 class CountSettings(JobSettings):
     most: int = Field(default=100, description="How many books there may be.")
+    naps: int = Field(default=0, description="Seconds that it sleeps before it counts.")
     asks: bool = Field(default=False, description="Whether it asks a database that it says nothing of.")
 
 
@@ -42,6 +46,7 @@ def check_shelf(run: JobRun, settings: CountSettings) -> None:
 
 
 def count_books(run: JobRun, settings: CountSettings) -> None:
+    time.sleep(settings.naps)
     count = len(list(Path(run.require("SHELF")["SHELF"]).iterdir()))
     run.note("looked at the shelf")
     run.record(Outcome(target="books", matched=count, updated=count))
@@ -200,6 +205,31 @@ def test_dagster_does_its_steps_in_order(specs: dict[str, JobSpec], instance: dg
     done = build_step_job(specs["tidy_shelf"]).execute_in_process(instance=instance)
 
     assert [event.step_key for event in done.all_events if event.is_step_success] == ["count", "dust"]
+
+
+def test_a_run_s_time_is_that_of_all_its_steps(specs: dict[str, JobSpec], instance: dg.DagsterInstance) -> None:
+    done = build_step_job(specs["tidy_shelf"]).execute_in_process(
+        {"timeout_seconds": 1, "naps": 60}, instance=instance, raise_on_error=False
+    )
+
+    (failed,) = [event for event in done.all_events if event.is_step_failure]
+    said = failed.step_failure_data.user_failure_data
+    assert said is not None
+    assert (said.description or "").startswith("timeout: the run has had its second and was ended")
+    # In a run of its own process the next step would begin: with what is left, which is nothing.
+    spec, left_for = specs["tidy_shelf"], partial(_spent_seconds, instance, instance.get_run_by_id(done.run_id))
+    assert (left_for(spec, "count"), left_for(spec, "dust") > 1) == (0, True)
+    # Dagster stands behind it, a minute later.
+    run = instance.get_run_by_id(done.run_id)
+    assert run is not None
+    assert run.tags["dagster/max_runtime"] == "61"
+
+
+def test_a_run_that_timed_out_says_so_to_machines(library: CodeLocation) -> None:
+    code, result = run("count_books", "--set", "timeout_seconds=1", "--set", "naps=60")
+
+    assert (code, result["status"], result["attempts"]) == (1, "timeout", 1)
+    assert result["seconds"] < 1 + 5
 
 
 @pytest.fixture

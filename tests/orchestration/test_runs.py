@@ -31,7 +31,7 @@ JOBS = (
 
 @pytest.fixture(scope="module")
 def shared_instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test(set_dagster_home=False) as made:
+    with dg.DagsterInstance.ephemeral() as made:
         yield made
 
 

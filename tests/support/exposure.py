@@ -2,10 +2,14 @@
 the ledger have of it, and what it sent as telemetry.
 """
 
+import atexit
 import base64
 import json
 import logging
+import shutil
+import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +21,7 @@ from tests.support.collector import Collector
 from tests.support.command import call_process
 from tests.support.dagster_internals import ReconstructableRepository
 from tests.support.maintained import Maintained
+from tests.support.servers import memory
 from tests.support.warm import TELEMETRY
 
 WORD = "Pl4nted"
@@ -65,7 +70,7 @@ class Exposure:
         for name, value in maintained.environ.items():
             self.monkeypatch.setenv(name, value)
         home = self.folder / "dagster"
-        home.mkdir(exist_ok=True)
+        shutil.copytree(_new_home(), home, dirs_exist_ok=True)
         code = ReconstructableRepository.for_module(f"cath_dagster.{maintained.location.name}.definitions", "defs")
         with (
             self.caplog.at_level(logging.DEBUG),
@@ -88,3 +93,12 @@ class Exposure:
             self.said += [
                 str(row) for row in maintained.rows(f"SELECT row_to_json(r)::text FROM maintenance.{table} r")
             ]
+
+
+@cache
+def _new_home() -> Path:
+    """Return the home of an instance that no run was in: to make its tables takes longer than a run."""
+    home = Path(tempfile.mkdtemp(prefix="cath-dagster-home-", dir=memory()))
+    atexit.register(shutil.rmtree, home)
+    with dg.instance_for_test(temp_dir=str(home), set_dagster_home=False):
+        return home

@@ -10,6 +10,7 @@ from typing import Any
 
 from cath_dagster.registry import locations
 from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.warm import run
 
 REPOSITORY = Path(__file__).parents[2]
 PROBE = """
@@ -39,11 +40,9 @@ def load_afresh(location: str, environ: Mapping[str, str] | None = None, *, then
 
     `then` may add to `told`, after the modules were listed.
     """
-    ours = tuple(f"{each.prefix}_" for each in locations())
-    plain = {name: value for name, value in os.environ.items() if not name.startswith((*ours, "DAGSTER_"))}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROBE % {"location": location, "then": then}],
-        env=plain | dict(environ or {}),
+        env=_without_ours() | dict(environ or {}),
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -53,3 +52,20 @@ def load_afresh(location: str, environ: Mapping[str, str] | None = None, *, then
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told
+
+
+def declared(location: str, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the statuses that a code location's schedules and sensors begin with, where these variables of ours are set.
+
+    In a process of its own, since they are read when it loads; what a fresh interpreter imports is not looked at.
+    """
+    arguments = [sys.executable, "-m", "tests.support.declared", location]
+    done = run(arguments, environ=_without_ours() | {"PYTHONWARNINGS": "error", **environ})
+    assert done.returncode == 0, done.stderr
+    told: dict[str, dict[str, str]] = json.loads(done.stdout)
+    return told
+
+
+def _without_ours() -> dict[str, str]:
+    ours = tuple(f"{each.prefix}_" for each in locations())
+    return {name: value for name, value in os.environ.items() if not name.startswith((*ours, "DAGSTER_"))}

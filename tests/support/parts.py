@@ -16,8 +16,13 @@ DEBIAN_PATH = "/usr/sbin:/usr/local/sbin"
 
 def find_program(name: str, package: str) -> Path:
     """Return a program that a Debian package installs."""
+    return installed(name) or missing(f"{name} is not installed; apt-get install {package}")
+
+
+def installed(name: str) -> Path | None:
+    """Return a program, None if it is not there."""
     found = shutil.which(name) or shutil.which(name, path=DEBIAN_PATH)
-    return Path(found) if found else missing(f"{name} is not installed; apt-get install {package}")
+    return Path(found) if found else None
 
 
 def find_postgres_15() -> Path:

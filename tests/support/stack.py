@@ -21,6 +21,8 @@ from cath_dagster.development.postgres import free_port
 from cath_dagster.development.simulators.notify import NotifySimulator
 from tests.conftest import SERVER, TEMPLATE, database_url
 from tests.support.held import hold, let_go
+from tests.support.parts import installed
+from tests.support.servers import pooling
 from tests.support.service import Service
 from tests.support.warm import WarmStack
 
@@ -68,6 +70,8 @@ class Dagster:
     stack: Stack
     port: int
     service: Service
+    runs: psycopg.Connection[Any]
+    """To Dagster's own database. Whoever waits for a run looks there: the UI takes a hundred times as long to say it."""
 
     def ask(self, query: str, **variables: Any) -> Any:
         """Return the answer's only field."""
@@ -113,21 +117,42 @@ class Dagster:
 
     def ended(self, run_id: str) -> str:
         """Wait for a run's end; return how it ended."""
-        self.wait(lambda: self.status(run_id) in ENDED, f"run {run_id} did not end")
+        self.wait(lambda: self.status_kept(run_id) in ENDED, f"run {run_id} did not end")
         return self.status(run_id)
+
+    def status_kept(self, run_id: str) -> str | None:
+        """Return the status that Dagster's database has of a run."""
+        row = self.runs.execute("SELECT status FROM runs WHERE run_id = %s", [run_id]).fetchone()
+        return None if row is None else str(row[0])
+
+    def tags_kept(self, run_id: str) -> dict[str, str]:
+        """Return the tags that Dagster's database has of a run."""
+        return dict(self.runs.execute("SELECT key, value FROM run_tags WHERE run_id = %s", [run_id]).fetchall())
 
     def children(self, run_id: str) -> list[str]:
         """Return the runs that were launched again for a run."""
         return [run["runId"] for run in self.ask(CHILDREN, id=run_id)["results"]]
 
+    def weeks_kept(self) -> set[str]:
+        """Return the weeks that Dagster's database has a materialised report of."""
+        made = "SELECT partition FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION' AND asset_key = %s"
+        return {week for (week,) in self.runs.execute(made, ['["cath", "media_application_report"]'])}
+
+    def active(self) -> int:
+        """Return how many runs have not ended."""
+        return sum(status not in ENDED for (status,) in self.runs.execute("SELECT status FROM runs"))
+
     def will_be_relaunched(self, run_id: str) -> bool:
         """Wait until Dagster has decided whether it launches a failed run again; return what it decided."""
-        self.wait(lambda: "dagster/will_retry" in self.tags(run_id), f"nothing was decided about run {run_id}")
+        self.wait(lambda: "dagster/will_retry" in self.tags_kept(run_id), f"nothing was decided about run {run_id}")
         return self.tags(run_id)["dagster/will_retry"] == "true"
 
     def relaunched(self, run_id: str) -> str:
         """Wait until a run was launched again; return the new run."""
-        self.wait(lambda: bool(self.children(run_id)), f"run {run_id} was not launched again")
+        launched = "SELECT count(*) FROM run_tags WHERE key = 'dagster/parent_run_id' AND value = %s"
+        self.wait(
+            lambda: self.runs.execute(launched, [run_id]).fetchone() != (0,), f"run {run_id} was not launched again"
+        )
         (again,) = self.children(run_id)
         return again
 
@@ -171,6 +196,20 @@ def database(template: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def pooled_storage() -> Iterator[str]:
+    """Yield the URL of an empty database for Dagster, through a pooler where there is one.
+
+    Dagster logs in for all that it asks, many times a second, and a login is a new process of the server's.
+    """
+    with database("template1") as direct:
+        if installed("pgbouncer") is None:
+            yield direct
+        else:
+            with pooling(direct, "session", default_pool_size=100) as pooler:
+                yield pooler.url(direct)
+
+
+@contextlib.contextmanager
 def started(stack: Stack, folder: Path) -> Iterator[int]:
     """Start the three processes; yield the UI's port."""
     code, web = free_port(), free_port()
@@ -196,7 +235,7 @@ def cath_stack(folder: Path) -> Iterator[Dagster]:
     home.mkdir()
     (home / "dagster.yaml").symlink_to(REPOSITORY / "dagster.yaml")
     with (
-        database("template1") as storage,
+        pooled_storage() as storage,
         database(os.environ[TEMPLATE]) as cath,
         NotifySimulator() as notify,
         Service.open(cath, notify, folder, as_of=datetime.now(UTC)) as service,
@@ -204,8 +243,8 @@ def cath_stack(folder: Path) -> Iterator[Dagster]:
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
         environ = {"DAGSTER_HOME": str(home), "DAGSTER_POSTGRES_URL": storage, "CATH_SCHEDULES": "stopped"}
         stack = WarmStack(plain | service.environ | environ, folder / "logs")
-        with started(stack, folder) as port:
-            yield Dagster(stack, port, service)
+        with started(stack, folder) as port, psycopg.connect(storage, autocommit=True) as runs:
+            yield Dagster(stack, port, service, runs)
 
 
 def listens(port: int) -> bool:

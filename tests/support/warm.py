@@ -44,9 +44,10 @@ TELEMETRY = (
     "opentelemetry.sdk.trace.export",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "dagster",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "psutil",
 )
-"""What it imports besides where it sends telemetry: how often a schedule ticks it asks Dagster."""
+"""What it imports besides where it sends telemetry."""
 DAGSTER = (
     *COMMAND,
     "dagster._cli",

@@ -19,8 +19,11 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import arbitrary_address  # type: ignore[attr-defined]
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 LIMIT = 1 << 20
 """More than arguments and environment of a program ever take."""
@@ -67,10 +70,11 @@ class Program:
             runpy.run_path(program, run_name="__main__")
 
 
-def spawn_warm(modules: Sequence[str]) -> None:
+def spawn_warm(modules: Sequence[str], *, soon: bool) -> None:
     """Let processes that a program spawns be forked from one that has the libraries, too.
 
-    They begin as afresh: from the script that runs here, and what they are handed is pickled all the same.
+    They begin as afresh: from the script that runs here, and what they are handed is pickled all the same. A program that
+    will spawn some `soon` has that one from the start, while it may still be forked: it has no threads yet.
     """
     get_context = multiprocessing.get_context
 
@@ -79,6 +83,26 @@ def spawn_warm(modules: Sequence[str]) -> None:
 
     multiprocessing.set_forkserver_preload(list(modules))
     multiprocessing.get_context = warm  # type: ignore[assignment]
+    if soon and sys.version_info < (3, 14):
+        fork_server()
+
+
+def fork_server() -> None:
+    """Fork here what `multiprocessing` would start as a new interpreter, to import all the libraries once more."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        address = arbitrary_address("AF_UNIX")
+        listener.bind(address)
+        listener.listen()
+        # It ends once nobody holds the other end any more.
+        alive, ours = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(ours)
+            forkserver.main(listener.fileno(), alive, [])
+            os._exit(0)
+    os.close(alive)
+    known: Any = forkserver._forkserver
+    known._forkserver_address, known._forkserver_alive_fd, known._forkserver_pid = address, ours, pid
 
 
 class Parent:
@@ -152,7 +176,7 @@ def main() -> None:
     program = Parent(socket.socket(fileno=int(number))).serve()
     if program is not None:
         program.prepare()
-        spawn_warm(modules)
+        spawn_warm(modules, soon="grpc" in program.arguments)
         program.run()
 
 

@@ -12,6 +12,7 @@ from cath_dagster.cloudmake.drift.schema_facts import YES, Kind, SchemaFacts, Wr
 from cath_dagster.cloudmake.drift.source import UnreadableError
 from cath_dagster.cloudmake.drift.types import SERIALS, type_name
 from cath_dagster.core.postgres.session import SERVICE
+from cath_dagster.core.untrusted_json import parse_json
 
 VERSION = "7"
 DIALECT = "postgresql"
@@ -62,7 +63,7 @@ def read_newest_snapshot(path: Path, variable: str) -> Snapshot:
         raise UnreadableError(f"{variable}: {path / 'meta'} has no NNNN_snapshot.json; drizzle-kit generate writes it")
     _, newest = max(numbered)
     try:
-        document = json.loads(newest.read_bytes())
+        document = parse_json(newest.read_bytes())
     except (OSError, ValueError):
         raise UnreadableError(f"{variable}: {newest.name} is no JSON that can be read; restore it") from None
     version = document.get("version") if isinstance(document, dict) else None

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
+from cath_dagster.core.untrusted_json import parse_json
+
 _TOKEN = re.compile(
     r"""
     (?P<string>[eE]?'(?:[^']|'')*')
@@ -70,7 +72,7 @@ def _literal(value: str) -> Iterator[str]:
     if value[:1] in ("{", "["):
         # An array in PostgreSQL's own words is none.
         with suppress(ValueError):
-            value = json.dumps(json.loads(value), sort_keys=True)
+            value = json.dumps(parse_json(value), sort_keys=True)
     yield f"'{value}"
 
 

@@ -1,6 +1,5 @@
 """The source `mcp`: the tools that a server is configured to have and is described by, and those that it has."""
 
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,6 +10,7 @@ from cath_dagster.cloudmake.drift.comparison import Aspects, compare, digest
 from cath_dagster.cloudmake.drift.source import Look, Reading, Source, Surroundings, UnreadableError
 from cath_dagster.cloudmake.servers.configuration import VARIABLE, Server, read_servers, read_tools
 from cath_dagster.core.errors import MaintenanceError
+from cath_dagster.core.untrusted_json import parse_json
 
 DESCRIPTORS = "servers"
 """The folder beside the configuration in which each server has one, with a file a tool."""
@@ -68,7 +68,7 @@ def _declared(folder: Path, server: Server) -> Iterator[tuple[str, Aspects]]:
 
 def _load(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        return parse_json(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         raise UnreadableError(f"the descriptor {file.name} is no JSON of one document") from None
 

@@ -1,6 +1,5 @@
 """The source `routes`: the routes that the specifications declare, and those of the document that the service serves."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from cath_dagster.cloudmake.drift.comparison import Aspects, compare
 from cath_dagster.cloudmake.drift.openapi import read_routes
 from cath_dagster.cloudmake.drift.source import Look, Source, Surroundings, UnreadableError, whole
+from cath_dagster.core.untrusted_json import parse_json
 
 ROOT, URL = "SPEC_ROOT", "OPENAPI_URL"
 PATTERNS = ("specs/*/contracts/openapi.yaml", "specs/*/contracts/openapi.yml", "specs/*/contracts/openapi.json")
@@ -38,7 +38,7 @@ def _load(file: Path, name: str) -> Any:
 
     try:
         content = file.read_text(encoding="utf-8-sig")
-        return json.loads(content) if file.suffix == ".json" else yaml.load(content, Loader=_loader())  # noqa: S506 - the safe one
+        return parse_json(content) if file.suffix == ".json" else yaml.load(content, Loader=_loader())  # noqa: S506 - the safe one
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         raise UnreadableError(f"{name} cannot be read as {'JSON' if file.suffix == '.json' else 'YAML'}") from None
 

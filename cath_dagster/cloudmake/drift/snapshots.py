@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cath_dagster.cloudmake.drift.source import Reading
 from cath_dagster.cloudmake.tables import mcp_drift_snapshots as table
+from cath_dagster.core.extremes import on_calendar
 
 RESOLVED, DETECTED = "resolved", "detected"
 _IS_OPEN = table.c.resolved_at.is_(None)
@@ -26,7 +27,8 @@ class OpenSnapshot:
 def read_open(connection: sa.Connection) -> list[OpenSnapshot]:
     """Return all that is open, the oldest first, whoever wrote it."""
     source = table.c.diff_json["source"].as_string()
-    query = sa.select(table.c.server_name, table.c.detected_at, source).where(_IS_OPEN).order_by(table.c.detected_at)
+    at = on_calendar(table.c.detected_at)
+    query = sa.select(table.c.server_name, at, source).where(_IS_OPEN).order_by(table.c.detected_at)
     return [OpenSnapshot(name, at, source or "another writer") for name, at, source in connection.execute(query)]
 
 

@@ -75,6 +75,9 @@ def _look(source: Source, surroundings: Surroundings, looked: Looked, *, is_chos
     except MaintenanceError as error:
         looked.unreadable[source.name] = [str(error)]
         return
+    except RecursionError:
+        looked.unreadable[source.name] = ["something in it is nested too deeply to be compared"]
+        return
     looked.readings += found.readings
     looked.notes += found.notes
     if found.unreadable:

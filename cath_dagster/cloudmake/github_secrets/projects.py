@@ -94,12 +94,20 @@ def repository_of(project: Project) -> Repository:
     return find_repository(integrations, [config for config in project.configs if isinstance(config, dict)])
 
 
-_MAPPINGS = sa.select(secret_mappings).order_by(secret_mappings.c.secret_name)
+# Neither a date, which the driver might refuse, nor an element that is NULL, nor an array in an array.
+_SCOPES = sa.func.concat_ws(
+    ",", secret_mappings.c.source_scope, sa.func.array_to_string(secret_mappings.c.target_scopes, ",")
+)
+_MAPPINGS = sa.select(
+    *(secret_mappings.c[name] for name in ("id", "project_id", "secret_name", "value_hash", "is_excluded")),
+    *(secret_mappings.c[name] for name in ("sync_status", "error_message")),
+    _SCOPES.label("scopes"),
+).order_by(secret_mappings.c.secret_name)
 
 
 def _read_mapping(row: sa.Row[Any]) -> SecretMapping:
     # The service has written several scopes as one element, with a comma between.
-    words = (word.strip() for given in (row.source_scope, *row.target_scopes) for word in given.split(","))
+    words = (word.strip() for word in row.scopes.split(","))
     return SecretMapping(
         mapping_id=row.id,
         name=row.secret_name,

@@ -14,6 +14,7 @@ from cath_dagster.cloudmake.github_secrets.targets import State
 from cath_dagster.cloudmake.github_secrets.wanted import SCOPES
 from cath_dagster.cloudmake.tables import secret_mappings, secret_target
 from cath_dagster.core.errors import PreflightError
+from cath_dagster.core.extremes import on_calendar
 from cath_dagster.core.model.check import Check, Severity, Verdict
 from cath_dagster.core.postgres.database import Database
 
@@ -38,7 +39,8 @@ def judge_projects(connection: sa.Connection, projects: list[Project], as_of: da
     except PreflightError as unreadable:
         return Verdict(passed=False, message=str(unreadable))
     standing = _read_standing(connection)
-    mapped_at = dict(connection.execute(sa.select(secret_mappings.c.id, secret_mappings.c.created_at)).tuples().all())
+    created_at = on_calendar(sa.cast(secret_mappings.c.created_at, sa.DateTime(timezone=True)))
+    mapped_at = dict(connection.execute(sa.select(secret_mappings.c.id, created_at)).tuples().all())
     wrong: list[str] = []
     subjects: dict[str, None] = {}
     tally: Counter[str] = Counter()

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from cath_dagster.cloudmake.sealing import Keyring
 from cath_dagster.cloudmake.tables import master_key_rotation as rotation
 from cath_dagster.cloudmake.tables import secrets_metadata, wrapped_key
+from cath_dagster.core.extremes import least_on_calendar
 from cath_dagster.core.model.check import Verdict
 from cath_dagster.core.postgres.database import Database
 
@@ -50,7 +51,8 @@ def judge_age(database: Database, as_of: datetime) -> Verdict:
     def read(connection: sa.Connection) -> sa.Row[tuple[datetime | None, datetime | None]]:
         rotated_at = sa.select(sa.func.max(rotation.c.began_at)).where(rotation.c.verified_at.is_not(None))
         oldest = [
-            sa.select(sa.func.min(table.c.created_at)).scalar_subquery() for table in (secrets_metadata, wrapped_key)
+            sa.select(least_on_calendar(table.c.created_at)).scalar_subquery()
+            for table in (secrets_metadata, wrapped_key)
         ]
         return connection.execute(sa.select(rotated_at.scalar_subquery(), sa.func.least(*oldest))).one()
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cath_dagster.cloudmake.scan.key import VARIABLE, ScanKey, new_key_text
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.untrusted_json import parse_json
 
 FILE_NAME: Final = ".secrets-baseline"
 VERSION: Final = 1
@@ -72,7 +73,7 @@ def new_baseline(key: ScanKey, *, is_made_up: bool) -> Baseline:
 def read_baseline(path: Path, key: ScanKey) -> Baseline:
     """Return what a file knows; raise `ConfigurationError` for a line that is none, or has no reason."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the baseline {path} cannot be read: {type(error).__name__}") from None
     head = rows[0] if rows and isinstance(rows[0], dict) else {}

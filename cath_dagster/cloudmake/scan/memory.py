@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cath_dagster.cloudmake.scan.key import ScanKey
+from cath_dagster.core.untrusted_json import parse_json
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Memory:
     def recall(self) -> str | None:
         """Return the commit up to which all was clean; None for anything but what we wrote under the same circumstances."""
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found = parse_json(self.path.read_text(encoding="utf-8"))
             commit, signature = str(found["commit"]), str(found["signature"])
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -173,11 +173,19 @@ def _address(entry: Mapping[str, Any], where: str, variables: _Variables) -> Mcp
     headers = _filled(entry.get("headers") or {}, f"{where}: headers", variables)
     parts = urlsplit(url)
     # Not shown: a variable may have put a key into it.
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    if parts.scheme not in ("https", "http") or not parts.hostname or not _is_whole(url):
         raise ConfigurationError(f"{where}: url must be like https://server.example/mcp")
     if headers and parts.scheme == "http" and not _is_local(parts.hostname):
         raise ConfigurationError(f"{where}: url must be https, or of this machine; headers travel by it")
     return McpAddress(url=url, headers=headers)
+
+
+def _is_whole(url: str) -> bool:
+    """Return whether a URL has no blanks or control characters, and a port that can be one, if any."""
+    try:
+        return urlsplit(url).port != 0 and not re.search(r"[\x00-\x20\x7f]", url)
+    except ValueError:
+        return False
 
 
 def _is_local(host: str) -> bool:

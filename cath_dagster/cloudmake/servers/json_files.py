@@ -1,12 +1,12 @@
 """Read the service's JSON files strictly: what is missing, double, of another type or unknown is named, and never passed over."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cath_dagster.cloudmake import CLOUDMAKE
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.untrusted_json import is_text, parse_json
 
 T = TypeVar("T")
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 def load_json(path: Path, variable: str) -> Any:
     """Return what a file has that a variable, without its prefix, names."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
+        return parse_json(path.read_text(encoding="utf-8-sig"), pairs=_each_once)
     except OSError as error:
         raise ConfigurationError(f"{CLOUDMAKE.prefix}_{variable} names {path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -29,10 +29,18 @@ def number(given: Any, where: str) -> float:
 
 def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
+    if unusable := [repr(name) for name, value in pairs if not all(map(is_text, _texts(name, value)))]:
+        raise ValueError(f"{unusable[0]} has a character that is none, NUL or half of a surrogate pair")
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
     return found
+
+
+def _texts(name: str, value: object) -> Iterable[str]:
+    """Yield the strings that stand in an object by themselves or in a list; objects in it have been looked at before."""
+    values = value if isinstance(value, list) else [value]
+    return (each for each in (name, *values) if isinstance(each, str))
 
 
 def object_of(given: Any, where: str, known: Iterable[str]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Read a folder of migrations: Drizzle's, which a journal leads through, or plain files in the order of their names."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any
 
 from cath_dagster.cloudmake.service_migrations.migration import Migration
 from cath_dagster.core.errors import ConfigurationError
+from cath_dagster.core.untrusted_json import parse_json
 
 JOURNAL = Path("meta") / "_journal.json"
 DIALECT = "postgresql"
@@ -60,7 +60,7 @@ def _entries(path: Path, variable: str) -> list[dict[str, Any]]:
     if content is None:
         raise ConfigurationError(f"{variable}: {path} has no {JOURNAL}; {_other_layout(path)}")
     try:
-        journal = json.loads(content)
+        journal = parse_json(content)
     except ValueError:
         raise ConfigurationError(f"{variable}: {path / JOURNAL} is no JSON; restore it") from None
     entries = journal.get("entries") if isinstance(journal, dict) else None

@@ -2,7 +2,7 @@
 
 import enum
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -10,7 +10,9 @@ from cath_dagster.cloudmake.audit import audit
 from cath_dagster.cloudmake.signing_keys.signing_key import Algorithm
 from cath_dagster.cloudmake.signing_keys.stored import StoredKey, StoredKeys
 from cath_dagster.cloudmake.tables import jwt_keys
+from cath_dagster.core.extremes import LAST_DAY
 
+LAST_INSTANT = datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, tzinfo=UTC)
 ROTATION, ANNOUNCEMENT = "key_rotation", "key_announcement"
 
 
@@ -35,7 +37,8 @@ class Rules:
     is_emergency: bool = False
 
     def due_at(self, active: StoredKey) -> datetime:
-        return active.created_at + self.max_age
+        # Of one that says it was made at the end of the calendar there is no day that many days later.
+        return min(active.created_at, LAST_INSTANT - self.max_age) + self.max_age
 
     def decide(self, keys: StoredKeys) -> Step:
         """Return what is due of keys of which one is active at most, or `keep` says which stays so."""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from cath_dagster.cloudmake.tables import jwt_keys
+from cath_dagster.core.extremes import on_calendar
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class StoredKeys:
 
 def read_keys(connection: sa.Connection) -> StoredKeys:
     """Return what is stored."""
-    columns = (jwt_keys.c[name] for name in StoredKey.__dataclass_fields__)
+    dates = {name: on_calendar(jwt_keys.c[name]).label(name) for name in ("created_at", "rotated_at")}
+    columns = (dates.get(name, jwt_keys.c[name]) for name in StoredKey.__dataclass_fields__)
     query = sa.select(*columns).order_by(jwt_keys.c.created_at.desc(), jwt_keys.c.kid)
     return StoredKeys(tuple(StoredKey(*row) for row in connection.execute(query)))
 

@@ -1,6 +1,5 @@
 """The work of one run: look whether a rotation is due, do it with all that belongs to it, and publish."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +33,7 @@ from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.ports.blobs import BlobStore, BlobStoreError
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_run import JobRun
+from cath_dagster.core.untrusted_json import parse_json
 
 KEYS, DOCUMENT = "jwt_keys", "jwks"
 STORE = "JWKS_URL"
@@ -160,7 +160,7 @@ def judge_document(database: Database, store: BlobStore | None) -> Verdict:
     documents = [database.transaction(read_document)]
     if store is not None:
         try:
-            documents.append(json.loads(store.get(PATH)))
+            documents.append(parse_json(store.get(PATH)))
         except (BlobStoreError, ValueError) as error:
             return Verdict(passed=False, message=f"what is published cannot be read: {error}")
     found = [secret for document in documents for secret in find_secrets(document)]

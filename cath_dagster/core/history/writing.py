@@ -190,10 +190,8 @@ def _count(connection: sa.Connection, job: _Row, begun: Begun) -> None:
     if last.dry_run or last.status in (RUNNING, SKIPPED):
         return
     share = _share(attempts[0], last)
-    _add(connection, begun, share, sign=1)
     connection.execute(sa.update(_HISTORY).where(_HISTORY.c.id == last.id).values(counted=True))
-    if job.last_run_at is not None and job.last_run_at > attempts[0].started_at:
-        return
+    is_newest = job.last_run_at is None or job.last_run_at <= attempts[0].started_at
     told = {
         "last_run_at": attempts[0].started_at,
         "last_run_id": last.run_id,
@@ -201,7 +199,7 @@ def _count(connection: sa.Connection, job: _Row, begun: Begun) -> None:
         "last_error": last.error,
         "last_duration_ms": share[-1],
     }
-    connection.execute(_update_job(begun).values(**told))
+    _add(connection, begun, share, sign=1, told=told if is_newest else {})
 
 
 def _share(first: _Row, last: _Row) -> tuple[int, int, int]:
@@ -210,10 +208,17 @@ def _share(first: _Row, last: _Row) -> tuple[int, int, int]:
     return 1, int(last.status in FAILURES), max(0, round(1_000 * seconds))
 
 
-def _add(connection: sa.Connection, begun: Begun, share: tuple[int, int, int], *, sign: int) -> None:
+def _add(
+    connection: sa.Connection,
+    begun: Begun,
+    share: tuple[int, int, int],
+    *,
+    sign: int,
+    told: Mapping[str, Any] | None = None,
+) -> None:
     names = ("total_runs", "total_failures", "total_duration_ms")
     more = {name: scheduled_job.c[name] + sign * value for name, value in zip(names, share, strict=True)}
-    connection.execute(_update_job(begun).values(**more, updated_at=sa.func.now()))
+    connection.execute(_update_job(begun).values(**more, **(told or {}), updated_at=sa.func.now()))
 
 
 def _update_job(begun: Begun) -> sa.Update:

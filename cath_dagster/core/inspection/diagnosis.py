@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import sqlalchemy as sa
 
 from cath_dagster.core.errors import SchemaNotCurrentError
+from cath_dagster.core.inspection.due_indexes import find_unindexed_questions
 from cath_dagster.core.ledger.append_only import find_violation
 from cath_dagster.core.maintenance.table_troubles import find_troubles
 from cath_dagster.core.maintenance.tables import OURS, SCHEMA, check_current
@@ -70,6 +71,7 @@ def diagnose(connection: sa.Connection, location: CodeLocation, specs: Sequence[
     yield from _troubles(connection, location, specs)
     yield from _unindexed_foreign_keys(connection, purged_tables(specs))
     yield from _unindexed_cutoffs(connection, specs)
+    yield from _unindexed_questions(connection, specs)
 
 
 def _troubles(connection: sa.Connection, location: CodeLocation, specs: Sequence[JobSpec]) -> Iterator[Finding]:
@@ -207,6 +209,18 @@ def _unindexed_foreign_keys(connection: sa.Connection, parents: Sequence[str]) -
                 f"{seconds * 1_000:.1f} ms; {DELETED_ROWS:,} deleted rows cost {seconds * DELETED_ROWS:,.1f} s more"
             ),
             remedy=key.create_index,
+        )
+
+
+def _unindexed_questions(connection: sa.Connection, specs: Sequence[JobSpec]) -> Iterator[Finding]:
+    intervals = {spec.key: spec.schedule_text for spec in specs}
+    for asked in find_unindexed_questions(connection, specs):
+        yield Finding(
+            subject=f"question {asked.name}",
+            level=Level.WARNING if asked.child_rows > SMALL_TABLE_ROWS else Level.OK,
+            message=f"no index: {asked.job} asks {intervals[asked.job]} whether anything is due, and reads "
+            f"{asked.child_rows:,} rows of {asked.child}, about {asked.child_rows * SECONDS_PER_SCANNED_ROW * 1_000:.0f} ms",
+            remedy=asked.create_index,
         )
 
 

@@ -1,4 +1,4 @@
-"""Build the indexes on foreign keys whose lack makes purges slow, and mend what an earlier build left unfinished."""
+"""Build the indexes whose lack makes purges or the questions of interval jobs slow, and mend what an earlier build left."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass, replace
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from cath_dagster.core.inspection.due_indexes import UnindexedQuestion, find_unindexed_questions
 from cath_dagster.core.postgres.catalogue import SMALL_TABLE_ROWS
 from cath_dagster.core.postgres.database import sqlstate, translate
 from cath_dagster.core.postgres.identifiers import quote
 from cath_dagster.core.postgres.unindexed import ForeignKey, find_unindexed_foreign_keys
 from cath_dagster.core.run.spec import JobSpec, purged_tables
 
+MissingIndex = ForeignKey | UnindexedQuestion
 BUILD, REBUILD = "built", "rebuilt"
 _INSUFFICIENT_PRIVILEGE = "42501"
 _DEADLOCK = "40P01"
@@ -48,7 +50,7 @@ class _Namesake:
 def build_missing_indexes(
     connection: sa.Connection, specs: Sequence[JobSpec], *, dry_run: bool, clock: Callable[[], float]
 ) -> list[IndexBuild]:
-    """Build an index on each foreign key to a purged table whose child is not small, one after the other.
+    """Build an index on each foreign key to a purged table whose child is not small, and for each question, one by one.
 
     The connection commits each statement by itself: CREATE INDEX CONCURRENTLY runs in no transaction. One that fails
     stops none of the others; a lost connection is raised.
@@ -57,15 +59,15 @@ def build_missing_indexes(
     connection.execute(
         sa.text("SELECT set_config('lock_timeout', '0', false), set_config('statement_timeout', '0', false)")
     )
-    keys = [
-        key
-        for key in find_unindexed_foreign_keys(connection, purged_tables(specs), with_cascades=True)
-        if key.child_rows > SMALL_TABLE_ROWS
+    missing: list[MissingIndex] = [
+        *find_unindexed_foreign_keys(connection, purged_tables(specs), with_cascades=True),
+        *find_unindexed_questions(connection, specs),
     ]
+    keys = [key for key in missing if key.child_rows > SMALL_TABLE_ROWS]
     return [_build(connection, key, dry_run=dry_run, clock=clock) for key in dict.fromkeys(keys)]
 
 
-def _build(connection: sa.Connection, key: ForeignKey, *, dry_run: bool, clock: Callable[[], float]) -> IndexBuild:
+def _build(connection: sa.Connection, key: MissingIndex, *, dry_run: bool, clock: Callable[[], float]) -> IndexBuild:
     namesake = _namesake(connection, key)
     is_left_over = namesake is not None and namesake.is_ours and not namesake.is_valid
     drop = f"DROP INDEX CONCURRENTLY IF EXISTS {quote(key.schema)}.{quote(key.index)};"
@@ -85,7 +87,7 @@ def _build(connection: sa.Connection, key: ForeignKey, *, dry_run: bool, clock: 
     return replace(build, error=error, seconds=clock() - started)
 
 
-def _hindrance(key: ForeignKey, namesake: _Namesake | None) -> str | None:
+def _hindrance(key: MissingIndex, namesake: _Namesake | None) -> str | None:
     """Return why the index can not be built now; what another process builds must not be dropped."""
     if namesake is None:
         return None
@@ -103,7 +105,7 @@ def _hindrance(key: ForeignKey, namesake: _Namesake | None) -> str | None:
     )
 
 
-def _namesake(connection: sa.Connection, key: ForeignKey) -> _Namesake | None:
+def _namesake(connection: sa.Connection, key: MissingIndex) -> _Namesake | None:
     query = sa.text(
         """
         SELECT coalesce(index_of.indrelid = child.oid, false), coalesce(index_of.indisvalid, false),
@@ -120,7 +122,7 @@ def _namesake(connection: sa.Connection, key: ForeignKey) -> _Namesake | None:
     return None if row is None else _Namesake(*row)
 
 
-def _execute(connection: sa.Connection, key: ForeignKey, statements: Sequence[str]) -> str | None:
+def _execute(connection: sa.Connection, key: MissingIndex, statements: Sequence[str]) -> str | None:
     """Run the statements; return what to tell people where one fails."""
     for statement in statements:
         try:
@@ -132,7 +134,7 @@ def _execute(connection: sa.Connection, key: ForeignKey, statements: Sequence[st
     return None
 
 
-def _explain(error: DBAPIError, key: ForeignKey, statements: Sequence[str]) -> str:
+def _explain(error: DBAPIError, key: MissingIndex, statements: Sequence[str]) -> str:
     state = sqlstate(error)
     if state == _INSUFFICIENT_PRIVILEGE:
         return f"{translate(error)}; run as the owner {key.owner}: {' '.join(statements)}"

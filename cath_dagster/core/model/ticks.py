@@ -7,9 +7,11 @@ nothing from above it, so that it names the scheduler's module and loads it when
 import importlib
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
+from itertools import islice, pairwise
 from typing import Protocol, cast
+from zoneinfo import ZoneInfo
 
 from cath_dagster.core.instants import as_utc
 
@@ -19,6 +21,13 @@ _PLAIN = re.compile(
 )
 """Times of the day or the week in digits, which every scheduler takes: no command waits for it to load to be told so."""
 
+_STEADY = {
+    re.compile(r"\*/(?P<times>1|2|3|4|5|6|10|12|15|20|30) \* \* \* \*"): timedelta(minutes=1),
+    re.compile(r"[0-5]?\d (?:\*/(?P<times>1|2|3|4|6|8|12)|\*) \* \* \*"): timedelta(hours=1),
+    re.compile(r"[0-5]?\d (?:1?\d|2[0-3]) \* \* \*"): timedelta(days=1),
+    re.compile(r"[0-5]?\d (?:1?\d|2[0-3]) \* \* [0-6]"): timedelta(weeks=1),
+}
+"""Crons that tick after one and the same time while no clock changes, as all schedules of ours are."""
 
 Cron = str | Sequence[str]
 """A schedule of Dagster's may have several, and ticks by each."""
@@ -51,6 +60,32 @@ def ticks(cron: Cron, timezone: str, after: datetime) -> Iterator[datetime]:
 def next_tick(cron: Cron, timezone: str, after: datetime) -> datetime | None:
     """Return the first tick after an instant, in UTC; None where the cron names no date that ever comes."""
     return next(ticks(cron, timezone, after), None)
+
+
+def longest_gap(cron: str, timezone: str, after: datetime, *, among: int) -> timedelta:
+    """Return the longest time between so many of the next ticks, none where there are no two.
+
+    For a plain cron the scheduler need not be loaded while no clock changes: that would take as long as many a run.
+    """
+    steady = _steady_gap(cron)
+    if steady and not _clock_changes(timezone, after, after + steady * among):
+        return steady
+    coming = islice(ticks(cron, timezone, after), among)
+    return max((later - earlier for earlier, later in pairwise(coming)), default=timedelta())
+
+
+def _steady_gap(cron: str) -> timedelta | None:
+    for pattern, unit in _STEADY.items():
+        if found := pattern.fullmatch(cron):
+            return int(found.groupdict().get("times") or 1) * unit
+    return None
+
+
+def _clock_changes(timezone: str, start: datetime, end: datetime) -> bool:
+    """Return whether a zone's offset changes; no zone changes it and takes that back within a day."""
+    zone, first = ZoneInfo(timezone), as_utc(start)
+    days = range((end - start).days + 2)
+    return len({(first + timedelta(days=day)).astimezone(zone).utcoffset() for day in days}) > 1
 
 
 @cache

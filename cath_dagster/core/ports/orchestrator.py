@@ -5,6 +5,9 @@ from typing import Any, Protocol
 
 from cath_dagster.core.errors import MaintenanceError
 
+WITHHELD = "cath_dagster/withheld_until"
+"""Metadata of a schedule or sensor that nobody may start: the variable of its code location that must be true before."""
+
 
 class OrchestratorError(MaintenanceError):
     """The orchestrator says no."""
@@ -26,7 +29,10 @@ class Orchestrator(Protocol):
         ...
 
     def set_enabled(self, location: str, ticker: str, *, is_sensor: bool, enabled: bool) -> None:
-        """Start or stop the schedule or sensor that makes a job's ticks; it may be so already."""
+        """Start or stop the schedule or sensor that makes a job's ticks; it may be so already.
+
+        One that its code location withholds is not started: an `OrchestratorError` names the variable that must be set.
+        """
         ...
 
     def is_alive(self) -> bool:

@@ -20,9 +20,9 @@ SIGNAL = signal.SIGUSR2
 """Raised in the main thread of a run alone. Neither Dagster nor a library of ours uses it; pytest has SIGALRM."""
 LOOK_SECONDS = 1.0
 """Between two looks at what is still going on once the deadline has come."""
-SWALLOWED_SECONDS = 15.0
-"""After which the thread is interrupted again, and not while it puts in order what was broken off: Python swallows an
-exception in a destructor or a callback.
+SWALLOWED_SECONDS = 4.0
+"""After which the thread is interrupted again: Python swallows an exception in a destructor, and asyncio one in a callback.
+What puts in order what was broken off has had its time by then, and transactions end with their connection.
 """
 OTHERS_SECONDS = 2.0
 """What a statement of another thread may still take, so that a message that has gone out is written down."""
@@ -47,6 +47,8 @@ class Deadline:
         self._over = threading.Event()
         self._is_armed = False
         self._deaf_until = 0.0
+        self.has_struck = False
+        """Whether the work was interrupted: whatever broke off then did so by the deadline, however it is wrapped."""
         self._watch = threading.Thread(target=self._wait, name="deadline", daemon=True)
         self._previous: Any = None
         self._token: Token[Deadline | None] | None = None
@@ -98,6 +100,7 @@ class Deadline:
     def check(self) -> None:
         """Raise `DeadlineReached` in the thread that keeps the deadline, if it has come."""
         if self.has_come and threading.current_thread() is self._keeper:
+            self.has_struck = True
             raise DeadlineReached
 
     @contextlib.contextmanager
@@ -123,6 +126,7 @@ class Deadline:
         del number, frame
         if self.has_come and self._clock() >= self._deaf_until:
             self._deaf_until = self._clock() + SWALLOWED_SECONDS
+            self.has_struck = True
             raise DeadlineReached
 
     def _wait(self) -> None:

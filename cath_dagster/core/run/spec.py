@@ -70,6 +70,8 @@ class JobSpec(Generic[S]):
     """
     timeout: timedelta = timedelta(hours=4)
     """After which the run ends its work by itself: the statement is cancelled, its transaction rolled back."""
+    consent: str | None = None
+    """The environment variable, without the location's prefix, that must be `true` before the job's ticks may be started."""
     retry: Retry | None = None
     """How a run that failed is repeated, under its lock. None, the default, for what deletes: the next tick goes on."""
     run_on_startup: bool = False
@@ -80,6 +82,8 @@ class JobSpec(Generic[S]):
     """For a job that has a schedule besides: how long a tick waits for `after`, before it is skipped."""
     formerly: tuple[str, ...] = ()
     """The names that it had, so that what operators said of its schedule goes on to hold."""
+    needs_approval: bool = False
+    """Whether a run that somebody starts by the console takes another person who approves of its dry run. Schedules run it alone."""
     is_asset: bool = False
     database: DatabaseWork[S] | None = None
     partitions: Partitions | None = None
@@ -153,6 +157,11 @@ class JobSpec(Generic[S]):
         }
         default: Scalar = self.settings.model_fields[key].default
         return of_specification.get(key, default)
+
+    def missing_consent(self, environ: Mapping[str, str]) -> str | None:
+        """Return the variable that must be true before the job's ticks may be started, None where they may."""
+        variable = f"{self.location.prefix}_{self.consent}"
+        return variable if self.consent is not None and environ.get(variable) != "true" else None
 
     def ticks(self, after: datetime) -> Iterator[datetime]:
         """Yield every later tick than an instant, ascending, in UTC; none of a job without a schedule.

@@ -99,19 +99,13 @@ def _run_part(
                 let_in(run, spec, settings)
                 began = True
             _work(run, spec, part, settings, attempt)
-    except DeadlineReached:
-        # What comes now puts in order what was broken off.
-        attempt.deadline.end()
-        status, error = Status.TIMEOUT, _timed_out(spec, settings)
-    except MaintenanceError as failed:
-        status, error = _status(failed), str(failed)
+    except BaseException as broken:
+        status, error = _how_it_broke(broken, attempt, spec, settings)
         began = began and status is not Status.REFUSED
-        if isinstance(failed, DatabaseUnavailableError):
-            attempt.repeats()
-    except BaseException:
-        with contextlib.suppress(MaintenanceError):
-            _close(run, spec, part, attempt, "interrupted", None)
-        raise
+        if error is None:
+            with contextlib.suppress(MaintenanceError):
+                _close(run, spec, part, attempt, "interrupted", None)
+            raise
     try:
         _close(run, spec, part, attempt, status.value, error)
     except MaintenanceError as failed:
@@ -120,6 +114,23 @@ def _run_part(
         # Before the work there was nothing to count.
         is_counted = not began
     return Ended(status, error, began, tuple(run.account.outcomes), is_counted)
+
+
+def _how_it_broke(
+    broken: BaseException, attempt: Attempt, spec: JobSpec, settings: JobSettings
+) -> tuple[Status, str | None]:
+    """Return how a run ended that broke off, without an error where that is no failure of the run.
+
+    What breaks off once the deadline has struck did so by it: tasks and threads wrap what was raised in their midst.
+    """
+    if attempt.deadline.has_struck:
+        attempt.deadline.end()
+        return Status.TIMEOUT, _timed_out(spec, settings)
+    if not isinstance(broken, MaintenanceError):
+        return Status.FAILED, None
+    if isinstance(broken, DatabaseUnavailableError):
+        attempt.repeats()
+    return _status(broken), str(broken)
 
 
 def _work(run: JobRun, spec: JobSpec, part: Step, settings: JobSettings, attempt: Attempt) -> None:

@@ -5,7 +5,7 @@ fault can be planted for the next requests.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -29,6 +29,8 @@ class PreviewProviders(Loopback):
     branches: set[tuple[str, str]] = field(default_factory=set)
     """Project, branch."""
     environments: set[str] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
+    """Projects at Neon and Cloudflare that are not there, or not shown to this token; all others are."""
     removed: list[str] = field(default_factory=list)
     """The paths of the resources that were deleted, in order."""
     asked: list[str] = field(default_factory=list)
@@ -71,9 +73,18 @@ class PreviewProviders(Loopback):
         self.removed.append("/" + "/".join(place))
         return HTTPStatus.OK, {"success": True, "result": None}
 
+    def show(self, path: str, credential: str) -> tuple[int, object]:
+        """Return status and body of a GET of a project."""
+        if credential != self.token:
+            return HTTPStatus.UNAUTHORIZED, {"success": False}
+        name = path.rstrip("/").rpartition("/")[2]
+        return (HTTPStatus.NOT_FOUND, {"success": False}) if name in self.hidden else (HTTPStatus.OK, {"success": True})
+
     def _discard(self, place: list[str], path: str) -> bool:
         """Forget a resource; return whether there was one."""
         match place:
+            case [*_, "projects", project, _, _] if project in self.hidden:
+                return False
             case ["cloudflare", "accounts", account, "pages", "projects", project, "deployments", deployment]:
                 # The newest deployment of a branch has an alias, and is refused without force.
                 return path.endswith("?force=true") and _discard(self.deployments, (account, project, deployment))
@@ -106,8 +117,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def do_DELETE(self) -> None:
+        self._serve(cast("_Server", self.server).providers.delete)
+
+    def do_GET(self) -> None:
+        self._serve(cast("_Server", self.server).providers.show)
+
+    def _serve(self, work: Callable[[str, str], tuple[int, object]]) -> None:
         providers = cast("_Server", self.server).providers
-        providers.asked.append(f"DELETE {self.path}")
+        providers.asked.append(f"{self.command} {self.path}")
         fault = providers.faults.pop(0) if providers.faults else None
         if fault == SILENCE:
             providers.stopping.wait()
@@ -115,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         credential = self.headers.get("X-Api-Key") or (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        status, body = (fault, {"message": "planted message"}) if fault else providers.delete(self.path, credential)
+        status, body = (fault, {"message": "planted message"}) if fault else work(self.path, credential)
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -5,7 +5,6 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from cath_dagster.adapters.mounted import MountedEnvironment
 from cath_dagster.core.ledger.ledger import Plan
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
@@ -178,8 +177,7 @@ SPEC = JobSpec(
     location=HAY,
     name=JOB,
     schedule=Cron("0 3 * * *"),
-    # Read when the code loads: until the server's own job is idle nothing may run by itself.
-    enabled=MountedEnvironment().get(VARIABLE) == "true",
+    consent=OWNS,
     timeout=timedelta(minutes=30),
     retry=Retry(attempts=3),
     after=("hay/generate_daily_analytics",),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -29,6 +30,7 @@ from cath_dagster.operations.scheduler.reading import (
     Wanted,
     names_of,
     read_attempts,
+    read_end,
     read_history,
     read_jobs,
 )
@@ -37,6 +39,8 @@ from cath_dagster.registry import find_spec
 app = typer.Typer(help="Every job of every location: what runs, what ran, what is on.", no_args_is_help=True)
 Job = Annotated[str, typer.Argument(metavar="LOCATION/JOB", help="The job, as `cath-dagster jobs` lists it.")]
 SECONDS_BETWEEN_LOOKS = 1.0
+LOOKS_AFTER_THE_END = 30
+"""Within which the monitor has written what the run itself could not."""
 MOST = 500
 UNWELL = ("failed", "timeout")
 
@@ -53,12 +57,9 @@ def show_status(
     now = datetime.now(UTC)
     location, _, name = (job or "").partition("/")
     with _database() as database:
-        jobs = _read(database, lambda connection: read_jobs(connection, location or None, name or None))
+        jobs = _read(database, partial(read_jobs, location=location or None, name=name or None, now=now))
         if job and not jobs:
-            known = names_of(_read(database, read_jobs))
-            raise UnknownJobError(
-                f"there is no job {job!r} in the registry; there are {', '.join(known) or 'none yet'}"
-            )
+            raise _unknown(database, job, now)
     is_stopped = _is_stopped()
     if as_json:
         print_json({"scheduling": "stopped" if is_stopped else "running", "jobs": jobs})
@@ -75,7 +76,7 @@ def show_history(
     job: Annotated[str | None, typer.Argument(metavar="LOCATION[/JOB]", help="Of one location, or one job.")] = None,
     status: Annotated[str | None, typer.Option("--status", help=f"One of {', '.join(STATUSES)}.")] = None,
     trigger: Annotated[str | None, typer.Option("--trigger", help=f"One of {', '.join(TRIGGERS)}.")] = None,
-    run_id: Annotated[str | None, typer.Option("--run", metavar="RUN_ID", help="Of one run, all its attempts.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Of one run, all its attempts.")] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="INSTANT", help="From an instant on (ISO 8601, UTC).")
     ] = None,
@@ -92,14 +93,17 @@ def show_history(
         run_id=run_id,
         since=_instant(since),
     )
+    now = datetime.now(UTC)
     with _database() as database:
         runs = _read(database, lambda connection: read_history(connection, wanted, limit=limit))
+        if job and not runs and not _read(database, partial(read_jobs, location=location, name=name or None, now=now)):
+            raise _unknown(database, job, now)
     if as_json:
         print_json({"items": runs})
         return
     from cath_dagster.operations.scheduler.shown import print_history
 
-    print_history(runs, datetime.now(UTC))
+    print_history(runs, now)
 
 
 @app.command("enable")
@@ -177,16 +181,22 @@ def _print_launched(spec: JobSpec, run_id: str, *, as_json: bool) -> None:
 
 
 def _ended(run_id: str) -> Record:
+    """Wait for a run's end; of one that Dagster says is over, and the history does not for long, return what Dagster says."""
+    looks = 0
     with _database() as database:
         while True:
-            attempts = _read(database, lambda connection: read_attempts(connection, run_id))
+            attempts = database.transaction(lambda connection: read_attempts(connection, run_id))
             if attempts and attempts[0]["status"] != RUNNING:
                 return attempts[0]
+            status = database.transaction(lambda connection: read_end(connection, run_id))
+            looks += status is not None
+            if status is not None and looks > LOOKS_AFTER_THE_END:
+                return {"status": status, "error": "the history does not have it: is the monitor on?"}
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 @app.command("cancel")
-def cancel(run_id: Annotated[str, typer.Argument(metavar="RUN_ID")], as_json: Json = False) -> None:
+def cancel(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: Json = False) -> None:
     """End a run that Dagster has: what it committed stays, and the next run goes on from there."""
     with _control() as control:
         control.cancel(run_id)
@@ -210,6 +220,11 @@ def forget_job(job: Job, as_json: Json = False) -> None:
         print_json({"location": location, "name": name, "forgotten": True})
     else:
         out.print(f"{job} is forgotten", markup=False)
+
+
+def _unknown(database: Database, job: str, now: datetime) -> UnknownJobError:
+    known = names_of(_read(database, partial(read_jobs, now=now)))
+    return UnknownJobError(f"there is no job {job!r} in the registry; there are {', '.join(known) or 'none yet'}")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from cath_dagster.adapters.account import account
 from cath_dagster.core.errors import ConfigurationError, MaintenanceError, MissingConfigurationError
+from cath_dagster.core.history.holds import why_held
 from cath_dagster.core.history.plain import plain_parameters
 from cath_dagster.core.history.tables import SCHEMA, scheduled_job
 from cath_dagster.core.history.writing import COMMAND_LINE
@@ -56,10 +58,15 @@ class Control:
             )
 
     def run(self, spec: JobSpec, given: Mapping[str, Any], partition: str | None) -> str:
-        """Put a run into Dagster's queue; return its id. What a run would refuse is refused before, by its name."""
+        """Put a run into Dagster's queue; return its id. What a run would refuse is refused before, by its name.
+
+        Raises `ControlError` for a job that somebody holds; a dry run of it is none of his concern.
+        """
         read_config(spec, given, environ=self.environ, now=datetime.now(UTC))
         check_partition(spec, partition)
         config = {name: typed(spec, name, value) for name, value in given.items()}
+        if not config.get("dry_run") and (held := self._why_held(spec)):
+            raise ControlError(held)
         nonce, told = uuid.uuid4().hex, {**config, "partition": partition}
         tags = {NONCE_TAG: nonce, **({PARTITION_TAG: partition} if partition is not None else {})}
         with self._audited("run", spec.location.name, spec.name, nonce=nonce, parameters=told):
@@ -68,6 +75,12 @@ class Control:
     def cancel(self, run_id: str) -> None:
         with self._audited("cancel", None, None, run_id=run_id):
             self.orchestrator.cancel(run_id)
+
+    def _why_held(self, spec: JobSpec) -> str | None:
+        if self.database is None:
+            return None
+        ask = partial(why_held, location=spec.location.name, job=spec.name, now=datetime.now(UTC))
+        return self.database.transaction(ask)
 
     @contextmanager
     def _audited(self, action: str, location: str | None, job: str | None, **told: Any) -> Iterator[None]:

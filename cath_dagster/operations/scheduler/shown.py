@@ -11,6 +11,7 @@ from cath_dagster.adapters.terminal import out
 from cath_dagster.operations.scheduler.reading import Record
 
 WIDE = 120
+UNREGISTERED = "what has a ? or is missing is not registered yet: the sensor scheduler_monitor does it; cath-dagster health says if it ticks"
 STYLES = {
     "success": "green", "failed": "red", "timeout": "red", "refused": "yellow", "canceled": "yellow", "running": "cyan",
     "skipped": "dim",
@@ -45,9 +46,14 @@ def print_jobs(jobs: Sequence[Record], now: datetime, *, is_stopped: bool) -> No
             table.add_row(f"[bold]{location}[/bold]")
         table.add_row(*_job_cells(job, now), *(_wide_cells(job) if is_wide else []))
     out.print(table)
+    if not all(job["description"] for job in jobs) or not jobs:
+        out.print(UNREGISTERED, markup=False)
     for job in jobs:
+        key = f"{job['location']}/{job['name']}"
+        if job["held_by"]:
+            held = f"held by {job['held_by']} until {job['held_until']:%Y-%m-%d %H:%M %Z}: {job['hold_reason']}"
+            out.print(f"{key}: {held}", markup=False, soft_wrap=True)
         if job["last_error"] and job["registered"]:
-            key = f"{job['location']}/{job['name']}"
             out.print(f"{key}: {job['last_error']}", markup=False, soft_wrap=True)
 
 
@@ -70,6 +76,10 @@ def _state(job: Record) -> str:
         return "[yellow]gone[/yellow]"
     if job["running_run_id"]:
         return "[cyan]running[/cyan]"
+    if job["held_by"]:
+        return "[yellow]held[/yellow]"
+    if not job["description"]:
+        return "[yellow]?[/yellow]"
     return {None: "manual", True: "on", False: "[yellow]off[/yellow]"}[job["enabled"]]
 
 

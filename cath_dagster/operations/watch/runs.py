@@ -58,7 +58,9 @@ def _alert_of_run(look: Look, record: dg.RunRecord) -> Alert:
     run = record.dagster_run
     subject = job_key(run)
     failures = failures_of(look.instance, run.run_id)
-    is_refused = any(plain(failure.metadata.get("status")) == Status.REFUSED.value for failure in failures)
+    statuses = {plain(failure.metadata.get("status")) for failure in failures}
+    is_refused = Status.REFUSED.value in statuses
+    how = "was refused" if is_refused else "timed out" if Status.TIMEOUT.value in statuses else "failed"
     says = [line for failure in failures for line in (failure.says, *_left_undone(failure.metadata))]
     attempts = int(run.tags.get(RETRY_NUMBER, "0")) + 1
     if attempts > 1:
@@ -72,7 +74,7 @@ def _alert_of_run(look: Look, record: dg.RunRecord) -> Alert:
         kind=Kind.RUN_REFUSED if is_refused else Kind.RUN_FAILED,
         subject=subject,
         occurrence=run.run_id,
-        title=f"{subject} {'was refused' if is_refused else 'failed'}",
+        title=f"{subject} {how}",
         says=tuple(says),
         at=ended_at(record),
         path=f"/runs/{run.run_id}",
@@ -110,7 +112,9 @@ def failures_of(instance: dg.DagsterInstance, run_id: str) -> list[Failure]:
     steps = [_step_failure(event) for event in events if event.is_step_failure]
     if steps:
         return steps
-    reasons = [event.job_failure_data.failure_reason for event in events if event.is_run_failure]
+    # What run monitoring ends says nothing but that.
+    ended = [event for event in events if event.is_run_failure and event.event_specific_data is not None]
+    reasons = [event.job_failure_data.failure_reason for event in ended]
     named = reasons[-1].value.lower().replace("_", " ") if reasons and reasons[-1] else WORKER_LOST
     return [Failure(f"{named}; what was committed stays, and nothing is done twice.", {})]
 

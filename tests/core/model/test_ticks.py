@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cath_dagster.adapters.instruments import longest_gap
-from cath_dagster.core.model.ticks import is_cron, next_tick, ticks
+from cath_dagster.core.model.ticks import is_cron, longest_gap, next_tick, ticks
 from cath_dagster.orchestration.internals.crons import schedule_execution_time_iterator
 
 PACKAGE = Path(__file__).parents[3] / "cath_dagster"
@@ -132,13 +131,44 @@ def test_a_day_of_the_month_beside_a_weekday_is_read_as_the_scheduler_does() -> 
 
 def test_a_date_that_never_comes_is_foretold_never() -> None:
     assert next_tick("0 0 31 4 *", "UTC", datetime(2026, 11, 1, tzinfo=UTC)) is None
-    assert longest_gap("0 0 31 4 *", datetime(2026, 11, 1, tzinfo=UTC)) == timedelta()
+    assert longest_gap("0 0 31 4 *", "UTC", datetime(2026, 11, 1, tzinfo=UTC), among=10) == timedelta()
 
 
 def test_the_longest_gap_of_a_day_is_that_of_the_zone() -> None:
     autumn = datetime(2027, 10, 28, tzinfo=UTC)
 
-    assert longest_gap("0 6 * * *", autumn, "Asia/Jerusalem") == timedelta(hours=25)
+    assert longest_gap("0 6 * * *", "Asia/Jerusalem", autumn, among=10) == timedelta(hours=25)
+
+
+@given(
+    cron=st.one_of(
+        st.sampled_from(
+            [
+                "*/15 * * * *",
+                "*/7 * * * *",
+                "*/60 * * * *",
+                "5 * * * *",
+                "10 */6 * * *",
+                "0 */5 * * *",
+                "30 1 * * *",
+                "0 2 * * 1",
+                "0 6 * * 7",
+            ]
+        ),
+        crons,
+    ),
+    zone=st.sampled_from(ZONES),
+    minutes=st.integers(0, 60 * 24 * 400),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_longest_gap_is_that_of_the_scheduler_whether_it_is_asked_or_not(
+    cron: str, zone: str, minutes: int
+) -> None:
+    after = datetime(2027, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+    coming = list(islice(ticks(cron, zone, after), 10))
+
+    gaps = [later - earlier for earlier, later in pairwise(coming)]
+    assert longest_gap(cron, zone, after, among=10) == max(gaps, default=timedelta())
 
 
 def test_no_other_library_foretells_ticks() -> None:
@@ -153,6 +183,15 @@ def test_no_other_library_foretells_ticks() -> None:
 
 
 def test_a_run_does_not_wait_for_the_scheduler_to_load() -> None:
-    program = "import sys; from cath_dagster.registry import all_specs; all_specs();sys.exit('dagster' in sys.modules)"
+    """Neither to read the specifications nor, at its end, to say how often its schedule ticks."""
+    program = """
+import sys
+from datetime import datetime, UTC
+from cath_dagster.core.model.ticks import longest_gap
+from cath_dagster.registry import all_specs
+summer = datetime(2026, 7, 1, tzinfo=UTC)
+assert all(longest_gap(spec.cron, spec.location.timezone, summer, among=10) for spec in all_specs() if spec.cron)
+sys.exit("dagster" in sys.modules)
+"""
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

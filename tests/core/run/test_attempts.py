@@ -1,5 +1,6 @@
 """A run's deadline and its repetitions: what ends where it stands, what is tried again, and who hears of it."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -152,8 +153,28 @@ def sleep_in_threads(run: JobRun) -> None:
     list(work_on([1, 2], work, own=run.open_database, threads=2, stop=threading.Event()))
 
 
+def sleep_in_tasks(run: JobRun) -> None:
+    async def work() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(asyncio.sleep(FOR_EVER_SECONDS))
+
+    asyncio.run(work())
+
+
+def wrap(run: JobRun) -> None:
+    """Raise what was raised here as a group of tasks would."""
+    try:
+        time.sleep(FOR_EVER_SECONDS)
+    except DeadlineReached as reached:
+        raise BaseExceptionGroup("tasks", [reached]) from None
+
+
+LATE = (delete_and_sleep, sleep_here, go_on_by_items, sleep_in_threads, sleep_in_tasks, wrap)
+
+
 def test_ends_its_work_at_the_deadline_whatever_it_is_at(bench: Service) -> None:
-    for number, work in enumerate((delete_and_sleep, sleep_here, go_on_by_items, sleep_in_threads)):
+    for number, work in enumerate(LATE):
         run_id, heard, started = f"late-{number}", Heard(), time.monotonic()
 
         result = run_briefly(bench, work, run_id=run_id, listener=heard)

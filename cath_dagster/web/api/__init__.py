@@ -1,0 +1,1 @@
+"""The API under /api/v1, and what probes and Prometheus ask."""

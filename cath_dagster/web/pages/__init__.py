@@ -1,0 +1,1 @@
+"""The pages, rendered here; what is live in them is asked for by htmx."""
