@@ -129,9 +129,10 @@ def _audited(
     nonce = uuid.uuid4().hex
     with console.engine.begin() as connection:
         audit.append(connection, principal, action, subject, nonce=nonce, reason=reason, result=audit.REQUESTED)
-    result = audit.DONE
+    result = "unknown: interrupted"
     try:
         yield
+        result = audit.DONE
     except OrchestratorUnavailableError as error:
         result = f"unknown: {error}"
         raise unavailable(str(error)) from None

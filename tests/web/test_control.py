@@ -303,6 +303,10 @@ def test_what_dagster_does_not_do_is_on_record_and_not_shown_as_done(world: Worl
         assert [entry[1] for entry in world.audit()[-4:]] == ["requested", result] * 2
 
     assert world.ask("GET", JOB).json()["enabled"] is True
+    world.orchestrator.error = KeyboardInterrupt()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        control.cancel(world.console, ROOT, "cath", "clear_audit", going, None)
+    assert world.audit()[-1] == ("cancel", "unknown: interrupted")
 
 
 def test_a_run_that_goes_is_cancelled_and_one_that_has_ended_is_not(world: World) -> None:
