@@ -32,6 +32,11 @@ def told(connection: sa.Connection, run: Any) -> dict[str, Any]:
         found = connection.scalar(query)
     # What the command line had launched is in the audit log as it is in the history.
     parameters: Mapping[str, Any] = run.parameters if found is None else found
+    if parameters.get("selection"):
+        raise unusable(
+            f"run {run.run_id} was of some of the job's assets alone, and from here all of them run; make a dry run by the console, "
+            "POST …/plan, and take that"
+        )
     unknown = [name for name, value in parameters.items() if _LEFT_OUT.fullmatch(str(value))]
     if unknown:
         raise unusable(

@@ -224,7 +224,9 @@ def test_a_text_that_only_the_audit_log_has_is_taken_from_there_and_none_is_made
     by_cli = world.add_history(dry_run=True, nonce="of-cli", parameters=masked, outcomes=SHOWN)
 
     assert request(world, planned).json()["parameters"] == told
-    assert [request(world, run_id).status_code for run_id in (elsewhere, by_cli)] == [422, 422]
+    part = world.add_history(dry_run=True, parameters={"selection": ["location"]}, outcomes=SHOWN)
+    assert [request(world, run_id).status_code for run_id in (elsewhere, by_cli, part)] == [422, 422, 422]
+    assert world.ask("POST", "/api/v1/jobs/cath/clear_audit/runs", json={"plan": part}).status_code == 422
     exactly = world.ask("POST", "/api/v1/jobs/cath/clear_audit/runs", json={"plan": planned})
     assert exactly.status_code == 202
     assert (
