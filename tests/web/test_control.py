@@ -122,6 +122,7 @@ def test_a_key_is_of_one_request_of_one_person(world: World) -> None:
     first = launch(world, key="k").json()["run_id"]
 
     assert launch(world, key="k", max_rows=1).status_code == 422
+    assert launch(world, key="k", as_of="2026-11-20T01:00:00Z").status_code == 422
     assert world.ask("POST", RUNS, user="bob", json={}, headers={"Idempotency-Key": "k"}).status_code == 409
     # Once it has ended, the key still stands for that run, and another one for a new run.
     world.instance.connection.execute("UPDATE runs SET status = 'SUCCESS'")
