@@ -13,12 +13,15 @@ from dagster import DagsterRunStatus
 
 from cath_dagster.adapters.postgres import open_pool
 from cath_dagster.core.ports.orchestrator import OrchestratorUnavailableError
+from cath_dagster.web.api import events
 from cath_dagster.web.api.events import LATE, Watch
 from cath_dagster.web.app import create_app
 from cath_dagster.web.console import Console
+from cath_dagster.web.rights import Role
+from cath_dagster.web.sessions import SESSION_COOKIE
 from cath_dagster.web.shield import MAX_BODY
 from tests.support.inventory import inventory
-from tests.web.world import PROXY, SETTINGS, FakeOrchestrator, World, client_of
+from tests.web.world import PROXY, SETTINGS, SIGN_IN_CODE, FakeOrchestrator, World, client_of
 
 HOUR = timedelta(hours=1)
 
@@ -240,6 +243,50 @@ def test_a_stream_tells_each_start_end_and_action_once_and_only_of_what_may_be_s
     assert [(kind, each["status"]) for kind, each in watch.look()] == [("run.ended", "failed")]
     world.later(timedelta(seconds=1))
     assert watch.look() == []
+
+
+@pytest.mark.parametrize("ends", ["token", "session", "neither"])
+def test_a_stream_ends_soon_after_its_token_was_revoked_or_its_session_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(events, "LOOK_SECONDS", 0)
+    token = world.token(Role.VIEWER, "cath")
+    world.local.get(f"/sign-in?code={SIGN_IN_CODE}")
+    cookie = f"{SESSION_COOKIE}={world.local.cookies[SESSION_COOKIE]}"
+    header = (b"cookie", cookie.encode()) if ends == "session" else (b"authorization", f"Bearer {token}".encode())
+    scope = {
+        "type": "http", "method": "GET", "path": "/api/v1/events", "query_string": b"", "http_version": "1.1", "scheme": "http",
+        "headers": [header], "client": ("127.0.0.1", 1), "server": ("x", 80),
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def work() -> None:
+        left = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if b"watching" in message.get("body", b""):
+                sql = {
+                    "token": "UPDATE operations.console_token SET revoked_at = now()",
+                    "session": f"UPDATE operations.console_session SET expires_at = '{world.now}'",
+                    "neither": "SELECT 1",
+                }
+                world.instance.connection.execute(sql[ends].encode())
+                world.later(timedelta(seconds=59))
+            elif b"alive" in message.get("body", b""):
+                left.set()
+
+        await create_app(world.console)(scope, receive, send)
+        assert left.is_set() is (ends == "neither")
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert sent[0]["status"] == 200
+    # Who leaves is sent no end; who is not to hear more is.
+    assert sent[-1].get("more_body", False) is (ends == "neither")
 
 
 def test_the_stream_is_events_as_browsers_read_them(world: World) -> None:

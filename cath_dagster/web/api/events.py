@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from cath_dagster.core.history.tables import scheduled_job_history
-from cath_dagster.web.api.dependencies import TheConsole, ThePrincipal
+from cath_dagster.web.api.dependencies import TheConsole, ThePrincipal, asking_of
 from cath_dagster.web.api.jobs import seen_locations
 from cath_dagster.web.console import Console
 from cath_dagster.web.problems import Problem
@@ -27,6 +27,8 @@ LOOK_SECONDS = 1.0
 BEAT_LOOKS = 15
 """Looks without news after which a comment says that the stream is alive: proxies end what is silent."""
 MOST_STREAMS = 100
+CHECKED_EVERY = timedelta(seconds=30)
+"""How long a stream goes on for somebody whose token was revoked, or whose session or rights are over."""
 LATE = timedelta(seconds=5)
 """How late a row may be committed after the instant that it says, and still be told."""
 H = scheduled_job_history
@@ -93,18 +95,45 @@ async def stream_events(request: Request, console: TheConsole, principal: ThePri
         raise Problem(
             503, "not available now", f"{MOST_STREAMS} streams are open already", headers={"Retry-After": "60"}
         )
+    still_may = Right(console, request, locations)
     return StreamingResponse(
-        _stream(request, watch), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _stream(request, watch, still_may), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
 
 
-async def _stream(request: Request, watch: Watch) -> AsyncIterator[str]:
+class Right:
+    """What was right when a stream began: that somebody may see these locations."""
+
+    def __init__(self, console: Console, request: Request, locations: Sequence[str]) -> None:
+        self._console = console
+        self._asking = asking_of(request)
+        self._locations = list(locations)
+        self._checked_at = console.clock()
+
+    def stands(self) -> bool:
+        """Return whether it is right still; nobody is asked anew before it is time."""
+        now = self._console.clock()
+        if now - self._checked_at < CHECKED_EVERY:
+            return True
+        try:
+            principal = self._console.doorkeeper.identify(self._asking)
+            seen = seen_locations(self._console, principal, None)
+        except Problem:
+            return False
+        self._checked_at = now
+        return seen == self._locations
+
+
+async def _stream(request: Request, watch: Watch, right: Right) -> AsyncIterator[str]:
     request.app.state.streams += 1
     silent = 0
     try:
         yield "retry: 3000\n: watching\n\n"
         while not await request.is_disconnected():
             try:
+                if not await run_in_threadpool(right.stands):
+                    # The client comes again, and is told why not.
+                    return
                 events = await run_in_threadpool(watch.look)
             except SQLAlchemyError:
                 yield ": the database does not answer\n\n"
