@@ -106,6 +106,9 @@ def _where(places: Sequence[Any]) -> str:
 
 
 def _plain(error: HTTPException) -> Problem:
+    if isinstance(error.__cause__, Problem):
+        # What we raised while the body was read.
+        return error.__cause__
     title = TITLES.get(error.status_code, "cannot be done")
     return Problem(error.status_code, title, str(error.detail), headers=error.headers)
 

@@ -25,6 +25,8 @@ def told(connection: sa.Connection, run: Any) -> dict[str, Any]:
             audit_log.c.job == run.job,
             audit_log.c.result == audit.REQUESTED,
         )
+        # What was asked for again under one key has the last one's reference time.
+        query = query.order_by(audit_log.c.sequence.desc()).limit(1)
         found = connection.scalar(query)
         if found is not None:
             return dict(found)

@@ -55,7 +55,7 @@ def show_job(console: Console, connection: sa.Connection, spec: JobSpec) -> dict
 
 def _job_view(spec: JobSpec, row: Any, now: datetime, *, is_scheduling: bool) -> dict[str, Any]:
     """Return a job; what nobody has written down yet follows from its specification."""
-    is_manual = spec.schedule is None and not spec.after
+    is_manual = spec.schedule is None
     said = (spec.enabled and spec.consent is None) if row is None or row.enabled is None else row.enabled
     state = dict(_NOTHING) if row is None else plain(row, STATE)
     enabled = None if is_manual else said

@@ -6,10 +6,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from dagster import DagsterRunStatus
 
 from cath_dagster.core.ports.orchestrator import OrchestratorUnavailableError
 from cath_dagster.web import approvals
-from cath_dagster.web.rights import Role
+from cath_dagster.web.control import NONCE_TAG
+from cath_dagster.web.rights import Kind, Principal, Role
 from tests.web.world import World
 
 SHOWN = [{"target": "audit_log", "matched": 20_009}, {"target": "ingestion_log", "matched": 5}]
@@ -224,3 +226,101 @@ def test_a_text_that_only_the_audit_log_has_is_taken_from_there_and_none_is_made
         world.orchestrator.launched[1]["config"]["archive_personal_data_because"]
         == told["archive_personal_data_because"]
     )
+
+
+@pytest.mark.parametrize("is_launched", [False, True], ids=["before Dagster was asked", "before its answer was kept"])
+def test_an_approval_whose_console_is_killed_is_given_again_and_stands_for_one_run(
+    world: World, refused: str, monkeypatch: pytest.MonkeyPatch, is_launched: bool
+) -> None:
+    looks_find(world, SHOWN)
+    launch = world.orchestrator.launch
+    approval_id = request(world, refused).json()["id"]
+
+    def die(location: str, job: str, **told: Any) -> str:
+        is_look = "dry_run" in told["config"]
+        run_id = launch(location, job, **told) if is_look or is_launched else ""
+        if not is_look:
+            raise KeyboardInterrupt
+        return run_id
+
+    bob = Principal(actor="bob", kind=Kind.PERSON, roles={"cath": Role.APPROVER})
+    with monkeypatch.context() as patched:
+        patched.setattr(world.orchestrator, "launch", die)
+        with pytest.raises(KeyboardInterrupt):
+            approvals.approve(world.console, bob, approval_id, None)
+    lost = world.ask("GET", f"{PATH}/{approval_id}").json()
+    assert (lost["status"], lost["approved_run_id"]) == ("approved", None)
+    assert "Approve it again" in world.ask("GET", "/approvals", user="cleo", groups="cath-approver").text
+
+    # Rejected it can be no more, and the one who asked cannot go on with it himself.
+    assert decide(world, approval_id, "reject", user="cleo").status_code == 409
+    assert decide(world, approval_id, user="ada").status_code == 403
+    again = decide(world, approval_id, user="cleo")
+
+    (run,) = (each for each in world.orchestrator.launched if "allow_large" in each["config"])
+    assert (again.status_code, again.json()["approved_run_id"]) == (200, run["run_id"])
+    assert decide(world, approval_id).status_code == 409
+
+
+def test_an_approved_run_that_dagster_launches_after_all_is_launched_once(world: World, refused: str) -> None:
+    looks_find(world, SHOWN)
+    end = world.orchestrator.on_launch
+    approval_id = request(world, refused).json()["id"]
+
+    def end_and_hang(run_id: str, config: dict[str, Any]) -> None:
+        end(run_id, config)
+        world.orchestrator.error = OrchestratorUnavailableError("slow") if config.get("dry_run") else None
+        world.orchestrator.loses_answers = False
+
+    world.orchestrator.on_launch = end_and_hang
+    world.orchestrator.error, world.orchestrator.loses_answers = OrchestratorUnavailableError("slow"), True
+    assert decide(world, approval_id).status_code == 503
+    world.orchestrator.error, world.orchestrator.on_launch = None, end
+    nonce = world.instance.value("SELECT nonce FROM operations.audit_log ORDER BY sequence DESC LIMIT 1")
+    late = world.instance.add_run(
+        "clear_audit", DagsterRunStatus.SUCCESS, location="cath", tags={NONCE_TAG: str(nonce)}, events=0
+    )
+
+    assert decide(world, approval_id, "reject", user="cleo").json()["run_id"] == late
+    assert decide(world, approval_id, user="cleo").json()["approved_run_id"] == late
+    assert [each["config"].get("dry_run") for each in world.orchestrator.launched] == [True]
+
+
+@pytest.mark.parametrize(("minutes", "looks"), [(9, 1), (10, 2)])
+def test_a_look_counts_for_ten_minutes_and_then_another_one_is_made(
+    world: World, refused: str, minutes: int, looks: int
+) -> None:
+    looks_find(world, SHOWN)
+    end = world.orchestrator.on_launch
+    approval_id = request(world, refused).json()["id"]
+    world.orchestrator.error, world.orchestrator.loses_answers = OrchestratorUnavailableError("gone"), True
+
+    def end_and_vanish(run_id: str, config: dict[str, Any]) -> None:
+        end(run_id, config)
+        world.orchestrator.loses_answers = False
+
+    world.orchestrator.on_launch = end_and_vanish
+    assert decide(world, approval_id).status_code == 503
+    world.orchestrator.error, world.orchestrator.on_launch = None, end
+    ended = world.now - timedelta(minutes=minutes)
+    world.instance.connection.execute(
+        "UPDATE operations.scheduled_job_history SET completed_at = %s WHERE dry_run", [ended]
+    )
+
+    assert decide(world, approval_id).status_code == 200
+    assert len([each for each in world.orchestrator.launched if each["config"].get("dry_run")]) == looks
+
+
+def test_nobody_decides_what_his_own_token_asked_for_nor_under_another_spelling(world: World, refused: str) -> None:
+    def bearer(made: httpx2.Response) -> dict[str, str]:
+        return {"Authorization": f"Bearer {made.json()['token']}"}
+
+    body = {"name": "first", "role": "admin", "locations": ["cath"]}
+    first = bearer(world.ask("POST", "/api/v1/tokens", user="Ada", json=body))
+    second = bearer(world.stranger.post("/api/v1/tokens", json=body | {"name": "second"}, headers=first))
+    asked = world.stranger.post(PATH, json={"run_id": refused, **REASON}, headers=second).json()
+    assert asked["requested_by"] == "token:second"
+
+    assert decide(world, asked["id"], user="ada").status_code == 403
+    assert decide(world, asked["id"], "reject", user="ada").status_code == 403
+    assert decide(world, asked["id"], "reject").status_code == 200

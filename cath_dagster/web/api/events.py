@@ -5,7 +5,7 @@ Every stream looks at the database once a second, by an index, from where it sto
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,8 +27,6 @@ LOOK_SECONDS = 1.0
 BEAT_LOOKS = 15
 """Looks without news after which a comment says that the stream is alive: proxies end what is silent."""
 MOST_STREAMS = 100
-CHECKED_EVERY = timedelta(seconds=30)
-"""How long a stream goes on for somebody whose token was revoked, or whose session or rights are over."""
 LATE = timedelta(seconds=5)
 """How late a row may be committed after the instant that it says, and still be told."""
 H = scheduled_job_history
@@ -95,45 +93,26 @@ async def stream_events(request: Request, console: TheConsole, principal: ThePri
         raise Problem(
             503, "not available now", f"{MOST_STREAMS} streams are open already", headers={"Retry-After": "60"}
         )
-    still_may = Right(console, request, locations)
+
+    def may_still() -> bool:
+        """Return whether whoever listens is still known, and sees what he saw."""
+        try:
+            return seen_locations(console, console.doorkeeper.identify(asking_of(request)), None) == locations
+        except Problem:
+            return False
+
     return StreamingResponse(
-        _stream(request, watch, still_may), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _stream(request, watch, may_still), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
 
 
-class Right:
-    """What was right when a stream began: that somebody may see these locations."""
-
-    def __init__(self, console: Console, request: Request, locations: Sequence[str]) -> None:
-        self._console = console
-        self._asking = asking_of(request)
-        self._locations = list(locations)
-        self._checked_at = console.clock()
-
-    def stands(self) -> bool:
-        """Return whether it is right still; nobody is asked anew before it is time."""
-        now = self._console.clock()
-        if now - self._checked_at < CHECKED_EVERY:
-            return True
-        try:
-            principal = self._console.doorkeeper.identify(self._asking)
-            seen = seen_locations(self._console, principal, None)
-        except Problem:
-            return False
-        self._checked_at = now
-        return seen == self._locations
-
-
-async def _stream(request: Request, watch: Watch, right: Right) -> AsyncIterator[str]:
+async def _stream(request: Request, watch: Watch, may_still: Callable[[], bool]) -> AsyncIterator[str]:
     request.app.state.streams += 1
-    silent = 0
+    silent = looks = 0
     try:
         yield "retry: 3000\n: watching\n\n"
         while not await request.is_disconnected():
             try:
-                if not await run_in_threadpool(right.stands):
-                    # The client comes again, and is told why not.
-                    return
                 events = await run_in_threadpool(watch.look)
             except SQLAlchemyError:
                 yield ": the database does not answer\n\n"
@@ -143,6 +122,18 @@ async def _stream(request: Request, watch: Watch, right: Right) -> AsyncIterator
             silent = 0 if events else silent + 1
             if silent % BEAT_LOOKS == BEAT_LOOKS - 1:
                 yield ": alive\n\n"
+            looks += 1
+            if looks % BEAT_LOOKS == 0 and not await _asked(may_still):
+                # A token that was revoked hears no more; whoever has other rights by now comes again.
+                return
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         request.app.state.streams -= 1
+
+
+async def _asked(may_still: Callable[[], bool]) -> bool:
+    try:
+        return await run_in_threadpool(may_still)
+    except SQLAlchemyError:
+        # It is asked again later: nobody's rights have changed because the database is away.
+        return True
