@@ -133,7 +133,7 @@ def read_bars(connection: sa.Connection, jobs: Sequence[tuple[str, str]]) -> Map
     found: dict[tuple[str, str], list[Any]] = {job: [] for job in jobs}
     if not jobs:
         return found
-    for row in connection.execute(sa.select(wanted, last).select_from(wanted.join(last, sa.true()))):
+    for row in connection.execute(sa.select(wanted, last).select_from(wanted.join(last, sa.true()))).all():
         found[row.location, row.name].append(row)
     return found
 

@@ -1,5 +1,7 @@
 """Two pairs of eyes: what one person asks for another approves, and then exactly that run, once."""
 
+import dataclasses
+import re
 import threading
 from datetime import timedelta
 from typing import Any
@@ -10,9 +12,11 @@ from dagster import DagsterRunStatus
 
 from cath_dagster.core.ports.orchestrator import OrchestratorUnavailableError
 from cath_dagster.web import approvals, audit
+from cath_dagster.web.app import create_app
 from cath_dagster.web.control import NONCE_TAG
 from cath_dagster.web.rights import Kind, Principal, Role
-from tests.web.world import ROOT, World
+from cath_dagster.web.sessions import FORM_FIELD
+from tests.web.world import PROXY, ROOT, World, client_of
 
 SHOWN = [{"target": "audit_log", "matched": 20_009}, {"target": "ingestion_log", "matched": 5}]
 REASON = {"reason": "the backlog of March"}
@@ -331,3 +335,35 @@ def test_nobody_decides_what_his_own_token_asked_for_nor_under_another_spelling(
     assert decide(world, asked["id"], user="ada").status_code == 403
     assert decide(world, asked["id"], "reject", user="ada").status_code == 403
     assert decide(world, asked["id"], "reject").status_code == 200
+
+
+def test_a_job_that_needs_approval_goes_from_plan_to_request_to_another_s_yes_and_by_no_other_way(world: World) -> None:
+    job = "/api/v1/jobs/cath/clear_audit"
+    spec = dataclasses.replace(world.console.specs["cath/clear_audit"], needs_approval=True)
+    needing = dataclasses.replace(world.console, specs={**world.console.specs, spec.key: spec})
+    world = dataclasses.replace(world, console=needing, proxy=client_of(create_app(needing), PROXY))
+    looks_find(world, SHOWN)
+    assert world.ask("GET", job).json()["needs_approval"] is True
+
+    settings = {"parameters": {"audit_log_retention_days": 30}}
+    planned = world.ask("POST", f"{job}/plan", json=settings).json()["run_id"]
+    # Nobody is shown a way around: not alone, not by its plan, not by an admin, not by the form.
+    alone = [world.ask("POST", f"{job}/runs", json=body).status_code for body in (settings, {"plan": planned})]
+    page = world.ask("GET", f"/runs/{planned}", headers={"Accept": "text/html"}).text
+    token = re.search(rf'name="{FORM_FIELD}" value="([^"]+)"', page)
+    assert token is not None
+    by_form = world.ask("POST", "/jobs/cath/clear_audit/run", data={FORM_FIELD: token[1], "plan": planned})
+    assert [*alone, by_form.status_code] == [409, 409, 409]
+    assert ('/run"' in page, '/request"' in page) == (False, True)
+    assert [each["config"].get("dry_run") for each in world.orchestrator.launched] == [True]
+
+    requested = request(world, planned)
+    assert requested.json()["counts"] == {"audit_log": 20_009, "ingestion_log": 5}
+    assert decide(world, requested.json()["id"], user="ada").status_code == 403
+    approved = decide(world, requested.json()["id"])
+
+    assert approved.status_code == 200
+    shown, look, run = world.orchestrator.launched
+    assert (approved.json()["approved_run_id"], look["config"]) == (run["run_id"], shown["config"])
+    as_shown = {name: value for name, value in shown["config"].items() if name != "dry_run"}
+    assert run["config"] == as_shown | {"allow_large": True}
