@@ -12,9 +12,9 @@ from cath_dagster.core.model.outcome import RunResult
 from cath_dagster.development.sample import Filling
 from cath_dagster.development.samples.cloudmake import sample
 from cath_dagster.development.simulators.github import GitHubServer
+from tests.cloudmake.asking import ask
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.keys import add_signing_key
-from tests.cloudmake.test_findings import ask
 from tests.support.extremes import EXTREMES, date_columns, put_extremes
 from tests.support.roles import role_in
 

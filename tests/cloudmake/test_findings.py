@@ -1,15 +1,14 @@
 """What the doctor says of CloudMake itself: keys, time zones, what waits at providers, secrets in doubt, servers."""
 
 import json
-from typing import Any
 
 from psycopg import sql
 
-from cath_dagster.adapters.environment import EnvironmentBackends
 from cath_dagster.cloudmake.findings import QUESTIONS
 from cath_dagster.core.errors import MaintenanceError
-from cath_dagster.core.inspection.own_findings import Asked, Question, ask_all
+from cath_dagster.core.inspection.own_findings import Asked, Question
 from cath_dagster.core.model.finding import Finding, Level
+from tests.cloudmake.asking import ask
 from tests.cloudmake.cloudmake import CloudMake
 from tests.cloudmake.keys import (
     NEW_KEY,
@@ -23,11 +22,6 @@ from tests.cloudmake.keys import (
 )
 from tests.support.command import call
 from tests.support.roles import role_in
-
-
-def ask(cloudmake: CloudMake, questions: Any = QUESTIONS) -> list[Finding]:
-    with EnvironmentBackends("CLOUDMAKE", cloudmake.environ).database("test") as database:
-        return list(ask_all(questions, Asked(database=database, environ=cloudmake.environ, now=cloudmake.as_of)))
 
 
 def wrong(found: list[Finding]) -> dict[str, tuple[str, str]]:

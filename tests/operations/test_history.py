@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -13,11 +12,9 @@ from alembic.runtime.migration import MigrationContext
 
 from cath_dagster.core.history import writing
 from cath_dagster.core.history.tables import METADATA, SCHEMA
-from cath_dagster.core.history.writing import Begun, Ended
 from cath_dagster.core.postgres.database import Database
+from tests.operations.history import BEGUN, ended, job, rows, totals
 from tests.operations.instance import NOW, Instance
-
-BEGUN = Begun(location="cath", job="clear_audit", run_id="r1", trigger="schedule", started_at=NOW)
 
 
 @pytest.fixture
@@ -28,29 +25,6 @@ def connection(database: Database, instance: Instance) -> Iterator[sa.Connection
     with engine.connect() as opened:
         yield opened
     engine.dispose()
-
-
-def ended(status: str = "success", seconds: float = 2, at: datetime = NOW, **more: Any) -> Ended:
-    return Ended(status=status, completed_at=at + timedelta(seconds=seconds), **more)
-
-
-def job(instance: Instance, name: str = "clear_audit") -> dict[str, Any]:
-    query = "SELECT * FROM operations.scheduled_job WHERE location = 'cath' AND name = %s"
-    with instance.connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-        row = cursor.execute(query, [name]).fetchone()
-    assert row is not None
-    return row
-
-
-def rows(instance: Instance, columns: str) -> list[tuple[Any, ...]]:
-    return instance.connection.execute(
-        f"SELECT {columns} FROM operations.scheduled_job_history ORDER BY started_at, id"
-    ).fetchall()
-
-
-def totals(instance: Instance) -> tuple[int, int, int]:
-    found = job(instance)
-    return found["total_runs"], found["total_failures"], found["average_duration_ms"] or 0
 
 
 def test_the_tables_that_the_code_knows_are_those_that_the_migrations_make(connection: sa.Connection) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.scheduler.closing import LOST, close_lost
+from tests.operations.history import rows, totals
 from tests.operations.instance import Instance
-from tests.operations.test_history import rows, totals
-from tests.operations.test_recording import until
+from tests.operations.waiting import until
 from tests.support.cli import add_entries
 from tests.support.command import PROGRAM, environment
 from tests.support.held import hold, let_go

@@ -18,8 +18,9 @@ from cath_dagster.core.model.outcome import Outcome, RunResult, Status
 from cath_dagster.operations.definitions import defs
 from cath_dagster.orchestration.location_sensors import DEPENDENCIES, STARTUP
 from cath_dagster.orchestration.origin import origin_of
+from tests.operations.history import rows
 from tests.operations.instance import Instance
-from tests.operations.test_history import rows
+from tests.operations.waiting import until
 from tests.support.command import call
 from tests.support.dagster_internals import RemoteJobOrigin
 
@@ -191,13 +192,6 @@ def test_a_connection_that_is_lost_is_made_anew_and_the_run_says_that_it_lives(
     assert finish_writing(10) == []
     assert alive.is_set()
     assert rows(tables, "status, error") == [("success", None)]
-
-
-def until(holds: Any) -> None:
-    ends = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < ends
-        threading.Event().wait(0.01)
 
 
 def run_in_dagster(instance: Instance, job: str = "self_check", **tags: str) -> dg.ExecuteInProcessResult:

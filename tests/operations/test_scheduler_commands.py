@@ -20,9 +20,9 @@ from cath_dagster.operations.scheduler.control import Control, ControlError, typ
 from cath_dagster.operations.scheduler.registration import mirror
 from cath_dagster.operations.scheduler.shown import milliseconds, print_history, print_jobs, span
 from cath_dagster.registry import all_specs, find_spec
+from tests.operations.history import BEGUN, ended, rows
 from tests.operations.instance import Instance
-from tests.operations.test_history import BEGUN, ended, rows
-from tests.operations.test_scheduler_monitor import registered
+from tests.operations.registry import registered
 from tests.support.command import Done, call
 from tests.support.dagster_internals import InstigatorStatus
 

@@ -17,7 +17,6 @@ from cath_dagster.core.history.liveness import hold_alive
 from cath_dagster.core.history.writing import begin, end
 from cath_dagster.core.model.schedule import Cron, Every
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.backends import open_backends
 from cath_dagster.operations.scheduler import closing, monitor
 from cath_dagster.operations.scheduler.closing import close_ended, close_lost
@@ -25,12 +24,12 @@ from cath_dagster.operations.scheduler.monitor import Cursor, look
 from cath_dagster.operations.scheduler.registration import mirror, next_run
 from cath_dagster.operations.scheduler.ticking import record_missed, record_skipped
 from cath_dagster.orchestration.dependencies import WAITS
-from cath_dagster.orchestration.internals.instigators import InstigatorState, InstigatorType, TickStatus
-from cath_dagster.orchestration.states import read_states
+from cath_dagster.orchestration.internals.instigators import InstigatorType, TickStatus
 from cath_dagster.registry import all_specs, find_spec
+from tests.operations.history import BEGUN, ended, job, rows, totals
 from tests.operations.instance import NOW, Instance
-from tests.operations.test_history import BEGUN, ended, job, rows, totals
-from tests.operations.test_sensors import evaluate
+from tests.operations.registry import registered, states
+from tests.operations.ticks import evaluate
 from tests.support.dagster_internals import (
     InstigatorStatus,
     JobFailureData,
@@ -41,14 +40,6 @@ from tests.support.dagster_internals import (
 )
 
 SINCE = NOW - timedelta(days=1)
-
-
-def states(instance: Instance) -> dict[tuple[str, str], InstigatorState]:
-    return read_states(instance.dagster)
-
-
-def registered(instance: Instance, database: Database, *specs: JobSpec, now: datetime = NOW) -> None:
-    database.transaction(lambda connection: mirror(connection, specs or all_specs(), states(instance), now=now))
 
 
 def fail(instance: Instance, run_id: str, *, says: str, **metadata: Any) -> None:

@@ -7,10 +7,10 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from cath_dagster.operations.definitions import defs
 from cath_dagster.operations.store import AlertStore
 from tests.operations.instance import Instance
 from tests.operations.receivers import Receiver
+from tests.operations.ticks import evaluate
 from tests.support.watches import WATCHES
 
 FINAL = {"dagster/will_retry": "false"}
@@ -21,15 +21,6 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     with Receiver() as receiver:
         monkeypatch.setenv("OPERATIONS_ALERT_URLS", f"json://127.0.0.1:{receiver.port}/hook")
         yield receiver
-
-
-def evaluate(instance: Instance, name: str, cursor: str | None = None) -> tuple[str, str | None]:
-    """Return why a tick of a sensor asked for no run, and the cursor that it left."""
-    sensor = defs.get_repository_def().get_sensor_def(name)
-    with dg.build_sensor_context(instance=instance.dagster, cursor=cursor) as context:
-        data = sensor.evaluate_tick(context)
-    assert not data.run_requests
-    return data.skip_message or "", data.cursor
 
 
 def fail_run(instance: Instance) -> str:

@@ -12,9 +12,14 @@ PREVAILS = f"SET deadlock_timeout = '{FOR_EVER_SECONDS}s'"
 """In a deadlock the server ends whoever looks first: of two sessions never the one that was told so."""
 
 
-def wait_until(condition: Callable[[], object], otherwise: str = "what was waited for did not come about") -> None:
+def wait_until(
+    condition: Callable[[], object],
+    otherwise: str = "what was waited for did not come about",
+    *,
+    seconds: float = PATIENCE_SECONDS,
+) -> None:
     """Return once something holds that others bring about."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.01)

@@ -16,11 +16,8 @@ from cath_dagster.web.app import create_app
 from cath_dagster.web.control import NONCE_TAG
 from cath_dagster.web.rights import Kind, Principal, Role
 from cath_dagster.web.sessions import FORM_FIELD
+from tests.web.approving import PATH, REASON, SHOWN, decide, looks_find, request
 from tests.web.world import PROXY, ROOT, World, client_of
-
-SHOWN = [{"target": "audit_log", "matched": 20_009}, {"target": "ingestion_log", "matched": 5}]
-REASON = {"reason": "the backlog of March"}
-PATH = "/api/v1/approvals"
 
 
 @pytest.fixture
@@ -28,27 +25,6 @@ def refused(world: World) -> str:
     """Return a run that the blast-radius guard refused."""
     parameters = {"audit_log_retention_days": 30, "as_of": "2026-11-28T01:00:00+00:00"}
     return world.add_history(status="refused", parameters=parameters, outcomes=SHOWN)
-
-
-def request(world: World, run_id: str, user: str = "ada", groups: str = "cath-operator") -> httpx2.Response:
-    return world.ask("POST", PATH, user=user, groups=groups, json={"run_id": run_id, **REASON})
-
-
-def decide(
-    world: World, approval_id: str, how: str = "approve", user: str = "bob", groups: str = "cath-approver"
-) -> httpx2.Response:
-    return world.ask("POST", f"{PATH}/{approval_id}/{how}", user=user, groups=groups, json=REASON)
-
-
-def looks_find(world: World, outcomes: list[dict[str, Any]], status: str = "success") -> None:
-    """Have every dry run end at once, with these counts."""
-
-    def end(run_id: str, config: dict[str, Any]) -> None:
-        if config.get("dry_run"):
-            world.instance.connection.execute("UPDATE runs SET status = 'SUCCESS' WHERE run_id = %s", [run_id])
-            world.add_history(run_id=run_id, dry_run=True, status=status, parameters=dict(config), outcomes=outcomes)
-
-    world.orchestrator.on_launch = end
 
 
 def test_a_refused_run_is_requested_by_one_and_launched_by_another_exactly_as_it_was_shown(

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from cath_dagster.web.sessions import FORM_COOKIE, FORM_FIELD, form_token
-from tests.web.test_approvals import SHOWN, looks_find
+from tests.web.approving import SHOWN, looks_find
 from tests.web.world import SETTINGS, World
 
 HTML = {"Accept": "text/html"}

@@ -12,7 +12,7 @@ from cath_dagster.web.rights import Role
 from cath_dagster.web.tables import METADATA
 from tests.support.roles import Role as DatabaseRole
 from tests.support.roles import role_in
-from tests.web.test_approvals import SHOWN, decide, looks_find, request
+from tests.web.approving import SHOWN, decide, looks_find, request
 from tests.web.world import SIGN_IN_CODE, World, open_world
 
 NOT_ENTITLED = "42501"
