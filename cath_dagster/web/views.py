@@ -41,15 +41,14 @@ def list_jobs(console: Console, connection: sa.Connection, locations: Sequence[s
 
 def show_job(console: Console, connection: sa.Connection, spec: JobSpec) -> dict[str, Any]:
     """Return a job with its parameters' schema and its last runs."""
-    where = (spec.location.name, spec.name)
     view, *_ = list_jobs(console, connection, [spec.location.name], job=spec.name)
-    bars = reading.read_bars(connection, [where])[where]
+    recent = reading.read_recent(connection, spec.location.name, spec.name)
     return view | {
         "parameters_schema": parameters_schema(spec),
         "timeout_seconds": spec.timeout.total_seconds(),
         "partitioned": spec.partitions is not None,
         "after": list(spec.after),
-        "recent_runs": [plain(bar, ("run_id", "status", "started_at", "duration_ms", "dry_run")) for bar in bars],
+        "recent_runs": [plain(each, ("run_id", "status", "started_at", "duration_ms", "dry_run")) for each in recent],
     }
 
 
