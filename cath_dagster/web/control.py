@@ -45,6 +45,8 @@ class Order:
     config: Mapping[str, Any]
     key: str | None = None
     """The client's idempotency key. Those of ours have a blank, which a client's cannot have."""
+    is_pinned: bool = False
+    """Whether its reference time was said, and is not just the instant at which it was asked for."""
     approval: str | None = None
     """What it was approved by: whoever launches it, and how often he tries, it is one run."""
     partition: str | None = None
@@ -129,9 +131,10 @@ def _audited(
     nonce = uuid.uuid4().hex
     with console.engine.begin() as connection:
         audit.append(connection, principal, action, subject, nonce=nonce, reason=reason, result=audit.REQUESTED)
-    result = audit.DONE
+    result = "unknown: interrupted"
     try:
         yield
+        result = audit.DONE
     except OrchestratorUnavailableError as error:
         result = f"unknown: {error}"
         raise unavailable(str(error)) from None
@@ -206,7 +209,9 @@ def _nonce(principal: Principal, order: Order) -> str:
 
 def _body_hash(order: Order) -> str:
     # The reference time is ours where the client gave none, and another one each time.
-    body = {key: value for key, value in order.told.items() if key != "as_of"} | {"job": order.spec.key}
+    body = {key: value for key, value in order.told.items() if key != "as_of" or order.is_pinned} | {
+        "job": order.spec.key
+    }
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,12 +11,12 @@ import pytest
 from dagster import DagsterRunStatus
 
 from cath_dagster.core.ports.orchestrator import OrchestratorUnavailableError
-from cath_dagster.web import approvals
+from cath_dagster.web import approvals, audit
 from cath_dagster.web.app import create_app
 from cath_dagster.web.control import NONCE_TAG
 from cath_dagster.web.rights import Kind, Principal, Role
 from cath_dagster.web.sessions import FORM_FIELD
-from tests.web.world import PROXY, World, client_of
+from tests.web.world import PROXY, ROOT, World, client_of
 
 SHOWN = [{"target": "audit_log", "matched": 20_009}, {"target": "ingestion_log", "matched": 5}]
 REASON = {"reason": "the backlog of March"}
@@ -221,9 +221,16 @@ def test_a_text_that_only_the_audit_log_has_is_taken_from_there_and_none_is_made
     nonce = look["tags"]["cath_dagster/nonce"]
     world.add_history(run_id=planned, dry_run=True, parameters=masked, nonce=nonce, outcomes=SHOWN)
     elsewhere = world.add_history(status="refused", parameters=masked, outcomes=SHOWN)
+    with world.console.engine.begin() as connection:
+        # The command line keeps as little in the audit log as the history has.
+        subject = audit.Subject("cath", "clear_audit")
+        audit.append(connection, ROOT, "run", subject, nonce="of-cli", parameters=masked, result=audit.REQUESTED)
+    by_cli = world.add_history(dry_run=True, nonce="of-cli", parameters=masked, outcomes=SHOWN)
 
     assert request(world, planned).json()["parameters"] == told
-    assert request(world, elsewhere).status_code == 422
+    part = world.add_history(dry_run=True, parameters={"selection": ["location"]}, outcomes=SHOWN)
+    assert [request(world, run_id).status_code for run_id in (elsewhere, by_cli, part)] == [422, 422, 422]
+    assert world.ask("POST", "/api/v1/jobs/cath/clear_audit/runs", json={"plan": part}).status_code == 422
     exactly = world.ask("POST", "/api/v1/jobs/cath/clear_audit/runs", json={"plan": planned})
     assert exactly.status_code == 202
     assert (

@@ -122,6 +122,7 @@ def test_a_key_is_of_one_request_of_one_person(world: World) -> None:
     first = launch(world, key="k").json()["run_id"]
 
     assert launch(world, key="k", max_rows=1).status_code == 422
+    assert launch(world, key="k", as_of="2026-11-20T01:00:00Z").status_code == 422
     assert world.ask("POST", RUNS, user="bob", json={}, headers={"Idempotency-Key": "k"}).status_code == 409
     # Once it has ended, the key still stands for that run, and another one for a new run.
     world.instance.connection.execute("UPDATE runs SET status = 'SUCCESS'")
@@ -303,6 +304,10 @@ def test_what_dagster_does_not_do_is_on_record_and_not_shown_as_done(world: Worl
         assert [entry[1] for entry in world.audit()[-4:]] == ["requested", result] * 2
 
     assert world.ask("GET", JOB).json()["enabled"] is True
+    world.orchestrator.error = KeyboardInterrupt()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        control.cancel(world.console, ROOT, "cath", "clear_audit", going, None)
+    assert world.audit()[-1] == ("cancel", "unknown: interrupted")
 
 
 def test_a_run_that_goes_is_cancelled_and_one_that_has_ended_is_not(world: World) -> None:
