@@ -65,20 +65,28 @@ class CursorError(ValueError):
     """A cursor that none of our answers gave."""
 
 
+# Written once: to put a statement together anew takes as long as its answer.
+_SEEN = sa.any_(sa.bindparam("locations", type_=ARRAY(sa.Text)))
+_JOBS = (
+    sa.select(scheduled_job)
+    .where(scheduled_job.c.location == _SEEN)
+    .order_by(scheduled_job.c.location, scheduled_job.c.name)
+)
+_HOLDS = sa.select(job_hold).where(job_hold.c.location == _SEEN, job_hold.c.until > sa.bindparam("now"))
+
+
 def read_jobs(connection: sa.Connection, locations: Collection[str], job: str | None = None) -> list[Any]:
     """Return the rows of all jobs of these locations, or of one."""
-    query = sa.select(scheduled_job).where(scheduled_job.c.location.in_(list(locations)))
-    if job is not None:
-        query = query.where(scheduled_job.c.name == job)
-    return list(connection.execute(query.order_by(scheduled_job.c.location, scheduled_job.c.name)).all())
+    query = _JOBS if job is None else _JOBS.where(scheduled_job.c.name == job)
+    return list(connection.execute(query, {"locations": list(locations)}).all())
 
 
 def read_holds(
     connection: sa.Connection, locations: Collection[str], *, now: datetime
 ) -> Mapping[tuple[str, str], Any]:
     """Return the holds that last, by location and job: one that was never registered may be held as well."""
-    query = sa.select(job_hold).where(job_hold.c.location.in_(list(locations)), job_hold.c.until > now)
-    return {(row.location, row.job): row for row in connection.execute(query)}
+    given = {"locations": list(locations), "now": now}
+    return {(row.location, row.job): row for row in connection.execute(_HOLDS, given)}
 
 
 def read_runs(
@@ -175,18 +183,26 @@ def read_going(connection: sa.Connection, location: str, job: str) -> str | None
     return going
 
 
-def read_all_going(connection: sa.Connection, locations: Collection[str]) -> Mapping[tuple[str, str], str]:
-    """Return the run of every job that has one queued or going: of what waits in Dagster's queue there is no history yet."""
+def _all_going() -> sa.CompoundSelect[Any]:
     tagged = sa.and_(run_tags.c.run_id == runs.c.run_id, run_tags.c.key == QUEUE_KEY)
     location, job = (sa.func.split_part(run_tags.c.value, "/", place) for place in (1, 2))
     queued = sa.select(location.label("location"), job.label("job"), runs.c.run_id).where(
-        runs.c.status.in_(WAITING), tagged, location.in_(list(locations))
+        runs.c.status.in_(WAITING), tagged, location == _SEEN
     )
     running = sa.select(H.c.location, H.c.job, H.c.run_id).where(
-        H.c.status == RUNNING, H.c.location.in_(list(locations)), H.c.run_id.is_not(None)
+        H.c.status == RUNNING, H.c.location == _SEEN, H.c.run_id.is_not(None)
     )
+    return sa.union_all(queued, running)
+
+
+_ALL_GOING = _all_going()
+
+
+def read_all_going(connection: sa.Connection, locations: Collection[str]) -> Mapping[tuple[str, str], str]:
+    """Return the run of every job that has one queued or going: of what waits in Dagster's queue there is no history yet."""
+    found = connection.execute(_ALL_GOING, {"locations": list(locations)})
     # What runs comes later, and so is what is told of a job that has a run in the queue besides.
-    return {(row.location, row.job): row.run_id for row in connection.execute(sa.union_all(queued, running))}
+    return {(row.location, row.job): row.run_id for row in found}
 
 
 def find_launched(connection: sa.Connection, tag: str, nonce: str) -> str | None:

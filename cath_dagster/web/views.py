@@ -1,7 +1,9 @@
 """Jobs and runs as the API and the pages show them: the registry's words beside what the database knows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -106,5 +108,11 @@ def queued_view(run_id: str, location: str, job: str) -> dict[str, Any]:
     return nothing | known | {"parameters": {}, "outcomes": [], "missed_ticks": 0, "skipped_ticks": 0}
 
 
-def plain(row: Any, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
+def plain(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return two columns of a row or more by their names."""
+    return dict(zip(names, _columns(names)(row), strict=True))
+
+
+@cache
+def _columns(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*names)
