@@ -19,6 +19,7 @@ from benchmarks.cloudmake_keys import measure_keys
 from benchmarks.cloudmake_scan import measure_scan
 from benchmarks.cloudmake_servers import measure_servers
 from benchmarks.cold_start import measure_cold_start
+from benchmarks.console import measure_console
 from benchmarks.foreign_key import measure_foreign_key
 from benchmarks.measures import Ratio, Say
 from benchmarks.overdue import measure_overdue
@@ -134,6 +135,11 @@ def _scan(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None
     yield from measure_scan(rounds=rounds, say=say)
 
 
+def _console(cluster: EmbeddedPostgres, rounds: int, say: Say, publish: Path | None) -> Iterator[Ratio]:
+    del publish
+    yield from measure_console(cluster, rounds=rounds, say=say)
+
+
 SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[Ratio]]] = {
     "purge": _purge,
     "cold_start": _cold_start,
@@ -144,6 +150,7 @@ SUITES: dict[str, Callable[[EmbeddedPostgres, int, Say, Path | None], Iterator[R
     "servers": _servers,
     "keys": _keys,
     "scan": _scan,
+    "console": _console,
 }
 
 

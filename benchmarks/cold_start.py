@@ -44,7 +44,7 @@ def measure_cold_start(cluster: EmbeddedPostgres, *, rounds: int, say: Say) -> I
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("CATH_", "DAGSTER_"))}
         environ["CATH_DATABASE_URL"] = url
         say(f"cold start: {rounds} rounds")
-        times = [(_time(ours, environ), _time(beside, environ)) for _ in range(rounds + 1)][1:]
+        times = [(execute_cold(ours, environ), execute_cold(beside, environ)) for _ in range(rounds + 1)][1:]
     yield at_most(
         "dagster job execute of clear_audit with nothing to do, time against a hello-world job",
         times,
@@ -52,7 +52,8 @@ def measure_cold_start(cluster: EmbeddedPostgres, *, rounds: int, say: Say) -> I
     )
 
 
-def _time(arguments: list[str], environ: dict[str, str]) -> float:
+def execute_cold(arguments: list[str], environ: dict[str, str]) -> float:
+    """Return the seconds of one `dagster job execute`."""
     started = time.perf_counter()
     program = str(Path(sys.executable).parent / "dagster")
     done = subprocess.run(

@@ -33,7 +33,7 @@ MUTANTS = (
         text="        if deleted != len(keys):\n",
         becomes="        if False:\n",
         loses="A row that something keeps from going loses its children and its files.",
-        noticed_by=(f"{_ENGINE_TESTS}test_undoes_archive_files_and_children_of_a_row_that_does_not_go",),
+        noticed_by=("tests/core/purge/test_refusal.py::test_what_goes_along_with_a_refused_row_stays_with_it",),
     ),
     Mutant(
         name="others-not-locked",

@@ -55,7 +55,9 @@ MUTANTS = (
         text="                _is_named_by_live(provider, outbox.resource_id, outbox.project_id),\n",
         becomes="",
         loses="A database branch is removed that another environment has come to use.",
-        noticed_by=("tests/cloudmake/test_preview_archival.py::test_what_is_in_use_again_when_its_turn_comes_is_kept",),
+        noticed_by=(
+            "tests/cloudmake/test_preview_archival.py::test_what_another_environment_has_come_to_use_since_is_kept",
+        ),
     ),
     Mutant(
         name="cloudmake-most-secrets-deleted",
@@ -113,7 +115,7 @@ MUTANTS = (
         becomes="",
         loses="Audit rows that should move into the archive are deleted.",
         noticed_by=(
-            "tests/hay/test_cleanup_old_audit_logs.py::test_the_archive_keeps_a_row_for_three_years_from_when_it_came",
+            "tests/hay/test_cleanup_old_audit_logs.py::test_takes_what_is_older_than_its_own_days_and_keeps_the_rest",
         ),
     ),
     Mutant(

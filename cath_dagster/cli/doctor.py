@@ -61,7 +61,7 @@ def _jobs(
         can_rehearse = is_open or spec.database is None
         says = rehearse(spec, backends, now=now) if can_rehearse else check_configuration(spec, backends, now=now)
         subject = f"job {spec.name}"
-        if says and (spec.next_tick(now) is None or is_off):
+        if says and (spec.schedule is None or is_off):
             yield Finding(subject=subject, level=Level.WARNING, message=f"whoever starts it would be told: {says}")
         elif says:
             yield Finding(subject=subject, level=Level.PROBLEM, message=says)

@@ -4,8 +4,11 @@ from datetime import UTC, date, datetime
 
 
 def as_utc(instant: datetime) -> datetime:
-    """Return the instant in UTC; a naive one is taken to be UTC."""
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    """Return the instant in UTC; a naive one is taken to be UTC. Raises `ValueError` for one that UTC's calendar does not have."""
+    try:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{instant.isoformat()} is outside of the calendar") from None
 
 
 def naive_utc(instant: datetime) -> datetime:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from cath_dagster.core.errors import ConfigurationError, DatabaseUnavailableError, MaintenanceError, PreflightError
-from cath_dagster.web.api import approvals, events, health, jobs, looks, runs, tokens
+from cath_dagster.web.api import approvals, events, health, incidents, jobs, looks, runs, tokens
 from cath_dagster.web.api.answers import answer, problem_answer
 from cath_dagster.web.api.dependencies import TheConsole, ThePrincipal
 from cath_dagster.web.api.document import write_document
@@ -55,7 +55,15 @@ def create_app(console: Console) -> FastAPI:
 
 def add_endpoints(app: FastAPI) -> None:
     """Give an application every endpoint that the OpenAPI document has."""
-    for router in (jobs.router, runs.router, approvals.router, looks.router, tokens.router, events.router):
+    for router in (
+        jobs.router,
+        incidents.router,
+        runs.router,
+        approvals.router,
+        looks.router,
+        tokens.router,
+        events.router,
+    ):
         app.include_router(router, prefix=API)
     app.include_router(health.router)
 
@@ -98,6 +106,9 @@ def _where(places: Sequence[Any]) -> str:
 
 
 def _plain(error: HTTPException) -> Problem:
+    if isinstance(error.__cause__, Problem):
+        # What we raised while the body was read.
+        return error.__cause__
     title = TITLES.get(error.status_code, "cannot be done")
     return Problem(error.status_code, title, str(error.detail), headers=error.headers)
 

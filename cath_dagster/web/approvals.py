@@ -16,17 +16,19 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.web import audit, control, reading, recorded
+from cath_dagster.web import audit, control, reading, recorded, tokens
 from cath_dagster.web.console import Console
 from cath_dagster.web.parameters import ALLOW_LARGE
 from cath_dagster.web.problems import Problem, conflict, not_found, unavailable, unusable
 from cath_dagster.web.rights import Action, Principal
-from cath_dagster.web.tables import approval
+from cath_dagster.web.tables import approval, console_request
 
 LASTS = timedelta(hours=24)
 LOOK_SECONDS = 120.0
 """For the dry run that an approval begins with: in a cluster it starts a pod."""
 POLL_SECONDS = 0.5
+FRESH = timedelta(minutes=10)
+"""For how long a look that has ended is one of now: whoever tries again soon need not wait again."""
 ENDED = frozenset({"success", "failed", "timeout", "refused", "canceled"})
 REFUSED, SUCCESS = "refused", "success"
 
@@ -128,6 +130,9 @@ def reject(console: Console, principal: Principal, approval_id: str, reason: str
     now = console.clock()
     with console.engine.begin() as connection:
         row = _pending(console, connection, principal, Action.REJECT, approval_id, now)
+        if (run_id := control.find_approved(connection, approval_id)) is not None:
+            # It was approved once; Dagster's answer was lost, and not the launch.
+            raise conflict(f"it was launched already, as run {run_id}; cancel that", run_id=run_id)
         _decide(connection, row, principal, Status.REJECTED, now=now, reason=reason)
         _audit_decision(connection, principal, Action.REJECT, row, reason=reason, result=Status.REJECTED)
 
@@ -137,23 +142,27 @@ def approve(
 ) -> str:
     """Say yes; return the run that was launched.
 
-    A dry run looks again first: where more matches than was allowed, the approval is `refused` and nothing is launched.
+    A dry run looks again first: where more matches than was allowed, the approval is `refused` and nothing is launched. An approval
+    that was given and of which nobody knows a run, since a console was killed, can be given again: it stands for one run.
     """
     now = console.clock()
     with console.engine.begin() as connection:
         row = _pending(console, connection, principal, Action.APPROVE, approval_id, now)
+        if (launched := control.find_approved(connection, approval_id)) is not None:
+            _settle(connection, principal, approval_id, launched, now=now)
+            return launched
+        look_key = _look_key(connection, principal, approval_id, now)
     spec = console.spec(row.location, row.job)
     config = {**row.parameters, "as_of": row.as_of.isoformat()}
     partition = config.pop("partition", None)
-    # The key makes two who approve at once share one look, and one run.
-    look = control.Order(
-        spec=spec, config={**config, "dry_run": True}, partition=partition, key=f"look-{row.id}-{principal.actor}"
-    )
+    look = control.Order(spec=spec, config={**config, "dry_run": True}, partition=partition, key=look_key)
     found = _look(console, control.launch(console, principal, look), waiting or Waiting())
     too_many = {target: count for target, count in found.items() if count > allowed(int(row.counts.get(target, 0)))}
     with console.engine.begin() as connection:
         # Decided now, and once: whoever comes second finds it no longer pending.
         again = _pending(console, connection, principal, Action.APPROVE, approval_id, console.clock(), locked=True)
+        if (again.status, again.decided_at) != (row.status, row.decided_at):
+            raise conflict("somebody else has decided meanwhile; look at the approval again")
         status = Status.REFUSED if too_many else Status.APPROVED
         _decide(connection, again, principal, status, now=console.clock(), reason=reason)
         told = {"counts": dict(row.counts), "found": found}
@@ -167,7 +176,8 @@ def approve(
         spec=spec,
         config={**config, ALLOW_LARGE: True},
         partition=partition,
-        key=f"approval-{row.id}",
+        key=f"approval {row.id}",
+        approval=row.id,
         reason=f"approval {row.id}",
     )
     return _launch_approved(console, principal, order, row.id)
@@ -178,14 +188,44 @@ def _launch_approved(console: Console, principal: Principal, order: control.Orde
     try:
         run_id = control.launch(console, principal, order)
     except Problem:
-        # Nothing ran: the decision is taken back, so that it can be taken again.
+        # Nothing ran, as far as is known: the decision is taken back, so that it can be taken again.
         undone = {"status": Status.PENDING.value, "decided_by": None, "decided_at": None, "decision_reason": None}
         with console.engine.begin() as connection:
-            connection.execute(sa.update(approval).where(mine).values(**undone))
+            of_nobody = sa.and_(mine, approval.c.approved_run_id.is_(None))
+            connection.execute(sa.update(approval).where(of_nobody).values(**undone))
         raise
     with console.engine.begin() as connection:
-        connection.execute(sa.update(approval).where(mine).values(approved_run_id=run_id))
+        _settle(connection, principal, approval_id, run_id, now=console.clock())
     return run_id
+
+
+def _settle(connection: sa.Connection, principal: Principal, approval_id: str, run_id: str, *, now: datetime) -> None:
+    """Write down which run an approval was used up by."""
+    values = {
+        "status": Status.APPROVED.value,
+        "decided_by": sa.func.coalesce(approval.c.decided_by, principal.actor),
+        "decided_at": sa.func.coalesce(approval.c.decided_at, now),
+        "approved_run_id": run_id,
+    }
+    connection.execute(sa.update(approval).where(approval.c.id == approval_id).values(**values))
+
+
+def _look_key(connection: sa.Connection, principal: Principal, approval_id: str, now: datetime) -> str:
+    """Return the key of this person's look that goes on, or ended well a moment ago; else of a new one."""
+    mine = console_request.c.key.startswith(f"look {approval_id} ")
+    query = sa.select(console_request).where(console_request.c.actor == principal.actor, mine)
+    last = connection.execute(query.order_by(console_request.c.at.desc()).limit(1)).one_or_none()
+    if last is not None and (last.run_id is None or _is_of_now(connection, last.run_id, now)):
+        return str(last.key)
+    return f"look {approval_id} {uuid.uuid4().hex}"
+
+
+def _is_of_now(connection: sa.Connection, run_id: str, now: datetime) -> bool:
+    rows = reading.read_run(connection, run_id)
+    if rows and rows[0].status in ENDED:
+        return bool(rows[0].status == SUCCESS and rows[0].completed_at > now - FRESH)
+    queued = reading.location_of_queued(connection, run_id)
+    return bool(rows) or (queued is not None and queued[-1] in reading.WAITING)
 
 
 def _look(console: Console, run_id: str, waiting: Waiting) -> dict[str, int]:
@@ -220,12 +260,17 @@ def _pending(
     if row is None:
         raise not_found("there is no such approval; GET /api/v1/approvals lists them")
     console.require(principal, action, row.location)
-    if row.requested_by == principal.actor:
+    # Whoever has made a token asks by it himself; and of a name a directory may have several spellings.
+    askers = {row.requested_by, *tokens.makers(connection, row.requested_by)}
+    if principal.actor.casefold() in {each.casefold() for each in askers}:
         raise Problem(
             403, "not allowed", "nobody decides his own request; it takes another person with the role approver"
         )
-    status = Status.EXPIRED if row.status == Status.PENDING and row.expires_at <= now else row.status
-    if status != Status.PENDING:
+    # Approved by somebody whose console was killed before it had launched, or could say so.
+    is_half_done = row.status == Status.APPROVED and row.approved_run_id is None and action is Action.APPROVE
+    is_open = row.status == Status.PENDING or is_half_done
+    status = Status.EXPIRED if is_open and row.expires_at <= now else row.status
+    if not is_open or status == Status.EXPIRED:
         raise conflict(f"the approval is {status} already")
     return row
 

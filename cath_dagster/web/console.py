@@ -1,5 +1,6 @@
 """The console as a whole: what its parts share, and the jobs that it knows."""
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,9 @@ from cath_dagster.web.problems import not_found
 from cath_dagster.web.rights import Action, Principal
 from cath_dagster.web.settings import ConsoleSettings
 
+MOST_LAUNCHES = 4
+"""At a time: each has a connection until Dagster has answered, and most of the pool is for who looks."""
+
 
 @dataclass(frozen=True)
 class Console:
@@ -26,6 +30,9 @@ class Console:
     specs: Mapping[str, JobSpec]
     """By `location/job`."""
     doorkeeper: Doorkeeper = field(init=False)
+    launching: threading.Semaphore = field(
+        init=False, default_factory=lambda: threading.BoundedSemaphore(MOST_LAUNCHES)
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "doorkeeper", Doorkeeper(self.settings, self.engine, self.clock))

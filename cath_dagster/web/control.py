@@ -22,7 +22,7 @@ from cath_dagster.core.ports.orchestrator import OrchestratorError, Orchestrator
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.web import audit, holds, reading
 from cath_dagster.web.console import Console
-from cath_dagster.web.problems import Problem, conflict, not_found, unavailable, unusable
+from cath_dagster.web.problems import UNAVAILABLE, Problem, conflict, not_found, unavailable, unusable
 from cath_dagster.web.rights import Action, Principal
 from cath_dagster.web.tables import console_request
 
@@ -31,6 +31,9 @@ NONCE_TAG = "cath_dagster/nonce"
 PARTITION_TAG = "dagster/partition"
 REMEMBERED = timedelta(days=7)
 """For how long a key is answered with the same run: longer than any client tries again."""
+BUSY_SECONDS = 10.0
+"""How long somebody waits for his turn to ask Dagster."""
+CANCELED_STATEMENT = "57014"
 _NAMESPACE = uuid.UUID("6f1f5a53-4d5e-4d0f-9a53-6b6a3c2f8f11")
 
 
@@ -41,7 +44,11 @@ class Order:
     spec: JobSpec
     config: Mapping[str, Any]
     key: str | None = None
-    """The client's idempotency key."""
+    """The client's idempotency key. Those of ours have a blank, which a client's cannot have."""
+    is_pinned: bool = False
+    """Whether its reference time was said, and is not just the instant at which it was asked for."""
+    approval: str | None = None
+    """What it was approved by: whoever launches it, and how often he tries, it is one run."""
     partition: str | None = None
     reason: str | None = None
     action: Action = Action.RUN
@@ -68,7 +75,9 @@ def launch(console: Console, principal: Principal, order: Order) -> str:
         try:
             run_id = _launch(console, connection, order, nonce)
         except Problem as problem:
-            _record_end(connection, principal, order, nonce, result=f"failed: {problem.detail}")
+            # Who did not answer may still do it: the run then carries the nonce.
+            kind = "unknown" if problem.status == UNAVAILABLE else "failed"
+            _record_end(connection, principal, order, nonce, result=f"{kind}: {problem.detail}")
             raise
         _record_end(connection, principal, order, nonce, result="launched", run_id=run_id)
         return run_id
@@ -82,7 +91,7 @@ def cancel(console: Console, principal: Principal, location: str, job: str, run_
 
 def set_enabled(console: Console, principal: Principal, spec: JobSpec, *, enabled: bool, reason: str | None) -> None:
     """Start or stop a job's schedule or sensor, which is the one state that Dagster, its UI and we have of it."""
-    if spec.schedule is None and not spec.after:
+    if spec.schedule is None:
         raise conflict(
             f"{spec.key} has no schedule: it runs when somebody starts it, and is neither enabled nor disabled"
         )
@@ -122,9 +131,10 @@ def _audited(
     nonce = uuid.uuid4().hex
     with console.engine.begin() as connection:
         audit.append(connection, principal, action, subject, nonce=nonce, reason=reason, result=audit.REQUESTED)
-    result = audit.DONE
+    result = "unknown: interrupted"
     try:
         yield
+        result = audit.DONE
     except OrchestratorUnavailableError as error:
         result = f"unknown: {error}"
         raise unavailable(str(error)) from None
@@ -140,9 +150,14 @@ def _audited(
 def _alone(console: Console, name: str) -> Iterator[sa.Connection]:
     """Yield a connection, without a transaction, while no other console does the same thing."""
     key = sa.func.hashtextextended(f"console/{name}", 0)
-    with console.engine.connect() as connection:
-        with connection.begin():
-            connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+    with _turn(console), console.engine.connect() as connection:
+        try:
+            with connection.begin():
+                connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == CANCELED_STATEMENT:
+                raise unavailable("another launch of this job waits for Dagster's web server; try again") from None
+            raise
         try:
             yield connection
         finally:
@@ -154,13 +169,39 @@ def _alone(console: Console, name: str) -> Iterator[sa.Connection]:
                 connection.invalidate()
 
 
+@contextlib.contextmanager
+def _turn(console: Console) -> Iterator[None]:
+    """Wait for one of the connections that launches may have: a web server that hangs must not take those by which all else is
+    shown.
+    """
+    if not console.launching.acquire(timeout=BUSY_SECONDS):
+        raise unavailable(
+            "other launches wait for Dagster's web server, which is slow; nothing was launched, try again"
+        )
+    try:
+        yield
+    finally:
+        console.launching.release()
+
+
 def new_key() -> str:
     """Return a key for one form: however often it is sent, there is one run."""
     return uuid.uuid4().hex
 
 
+def find_approved(connection: sa.Connection, approval_id: str) -> str | None:
+    """Return the run that was launched by an approval, None where none was, as far as Dagster has it."""
+    return reading.find_launched(connection, NONCE_TAG, _nonce_of_approval(approval_id))
+
+
+def _nonce_of_approval(approval_id: str) -> str:
+    return uuid.uuid5(_NAMESPACE, f"approval {approval_id}").hex
+
+
 def _nonce(principal: Principal, order: Order) -> str:
     """Return the run's nonce; of a request with a key always the same one, so that its run is found whatever was killed."""
+    if order.approval is not None:
+        return _nonce_of_approval(order.approval)
     if order.key is None:
         return uuid.uuid4().hex
     return uuid.uuid5(_NAMESPACE, json.dumps([principal.actor, order.spec.key, order.key])).hex
@@ -168,7 +209,9 @@ def _nonce(principal: Principal, order: Order) -> str:
 
 def _body_hash(order: Order) -> str:
     # The reference time is ours where the client gave none, and another one each time.
-    body = {key: value for key, value in order.told.items() if key != "as_of"} | {"job": order.spec.key}
+    body = {key: value for key, value in order.told.items() if key != "as_of" or order.is_pinned} | {
+        "job": order.spec.key
+    }
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
@@ -178,11 +221,16 @@ def _launched_before(connection: sa.Connection, principal: Principal, order: Ord
     mine = sa.and_(console_request.c.actor == principal.actor, console_request.c.key == order.key)
     with connection.begin():
         row = connection.execute(sa.select(console_request).where(mine)).one_or_none()
-        if row is None:
-            return None
-        if row.body_hash != _body_hash(order):
+        if row is not None and row.body_hash != _body_hash(order):
             raise unusable("this Idempotency-Key was used for another request; a new request needs a new one")
-        return row.run_id or reading.find_launched(connection, NONCE_TAG, nonce)
+        if row is not None and row.run_id is not None:
+            return str(row.run_id)
+        is_known = row is not None or order.approval is not None
+        found = reading.find_launched(connection, NONCE_TAG, nonce) if is_known else None
+    if found is not None:
+        # Whoever launched it was killed before he could say so, or had no answer.
+        _record_end(connection, principal, order, nonce, result="launched", run_id=found)
+    return found
 
 
 def _check_free(console: Console, connection: sa.Connection, order: Order) -> None:

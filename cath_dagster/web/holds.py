@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cath_dagster.web import audit
-from cath_dagster.web.problems import unusable
+from cath_dagster.web import audit, reading
+from cath_dagster.web.console import Console
+from cath_dagster.web.problems import not_found, unusable
 from cath_dagster.web.rights import Action, Principal
 from cath_dagster.web.tables import job_hold
 
@@ -44,15 +45,49 @@ def hold(
         )
 
 
-def release(connection: sa.Connection, principal: Principal, jobs: Sequence[tuple[str, str]], *, now: datetime) -> int:
-    """Lift holds; return how many there were."""
-    lifted = 0
+def release(
+    connection: sa.Connection, principal: Principal, jobs: Sequence[tuple[str, str]], *, now: datetime
+) -> list[tuple[str, str]]:
+    """Lift holds; return the jobs that were held."""
+    lifted = []
     for location, job in jobs:
         gone = sa.delete(job_hold).where(job_hold.c.location == location, job_hold.c.job == job)
         if connection.scalar(gone.returning(job_hold.c.until > now)):
-            lifted += 1
+            lifted.append((location, job))
             audit.append(connection, principal, Action.RELEASE, audit.Subject(location, job), result="released")
     return lifted
+
+
+def all_locations(console: Console, principal: Principal, action: Action, location: str | None) -> list[str]:
+    """Return one location or all; raise a `Problem` with 404 for an unknown one, with 403 for who may not do this in each.
+
+    A hold for an incident that leaves a location out would be taken for one that does not.
+    """
+    if location not in {None, *console.locations}:
+        raise not_found(f"there is no location {location}; there are {', '.join(console.locations)}")
+    found = [each for each in console.locations if location in {None, each}]
+    for each in found:
+        console.require(principal, action, each)
+    return found
+
+
+def hold_all(
+    console: Console, principal: Principal, location: str | None, *, reason: str, until: datetime
+) -> list[tuple[str, str]]:
+    """Hold every job of a location, or of all; return them."""
+    locations = all_locations(console, principal, Action.HOLD, location)
+    jobs = [(spec.location.name, spec.name) for spec in console.specs.values() if spec.location.name in locations]
+    with console.engine.begin() as connection:
+        hold(connection, principal, jobs, reason=reason, until=until, now=console.clock())
+    return jobs
+
+
+def release_all(console: Console, principal: Principal, location: str | None) -> list[tuple[str, str]]:
+    """Lift every hold of a location, or of all, also of a job whose code is gone; return the jobs."""
+    locations = all_locations(console, principal, Action.RELEASE, location)
+    now = console.clock()
+    with console.engine.begin() as connection:
+        return release(connection, principal, sorted(reading.read_holds(connection, locations, now=now)), now=now)
 
 
 def find_hold(connection: sa.Connection, location: str, job: str, *, now: datetime) -> Any:

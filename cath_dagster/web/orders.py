@@ -43,7 +43,8 @@ class RunAsked(PlanAsked, Protocol):
 def plan_of(spec: JobSpec, asked: PlanAsked, *, now: datetime, key: str | None) -> Order:
     """Return a dry run; raise a `Problem` with 422 for what no run would take."""
     config = run_config(spec, asked.parameters, as_of=asked.as_of, dry_run=True, max_rows=asked.max_rows, now=now)
-    return Order(spec=spec, config=config, key=key, partition=_partition(spec, asked.partition, now))
+    partition, is_pinned = _partition(spec, asked.partition, now), asked.as_of is not None
+    return Order(spec=spec, config=config, key=key, partition=partition, is_pinned=is_pinned)
 
 
 def order_of(connection: sa.Connection, spec: JobSpec, asked: RunAsked, *, now: datetime, key: str | None) -> Order:
@@ -54,7 +55,8 @@ def order_of(connection: sa.Connection, spec: JobSpec, asked: RunAsked, *, now: 
         spec, asked.parameters, as_of=asked.as_of, dry_run=asked.dry_run, max_rows=asked.max_rows, now=now
     )
     partition = _partition(spec, asked.partition, now)
-    return Order(spec=spec, config=config, key=key, partition=partition, reason=asked.reason)
+    is_pinned = asked.as_of is not None
+    return Order(spec=spec, config=config, key=key, partition=partition, reason=asked.reason, is_pinned=is_pinned)
 
 
 def _as_planned(connection: sa.Connection, spec: JobSpec, asked: RunAsked, *, now: datetime, key: str | None) -> Order:
@@ -78,7 +80,7 @@ def _as_planned(connection: sa.Connection, spec: JobSpec, asked: RunAsked, *, no
         now=now,
     )
     partition = _partition(spec, told.get("partition") or asked.partition, now)
-    return Order(spec=spec, config=config, key=key, partition=partition, reason=asked.reason)
+    return Order(spec=spec, config=config, key=key, partition=partition, reason=asked.reason, is_pinned=True)
 
 
 def _least(count: int, said: Any) -> int:

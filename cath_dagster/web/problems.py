@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MEDIA_TYPE = "application/problem+json"
+UNAVAILABLE = 503
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so, and it is an answer
@@ -52,4 +53,4 @@ def conflict(detail: str, **extra: Any) -> Problem:
 
 
 def unavailable(detail: str) -> Problem:
-    return Problem(503, "not available now", detail, headers={"Retry-After": "5"})
+    return Problem(UNAVAILABLE, "not available now", detail, headers={"Retry-After": "5"})

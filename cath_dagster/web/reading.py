@@ -8,13 +8,14 @@ import binascii
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from cath_dagster.core.history.tables import RUNNING, scheduled_job, scheduled_job_history
+from cath_dagster.core.instants import as_utc
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.web.tables import job_hold
 
@@ -101,12 +102,13 @@ def parse_cursor(cursor: str) -> tuple[datetime, int]:
     """Return what a cursor stands for; raise `CursorError`."""
     try:
         text, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        started_at = datetime.fromisoformat(text)
-        if type(row_id) is not int or not 0 <= row_id < 2**63 or started_at.tzinfo is None:
+        given = datetime.fromisoformat(text)
+        if type(row_id) is not int or not 0 <= row_id < 2**63 or given.tzinfo is None:
             raise CursorError(cursor)
+        started_at = as_utc(given)
     except (binascii.Error, ValueError, TypeError) as error:
         raise CursorError(cursor) from error
-    return started_at.astimezone(UTC), row_id
+    return started_at, row_id
 
 
 def read_run(connection: sa.Connection, run_id: str) -> list[Any]:
@@ -131,7 +133,7 @@ def read_bars(connection: sa.Connection, jobs: Sequence[tuple[str, str]]) -> Map
     found: dict[tuple[str, str], list[Any]] = {job: [] for job in jobs}
     if not jobs:
         return found
-    for row in connection.execute(sa.select(wanted, last).select_from(wanted.join(last, sa.true()))):
+    for row in connection.execute(sa.select(wanted, last).select_from(wanted.join(last, sa.true()))).all():
         found[row.location, row.name].append(row)
     return found
 
@@ -170,8 +172,15 @@ def read_all_going(connection: sa.Connection, locations: Collection[str]) -> Map
 
 
 def find_launched(connection: sa.Connection, tag: str, nonce: str) -> str | None:
-    """Return the run that carries a nonce, None where it was never launched."""
-    query = sa.select(run_tags.c.run_id).where(run_tags.c.key == tag, run_tags.c.value == nonce).limit(1)
+    """Return the run that carries a nonce, None where it was never launched: the first, since one that somebody executes again
+    in Dagster's UI has its tags.
+    """
+    query = (
+        sa.select(run_tags.c.run_id)
+        .where(run_tags.c.key == tag, run_tags.c.value == nonce, runs.c.run_id == run_tags.c.run_id)
+        .order_by(runs.c.create_timestamp)
+        .limit(1)
+    )
     found: str | None = connection.scalar(query)
     return found
 

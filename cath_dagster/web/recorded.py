@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cath_dagster.core.instants import as_utc
 from cath_dagster.web import audit
 from cath_dagster.web.problems import unusable
 from cath_dagster.web.tables import audit_log
@@ -18,6 +19,7 @@ _LEFT_OUT = re.compile(r"\(text of \d+ characters\)")
 
 def told(connection: sa.Connection, run: Any) -> dict[str, Any]:
     """Return the run config of a run, its partition included; raise a `Problem` with 422 where a part is not known any more."""
+    found: dict[str, Any] | None = None
     if run.nonce is not None:
         query = sa.select(audit_log.c.parameters).where(
             audit_log.c.nonce == run.nonce,
@@ -25,10 +27,16 @@ def told(connection: sa.Connection, run: Any) -> dict[str, Any]:
             audit_log.c.job == run.job,
             audit_log.c.result == audit.REQUESTED,
         )
+        # What was asked for again under one key has the last one's reference time.
+        query = query.order_by(audit_log.c.sequence.desc()).limit(1)
         found = connection.scalar(query)
-        if found is not None:
-            return dict(found)
-    parameters: Mapping[str, Any] = run.parameters
+    # What the command line had launched is in the audit log as it is in the history.
+    parameters: Mapping[str, Any] = run.parameters if found is None else found
+    if parameters.get("selection"):
+        raise unusable(
+            f"run {run.run_id} was of some of the job's assets alone, and from here all of them run; make a dry run by the console, "
+            "POST …/plan, and take that"
+        )
     unknown = [name for name, value in parameters.items() if _LEFT_OUT.fullmatch(str(value))]
     if unknown:
         raise unusable(
@@ -39,7 +47,7 @@ def told(connection: sa.Connection, run: Any) -> dict[str, Any]:
 
 
 def as_of(config: Mapping[str, Any], run: Any) -> datetime:
-    """Return a run's reference time: what it was told, else when it began."""
+    """Return a run's reference time: what it was told, which without a zone is UTC's, else when it began."""
     given = config.get("as_of")
     started: datetime = run.started_at
-    return datetime.fromisoformat(given) if isinstance(given, str) else started
+    return as_utc(datetime.fromisoformat(given)) if isinstance(given, str) else started

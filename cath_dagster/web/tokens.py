@@ -19,6 +19,8 @@ from cath_dagster.web.tables import console_token
 
 PREFIX = "cdt"
 """So that scanners know one where it must not be."""
+ACTOR = "token:"
+"""What a token's name is known by."""
 SECRET_BYTES = 32
 """Beyond all guessing; a fast hash is enough for what nobody can guess."""
 PARTS = 3
@@ -98,6 +100,16 @@ def read_tokens(connection: sa.Connection) -> list[Any]:
     return list(connection.execute(sa.select(*shown).order_by(console_token.c.name)).all())
 
 
+def makers(connection: sa.Connection, actor: str) -> set[str]:
+    """Return who made the token that an actor is, and whoever made his; nobody of a person."""
+    found: set[str] = set()
+    while actor.startswith(ACTOR) and actor not in found:
+        found.add(actor)
+        query = sa.select(console_token.c.created_by).where(console_token.c.name == actor.removeprefix(ACTOR))
+        actor = connection.scalar(query) or ""
+    return (found | {actor}) - {""}
+
+
 def parse(token: str) -> tuple[str, str] | None:
     """Return a token's id and secret, None for what has not the form of one."""
     parts = token.split("_", PARTS - 1)
@@ -117,7 +129,7 @@ def check(connection: sa.Connection, token_id: str, secret: str, *, now: datetim
         seen = sa.update(console_token).where(console_token.c.id == token_id).values(last_used_at=now)
         connection.execute(seen)
     roles = dict.fromkeys(row.locations, Role(row.role))
-    return Principal(actor=f"token:{row.name}", kind=Kind.TOKEN, roles=roles, origin=origin)
+    return Principal(actor=f"{ACTOR}{row.name}", kind=Kind.TOKEN, roles=roles, origin=origin)
 
 
 def check_name(name: str) -> None:

@@ -31,7 +31,10 @@ def list_jobs(console: Console, connection: sa.Connection, locations: Sequence[s
     going = reading.read_all_going(connection, locations)
     ours = [each for each in console.specs.values() if each.location.name in locations and job in {None, each.name}]
     keys = [(each.location.name, each.name) for each in ours]
-    found = [_job_view(each, rows.pop(key, None), now) for each, key in zip(ours, keys, strict=True)]
+    found = [
+        _job_view(each, rows.pop(key, None), now, is_scheduling=console.settings.is_scheduling)
+        for each, key in zip(ours, keys, strict=True)
+    ]
     gone = [_gone_view(row) for row in rows.values()]
     return [_with_state(view, going, holds) for view in [*found, *gone]]
 
@@ -50,15 +53,15 @@ def show_job(console: Console, connection: sa.Connection, spec: JobSpec) -> dict
     }
 
 
-def _job_view(spec: JobSpec, row: Any, now: datetime) -> dict[str, Any]:
+def _job_view(spec: JobSpec, row: Any, now: datetime, *, is_scheduling: bool) -> dict[str, Any]:
     """Return a job; what nobody has written down yet follows from its specification."""
-    is_manual = spec.schedule is None and not spec.after
+    is_manual = spec.schedule is None
     said = (spec.enabled and spec.consent is None) if row is None or row.enabled is None else row.enabled
     state = dict(_NOTHING) if row is None else plain(row, STATE)
     enabled = None if is_manual else said
-    if not enabled:
+    if not enabled or not is_scheduling:
         state["next_run_at"] = None
-    elif row is None or (state["next_run_at"] is not None and state["next_run_at"] <= now):
+    elif state["next_run_at"] is None or state["next_run_at"] <= now:
         # The daemon writes it down; until it has, the calendar knows.
         state["next_run_at"] = spec.next_tick(now)
     return {

@@ -44,7 +44,9 @@ def source_of(path: str) -> str:
 
 @cache
 def names_in(path: str) -> frozenset[str]:
-    return frozenset(each.name for each in ast.parse(source_of(path)).body if isinstance(each, ast.FunctionDef))
+    """Return the tests of a file that the command runs: none that is marked as one of a stack."""
+    tests = [each for each in ast.parse(source_of(path)).body if isinstance(each, ast.FunctionDef)]
+    return frozenset(each.name for each in tests if "stack" not in " ".join(map(ast.unparse, each.decorator_list)))
 
 
 @pytest.fixture

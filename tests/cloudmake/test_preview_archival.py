@@ -247,6 +247,19 @@ def test_what_is_in_use_again_when_its_turn_comes_is_kept(served: CloudMake, pro
     assert [row[2] for row in outbox(served)] == ["kept", "removed"]
 
 
+def test_what_another_environment_has_come_to_use_since_is_kept(served: CloudMake, providers: PreviewProviders) -> None:
+    project = add_project(served)
+    del served.environ["CLOUDMAKE_NEON_API_KEY"]
+    served.add_preview(project, neon_branch_id="br-1")
+    archive(served)
+    served.add_preview(project, hours=-5, neon_branch_id="br-1")
+    served.environ.update(providers.environment())
+
+    kept = archive(served)
+
+    assert (outcome(kept, "provider_cleanup").kept, providers.asked) == (1, [])
+
+
 def test_only_a_preview_s_own_github_environment_is_due(cloudmake: CloudMake) -> None:
     project = cloudmake.add_project()
     cloudmake.add_preview(project, name="preview-a", github_environment_id=1)

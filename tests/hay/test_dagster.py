@@ -44,7 +44,7 @@ def test_retention_runs_by_itself_once_the_servers_own_job_is_idle(monkeypatch: 
 def test_the_schedule_of_what_is_not_ours_to_do_says_so_to_whoever_would_start_it() -> None:
     schedule = next(each for each in defs.schedules or () if each.name == "conversation_retention_cron")
 
-    assert schedule.metadata[WITHHELD].value == "HAY_RETENTION_OWNS"
+    assert dict(schedule.metadata or {})[WITHHELD].value == "HAY_RETENTION_OWNS"
 
 
 def test_is_loadable_as_dagster_judges_and_checks_stand_on_assets_that_are_there() -> None:

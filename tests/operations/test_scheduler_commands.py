@@ -7,15 +7,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cath_dagster.adapters.terminal import out
 from cath_dagster.core.history.writing import begin, end, skip
+from cath_dagster.core.ports.orchestrator import Orchestrator
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.spec import JobSpec
-from cath_dagster.operations.scheduler.control import typed
+from cath_dagster.operations.scheduler.control import Control, ControlError, typed
 from cath_dagster.operations.scheduler.registration import mirror
 from cath_dagster.operations.scheduler.shown import milliseconds, print_history, print_jobs, span
 from cath_dagster.registry import all_specs, find_spec
@@ -48,6 +49,13 @@ def kept(instance: Instance, database: Database) -> Instance:
 
 def scheduler(instance: Instance, *arguments: str, **environ: str) -> Done:
     return call({"DAGSTER_POSTGRES_URL": instance.url, **environ}, "scheduler", *arguments)
+
+
+def on_record(instance: Instance) -> list[tuple[str, ...]]:
+    """Return the audit log's actions, jobs and results, the oldest first."""
+    return instance.connection.execute(
+        "SELECT action, location || '/' || job, result FROM operations.audit_log ORDER BY sequence"
+    ).fetchall()
 
 
 def answer(done: Done) -> Any:
@@ -164,6 +172,7 @@ def test_a_job_that_is_gone_is_forgotten_with_its_history_and_one_that_is_regist
     assert answer(scheduler(kept, "forget", "cath/clear_audit", "--json"))["forgotten"] is True
 
     assert rows(kept, "job") == [("subscriptions",)]
+    assert on_record(kept) == [("forget", "cath/clear_audit", "forgotten")]
     assert scheduler(kept, "forget", "cath/clear_audit").returncode == 1
     assert scheduler(kept, "forget", "clear_audit").returncode == 2
 
@@ -296,12 +305,8 @@ def test_a_job_that_somebody_holds_is_not_run_but_dry(kept: Instance, dagster: D
 
 def test_a_job_is_switched_on_and_off_by_dagsters_own_switch(kept: Instance, dagster: DagsterAnswers) -> None:
     state = {"__typename": "ScheduleStateResult"}
-    dagster.answers = [
-        state,
-        {"__typename": "Schedule", "scheduleState": {"id": "x"}},
-        state,
-        {"__typename": "PythonError"},
-    ]
+    found = {"__typename": "Schedule", "scheduleState": {"id": "x"}, "metadataEntries": []}
+    dagster.answers = [found, state, found, state, {"__typename": "PythonError"}]
 
     on = scheduler(kept, "enable", "cath/clear_audit", CONSOLE_DAGSTER_URL=dagster.url)
     off = scheduler(kept, "disable", "cath/clear_audit", CONSOLE_DAGSTER_URL=dagster.url)
@@ -328,6 +333,32 @@ def test_a_run_is_cancelled_where_dagster_has_it(kept: Instance, dagster: Dagste
     gone = scheduler(kept, "cancel", "r9", CONSOLE_DAGSTER_URL=dagster.url)
 
     assert (gone.returncode, "r9" in gone.stderr) == (1, True)
+    # Who looks after the location finds it there.
+    assert on_record(kept)[:2] == [
+        ("cancel", "cath/subscriptions", "requested"),
+        ("cancel", "cath/subscriptions", "done"),
+    ]
+
+
+def test_what_is_interrupted_is_not_on_record_as_done(kept: Instance, database: Database) -> None:
+    class Interrupted:
+        def cancel(self, _: str) -> None:
+            raise KeyboardInterrupt
+
+    control = Control(orchestrator=cast("Orchestrator", Interrupted()), environ={}, database=database)
+    with pytest.raises(KeyboardInterrupt):
+        control.cancel("r2")
+
+    assert on_record(kept)[-1][2] == "unknown: interrupted"
+
+
+def test_a_job_that_takes_two_is_not_run_by_one(kept: Instance, database: Database) -> None:
+    spec = replace(find_spec("clear_audit"), needs_approval=True)
+    nowhere = cast("Orchestrator", None)
+    with pytest.raises(ControlError, match="takes another person"):
+        Control(orchestrator=nowhere, environ={}, database=database).run(spec, {}, None)
+
+    assert on_record(kept) == []
 
 
 @pytest.mark.parametrize(("url", "code"), [("", 2), ("dagster:3000", 2), ("http://127.0.0.1:1", 1)])

@@ -313,6 +313,9 @@ def test_skipped_ticks_are_in_the_history_once_with_how_many_they_were_and_nothi
     )
     assert (status, count, trigger, completed_at) == ("skipped", 3, "schedule", NOW + timedelta(minutes=4))
     assert error.startswith("run x of")
+    ticked(instance, [5], reason="cath/clear_audit is held by ada@example.org until then: ring bob@example.org")
+    record_skipped(instance.dagster, database, [find_spec("clear_audit")], states(instance), NOW, NOW)
+    assert rows(instance, "error")[-1] == ("cath/clear_audit is held by (an address) until then: ring (an address)",)
 
 
 def test_a_tick_that_waits_for_another_job_is_skipped_once_it_has_waited_in_vain(

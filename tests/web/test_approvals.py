@@ -1,16 +1,22 @@
 """Two pairs of eyes: what one person asks for another approves, and then exactly that run, once."""
 
+import dataclasses
+import re
 import threading
 from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
+from dagster import DagsterRunStatus
 
 from cath_dagster.core.ports.orchestrator import OrchestratorUnavailableError
-from cath_dagster.web import approvals
-from cath_dagster.web.rights import Role
-from tests.web.world import World
+from cath_dagster.web import approvals, audit
+from cath_dagster.web.app import create_app
+from cath_dagster.web.control import NONCE_TAG
+from cath_dagster.web.rights import Kind, Principal, Role
+from cath_dagster.web.sessions import FORM_FIELD
+from tests.web.world import PROXY, ROOT, World, client_of
 
 SHOWN = [{"target": "audit_log", "matched": 20_009}, {"target": "ingestion_log", "matched": 5}]
 REASON = {"reason": "the backlog of March"}
@@ -215,12 +221,149 @@ def test_a_text_that_only_the_audit_log_has_is_taken_from_there_and_none_is_made
     nonce = look["tags"]["cath_dagster/nonce"]
     world.add_history(run_id=planned, dry_run=True, parameters=masked, nonce=nonce, outcomes=SHOWN)
     elsewhere = world.add_history(status="refused", parameters=masked, outcomes=SHOWN)
+    with world.console.engine.begin() as connection:
+        # The command line keeps as little in the audit log as the history has.
+        subject = audit.Subject("cath", "clear_audit")
+        audit.append(connection, ROOT, "run", subject, nonce="of-cli", parameters=masked, result=audit.REQUESTED)
+    by_cli = world.add_history(dry_run=True, nonce="of-cli", parameters=masked, outcomes=SHOWN)
 
     assert request(world, planned).json()["parameters"] == told
-    assert request(world, elsewhere).status_code == 422
+    part = world.add_history(dry_run=True, parameters={"selection": ["location"]}, outcomes=SHOWN)
+    assert [request(world, run_id).status_code for run_id in (elsewhere, by_cli, part)] == [422, 422, 422]
+    assert world.ask("POST", "/api/v1/jobs/cath/clear_audit/runs", json={"plan": part}).status_code == 422
     exactly = world.ask("POST", "/api/v1/jobs/cath/clear_audit/runs", json={"plan": planned})
     assert exactly.status_code == 202
     assert (
         world.orchestrator.launched[1]["config"]["archive_personal_data_because"]
         == told["archive_personal_data_because"]
     )
+
+
+@pytest.mark.parametrize("is_launched", [False, True], ids=["before Dagster was asked", "before its answer was kept"])
+def test_an_approval_whose_console_is_killed_is_given_again_and_stands_for_one_run(
+    world: World, refused: str, monkeypatch: pytest.MonkeyPatch, is_launched: bool
+) -> None:
+    looks_find(world, SHOWN)
+    launch = world.orchestrator.launch
+    approval_id = request(world, refused).json()["id"]
+
+    def die(location: str, job: str, **told: Any) -> str:
+        is_look = "dry_run" in told["config"]
+        run_id = launch(location, job, **told) if is_look or is_launched else ""
+        if not is_look:
+            raise KeyboardInterrupt
+        return run_id
+
+    bob = Principal(actor="bob", kind=Kind.PERSON, roles={"cath": Role.APPROVER})
+    with monkeypatch.context() as patched:
+        patched.setattr(world.orchestrator, "launch", die)
+        with pytest.raises(KeyboardInterrupt):
+            approvals.approve(world.console, bob, approval_id, None)
+    lost = world.ask("GET", f"{PATH}/{approval_id}").json()
+    assert (lost["status"], lost["approved_run_id"]) == ("approved", None)
+    assert "Approve it again" in world.ask("GET", "/approvals", user="cleo", groups="cath-approver").text
+
+    # Rejected it can be no more, and the one who asked cannot go on with it himself.
+    assert decide(world, approval_id, "reject", user="cleo").status_code == 409
+    assert decide(world, approval_id, user="ada").status_code == 403
+    again = decide(world, approval_id, user="cleo")
+
+    (run,) = (each for each in world.orchestrator.launched if "allow_large" in each["config"])
+    assert (again.status_code, again.json()["approved_run_id"]) == (200, run["run_id"])
+    assert decide(world, approval_id).status_code == 409
+
+
+def test_an_approved_run_that_dagster_launches_after_all_is_launched_once(world: World, refused: str) -> None:
+    looks_find(world, SHOWN)
+    end = world.orchestrator.on_launch
+    approval_id = request(world, refused).json()["id"]
+
+    def end_and_hang(run_id: str, config: dict[str, Any]) -> None:
+        end(run_id, config)
+        world.orchestrator.error = OrchestratorUnavailableError("slow") if config.get("dry_run") else None
+        world.orchestrator.loses_answers = False
+
+    world.orchestrator.on_launch = end_and_hang
+    world.orchestrator.error, world.orchestrator.loses_answers = OrchestratorUnavailableError("slow"), True
+    assert decide(world, approval_id).status_code == 503
+    world.orchestrator.error, world.orchestrator.on_launch = None, end
+    nonce = world.instance.value("SELECT nonce FROM operations.audit_log ORDER BY sequence DESC LIMIT 1")
+    late = world.instance.add_run(
+        "clear_audit", DagsterRunStatus.SUCCESS, location="cath", tags={NONCE_TAG: str(nonce)}, events=0
+    )
+
+    assert decide(world, approval_id, "reject", user="cleo").json()["run_id"] == late
+    assert decide(world, approval_id, user="cleo").json()["approved_run_id"] == late
+    assert [each["config"].get("dry_run") for each in world.orchestrator.launched] == [True]
+
+
+@pytest.mark.parametrize(("minutes", "looks"), [(9, 1), (10, 2)])
+def test_a_look_counts_for_ten_minutes_and_then_another_one_is_made(
+    world: World, refused: str, minutes: int, looks: int
+) -> None:
+    looks_find(world, SHOWN)
+    end = world.orchestrator.on_launch
+    approval_id = request(world, refused).json()["id"]
+    world.orchestrator.error, world.orchestrator.loses_answers = OrchestratorUnavailableError("gone"), True
+
+    def end_and_vanish(run_id: str, config: dict[str, Any]) -> None:
+        end(run_id, config)
+        world.orchestrator.loses_answers = False
+
+    world.orchestrator.on_launch = end_and_vanish
+    assert decide(world, approval_id).status_code == 503
+    world.orchestrator.error, world.orchestrator.on_launch = None, end
+    ended = world.now - timedelta(minutes=minutes)
+    world.instance.connection.execute(
+        "UPDATE operations.scheduled_job_history SET completed_at = %s WHERE dry_run", [ended]
+    )
+
+    assert decide(world, approval_id).status_code == 200
+    assert len([each for each in world.orchestrator.launched if each["config"].get("dry_run")]) == looks
+
+
+def test_nobody_decides_what_his_own_token_asked_for_nor_under_another_spelling(world: World, refused: str) -> None:
+    def bearer(made: httpx2.Response) -> dict[str, str]:
+        return {"Authorization": f"Bearer {made.json()['token']}"}
+
+    body = {"name": "first", "role": "admin", "locations": ["cath"]}
+    first = bearer(world.ask("POST", "/api/v1/tokens", user="Ada", json=body))
+    second = bearer(world.stranger.post("/api/v1/tokens", json=body | {"name": "second"}, headers=first))
+    asked = world.stranger.post(PATH, json={"run_id": refused, **REASON}, headers=second).json()
+    assert asked["requested_by"] == "token:second"
+
+    assert decide(world, asked["id"], user="ada").status_code == 403
+    assert decide(world, asked["id"], "reject", user="ada").status_code == 403
+    assert decide(world, asked["id"], "reject").status_code == 200
+
+
+def test_a_job_that_needs_approval_goes_from_plan_to_request_to_another_s_yes_and_by_no_other_way(world: World) -> None:
+    job = "/api/v1/jobs/cath/clear_audit"
+    spec = dataclasses.replace(world.console.specs["cath/clear_audit"], needs_approval=True)
+    needing = dataclasses.replace(world.console, specs={**world.console.specs, spec.key: spec})
+    world = dataclasses.replace(world, console=needing, proxy=client_of(create_app(needing), PROXY))
+    looks_find(world, SHOWN)
+    assert world.ask("GET", job).json()["needs_approval"] is True
+
+    settings = {"parameters": {"audit_log_retention_days": 30}}
+    planned = world.ask("POST", f"{job}/plan", json=settings).json()["run_id"]
+    # Nobody is shown a way around: not alone, not by its plan, not by an admin, not by the form.
+    alone = [world.ask("POST", f"{job}/runs", json=body).status_code for body in (settings, {"plan": planned})]
+    page = world.ask("GET", f"/runs/{planned}", headers={"Accept": "text/html"}).text
+    token = re.search(rf'name="{FORM_FIELD}" value="([^"]+)"', page)
+    assert token is not None
+    by_form = world.ask("POST", "/jobs/cath/clear_audit/run", data={FORM_FIELD: token[1], "plan": planned})
+    assert [*alone, by_form.status_code] == [409, 409, 409]
+    assert ('/run"' in page, '/request"' in page) == (False, True)
+    assert [each["config"].get("dry_run") for each in world.orchestrator.launched] == [True]
+
+    requested = request(world, planned)
+    assert requested.json()["counts"] == {"audit_log": 20_009, "ingestion_log": 5}
+    assert decide(world, requested.json()["id"], user="ada").status_code == 403
+    approved = decide(world, requested.json()["id"])
+
+    assert approved.status_code == 200
+    shown, look, run = world.orchestrator.launched
+    assert (approved.json()["approved_run_id"], look["config"]) == (run["run_id"], shown["config"])
+    as_shown = {name: value for name, value in shown["config"].items() if name != "dry_run"}
+    assert run["config"] == as_shown | {"allow_large": True}

@@ -60,6 +60,8 @@ def test_a_run_is_launched_with_its_settings_and_a_reference_time_and_is_on_reco
         ({"allow_large": True}, "allow_large"),
         ({"as_of": "2999-01-01T00:00:00Z"}, "in the future"),
         ({"as_of": "2026-11-01T00:00:00"}, "as_of"),
+        ({"as_of": "0001-01-01T00:00:00+23:59"}, "outside of the calendar"),
+        ({"as_of": "9999-12-31T23:59:59-23:59"}, "outside of the calendar"),
         ({"max_rows": -1}, "max_rows"),
         ({"partition": "2026-11-02"}, "has no partitions"),
         ({"parameters": {"pace": "a\x00b"}}, "no NUL"),
@@ -120,6 +122,7 @@ def test_a_key_is_of_one_request_of_one_person(world: World) -> None:
     first = launch(world, key="k").json()["run_id"]
 
     assert launch(world, key="k", max_rows=1).status_code == 422
+    assert launch(world, key="k", as_of="2026-11-20T01:00:00Z").status_code == 422
     assert world.ask("POST", RUNS, user="bob", json={}, headers={"Idempotency-Key": "k"}).status_code == 409
     # Once it has ended, the key still stands for that run, and another one for a new run.
     world.instance.connection.execute("UPDATE runs SET status = 'SUCCESS'")
@@ -148,14 +151,19 @@ def test_an_answer_that_is_lost_is_no_second_run(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(OrchestratorError("no such job"), 502), (OrchestratorUnavailableError("gone"), 503)]
+    ("error", "status", "result"),
+    [
+        (OrchestratorError("no such job"), 502, "failed: "),
+        # It may have been launched all the same.
+        (OrchestratorUnavailableError("gone"), 503, "unknown: "),
+    ],
 )
 def test_a_launch_that_fails_says_so_and_may_be_repeated_with_its_key(
-    world: World, error: OrchestratorError, status: int
+    world: World, error: OrchestratorError, status: int, result: str
 ) -> None:
     world.orchestrator.error = error
     assert launch(world, key="k").status_code == status
-    assert world.audit()[-1][1].startswith("failed: ")
+    assert world.audit()[-1][1].startswith(result)
 
     world.orchestrator.error = None
     assert launch(world, key="k").status_code == 202
@@ -180,6 +188,42 @@ def test_a_kill_between_dagster_s_answer_and_ours_is_no_second_run(world: World)
     assert answer.status_code == 202
     assert answer.json()["run_id"] == world.orchestrator.launched[0]["run_id"]
     assert len(world.orchestrator.launched) == 1
+    # The log gets what was not written then, once.
+    assert launch(world, key="k").status_code == 202
+    assert world.audit() == [("run", "requested"), ("run", "launched")]
+
+
+def test_a_run_that_is_asked_for_again_is_known_by_what_it_was_told_the_last_time(world: World) -> None:
+    world.orchestrator.error = OrchestratorUnavailableError("gone")
+    launch(world, f"{JOB}/plan", key="k")
+    world.later(timedelta(hours=1))
+    world.orchestrator.error = None
+    run_id = launch(world, f"{JOB}/plan", key="k").json()["run_id"]
+    (planned,) = world.orchestrator.launched
+    world.instance.connection.execute("UPDATE runs SET status = 'SUCCESS'")
+    nonce, outcomes = planned["tags"][NONCE_TAG], [{"target": "audit_log", "matched": 1}]
+    world.add_history(run_id=run_id, dry_run=True, parameters=planned["config"], nonce=nonce, outcomes=outcomes)
+
+    assert launch(world, plan=run_id).status_code == 202
+    assert world.orchestrator.launched[1]["config"]["as_of"] == planned["config"]["as_of"] == world.now.isoformat()
+
+
+def test_launches_that_wait_for_a_web_server_that_hangs_leave_connections_for_all_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "BUSY_SECONDS", 0.01)
+    while world.console.launching.acquire(blocking=False):
+        pass
+
+    answer = launch(world)
+
+    assert (answer.status_code, "try again" in answer.json()["detail"]) == (503, True)
+    assert world.audit() == []
+    assert world.ask("GET", "/api/v1/jobs").status_code == 200
+
+
+def test_a_client_s_key_is_none_of_ours(world: World) -> None:
+    assert launch(world, key="look 1 2").status_code == 422
 
 
 def test_a_plan_is_a_dry_run_and_exactly_that_takes_its_settings_its_time_and_its_counts(world: World) -> None:
@@ -260,6 +304,10 @@ def test_what_dagster_does_not_do_is_on_record_and_not_shown_as_done(world: Worl
         assert [entry[1] for entry in world.audit()[-4:]] == ["requested", result] * 2
 
     assert world.ask("GET", JOB).json()["enabled"] is True
+    world.orchestrator.error = KeyboardInterrupt()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        control.cancel(world.console, ROOT, "cath", "clear_audit", going, None)
+    assert world.audit()[-1] == ("cancel", "unknown: interrupted")
 
 
 def test_a_run_that_goes_is_cancelled_and_one_that_has_ended_is_not(world: World) -> None:

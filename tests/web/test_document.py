@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.web.world import PROXY, World
 
-EXAMPLES = 6
+EXAMPLES = 4
 """An operation: the suite's time is everybody's. `search` of the profiles looks for longer."""
 ADMIN = {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "all-admin"}
 CHECKS: list[Any] = [

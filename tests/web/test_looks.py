@@ -1,7 +1,10 @@
 """What the API shows: jobs, runs page by page, what is going, what comes, and what it says when it does not know."""
 
 import asyncio
+import base64
+import dataclasses
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -12,9 +15,11 @@ from dagster import DagsterRunStatus
 
 from cath_dagster.adapters.postgres import open_pool
 from cath_dagster.core.ports.orchestrator import OrchestratorUnavailableError
+from cath_dagster.web.api import events
 from cath_dagster.web.api.events import LATE, Watch
 from cath_dagster.web.app import create_app
 from cath_dagster.web.console import Console
+from cath_dagster.web.rights import Role
 from cath_dagster.web.shield import MAX_BODY
 from tests.support.inventory import inventory
 from tests.web.world import PROXY, SETTINGS, FakeOrchestrator, World, client_of
@@ -65,6 +70,23 @@ def test_jobs_are_filtered_sorted_and_paged(world: World) -> None:
     assert len(seen) == len(set(seen)) == len(inventory()) + 1
 
 
+def test_what_the_daemon_has_not_written_down_yet_the_calendar_knows_and_where_nothing_ticks_nothing_comes_next(
+    world: World,
+) -> None:
+    world.add_job("clear_audit", enabled=True)
+    world.add_job("subscriptions", enabled=True, next_run_at=world.now - HOUR)
+    world.add_job("refresh_views", enabled=False)
+    following = {job["name"]: job["next_run_at"] for job in get(world, "/api/v1/jobs?location=cath")["items"]}
+    assert min(following["clear_audit"], following["subscriptions"]) > world.now.isoformat()
+    assert following["refresh_views"] is None
+
+    stopped = dataclasses.replace(world.console, settings=dataclasses.replace(SETTINGS, is_scheduling=False))
+    headers = {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "all-viewer"}
+    listed = client_of(create_app(stopped), PROXY).get("/api/v1/jobs", headers=headers).json()
+    assert (listed["scheduling"], {job["next_run_at"] for job in listed["items"]}) == ("stopped", {None})
+    assert listed["items"][0]["enabled"] is True
+
+
 def test_a_job_is_shown_with_the_schema_of_its_parameters_and_its_last_runs(world: World) -> None:
     for number in range(35):
         world.add_history(started_at=world.now - number * HOUR, status="failed" if number == 3 else "success")
@@ -95,6 +117,14 @@ def test_runs_are_paged_by_a_cursor_that_new_runs_do_not_shift(world: World) -> 
     assert sorted(seen) == sorted(ids)
     for wrong in ("x", "e30", "bm8", "WzEsMl0", "%00"):
         assert world.ask("GET", f"/api/v1/runs?cursor={wrong}").status_code == 422
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_cursor_outside_of_the_calendar_is_none_of_ours(world: World, at: str) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps([at, 1]).encode()).decode().rstrip("=")
+
+    assert world.ask("GET", f"/api/v1/runs?cursor={cursor}").status_code == 422
+    assert world.ask("GET", "/api/v1/runs", params={"after": at, "before": at}).status_code == 200
 
 
 def test_runs_are_found_by_what_they_were(world: World) -> None:
@@ -256,6 +286,31 @@ def test_the_stream_is_events_as_browsers_read_them(world: World) -> None:
     assert json.loads(data.removeprefix("data: "))["job"] == "clear_audit"
 
 
+def test_a_stream_ends_where_the_token_that_it_is_heard_by_is_revoked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(events, "BEAT_LOOKS", 2)
+    bearer = f"Bearer {world.token(Role.VIEWER)}".encode()
+    scope = {
+        "type": "http", "method": "GET", "path": "/api/v1/events", "query_string": b"", "http_version": "1.1", "scheme": "http",
+        "headers": [(b"authorization", bearer)], "client": ("10.9.8.7", 1), "server": ("x", 80),
+    }  # fmt: skip
+    beats = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        beats.append(message.get("body", b"").count(b": alive"))
+        if sum(beats) == 2:
+            world.instance.connection.execute("UPDATE operations.console_token SET revoked_at = now()")
+
+    asyncio.run(asyncio.wait_for(create_app(world.console)(scope, receive, send), 30))
+    assert sum(beats) == 2
+
+
 def test_with_its_database_gone_it_says_so_and_with_dagster_gone_it_shows_what_it_knows(world: World) -> None:
     nowhere = "postgresql://nobody:hunter2@127.0.0.1:1/none"
     with open_pool(nowhere, variable="URL", application_name="console", size=1) as engine:
@@ -293,10 +348,13 @@ def test_a_schema_of_another_version_is_not_ready(world: World) -> None:
         (b"[" * 10_000, 400),
         (b'{"reason": "\\ud800"}', 422),
         (b" " * (MAX_BODY + 1), 413),
+        (iter([b" " * MAX_BODY, b" "]), 413),
     ],
-    ids=["cut off", "no UTF-8", "deep", "half a pair", "long"],
+    ids=["cut off", "no UTF-8", "deep", "half a pair", "long", "long in pieces"],
 )
-def test_a_body_that_is_no_request_is_a_problem_and_nothing_else(world: World, body: bytes, status: int) -> None:
+def test_a_body_that_is_no_request_is_a_problem_and_nothing_else(
+    world: World, body: bytes | Iterator[bytes], status: int
+) -> None:
     headers = {"Content-Type": "application/json"}
 
     answer = world.ask("POST", "/api/v1/jobs/cath/clear_audit/runs", content=body, headers=headers)

@@ -191,6 +191,20 @@ def test_a_job_is_held_let_go_and_cancelled_by_its_pages(world: World) -> None:
     assert "incident 7" not in see(world, "/audit?actor=bob&action=")
 
 
+def test_all_jobs_are_held_and_let_go_from_the_overview_by_who_may_everywhere(world: World) -> None:
+    until = f"{world.now + timedelta(hours=2):%Y-%m-%dT%H:%M}"
+    for groups in ("cath-admin", "all-viewer"):
+        assert "Hold all jobs" not in see(world, "/", groups=groups)
+        assert send(world, "/hold", groups=groups, reason="r", until=until).status_code == 403
+    assert "Lift every hold" not in see(world, "/", groups="all-operator")
+
+    assert send(world, "/hold", groups="all-operator", reason="incident 7", until=until).status_code == 303
+    assert see(world, "/").count("incident 7") == len(world.console.specs)
+    assert "Lift every hold" in see(world, "/", groups="all-operator")
+    assert send(world, "/release", groups="all-operator").status_code == 303
+    assert "incident 7" not in see(world, "/")
+
+
 def test_one_asks_and_another_approves_on_their_pages(world: World) -> None:
     looks_find(world, SHOWN)
     refused = world.add_history(status="refused", outcomes=SHOWN)

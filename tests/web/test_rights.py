@@ -35,6 +35,8 @@ TABLE: list[tuple[str, Role, Ask]] = [
     ("disable", Role.OPERATOR, lambda where: ("PUT", job(where, "/enabled"), {"enabled": False})),
     ("hold", Role.OPERATOR, lambda where: ("PUT", job(where, "/hold"), {"reason": "why", "until": UNTIL})),
     ("release", Role.OPERATOR, lambda where: ("DELETE", job(where, "/hold"), {})),
+    ("hold all", Role.OPERATOR, lambda where: ("PUT", "/api/v1/hold", {"location": where, "reason": "why", "until": UNTIL})),
+    ("release all", Role.OPERATOR, lambda where: ("DELETE", f"/api/v1/hold?location={where}", {})),
     ("dry run", Role.OPERATOR, lambda where: ("POST", f"/api/v1/jobs/{where}/{PLANNED[where]}/plan", {})),
     ("run", Role.OPERATOR, lambda where: ("POST", job(where, "/runs"), {})),
     ("request", Role.OPERATOR, lambda where: ("POST", "/api/v1/approvals", {"run_id": f"refused-{where}", "reason": "why"})),

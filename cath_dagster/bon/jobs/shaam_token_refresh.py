@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import ClassVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -24,7 +25,7 @@ from cath_dagster.core.maintenance.tables import sent_notice
 from cath_dagster.core.model.outcome import Outcome
 from cath_dagster.core.model.scalar import Scalar
 from cath_dagster.core.model.schedule import Cron
-from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.model.settings import TIMEOUT_DESCRIPTION, JobSettings
 from cath_dagster.core.outbox.forgetting import Asking, is_older
 from cath_dagster.core.outbox.notices import DONE, IMPATIENT, Notice, enqueue
 from cath_dagster.core.outbox.tally import IDS_SHOWN
@@ -65,12 +66,15 @@ class ShaamTokenRefreshSettings(JobSettings):
         le=32,
         description="Businesses refreshed at once; each takes a connection to the database and one to the provider.",
     )
+    timeout_key: ClassVar[str] = "run_timeout_seconds"
+    # The name is a request's here, and was so before every job had it for a run.
     timeout_seconds: int = Field(
         default=10,
         ge=1,
         le=30,
         description="Seconds to wait for the provider. A credential's row stays locked meanwhile.",
     )
+    run_timeout_seconds: int | None = Field(default=None, ge=1, le=86_400, description=TIMEOUT_DESCRIPTION)
     settle_seconds: int = Field(
         default=5,
         ge=0,

@@ -25,7 +25,7 @@ from cath_dagster.core.model.schedule_faults import (
     wait_faults,
     zone_faults,
 )
-from cath_dagster.core.model.settings import JobSettings
+from cath_dagster.core.model.settings import TIMEOUT, JobSettings
 from cath_dagster.core.model.ticks import ticks
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.job_parts import DatabaseWork, MailWork, Partitions, Step
@@ -247,6 +247,10 @@ def _faults(spec: JobSpec) -> Iterator[str]:
         yield from zone_faults(spec.location.timezone)
     yield from timeout_faults(spec.timeout)
     yield from retry_faults(spec.retry)
+    for name, field in JobSettings.model_fields.items():
+        of_its_own = spec.settings.model_fields[name].description != field.description
+        if of_its_own and (name != TIMEOUT or spec.settings.timeout_key == TIMEOUT):
+            yield f"has a setting {name} of its own, which every run would take for {field.description!r}; give it another name"
     yield from wait_faults(spec.after_within)
     if spec.interval is None and spec.database is not None and spec.database.is_due is not None:
         yield "asks whether anything is due, and runs at no interval; give it schedule=Every(…), or take is_due out"

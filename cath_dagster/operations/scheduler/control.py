@@ -18,7 +18,7 @@ from cath_dagster.adapters.account import account
 from cath_dagster.core.errors import ConfigurationError, MaintenanceError, MissingConfigurationError
 from cath_dagster.core.history.holds import why_held
 from cath_dagster.core.history.plain import plain_parameters
-from cath_dagster.core.history.tables import SCHEMA, scheduled_job
+from cath_dagster.core.history.tables import SCHEMA, scheduled_job, scheduled_job_history
 from cath_dagster.core.history.writing import COMMAND_LINE
 from cath_dagster.core.model.settings import RunOptions
 from cath_dagster.core.ports.orchestrator import Orchestrator, OrchestratorError, OrchestratorUnavailableError
@@ -60,21 +60,34 @@ class Control:
     def run(self, spec: JobSpec, given: Mapping[str, Any], partition: str | None) -> str:
         """Put a run into Dagster's queue; return its id. What a run would refuse is refused before, by its name.
 
-        Raises `ControlError` for a job that somebody holds; a dry run of it is none of his concern.
+        Raises `ControlError` for a job that somebody holds, or that takes two; a dry run of it is none of their concern.
         """
         read_config(spec, given, environ=self.environ, now=datetime.now(UTC))
         check_partition(spec, partition)
         config = {name: typed(spec, name, value) for name, value in given.items()}
         if not config.get("dry_run") and (held := self._why_held(spec)):
             raise ControlError(held)
+        if spec.needs_approval and not config.get("dry_run"):
+            raise ControlError(
+                f"{spec.key} takes another person: make a dry run, and have that approved in the console"
+            )
         nonce, told = uuid.uuid4().hex, {**config, "partition": partition}
         tags = {NONCE_TAG: nonce, **({PARTITION_TAG: partition} if partition is not None else {})}
         with self._audited("run", spec.location.name, spec.name, nonce=nonce, parameters=told):
             return self.orchestrator.launch(spec.location.name, spec.name, config=config, tags=tags)
 
     def cancel(self, run_id: str) -> None:
-        with self._audited("cancel", None, None, run_id=run_id):
+        with self._audited("cancel", *self._job_of(run_id), run_id=run_id):
             self.orchestrator.cancel(run_id)
+
+    def _job_of(self, run_id: str) -> tuple[str | None, str | None]:
+        """Return location and job of a run, so that who looks after them finds in the audit log what was done to it."""
+        if self.database is None:
+            return None, None
+        of_it = scheduled_job_history.c.run_id == run_id
+        query = sa.select(scheduled_job_history.c.location, scheduled_job_history.c.job).where(of_it).limit(1)
+        row = self.database.transaction(lambda connection: connection.execute(query).one_or_none())
+        return (row.location, row.job) if row is not None else (None, None)
 
     def _why_held(self, spec: JobSpec) -> str | None:
         if self.database is None:
@@ -87,9 +100,10 @@ class Control:
         """Write down that something is asked for, then what became of it."""
         row = {"action": action, "location": location, "job": job, **told}
         write_down(self.database, **row, result="requested")
-        result = "done"
+        result = "unknown: interrupted"
         try:
             yield
+            result = "done"
         except OrchestratorUnavailableError:
             result = "unknown: Dagster did not answer"
             raise
@@ -102,16 +116,15 @@ class Control:
 
 def write_down(database: Database | None, *, parameters: Mapping[str, Any] | None = None, **told: str | None) -> None:
     """Add a row to the audit log, where there is one."""
-    if database is None:
-        return
-    values = {"actor": account(), "origin": COMMAND_LINE, **told, "parameters": plain_parameters(parameters or {})}
+    if database is not None:
+        database.transaction(partial(_add, parameters=plain_parameters(parameters or {}), told=told))
 
-    def add(connection: sa.Connection) -> None:
-        if connection.scalar(sa.select(sa.func.to_regclass(f"{SCHEMA}.audit_log"))) is not None:
-            # The server numbers the row, says when it came, and links it to the one before it.
-            connection.execute(sa.insert(_AUDIT).inline().values(**values))
 
-    database.transaction(add)
+def _add(connection: sa.Connection, parameters: Mapping[str, Any], told: Mapping[str, str | None]) -> None:
+    if connection.scalar(sa.select(sa.func.to_regclass(f"{SCHEMA}.audit_log"))) is not None:
+        # The server numbers the row, says when it came, and links it to the one before it.
+        values = {"actor": account(), "origin": COMMAND_LINE, **told, "parameters": dict(parameters)}
+        connection.execute(sa.insert(_AUDIT).inline().values(**values))
 
 
 def dagster_url(environ: Mapping[str, str]) -> str:
@@ -150,6 +163,7 @@ def forget(database: Database, location: str, name: str) -> None:
         )
         if registered is False:
             connection.execute(sa.delete(scheduled_job).where(is_it))
+            _add(connection, {}, {"action": "forget", "location": location, "job": name, "result": "forgotten"})
         return registered
 
     registered = database.transaction(delete)
@@ -157,4 +171,3 @@ def forget(database: Database, location: str, name: str) -> None:
         raise ControlError(f"there is no job {location}/{name} in the registry")
     if registered:
         raise ControlError(f"{location}/{name} is registered: take it out of the code first, or disable it")
-    write_down(database, action="forget", location=location, job=name, result="forgotten")

@@ -8,6 +8,7 @@ from itertools import pairwise
 import dagster as dg
 import sqlalchemy as sa
 
+from cath_dagster.core.history.plain import plain_error
 from cath_dagster.core.history.tables import scheduled_job_history
 from cath_dagster.core.history.writing import Begun, miss, skip
 from cath_dagster.core.instants import naive_utc
@@ -101,7 +102,8 @@ def _skipped(instance: dg.DagsterInstance, state: InstigatorState, since: dateti
 
 
 def _reason(tick: InstigatorTick) -> str:
-    return tick.tick_data.skip_reason or NOTHING
+    # Of a job that is held it names who holds it, and what he wrote.
+    return plain_error(tick.tick_data.skip_reason) or NOTHING
 
 
 def _may_run_yet(database: Database, spec: JobSpec, tick: InstigatorTick, now: datetime) -> bool:

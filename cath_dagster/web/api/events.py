@@ -5,7 +5,7 @@ Every stream looks at the database once a second, by an index, from where it sto
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from cath_dagster.core.history.tables import scheduled_job_history
-from cath_dagster.web.api.dependencies import TheConsole, ThePrincipal
+from cath_dagster.web.api.dependencies import TheConsole, ThePrincipal, asking_of
 from cath_dagster.web.api.jobs import seen_locations
 from cath_dagster.web.console import Console
 from cath_dagster.web.problems import Problem
@@ -93,14 +93,22 @@ async def stream_events(request: Request, console: TheConsole, principal: ThePri
         raise Problem(
             503, "not available now", f"{MOST_STREAMS} streams are open already", headers={"Retry-After": "60"}
         )
+
+    def may_still() -> bool:
+        """Return whether whoever listens is still known, and sees what he saw."""
+        try:
+            return seen_locations(console, console.doorkeeper.identify(asking_of(request)), None) == locations
+        except Problem:
+            return False
+
     return StreamingResponse(
-        _stream(request, watch), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _stream(request, watch, may_still), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
 
 
-async def _stream(request: Request, watch: Watch) -> AsyncIterator[str]:
+async def _stream(request: Request, watch: Watch, may_still: Callable[[], bool]) -> AsyncIterator[str]:
     request.app.state.streams += 1
-    silent = 0
+    silent = looks = 0
     try:
         yield "retry: 3000\n: watching\n\n"
         while not await request.is_disconnected():
@@ -114,6 +122,18 @@ async def _stream(request: Request, watch: Watch) -> AsyncIterator[str]:
             silent = 0 if events else silent + 1
             if silent % BEAT_LOOKS == BEAT_LOOKS - 1:
                 yield ": alive\n\n"
+            looks += 1
+            if looks % BEAT_LOOKS == 0 and not await _asked(may_still):
+                # A token that was revoked hears no more; whoever has other rights by now comes again.
+                return
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         request.app.state.streams -= 1
+
+
+async def _asked(may_still: Callable[[], bool]) -> bool:
+    try:
+        return await run_in_threadpool(may_still)
+    except SQLAlchemyError:
+        # It is asked again later: nobody's rights have changed because the database is away.
+        return True

@@ -63,6 +63,16 @@ class HoldRequest(Given):
     until: AwareDatetime = Field(description="When the hold lifts itself; at most 90 days from now.")
 
 
+class HoldAllRequest(HoldRequest):
+    location: Text | None = Field(
+        default=None, max_length=100, description="A code location; all jobs of every one if it is left out."
+    )
+
+
+class HeldJobs(BaseModel):
+    jobs: list[str] = Field(description="Those that it was done to, as `location/name`.")
+
+
 class ApprovalRequest(Given):
     run_id: Text = Field(min_length=1, max_length=100, description="The run that was refused, or a dry run of it.")
     reason: Reason

@@ -80,10 +80,7 @@ def toggle(
 def hold(console: TheConsole, visitor: TheVisitor, location: schemas.Text, name: schemas.Text, form: AForm) -> Response:
     console.require(visitor.principal, Action.HOLD, location)
     spec = console.spec(location, name)
-    until = _instant(form, "until")
-    if until is None:
-        raise unusable("a hold needs an end")
-    reason = _reason(form, is_needed=True) or ""
+    reason, until = _reason(form, is_needed=True) or "", _end(form)
     with console.engine.begin() as connection:
         where = [(location, spec.name)]
         holds.hold(connection, visitor.principal, where, reason=reason, until=until, now=console.clock())
@@ -101,6 +98,21 @@ def release(
             connection, visitor.principal, [(location, console.spec(location, name).name)], now=console.clock()
         )
     return _to_job(location, name)
+
+
+@router.post("/hold")
+def hold_all(console: TheConsole, visitor: TheVisitor, form: AForm) -> Response:
+    """Hold every job of every location, for an incident."""
+    reason = _reason(form, is_needed=True) or ""
+    holds.hold_all(console, visitor.principal, None, reason=reason, until=_end(form))
+    return _to("/")
+
+
+@router.post("/release")
+def release_all(console: TheConsole, visitor: TheVisitor, form: AForm) -> Response:
+    del form
+    holds.release_all(console, visitor.principal, None)
+    return _to("/")
 
 
 @router.post("/runs/{run_id}/cancel")
@@ -165,8 +177,17 @@ def _to_job(location: str, name: str) -> Response:
     return _to(f"/jobs/{quote_part(location)}/{quote_part(name)}")
 
 
+def _end(form: dict[str, str]) -> datetime:
+    until = _instant(form, "until")
+    if until is None:
+        raise unusable("a hold needs an end")
+    return until
+
+
 def _key(form: dict[str, str]) -> str | None:
-    return (form.get("key") or "")[:200] or None
+    key = (form.get("key") or "")[:200]
+    # As a page of ours made it: the keys that we give ourselves have a blank.
+    return key if key.isalnum() else None
 
 
 def _reason(form: dict[str, str], *, is_needed: bool) -> str | None:

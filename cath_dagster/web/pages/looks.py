@@ -57,7 +57,9 @@ def show_overview(request: Request, console: TheConsole, visitor: TheVisitor) ->
     failing = [job for job in jobs if job["last_status"] in {"failed", "timeout", "refused"}]
     held = [job for job in jobs if job["hold"]]
     return render(
-        request, visitor, "overview.html", jobs=jobs, pending=pending, failing=failing, held=held, states=Counter(_states(jobs))
+        request, visitor, "overview.html", jobs=jobs, pending=pending, failing=failing, held=held, states=Counter(_states(jobs)),
+        may_hold_all=all(visitor.principal.may(Action.HOLD, each) for each in console.locations),
+        until=console.clock() + timedelta(hours=4),
     )  # fmt: skip
 
 

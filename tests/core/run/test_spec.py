@@ -17,6 +17,7 @@ from cath_dagster.operations import OPERATIONS
 from tests.support.inventory import inventory
 
 JOB = """
+import pydantic
 from datetime import timedelta
 from cath_dagster.core.model.schedule import Cron, Every, Retry
 from cath_dagster.core.model.settings import JobSettings
@@ -30,6 +31,7 @@ SPEC = JobSpec(
 )
 """
 CRON = 'Cron("0 1 * * *")'
+HASTY = 'pydantic.create_model("Hasty", __base__=JobSettings, timeout_seconds=(int, pydantic.Field(description="For a call.")))'
 HEAD = """
 from cath_dagster.core.model.location import CodeLocation
 CATH = CodeLocation(name="shop", package="{package}", revision="shop_0001")
@@ -143,6 +145,7 @@ def test_refuses_a_bad_cron(package: str, location: CodeLocation, add_file: AddF
         (CRON, f"{CRON}, retry=Retry(attempts=1, backoff=0.5)", "has the retry.backoff 0.5"),
         (CRON, f"{CRON}, retry=Retry(attempts=1, jitter=2)", "has the retry.jitter 2"),
         (CRON, f"{CRON}, after_within=timedelta(0)", "waits for those before it within 0:00:00"),
+        ("settings=JobSettings", f"settings={HASTY}", "has a setting timeout_seconds of its own"),
         ("database=DatabaseWork(", "database=DatabaseWork(is_due=lambda run, settings: (), ", "runs at no interval"),
     ],
 )
