@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Generator, Iterator
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg
@@ -115,8 +116,7 @@ def pin_settings(connection: psycopg.Connection[Any]) -> None:
 
     Raises `PreflightError` where the role may not change what has to be changed, or the database's text is no text.
     """
-    columns = [sql.SQL("pg_catalog.current_setting('server_encoding')"), *map(_column, SESSION_SETTINGS.values())]
-    (found,) = connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(columns)).fetchall()
+    (found,) = connection.execute(_pinning(tuple(SESSION_SETTINGS.values()))).fetchall()
     encoding, *values = found
     if encoding == UNKNOWN_ENCODING:
         raise PreflightError(
@@ -126,6 +126,13 @@ def pin_settings(connection: psycopg.Connection[Any]) -> None:
     for pin, value in zip(SESSION_SETTINGS.values(), values, strict=True):
         if pin.is_privileged and value not in (None, pin.value):
             _take_back(connection, pin, value)
+
+
+@lru_cache(maxsize=2)
+def _pinning(pins: tuple[Pin, ...]) -> bytes:
+    """Return the statement that sets what has to be set and yields what is set; put together once for all sessions."""
+    columns = [sql.SQL("pg_catalog.current_setting('server_encoding')"), *map(_column, pins)]
+    return (sql.SQL("SELECT ") + sql.SQL(", ").join(columns)).as_bytes()
 
 
 def _column(pin: Pin) -> sql.Composable:

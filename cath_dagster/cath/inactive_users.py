@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -20,6 +20,8 @@ JOB = "inactive_verification"
 MEDIA = ("B2C_IDAM", "PI_AAD")
 """Two provenances of one population: a person may have a row in each, with one e-mail address."""
 PROTECTED_ROLE = "SYSTEM_ADMIN"
+MOMENTS_KEPT = 4
+"""A run asks several times who is due at its own moment, and builds that once; another moment is seldom asked beside it."""
 
 
 class InactiveUserSettings(PurgeSettings):
@@ -151,38 +153,50 @@ def no_longer_matters(run: Asking, settings: InactiveUserSettings) -> sa.ColumnE
 
 def past_deletion(seen: sa.Subquery, settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
     """Return whether a user is idle long enough to be deleted, warned or not."""
-    return sa.or_(*(is_idle(seen, rule, rule.delete_days, as_of) for rule in rules(settings)))
+    return _past_deletion(seen, rules(settings), as_of)
+
+
+def _past_deletion(seen: sa.Subquery, its_rules: tuple[Rule, ...], as_of: datetime) -> sa.ColumnElement[bool]:
+    return sa.or_(*(is_idle(seen, rule, rule.delete_days, as_of) for rule in its_rules))
 
 
 def is_deletable(settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
     """Return the predicate over `user` that decides who may be deleted at `as_of`."""
-    return sa.and_(_is_due(settings, as_of), _is_not_protected())
+    return sa.and_(_is_due(rules(settings), as_of), _is_not_protected())
 
 
 def deletion_conditions(settings: InactiveUserSettings, as_of: datetime) -> dict[str, sa.ColumnElement[bool]]:
     """Return in words what must hold for a user to be deletable at `as_of`."""
-    seen = activity()
-    idle = sa.select(seen.c.user_id).where(past_deletion(seen, settings, as_of))
     return {
         "a rule names the user's provenance": is_known_provenance(settings),
-        "idle for as long as the rule of that provenance asks": user.c.user_id.in_(idle),
-        "idle so long, and warned in time where a warning is due, which the job does first": _is_due(settings, as_of),
+        "idle for as long as the rule of that provenance asks": _is_idle_enough(rules(settings), as_of),
+        "idle so long, and warned in time where a warning is due, which the job does first": _is_due(
+            rules(settings), as_of
+        ),
         "not the administrator who was active last": _is_not_protected(),
     }
 
 
-def _is_due(settings: InactiveUserSettings, as_of: datetime) -> sa.ColumnElement[bool]:
+@lru_cache(maxsize=MOMENTS_KEPT)
+def _is_idle_enough(its_rules: tuple[Rule, ...], as_of: datetime) -> sa.ColumnElement[bool]:
+    seen = activity()
+    return user.c.user_id.in_(sa.select(seen.c.user_id).where(_past_deletion(seen, its_rules, as_of)))
+
+
+@lru_cache(maxsize=MOMENTS_KEPT)
+def _is_due(its_rules: tuple[Rule, ...], as_of: datetime) -> sa.ColumnElement[bool]:
     seen = activity()
     due = [
         sa.and_(
             is_idle(seen, rule, rule.delete_days, as_of),
             *([has_notice(seen, rule, sent_before=_day_start(as_of, rule.notice_days))] if rule.kind else []),
         )
-        for rule in rules(settings)
+        for rule in its_rules
     ]
     return user.c.user_id.in_(sa.select(seen.c.user_id).where(sa.or_(*due)))
 
 
+@cache
 def _is_not_protected() -> sa.ColumnElement[bool]:
     return sa.func.coalesce(user.c.user_id != _protected_user(), sa.true())
 

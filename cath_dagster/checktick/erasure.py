@@ -46,6 +46,11 @@ class SurveyPurge(Purge):
     is_checked_apart: bool = True
     """`find_gaps` holds the policy of every foreign key against the catalogue."""
 
+    @property
+    def every_table(self) -> list[sa.Table]:
+        """Its own table, and each whose rows go along."""
+        return [self.table, *DEPENDENT]
+
     def every_child(self) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
         """Return each table whose rows go along, with the predicate that finds them."""
         removal = Removal(lambda column: column.in_(sa.select(t.survey.c.id).where(self.predicate)))

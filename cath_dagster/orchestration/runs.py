@@ -103,11 +103,14 @@ def run_job(
 def _keep_max_runtime(
     instance: dg.DagsterInstance, run: dg.DagsterRun, spec: JobSpec, given: Mapping[str, Any]
 ) -> None:
-    """Tell Dagster's monitor for how long this very run may go on, where its settings say otherwise than its job."""
+    """Tell Dagster's monitor for how long this very run may go on, where its settings say otherwise than its job.
+
+    What somebody said at the launch, by the tag itself, stays.
+    """
     with contextlib.suppress(ConfigurationError):
         settings = read_config(spec, given, environ=MountedEnvironment(), now=datetime.now(UTC)).settings
         allowed = max_runtime(spec.timeout_of(settings))
-        if MAX_RUNTIME_TAG in run.tags and run.tags[MAX_RUNTIME_TAG] != allowed:
+        if run.tags.get(MAX_RUNTIME_TAG) == max_runtime(spec.timeout) != allowed:
             instance.add_run_tags(run.run_id, {MAX_RUNTIME_TAG: allowed})
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from cath_dagster.web import audit, reading
 from cath_dagster.web.console import Console
-from cath_dagster.web.problems import not_found, unusable
+from cath_dagster.web.problems import unusable
 from cath_dagster.web.rights import Action, Principal
 from cath_dagster.web.tables import job_hold
 
@@ -59,12 +59,12 @@ def release(
 
 
 def all_locations(console: Console, principal: Principal, action: Action, location: str | None) -> list[str]:
-    """Return one location or all; raise a `Problem` with 404 for an unknown one, with 403 for who may not do this in each.
+    """Return one location or all; raise a `Problem` with 422 for an unknown one, with 403 for who may not do this in each.
 
     A hold for an incident that leaves a location out would be taken for one that does not.
     """
     if location not in {None, *console.locations}:
-        raise not_found(f"there is no location {location}; there are {', '.join(console.locations)}")
+        raise unusable(f"there is no location {location!r}; there are {', '.join(console.locations)}")
     found = [each for each in console.locations if location in {None, each}]
     for each in found:
         console.require(principal, action, each)

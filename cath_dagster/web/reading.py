@@ -9,10 +9,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, aggregate_order_by
 
 from cath_dagster.core.history.tables import RUNNING, scheduled_job, scheduled_job_history
 from cath_dagster.core.instants import as_utc
@@ -33,6 +33,7 @@ runs = sa.table(
 )
 run_tags = sa.table("run_tags", *(sa.column(name) for name in ("run_id", "key", "value")), schema=SERVICE)
 H = scheduled_job_history
+NEWEST_FIRST = (H.c.started_at.desc(), H.c.id.desc())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,20 +65,28 @@ class CursorError(ValueError):
     """A cursor that none of our answers gave."""
 
 
+# Written once: to put a statement together anew takes as long as its answer.
+_SEEN = sa.any_(sa.bindparam("locations", type_=ARRAY(sa.Text)))
+_JOBS = (
+    sa.select(scheduled_job)
+    .where(scheduled_job.c.location == _SEEN)
+    .order_by(scheduled_job.c.location, scheduled_job.c.name)
+)
+_HOLDS = sa.select(job_hold).where(job_hold.c.location == _SEEN, job_hold.c.until > sa.bindparam("now"))
+
+
 def read_jobs(connection: sa.Connection, locations: Collection[str], job: str | None = None) -> list[Any]:
     """Return the rows of all jobs of these locations, or of one."""
-    query = sa.select(scheduled_job).where(scheduled_job.c.location.in_(list(locations)))
-    if job is not None:
-        query = query.where(scheduled_job.c.name == job)
-    return list(connection.execute(query.order_by(scheduled_job.c.location, scheduled_job.c.name)).all())
+    query = _JOBS if job is None else _JOBS.where(scheduled_job.c.name == job)
+    return list(connection.execute(query, {"locations": list(locations)}).all())
 
 
 def read_holds(
     connection: sa.Connection, locations: Collection[str], *, now: datetime
 ) -> Mapping[tuple[str, str], Any]:
     """Return the holds that last, by location and job: one that was never registered may be held as well."""
-    query = sa.select(job_hold).where(job_hold.c.location.in_(list(locations)), job_hold.c.until > now)
-    return {(row.location, row.job): row for row in connection.execute(query)}
+    given = {"locations": list(locations), "now": now}
+    return {(row.location, row.job): row for row in connection.execute(_HOLDS, given)}
 
 
 def read_runs(
@@ -116,26 +125,43 @@ def read_run(connection: sa.Connection, run_id: str) -> list[Any]:
     return list(connection.execute(sa.select(H).where(H.c.run_id == run_id).order_by(H.c.attempt.desc())).all())
 
 
-def read_bars(connection: sa.Connection, jobs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], list[Any]]:
+class Bar(NamedTuple):
+    """A run at a glance."""
+
+    status: str
+    duration_ms: int | None
+
+
+def read_bars(connection: sa.Connection, jobs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], list[Bar]]:
     """Return each job's last runs, the newest first; ticks that were skipped are none."""
     locations, names = ([job[place] for job in jobs] for place in (0, 1))
     # As arrays: a list of values would be another statement each time, and be compiled anew.
     pairs = sa.func.unnest(sa.literal(locations, ARRAY(sa.Text)), sa.literal(names, ARRAY(sa.Text)))
     wanted = pairs.table_valued("location", "name", name="wanted").render_derived()
-    shown = [H.c[name] for name in ("run_id", "status", "started_at", "duration_ms", "dry_run")]
-    last = (
-        sa.select(*shown)
-        .where(H.c.location == wanted.c.location, H.c.job == wanted.c.name, H.c.run_id.is_not(None))
-        .order_by(H.c.started_at.desc(), H.c.id.desc())
-        .limit(BARS)
-        .lateral("last")
-    )
-    found: dict[tuple[str, str], list[Any]] = {job: [] for job in jobs}
-    if not jobs:
-        return found
-    for row in connection.execute(sa.select(wanted, last).select_from(wanted.join(last, sa.true()))).all():
-        found[row.location, row.name].append(row)
+    of_job = sa.and_(H.c.location == wanted.c.location, H.c.job == wanted.c.name)
+    last = _last_runs(of_job, "id", "status", "started_at", "duration_ms").lateral("last")
+    newest_first = (last.c.started_at.desc(), last.c.id.desc())
+    bar = sa.func.json_build_array(last.c.status, last.c.duration_ms)
+    # A row for each job: three thousand rows one by one would take most of the page's time.
+    bars = sa.func.json_agg(aggregate_order_by(bar, *newest_first), type_=JSON)
+    query = sa.select(wanted.c.location, wanted.c.name, bars.label("bars")).select_from(wanted.join(last, sa.true()))
+    found: dict[tuple[str, str], list[Bar]] = {job: [] for job in jobs}
+    if jobs:
+        for row in connection.execute(query.group_by(wanted.c.location, wanted.c.name)):
+            found[row.location, row.name] = [Bar(*each) for each in row.bars]
     return found
+
+
+def read_recent(connection: sa.Connection, location: str, job: str) -> list[Any]:
+    """Return a job's last runs, the newest first; ticks that were skipped are none."""
+    of_job = sa.and_(H.c.location == location, H.c.job == job)
+    query = _last_runs(of_job, "run_id", "status", "started_at", "duration_ms", "dry_run")
+    return list(connection.execute(query).all())
+
+
+def _last_runs(of_job: sa.ColumnElement[bool], *names: str) -> sa.Select[Any]:
+    shown = [H.c[name] for name in names]
+    return sa.select(*shown).where(of_job, H.c.run_id.is_not(None)).order_by(*NEWEST_FIRST).limit(BARS)
 
 
 def read_going(connection: sa.Connection, location: str, job: str) -> str | None:
@@ -157,18 +183,26 @@ def read_going(connection: sa.Connection, location: str, job: str) -> str | None
     return going
 
 
-def read_all_going(connection: sa.Connection, locations: Collection[str]) -> Mapping[tuple[str, str], str]:
-    """Return the run of every job that has one queued or going: of what waits in Dagster's queue there is no history yet."""
+def _all_going() -> sa.CompoundSelect[Any]:
     tagged = sa.and_(run_tags.c.run_id == runs.c.run_id, run_tags.c.key == QUEUE_KEY)
     location, job = (sa.func.split_part(run_tags.c.value, "/", place) for place in (1, 2))
     queued = sa.select(location.label("location"), job.label("job"), runs.c.run_id).where(
-        runs.c.status.in_(WAITING), tagged, location.in_(list(locations))
+        runs.c.status.in_(WAITING), tagged, location == _SEEN
     )
     running = sa.select(H.c.location, H.c.job, H.c.run_id).where(
-        H.c.status == RUNNING, H.c.location.in_(list(locations)), H.c.run_id.is_not(None)
+        H.c.status == RUNNING, H.c.location == _SEEN, H.c.run_id.is_not(None)
     )
+    return sa.union_all(queued, running)
+
+
+_ALL_GOING = _all_going()
+
+
+def read_all_going(connection: sa.Connection, locations: Collection[str]) -> Mapping[tuple[str, str], str]:
+    """Return the run of every job that has one queued or going: of what waits in Dagster's queue there is no history yet."""
+    found = connection.execute(_ALL_GOING, {"locations": list(locations)})
     # What runs comes later, and so is what is told of a job that has a run in the queue besides.
-    return {(row.location, row.job): row.run_id for row in connection.execute(sa.union_all(queued, running))}
+    return {(row.location, row.job): row.run_id for row in found}
 
 
 def find_launched(connection: sa.Connection, tag: str, nonce: str) -> str | None:

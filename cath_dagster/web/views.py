@@ -1,7 +1,9 @@
 """Jobs and runs as the API and the pages show them: the registry's words beside what the database knows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -41,15 +43,14 @@ def list_jobs(console: Console, connection: sa.Connection, locations: Sequence[s
 
 def show_job(console: Console, connection: sa.Connection, spec: JobSpec) -> dict[str, Any]:
     """Return a job with its parameters' schema and its last runs."""
-    where = (spec.location.name, spec.name)
     view, *_ = list_jobs(console, connection, [spec.location.name], job=spec.name)
-    bars = reading.read_bars(connection, [where])[where]
+    recent = reading.read_recent(connection, spec.location.name, spec.name)
     return view | {
         "parameters_schema": parameters_schema(spec),
         "timeout_seconds": spec.timeout.total_seconds(),
         "partitioned": spec.partitions is not None,
         "after": list(spec.after),
-        "recent_runs": [plain(bar, ("run_id", "status", "started_at", "duration_ms", "dry_run")) for bar in bars],
+        "recent_runs": [plain(each, ("run_id", "status", "started_at", "duration_ms", "dry_run")) for each in recent],
     }
 
 
@@ -107,5 +108,11 @@ def queued_view(run_id: str, location: str, job: str) -> dict[str, Any]:
     return nothing | known | {"parameters": {}, "outcomes": [], "missed_ticks": 0, "skipped_ticks": 0}
 
 
-def plain(row: Any, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
+def plain(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return two columns of a row or more by their names."""
+    return dict(zip(names, _columns(names)(row), strict=True))
+
+
+@cache
+def _columns(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*names)

@@ -19,6 +19,7 @@ from cath_dagster.development.simulators.oauth import OAuthProvider
 from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.support.command import PROGRAM
 from tests.support.maintained import Maintained
+from tests.support.warm import COMMAND, start
 
 KEY = "a1" * 32
 TODAY = date(2026, 11, 18)
@@ -62,8 +63,7 @@ class Bon(Maintained):
         """Run a job in a process of its own, which does not outlive the block."""
         command = [PROGRAM, "run", job, "--as-of", self.as_of.isoformat(), "--quiet", *arguments]
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("BON_", "PG"))}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, env=plain | self.environ, **quiet) as child:  # type: ignore[call-overload]
+        with start(command, environ=plain | self.environ, modules=COMMAND) as child:
             try:
                 yield child
             finally:

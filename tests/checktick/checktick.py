@@ -24,6 +24,7 @@ from cath_dagster.core.run.spec import load_specs
 from cath_dagster.development.simulators.smtp import SmtpServer
 from tests.support.command import PROGRAM, Done, call
 from tests.support.maintained import Maintained
+from tests.support.warm import COMMAND, start
 
 SITE = "https://checktick.example.org"
 DEPENDENT = (
@@ -110,8 +111,7 @@ class CheckTick(Maintained):
         """Run a job in a process of its own, which does not outlive the block."""
         command = [PROGRAM, "run", job, "--as-of", self.as_of.isoformat(), "--quiet", *arguments]
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("CHECKTICK_", "PG"))}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, env=plain | self.environ, **quiet) as child:  # type: ignore[call-overload]
+        with start(command, environ=plain | self.environ, modules=COMMAND) as child:
             try:
                 yield child
             finally:

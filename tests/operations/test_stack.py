@@ -92,6 +92,8 @@ def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_
             (alert, *_) = mail.sent
             wait_until(lambda: ticked(instance) >= set(WATCHES), "not every watch ticked", stack)
             wait_until(lambda: health(environ).returncode == 0, "it is not healthy", stack)
+            # Who is on is known once the daemon has said of each that it follows it.
+            wait_until(lambda: registered(instance) == [(2, 2)], "the jobs were not registered as on", stack)
             killed = leave_killed_run(instance)
             wait_until(lambda: ended(instance, killed) == "failed", "the killed run was not closed", stack, seconds=60)
 
@@ -117,10 +119,6 @@ def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_
             "failed: CATH_DATABASE_URL not set; set it in the environment of the run",
         )
     ]
-    registered = (
-        "SELECT count(*) FILTER (WHERE enabled), count(*) FROM operations.scheduled_job WHERE location = 'operations'"
-    )
-    assert instance.connection.execute(registered).fetchall() == [(2, 2)]
     # Time goes by, and nobody beats.
     instance.connection.execute("UPDATE daemon_heartbeats SET timestamp = timestamp - interval '10 minutes'")
     instance.connection.execute(
@@ -130,6 +128,13 @@ def test_a_failed_run_of_another_location_becomes_a_mail_and_a_killed_daemon_is_
     dead = health(environ)
     assert dead.returncode == 1
     assert "daemon sensor" in dead.stdout
+
+
+def registered(instance: Instance) -> list[tuple[int, int]]:
+    """Return of the instance's own jobs how many are on, and how many there are."""
+    counts = "count(*) FILTER (WHERE enabled), count(*)"
+    query = f"SELECT {counts} FROM operations.scheduled_job WHERE location = 'operations'"
+    return instance.connection.execute(query).fetchall()
 
 
 def ticked(instance: Instance) -> set[str]:

@@ -60,8 +60,8 @@ def test_whoever_may_hold_not_in_every_location_holds_none_and_a_wrong_end_holds
     assert world.ask("PUT", "/api/v1/hold", groups="cath-admin", json=body).status_code == 403
     assert world.ask("DELETE", "/api/v1/hold", groups="cath-admin").status_code == 403
     assert world.ask("PUT", "/api/v1/hold", json=past).status_code == 422
-    assert world.ask("PUT", "/api/v1/hold", json=body | {"location": "nowhere"}).status_code == 404
-    assert world.ask("DELETE", "/api/v1/hold?location=nowhere").status_code == 404
+    assert world.ask("PUT", "/api/v1/hold", json=body | {"location": "nowhere"}).status_code == 422
+    assert world.ask("DELETE", "/api/v1/hold?location=nowhere").status_code == 422
     assert world.ask("PUT", "/api/v1/hold", json={"reason": "r"}).status_code == 422
     assert world.instance.count("operations.job_hold") == 0
     assert world.audit() == []

@@ -160,7 +160,7 @@ class Purge:
     @property
     def every_table(self) -> list[sa.Table]:
         """Its own table, and each whose rows go along."""
-        return [self.table, *(table for table, _ in self.every_child())]
+        return [self.table, *_tables_of(self.children)]
 
     def every_child(self) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
         """Return each table whose rows go along, with the predicate that finds them."""
@@ -191,6 +191,10 @@ def key_of(table: sa.Table) -> sa.Column[Any]:
     """Return the column of a table's declared primary key."""
     (key,) = table.primary_key.columns
     return key
+
+
+def _tables_of(children: Sequence[Child]) -> list[sa.Table]:
+    return [table for child in children for table in (child.table, *_tables_of(child.children))]
 
 
 def descend(

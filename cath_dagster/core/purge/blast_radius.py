@@ -1,13 +1,13 @@
 """Learn how much of a table a purge would take, and refuse what looks like a mistake."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
 import sqlalchemy as sa
 
 from cath_dagster.core.postgres.expressions import rebind
-from cath_dagster.core.postgres.heap import read_heaps
+from cath_dagster.core.postgres.heap import Heap, read_heaps_of
 
 MAX_SHARE = 0.5
 MIN_ROWS = 10_000
@@ -60,7 +60,29 @@ def measure(
     connection: sa.Connection, table: sa.Table, predicate: sa.ColumnElement[bool], *, exact: bool = False
 ) -> Measure:
     """Return how many rows match: counted on small tables, where `exact`, and near a limit; else sampled."""
-    heaps = read_heaps(connection, table)
+    (measured,) = measure_each(connection, [(table, predicate)], exact=exact)
+    return measured
+
+
+def measure_each(
+    connection: sa.Connection, tables: Sequence[tuple[sa.Table, sa.ColumnElement[bool]]], *, exact: bool = False
+) -> list[Measure]:
+    """Return for each of the tables how many rows match its predicate; see `measure`."""
+    heaps = read_heaps_of(connection, [table for table, _ in tables])
+    return [
+        _measure(connection, table, predicate, its_heaps, exact=exact)
+        for (table, predicate), its_heaps in zip(tables, heaps, strict=True)
+    ]
+
+
+def _measure(
+    connection: sa.Connection,
+    table: sa.Table,
+    predicate: sa.ColumnElement[bool],
+    heaps: Sequence[Heap],
+    *,
+    exact: bool,
+) -> Measure:
     blocks, heap_bytes = sum(heap.blocks for heap in heaps), sum(heap.bytes for heap in heaps)
     if not exact and blocks > EXACT_BLOCKS:
         estimate = _sample(connection, table, predicate, blocks)

@@ -19,7 +19,7 @@ from cath_dagster.core.postgres import vacuum
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.postgres.relations import foresee, one_look
 from cath_dagster.core.purge import partitions
-from cath_dagster.core.purge.blast_radius import Measure, measure, refusal
+from cath_dagster.core.purge.blast_radius import Measure, measure_each, refusal
 from cath_dagster.core.references.examination import Examined, describe_unread, examine
 from cath_dagster.core.run.backends import Backends
 from cath_dagster.core.run.preflight import Preflight, check_access, check_purge
@@ -187,7 +187,7 @@ class Planner:
 
         def work(connection: sa.Connection) -> PlannedPurge:
             tables = [(purge.table, purge.predicate), *purge.every_child()]
-            first, *children = [measure(connection, table, predicate, exact=exact) for table, predicate in tables]
+            first, *children = measure_each(connection, tables, exact=exact)
             return PlannedPurge(purge, first, tuple(children))
 
         with telemetry.span("count", target=purge.target, rule=purge.rule) as span:

@@ -14,7 +14,12 @@ from cath_dagster.web.sessions import SESSION_COOKIE
 DEFAULT_LIMIT, MAX_LIMIT = 100, 500
 
 
-def the_console(request: Request) -> Console:
+# What waits for nothing is `async`: all else is handed to a thread, which takes longer than to do it.
+async def the_console(request: Request) -> Console:
+    return console_of(request)
+
+
+def console_of(request: Request) -> Console:
     console: Console = request.app.state.console
     return console
 
@@ -30,7 +35,7 @@ def asking_of(request: Request) -> Asking:
 
 def the_principal(request: Request) -> Principal:
     """Return who sends a request; raise a `Problem` with 401, with 403 for a change that another site sends."""
-    principal = the_console(request).doorkeeper.identify(asking_of(request))
+    principal = console_of(request).doorkeeper.identify(asking_of(request))
     if request.method not in {"GET", "HEAD", "OPTIONS"} and principal.kind is not Kind.TOKEN:
         check_same_site(request)
     return principal
@@ -55,7 +60,7 @@ def _from_elsewhere() -> Problem:
     return Problem(403, "not allowed", "this change was sent by a page of another site")
 
 
-def a_limit(limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT) -> int:
+async def a_limit(limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT) -> int:
     return limit
 
 

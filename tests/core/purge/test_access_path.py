@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ import sqlalchemy as sa
 from cath_dagster.core.errors import DatabaseStatementError
 from cath_dagster.core.model.purge import Child, Purge
 from cath_dagster.core.model.settings import Pace
+from cath_dagster.core.postgres.expressions import blocks, in_blocks
 from cath_dagster.core.purge.access_path import Accessed, choose_access_path, describe_access
-from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
+from cath_dagster.core.purge.batch import BatchDeleter
+from cath_dagster.core.purge.pace import PACE_LIMITS
 from tests.support.entries import Entries, entry, old_entries, part
 
 pytestmark = pytest.mark.both_versions
@@ -146,9 +149,13 @@ def test_refuses_what_is_no_table(entries: Entries) -> None:
 def test_reads_a_range_alone_also_when_the_server_has_planned_once_for_all(entries: Entries) -> None:
     entries.fill(8_000, note="x" * 200)
     entries.sql.execute("CREATE INDEX ON entry (seen_at); ANALYZE entry")
-    entries.purger(pacer=Pacer(PACE_LIMITS[Pace.POLITE], sleep=entries.rests.append)).delete(
-        replace(old_entries(), age=None), limit=None
-    )
+    purger, purge = entries.purger(), replace(old_entries(), age=None)
+    deleter = BatchDeleter(ledger=purger.ledger, job=purger.job, run_id=purger.run_id)
+    # As a walk does once it knows what a row costs, and as often as makes the driver prepare the statement.
+    for block in range(8):
+        values = blocks(block, block + 1)
+        work = partial(deleter.delete, purge, in_blocks(purge.table), None, values=values)
+        assert purger.database.transaction(work).changed > 0
 
     def general_plan(connection: sa.Connection) -> str:
         named = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'DELETE FROM entry WHERE entry.ctid%'"

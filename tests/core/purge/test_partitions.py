@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,13 +14,13 @@ from cath_dagster.adapters.postgres import open_engine
 from cath_dagster.core.model.purge import Purge
 from cath_dagster.core.model.settings import Pace
 from cath_dagster.core.postgres.database import Database
-from cath_dagster.core.postgres.heap import read_heaps
+from cath_dagster.core.postgres.heap import Heap, read_heaps, read_heaps_of
 from cath_dagster.core.purge.access_path import describe_access
 from cath_dagster.core.purge.blast_radius import measure
 from cath_dagster.core.purge.engine import Purger
 from cath_dagster.core.purge.pace import PACE_LIMITS, Pacer
 from cath_dagster.core.purge.partitions import find_obstacle, find_whole
-from tests.support.entries import RUN, Entries, silent
+from tests.support.entries import RUN, Entries, entry, silent
 
 pytestmark = pytest.mark.both_versions
 
@@ -168,6 +168,28 @@ def test_drops_partitions_of_its_own_role_only(months: Entries) -> None:
         return {heap.table.name for heap in find_whole(connection, old_events(), heaps)}
 
     assert months.database.transaction(find) == {"event_6"}
+
+
+def test_the_heaps_of_several_tables_are_those_of_each(months: Entries) -> None:
+    tables = [entry, event, entry]
+
+    def read(connection: sa.Connection) -> tuple[list[list[object]], list[list[object]]]:
+        together, apart = read_heaps_of(connection, tables), [read_heaps(connection, table) for table in tables]
+        return [list(map(_told, heaps)) for heaps in together], [list(map(_told, heaps)) for heaps in apart]
+
+    together, apart = months.database.transaction(read)
+
+    assert together == apart
+    assert [len(heaps) > 1 for heaps in together] == [False, True, False]
+
+
+def _told(heap: Heap) -> tuple[object, ...]:
+    """Return all that is known of a heap; the table that stands for a partition is made anew each time."""
+    return (
+        heap.table.schema,
+        heap.table.name,
+        *(getattr(heap, each.name) for each in fields(heap) if each.name != "table"),
+    )
 
 
 def test_walks_the_partitions_of_a_partition(months: Entries) -> None:
