@@ -48,8 +48,8 @@ MUTANTS = (
     Mutant(
         name="cath-last-administrator",
         path=_USERS,
-        text="return sa.and_(_is_due(settings, as_of), _is_not_protected())",
-        becomes="return _is_due(settings, as_of)",
+        text="return sa.and_(_is_due(rules(settings), as_of), _is_not_protected())",
+        becomes="return _is_due(rules(settings), as_of)",
         loses="The last administrator is deleted, and nobody can let anybody in.",
         noticed_by=(f"{_USER_TESTS}test_keeps_the_administrator_who_was_active_last",),
     ),
