@@ -36,6 +36,15 @@ CHART = "DAGSTER_CHART"
 BON_TEMPLATE = "TEST_SUITE_BON_TEMPLATE"
 """The same with BON's."""
 
+SERVER_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    # What is in memory anyway need not be twice; and each database that is dropped has all buffers looked through.
+    "shared_buffers": "16MB",
+    "max_connections": "200",
+    "wal_level": "logical",
+}
+
 # The suite tries the same examples each time, `make test-fast` some of them; `--hypothesis-profile search` looks for new ones.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 settings.register_profile("suite", derandomize=True, max_examples=25, deadline=None, print_blob=True, phases=PHASES)
@@ -60,9 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[CHART] = chart
     url = os.environ.get("TEST_DATABASE_URL")
     if not url:
-        # Durability costs time and protects nothing here. A logical replication slot needs its level of WAL.
+        # Durability costs time and protects nothing here. A logical replication slot needs its level of the log.
         home = Path(tempfile.mkdtemp(prefix="cath-dagster-test-", dir=memory()))
-        cluster = EmbeddedPostgres(home, {"fsync": "off", "max_connections": "200", "wal_level": "logical"})
+        cluster = EmbeddedPostgres(home, SERVER_SETTINGS)
         config.add_cleanup(partial(_stop, cluster))
         cluster.start()
         url = cluster.url("postgres")
