@@ -168,7 +168,8 @@ def test_a_launch_that_fails_says_so_and_may_be_repeated_with_its_key(
     world.orchestrator.error = None
     assert launch(world, key="k").status_code == 202
     # No lock was left behind, and none is waited for.
-    assert world.instance.count("pg_locks", "locktype = 'advisory'") == 0
+    here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    assert world.instance.count("pg_locks", f"locktype = 'advisory' AND {here}") == 0
 
 
 def test_a_kill_between_dagster_s_answer_and_ours_is_no_second_run(world: World) -> None:
