@@ -1,15 +1,14 @@
 """A run in a process of its own that ends without a word, before a statement that a test chooses."""
 
 import os
-import warnings
+import signal
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 
 import sqlalchemy as sa
 
 from cath_dagster.core.model.outcome import RunResult
-
-KILLED = 9
+from tests.support.forked import is_killed
 
 
 def is_killed_at(number: int, work: Callable[[], RunResult]) -> bool:
@@ -17,19 +16,7 @@ def is_killed_at(number: int, work: Callable[[], RunResult]) -> bool:
 
     One that did not must have succeeded.
     """
-    with warnings.catch_warnings():
-        # Newer Pythons warn of threads, which this process may have; the child starts none and execs nothing.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child:
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert code in (0, KILLED), "the run failed without being killed"
-        return code == KILLED
-    code = 1
-    with suppress(BaseException):
-        _end_at(number)
-        code = int(work().status != "success")
-    os._exit(code)
+    return is_killed(partial(_end_at, number), work)
 
 
 def _end_at(number: int) -> None:
@@ -40,4 +27,4 @@ def _end_at(number: int) -> None:
         nonlocal seen
         seen += 1
         if seen == number:
-            os._exit(KILLED)
+            os.kill(os.getpid(), signal.SIGKILL)
