@@ -16,6 +16,7 @@ from cath_dagster.core.errors import SchemaNotCurrentError
 from cath_dagster.core.maintenance.tables import check_current
 from cath_dagster.core.model.finding import Finding, Level
 from cath_dagster.core.model.ticks import next_tick
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations import OPERATIONS
 from cath_dagster.operations.alerts import AlertSettings
@@ -32,7 +33,6 @@ from cath_dagster.orchestration.internals.code_servers import (
     sync_list_repositories_grpc,
 )
 from cath_dagster.orchestration.internals.instigators import InstigatorState, InstigatorType, TickStatus
-from cath_dagster.orchestration.jobs import QUEUE_KEY
 from cath_dagster.registry import all_specs, locations
 
 WAITING = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]

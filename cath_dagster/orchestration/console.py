@@ -11,9 +11,9 @@ import dagster as dg
 
 from cath_dagster.adapters.logs import VALUES, json_line, run_fields
 from cath_dagster.adapters.mounted import MountedEnvironment
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.orchestration.config import CONSOLE
 from cath_dagster.orchestration.internals.events import event_name, get_log_record_metadata
-from cath_dagster.orchestration.jobs import QUEUE_KEY
 
 
 @dg.logger

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.internals.instigators import InstigatorTick, TickStatus
-from cath_dagster.orchestration.jobs import QUEUE_KEY
 from cath_dagster.orchestration.states import own_name, read_states
 
 WAITS = "waits until "

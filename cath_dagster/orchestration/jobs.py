@@ -7,6 +7,7 @@ import dagster as dg
 
 from cath_dagster.core.errors import MaintenanceError
 from cath_dagster.core.model.outcome import RunResult
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.core.run.job_parts import Step
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.checks import evaluations
@@ -14,9 +15,6 @@ from cath_dagster.orchestration.config import config_mapping, config_schema
 from cath_dagster.orchestration.internals.jobs import FlatPartitionedAssetJob, UnresolvedAssetJobDefinition
 from cath_dagster.orchestration.relaunch import MAX_RUNTIME_TAG, max_runtime
 from cath_dagster.orchestration.runs import observations, raise_unless_successful, run_job, run_metadata, run_of
-
-QUEUE_KEY = "cath_dagster/job"
-"""The tag by whose values the run queue limits runs to one at a time."""
 
 Job = dg.JobDefinition | UnresolvedAssetJobDefinition
 

@@ -3,13 +3,12 @@
 import dagster as dg
 
 from cath_dagster.adapters.history_writer import Origin
+from cath_dagster.core.ports.orchestrator import NONCE_TAG
 
 SCHEDULE_TAG = "dagster/schedule_name"
 """What Dagster puts on a run that a schedule asked for; it has no public name for it, nor for the next ones."""
 SENSOR_TAG = "dagster/sensor_name"
 BACKFILL_TAG = "dagster/backfill"
-NONCE_TAG = "cath_dagster/nonce"
-"""What the console puts on a run that it launches; its audit log has the same."""
 OF_SENSORS = {"startup": "startup", "dependencies": "dependency"}
 """By the name of a location's own sensor, what asked for the runs that it launches."""
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.core.run.spec import JobSpec, SpecificationError
 from cath_dagster.orchestration.dependencies import why_waiting
 from cath_dagster.orchestration.holds import why_held
-from cath_dagster.orchestration.jobs import QUEUE_KEY, Job
+from cath_dagster.orchestration.jobs import Job
 from cath_dagster.orchestration.states import why_held_back
 from cath_dagster.orchestration.stopped import runs_by_default, why_stopped, withheld
 

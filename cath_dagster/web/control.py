@@ -18,7 +18,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from cath_dagster.core.history.tables import scheduled_job
-from cath_dagster.core.ports.orchestrator import OrchestratorError, OrchestratorUnavailableError
+from cath_dagster.core.ports.orchestrator import (
+    NONCE_TAG,
+    PARTITION_TAG,
+    OrchestratorError,
+    OrchestratorUnavailableError,
+)
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.web import audit, holds, reading
 from cath_dagster.web.console import Console
@@ -26,9 +31,6 @@ from cath_dagster.web.problems import UNAVAILABLE, Problem, conflict, not_found,
 from cath_dagster.web.rights import Action, Principal
 from cath_dagster.web.tables import console_request
 
-NONCE_TAG = "cath_dagster/nonce"
-"""By which the history knows that a run is one of ours, and whose: the audit log has the same."""
-PARTITION_TAG = "dagster/partition"
 REMEMBERED = timedelta(days=7)
 """For how long a key is answered with the same run: longer than any client tries again."""
 BUSY_SECONDS = 10.0

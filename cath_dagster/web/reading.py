@@ -16,11 +16,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON, aggregate_order_by
 
 from cath_dagster.core.history.tables import RUNNING, scheduled_job, scheduled_job_history
 from cath_dagster.core.instants import as_utc
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.core.postgres.session import SERVICE
 from cath_dagster.web.tables import job_hold
 
-QUEUE_KEY = "cath_dagster/job"
-"""The tag by which Dagster's queue knows a job."""
 WAITING = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 """Dagster's words for a run that is not over."""
 BARS = 30

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from cath_dagster.orchestration.jobs import QUEUE_KEY
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.registry import all_specs, locations
 from tests.deployment.values import (
     CLUSTER,

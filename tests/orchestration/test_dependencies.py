@@ -13,6 +13,7 @@ from dagster import DagsterRunStatus
 
 from cath_dagster.bon import BON
 from cath_dagster.core.model.schedule import Cron, Every
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.orchestration.internals.instigators import (
     InstigatorState,
@@ -24,7 +25,7 @@ from cath_dagster.orchestration.internals.instigators import (
     TickStatus,
 )
 from cath_dagster.orchestration.job_sensors import build_job_sensors
-from cath_dagster.orchestration.jobs import QUEUE_KEY, build_op_job
+from cath_dagster.orchestration.jobs import build_op_job
 from cath_dagster.orchestration.location_sensors import DEPENDENCIES, RENAMED, STARTUP, location_sensor_names
 from cath_dagster.orchestration.schedules import build_schedule
 from cath_dagster.orchestration.states import carry_over, own_name, read_states, why_held_back

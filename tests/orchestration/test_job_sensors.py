@@ -13,10 +13,11 @@ from dagster import DagsterRunStatus
 from cath_dagster.bon.tables import sessions
 from cath_dagster.core.errors import ConfigurationError, DatabaseUnavailableError
 from cath_dagster.core.model.schedule import Cron, Every
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.core.run.job_parts import DueRows
 from cath_dagster.core.run.spec import JobSpec, SpecificationError
 from cath_dagster.orchestration.job_sensors import build_interval_sensor, build_job_sensors
-from cath_dagster.orchestration.jobs import QUEUE_KEY, build_op_job
+from cath_dagster.orchestration.jobs import build_op_job
 from cath_dagster.orchestration.schedules import build_schedule
 from cath_dagster.orchestration.stopped import OFF
 from cath_dagster.registry import find_spec

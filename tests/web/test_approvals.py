@@ -10,10 +10,9 @@ import httpx2
 import pytest
 from dagster import DagsterRunStatus
 
-from cath_dagster.core.ports.orchestrator import OrchestratorUnavailableError
+from cath_dagster.core.ports.orchestrator import NONCE_TAG, OrchestratorUnavailableError
 from cath_dagster.web import approvals, audit
 from cath_dagster.web.app import create_app
-from cath_dagster.web.control import NONCE_TAG
 from cath_dagster.web.rights import Kind, Principal, Role
 from cath_dagster.web.sessions import FORM_FIELD
 from tests.web.approving import PATH, REASON, SHOWN, decide, looks_find, request

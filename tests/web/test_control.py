@@ -8,9 +8,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from cath_dagster.core.ports.orchestrator import OrchestratorError, OrchestratorUnavailableError
+from cath_dagster.core.ports.orchestrator import (
+    NONCE_TAG,
+    PARTITION_TAG,
+    OrchestratorError,
+    OrchestratorUnavailableError,
+)
 from cath_dagster.web import control
-from cath_dagster.web.control import NONCE_TAG, PARTITION_TAG
 from tests.web.world import ROOT, World
 
 JOB = "/api/v1/jobs/cath/clear_audit"

@@ -5,6 +5,11 @@ from typing import Any, Protocol
 
 from cath_dagster.core.errors import MaintenanceError
 
+QUEUE_KEY = "cath_dagster/job"
+"""The tag of a run by whose values, `<location>/<job>`, the run queue limits runs to one at a time."""
+NONCE_TAG = "cath_dagster/nonce"
+"""The tag of a run that was commanded from outside: the audit log has the same, and so whose it is."""
+PARTITION_TAG = "dagster/partition"
 WITHHELD = "cath_dagster/withheld_until"
 """Metadata of a schedule or sensor that nobody may start: the variable of its code location that must be true before."""
 

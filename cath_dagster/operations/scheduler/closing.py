@@ -15,6 +15,7 @@ from cath_dagster.core.history.plain import plain_error, plain_parameters
 from cath_dagster.core.history.tables import RUNNING, scheduled_job_history
 from cath_dagster.core.history.writing import Begun, Ended, end
 from cath_dagster.core.model.outcome import COUNTS, Status
+from cath_dagster.core.ports.orchestrator import PARTITION_TAG
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.operations.watch.runs import ended_at, failures_of, job_key, plain
 from cath_dagster.orchestration.origin import origin_of
@@ -25,7 +26,6 @@ OVERLAP = timedelta(minutes=1)
 """Looks overlap by as much: a run's last change may be committed after a later one's."""
 MOST = 500
 """Runs of one look; the next goes on."""
-PARTITION_TAG = "dagster/partition"
 LOST = (
     "lost: the process that ran it is gone, and nobody knows how it ended; what it committed is done, and the next run goes on "
     "from there"

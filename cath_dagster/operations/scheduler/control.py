@@ -21,13 +21,18 @@ from cath_dagster.core.history.plain import plain_parameters
 from cath_dagster.core.history.tables import SCHEMA, scheduled_job, scheduled_job_history
 from cath_dagster.core.history.writing import COMMAND_LINE
 from cath_dagster.core.model.settings import RunOptions
-from cath_dagster.core.ports.orchestrator import Orchestrator, OrchestratorError, OrchestratorUnavailableError
+from cath_dagster.core.ports.orchestrator import (
+    NONCE_TAG,
+    PARTITION_TAG,
+    Orchestrator,
+    OrchestratorError,
+    OrchestratorUnavailableError,
+)
 from cath_dagster.core.postgres.database import Database
 from cath_dagster.core.run.execution import check_partition, read_config
 from cath_dagster.core.run.spec import JobSpec
 
 CONSOLE_DAGSTER_URL = "CONSOLE_DAGSTER_URL"
-NONCE_TAG, PARTITION_TAG = "cath_dagster/nonce", "dagster/partition"
 _TEXTS = ("actor", "origin", "action", "location", "job", "run_id", "nonce", "result")
 _AUDIT = sa.table(
     "audit_log", *(sa.column(name, sa.Text) for name in _TEXTS), sa.column("parameters", JSONB), schema=SCHEMA

@@ -11,10 +11,10 @@ from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 from cath_dagster.core.model.outcome import Status
 from cath_dagster.core.model.schedule import NO_SCHEDULE
+from cath_dagster.core.ports.orchestrator import QUEUE_KEY
 from cath_dagster.core.run.spec import JobSpec
 from cath_dagster.operations.alerts import Alert, Kind
 from cath_dagster.operations.watch.look import Look, Seen
-from cath_dagster.orchestration.jobs import QUEUE_KEY
 from cath_dagster.registry import spec_of
 
 WILL_RETRY, RETRY_RUN, RETRY_NUMBER = "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/retry_number"
